@@ -1,0 +1,34 @@
+"""What several test modules need: programs that nobody here wrote, and shared data that is not part of the project.
+
+from tests.tools import require_tool, shared_data
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DEBIAN_PACKAGES = {"dciodvfy": "dicom3tools", "dcentvfy": "dicom3tools", "dcdump": "dicom3tools"}
+
+
+def require_tool(name: str) -> str:
+    """Return the path of the program `name`; skip the test where it is absent, or fail it if ANGIOMORPH_REQUIRE_TOOLS=1."""
+    path = shutil.which(name)
+    if path is not None:
+        return path
+    reason = f"the program {name} is not installed (Debian package {DEBIAN_PACKAGES.get(name, 'dcmtk')})"
+    if os.environ.get("ANGIOMORPH_REQUIRE_TOOLS") == "1":
+        pytest.fail(f"{reason}, and ANGIOMORPH_REQUIRE_TOOLS=1 asks for it")
+    pytest.skip(reason)
+
+
+def shared_data(relative: str) -> Path:
+    """Return the path of `relative` in the data shared beside the repository (`../shared/data`); skip where it is absent."""
+    path = REPOSITORY.parent / "shared" / "data" / relative
+    if not path.exists():
+        pytest.skip(f"../shared/data/{relative} is not on this machine; it is no part of the project")
+    return path
