@@ -1,0 +1,56 @@
+"""What every written DICOM file shares: reproducible UIDs, file meta information, whole-or-not-at-all saving."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.valuerep import DSfloat
+
+from angiomorph.store import replacing
+
+IMPLEMENTATION_CLASS_UID = UID("2.25.292716217563146316246143962530254786437")  # drawn once for this program
+IMPLEMENTATION_VERSION_NAME = "ANGIOMORPH"
+
+
+def derived_uid(*entropy: str | bytes) -> UID:
+    """Return a UID under 2.25 that depends on `entropy` alone, so that a repeated run writes the same file.
+
+    Args:
+        entropy: whatever makes the object unique: source UIDs, model hash, role of the UID.
+
+    Returns:
+        "2.25." and the first 128 bits of a SHA-256, decimal (DICOM PS3.5 B.2).
+    """
+    digest = hashlib.sha256()
+    for part in entropy:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return UID(f"2.25.{int.from_bytes(digest.digest()[:16], 'big')}")
+
+
+def decimal(value: float) -> DSfloat:
+    """Return a number as a decimal string of at most 16 characters (DICOM PS3.5 6.2, DS)."""
+    return DSfloat(float(value), auto_format=True)
+
+
+def save(dataset: Dataset, path: str | os.PathLike[str]) -> None:
+    """Write a dataset as an uncompressed DICOM file, Explicit VR Little Endian, whole or not at all.
+
+    Args:
+        dataset: complete, with SOPClassUID and SOPInstanceUID; its `file_meta` is replaced.
+        path: the file's final name; its folder is made if missing.
+    """
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    dataset.file_meta = meta
+    with replacing(path) as partial:
+        dataset.save_as(partial, enforce_file_format=True)
