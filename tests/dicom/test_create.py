@@ -3,10 +3,10 @@
 import numpy as np
 import pydicom
 import pytest
-from dicom_tools import dciodvfy_errors
 
 from angiomorph.dicom import write_run
 from angiomorph.errors import InputError
+from tests.dicom_tools import dciodvfy_errors
 
 GEOMETRY = {
     "PositionerPrimaryAngle": -30.123456789012345,
