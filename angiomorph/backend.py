@@ -126,7 +126,7 @@ def _load() -> tuple[Any, Any, Any]:
         BackendError: as `_tf_keras_version` and `_check` say.
     """
     os.environ.update(TF_USE_LEGACY_KERAS="1", NEURITE_BACKEND="tensorflow", VXM_BACKEND="tensorflow")
-    inspect.getargspec = _getargspec  # type: ignore[attr-defined]  # neurite.tf.modelio calls it for each model class
+    vars(inspect)["getargspec"] = _getargspec  # neurite.tf.modelio calls it for each model class
     tf_keras_version = _tf_keras_version()
     with _without_deprecations(), _without_chatter():
         import tensorflow
