@@ -1,5 +1,8 @@
 """The DICOM edge: the only user of pydicom."""
 
 from angiomorph.dicom.create import write_run
+from angiomorph.dicom.find import find_series
+from angiomorph.dicom.read import read_series
+from angiomorph.dicom.series import Series, SeriesFiles
 
-__all__ = ["write_run"]
+__all__ = ["Series", "SeriesFiles", "find_series", "read_series", "write_run"]

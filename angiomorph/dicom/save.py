@@ -12,6 +12,7 @@ from pydicom.valuerep import DSfloat
 
 from angiomorph.store import replacing
 
+PROGRAM = "angiomorph"
 IMPLEMENTATION_CLASS_UID = UID("2.25.292716217563146316246143962530254786437")  # drawn once for this program
 IMPLEMENTATION_VERSION_NAME = "ANGIOMORPH"
 

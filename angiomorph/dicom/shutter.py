@@ -1,0 +1,61 @@
+"""Display shutter: which pixels show the patient (DICOM PS3.3 C.7.6.11)."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydicom import Dataset
+
+from angiomorph.dicom.header import number, text, values
+
+EDGES = ("ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge", "ShutterLeftVerticalEdge", "ShutterRightVerticalEdge")
+
+
+def exposed(dataset: Dataset, rows: int, columns: int) -> np.ndarray:
+    """Return `(rows, columns)` bool, True inside every shape of the display shutter; all True where it has none.
+
+    Edges count as exposed. Shapes with missing values, and a shutter that would hide everything, are left out.
+
+    Args:
+        dataset: header with or without a display shutter.
+        rows: H, pixels.
+        columns: W, pixels.
+
+    Source: DICOM PS3.3 C.7.6.11, positions counted from 1.
+    """
+    row, column = np.ogrid[1 : rows + 1, 1 : columns + 1]
+    inside = np.ones((rows, columns), bool)
+    shapes = text(dataset, "ShutterShape").split("\\")
+    if "RECTANGULAR" in shapes:
+        inside &= _rectangle(dataset, row, column)
+    if "CIRCULAR" in shapes:
+        inside &= _circle(dataset, row, column)
+    if "POLYGONAL" in shapes:
+        inside &= _polygon(dataset, row, column)
+    return inside if inside.any() else np.ones_like(inside)
+
+
+def _rectangle(dataset: Dataset, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    edges = [number(dataset, keyword) for keyword in EDGES]
+    upper, lower, left, right = (np.nan if edge is None else edge for edge in edges)
+    return ~((row < upper) | (row > lower) | (column < left) | (column > right))  # nan hides nothing
+
+
+def _circle(dataset: Dataset, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    centre, radius = values(dataset, "CenterOfCircularShutter"), number(dataset, "RadiusOfCircularShutter")
+    if len(centre) != 2 or radius is None:
+        return np.ones(1, bool)
+    return np.asarray((row - float(centre[0])) ** 2 + (column - float(centre[1])) ** 2 <= radius**2)
+
+
+def _polygon(dataset: Dataset, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    vertices = np.asarray(values(dataset, "VerticesOfThePolygonalShutter"), float)
+    if vertices.size < 6 or vertices.size % 2:
+        return np.ones(1, bool)
+    ends = vertices.reshape(-1, 2)
+    crossings = np.zeros(np.broadcast_shapes(row.shape, column.shape), int)
+    for (row_a, column_a), (row_b, column_b) in zip(ends, np.roll(ends, -1, axis=0), strict=True):
+        if row_a == row_b:
+            continue
+        crosses = (row_a > row) != (row_b > row)
+        crossings += crosses & (column <= column_a + (row - row_a) * (column_b - column_a) / (row_b - row_a))
+    return np.asarray(crossings % 2 == 1)
