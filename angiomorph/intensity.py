@@ -1,0 +1,154 @@
+"""From stored values to what the network sees: linear or logarithmic, scaled per run, padded; and back (NumPy only)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from angiomorph.errors import InputError
+
+MODES = ("log", "linear")
+DYNAMIC_RANGE = 64  # collimator blades lie below, the densest bone of an exposed picture above 1/64 of its bright end
+TAIL = 0.5  # percent left out at each end
+SAMPLES = 2_000_000
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """The scale of a run: `(value - lo) / (hi - lo)`.
+
+    Args:
+        lo: value, in the run's domain, that becomes 0.
+        hi: value that becomes 1; equal to `lo` for a constant run.
+    """
+
+    lo: float
+    hi: float
+
+
+def resolve_mode(relation: str, intensity: str) -> str:
+    """Return the domain in which a run is registered and subtracted.
+
+    Args:
+        relation: PixelIntensityRelationship: "LIN", "LOG" or "DISP".
+        intensity: "log", "linear", or "auto": log for LIN, else linear, since LOG is logarithmic already and of DISP the
+            relation to X-ray intensity is unknown.
+
+    Returns:
+        "log" or "linear".
+
+    Raises:
+        InputError: another word, or "log" for a run that is logarithmic already.
+
+    Source: DICOM PS3.4 N.2.5: subtraction takes place in a space logarithmic to X-ray intensity.
+    """
+    if intensity not in ("auto", *MODES):
+        raise InputError(f"intensity: expected auto, log or linear, got {intensity!r}")
+    if relation == "LOG" and intensity == "log":
+        raise InputError(
+            "intensity: expected auto or linear for a run whose PixelIntensityRelationship is LOG, got 'log'; "
+            "its values are logarithmic already"
+        )
+    if intensity == "auto":
+        return "log" if relation == "LIN" else "linear"
+    return intensity
+
+
+def to_domain(frames: np.ndarray, mode: str) -> np.ndarray:
+    """Return stored values `I` as float32: `ln(max(I, 1))` in log mode, `I` in linear mode.
+
+    Args:
+        frames: any shape, unsigned integers or floats, stored values.
+        mode: "log" or "linear".
+
+    Raises:
+        InputError: another mode.
+    """
+    _check_mode(mode)
+    values = np.asarray(frames).astype(np.float32)
+    return np.log(np.maximum(values, 1, out=values), out=values) if mode == "log" else values
+
+
+def normalisation(values: np.ndarray, roi: np.ndarray | None, mode: str) -> Normalisation:
+    """Return the scale of one run, the same for its background and contrast frames.
+
+    In linear mode lo and hi are the run's minimum and maximum, as the method's authors took them. In log mode they are the
+    0.5 and 99.5 percentiles of the exposed pixels: those of `roi` whose median over time is within a factor 64 of the
+    brightest such medians, so that collimator blades, near 0 and far below everything in ln, do not take up the range.
+
+    Args:
+        values: `(T, H, W)` of the run, from `to_domain`.
+        roi: `(H, W)` bool, True where exposed (`Series.shutter`), or None for everywhere; of no effect in linear mode.
+        mode: "log" or "linear".
+
+    Raises:
+        InputError: another mode, or values that are not `(T, H, W)` with `roi` `(H, W)`.
+    """
+    _check_mode(mode)
+    if values.ndim != 3 or values.size == 0 or (roi is not None and roi.shape != values.shape[1:]):
+        raise InputError(
+            f"normalisation: expected values (T, H, W) and roi (H, W), got {values.shape} and "
+            f"{None if roi is None else roi.shape}; give a whole run"
+        )
+    if mode == "linear":
+        return Normalisation(float(values.min()), float(values.max()))
+    exposed = _exposed(_sample(values, roi))
+    lo, hi = np.percentile(exposed, [TAIL, 100 - TAIL])
+    return Normalisation(float(lo), float(hi))
+
+
+def _sample(values: np.ndarray, roi: np.ndarray | None) -> np.ndarray:
+    """Return `(T', pixels)`: a regular subset of at most a few million values, large enough for percentiles."""
+    frames = values[:: math.ceil(len(values) / 32)]
+    pixels = frames.reshape(len(frames), -1)
+    if roi is not None and roi.any():
+        pixels = pixels[:, roi.ravel()]
+    return pixels[:, :: math.ceil(pixels.size / SAMPLES)]
+
+
+def _exposed(sample: np.ndarray) -> np.ndarray:
+    typical = np.median(sample, axis=0)
+    return sample[:, typical >= np.percentile(typical, 100 - TAIL) - math.log(DYNAMIC_RANGE)]
+
+
+def normalise(values: np.ndarray, scale: Normalisation) -> np.ndarray:
+    """Return `(values - lo) / (hi - lo)` clipped to [0, 1], float32; all 0 for a constant run.
+
+    Args:
+        values: any shape, from `to_domain`.
+        scale: of the run, from `normalisation`.
+    """
+    if not scale.hi > scale.lo:
+        return np.zeros(np.shape(values), np.float32)
+    scaled = (np.asarray(values, np.float32) - np.float32(scale.lo)) / np.float32(scale.hi - scale.lo)
+    return np.clip(scaled, 0, 1, out=scaled)
+
+
+def pad(frames: np.ndarray, multiple: int = 16) -> np.ndarray:
+    """Return frames whose height and width are multiples of `multiple`, edges repeated at the bottom and on the right.
+
+    Pixels keep their row and column, so a warp needs no shift: `unpad` it.
+
+    Args:
+        frames: `(T, H, W, ...)`.
+        multiple: pixels.
+    """
+    rows, columns = (-size % multiple for size in frames.shape[1:3])
+    return np.pad(frames, [(0, 0), (0, rows), (0, columns)] + [(0, 0)] * (frames.ndim - 3), mode="edge")
+
+
+def unpad(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the part of `array` that `pad` was given: its exact inverse.
+
+    Args:
+        array: `(T, H', W', ...)`: frames or warps.
+        shape: `(H, W)` before `pad`.
+    """
+    return array[:, : shape[0], : shape[1]]
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in MODES:
+        raise InputError(f"intensity mode: expected log or linear, got {mode!r}")
