@@ -1,0 +1,235 @@
+"""The head that is projected: a CT volume, or a procedural head, and its random variations.
+
+World coordinates are RAS millimetres: x to the patient's right, y anterior, z superior (NIfTI's RAS+).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from angiomorph.errors import InputError
+from angiomorph.simulate.projector import resample
+
+Triple = tuple[float, float, float]  # x, y, z
+
+WATER = 0.021  # 1/mm at about 55 keV, the mean energy of an 80 kV angiography beam behind its filter
+BONE_GAIN = 1.3  # bone's CT number excess grows by about this from CT's 120 kV to that energy
+BONE = WATER * (1 + BONE_GAIN * 0.25)  # attenuation from which a voxel counts as bone: 250 HU
+TISSUE = 0.5 * WATER
+TRABECULAE = 0.25  # relative density variation of bone from voxel to voxel
+NECK = 60.0  # mm of neck added below a scan that ends in it
+MAX_OBLIQUE = 5.0  # degrees
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Linear attenuation on a regular grid aligned with the world axes.
+
+    Args:
+        attenuation: `(Z, Y, X)` float32, 1/mm, >= 0.
+        spacing: voxel size along x, y, z, mm.
+        origin: world position of the centre of voxel [0, 0, 0], x, y, z, mm.
+    """
+
+    attenuation: np.ndarray
+    spacing: Triple
+    origin: Triple
+
+
+@dataclass(frozen=True)
+class Cavity:
+    """The intracranial cavity as an axis-aligned ellipsoid: centre and half axes (x, y, z), mm."""
+
+    centre: np.ndarray
+    half: np.ndarray
+
+
+def attenuation_from_hu(hu: np.ndarray) -> np.ndarray:
+    """Linear attenuation of CT numbers: `WATER * (1 + gain * hu / 1000)`, gain 1 below and `BONE_GAIN` above 100 HU.
+
+    Args:
+        hu: any shape, Hounsfield units.
+
+    Returns:
+        float32, 1/mm, continuous, >= 0, and 0 below -900 HU, where a scan holds only air and noise.
+    """
+    hu = np.asarray(hu, np.float32)
+    relative = 1 + hu / 1000 + (BONE_GAIN - 1) * np.maximum(hu - 100, 0) / 1000
+    return (np.float32(WATER) * np.where(hu < -900, 0, np.maximum(relative, 0))).astype(np.float32)
+
+
+def load_nifti(path: str | os.PathLike[str]) -> tuple[np.ndarray, Triple, Triple]:
+    """Read a 3-D NIfTI volume in RAS axes.
+
+    Args:
+        path: `.nii` or `.nii.gz`.
+
+    Returns:
+        values `(Z, Y, X)` float32, spacing and origin (x, y, z) in mm.
+
+    Raises:
+        InputError: not NIfTI, not 3-D, empty, without a voxel size, or with axes oblique by more than 5 degrees.
+    """
+    import nibabel
+
+    try:
+        image = nibabel.as_closest_canonical(nibabel.load(os.fspath(path)))
+        values = np.asanyarray(image.dataobj)
+    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+        raise InputError(f"{path}: expected a NIfTI volume (.nii, .nii.gz), but it cannot be read: {error}") from error
+    if values.ndim != 3 or min(values.shape) < 2:
+        raise InputError(f"{path}: expected one 3-D volume, found shape {values.shape}; give a single CT volume")
+    spacing, origin = _axes(path, image)
+    values = np.ascontiguousarray(values.transpose(2, 1, 0), dtype=np.float32)
+    if not np.isfinite(values).all() or values.min() == values.max():
+        raise InputError(f"{path}: expected a CT volume, found no finite, varying values in it; check how it was converted")
+    return values, spacing, origin
+
+
+def _axes(path: str | os.PathLike[str], image: Any) -> tuple[Triple, Triple]:
+    affine, header = image.affine, image.header
+    if not (header["sform_code"] or header["qform_code"] or np.any(header["pixdim"][1:4] != 1)):
+        raise InputError(
+            f"{path}: expected a voxel size in mm, found neither qform nor sform nor pixdim; convert the CT anew with them"
+        )
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.all(np.isfinite(spacing)) or spacing.min() <= 0:
+        raise InputError(f"{path}: expected voxel sizes above 0 mm, found {spacing}; set the volume's geometry")
+    cosines = np.abs(np.diag(affine[:3, :3])) / spacing
+    if np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))) > MAX_OBLIQUE:
+        raise InputError(
+            f"{path}: expected axes within {MAX_OBLIQUE:g} degrees of the patient's, found an oblique volume; resample it to "
+            "axial slices first"
+        )
+    return _triple(spacing), _triple(affine[:3, 3])
+
+
+def _triple(values: np.ndarray) -> Triple:
+    x, y, z = values
+    return float(x), float(y), float(z)
+
+
+def load_ct(path: str | os.PathLike[str]) -> Volume:
+    """Read a head CT as linear attenuation, its neck prolonged where the scan ends in it.
+
+    Values within 0..1 are taken as `(HU + 1000) / 2900`, all others as HU.
+
+    Args:
+        path: NIfTI file.
+
+    Returns:
+        the volume in RAS axes.
+
+    Raises:
+        InputError: as `load_nifti`; or nothing in it attenuates like tissue.
+    """
+    values, spacing, origin = load_nifti(path)
+    if values.min() >= 0 and values.max() <= 1:
+        values = 2900 * values - 1000
+    volume = Volume(attenuation_from_hu(values), spacing, origin)
+    if np.mean(volume.attenuation > TISSUE) < 0.01:
+        raise InputError(
+            f"{path}: expected a CT in Hounsfield units (or scaled to 0..1), found values {values.min():g}..{values.max():g}, "
+            "nearly all of them air; check its rescale"
+        )
+    return prolong(volume)
+
+
+def prolong(volume: Volume, length: float = NECK) -> Volume:
+    """Repeat the lowest slice downwards if it cuts through tissue, so that no view shows the end of the scan.
+
+    Args:
+        volume: with RAS axes.
+        length: mm to add.
+
+    Returns:
+        the longer volume.
+    """
+    if not np.any(volume.attenuation[0] > TISSUE):
+        return volume
+    slices = round(length / volume.spacing[2])
+    attenuation = np.pad(volume.attenuation, ((slices, 0), (0, 0), (0, 0)), mode="edge")
+    x, y, z = volume.origin
+    return Volume(attenuation, volume.spacing, (x, y, z - slices * volume.spacing[2]))
+
+
+def find_cavity(volume: Volume) -> Cavity:
+    """Find the intracranial cavity: the largest soft region with bone on its left, right, front, back and above it.
+
+    Args:
+        volume: a head.
+
+    Returns:
+        the ellipsoid that spans it.
+
+    Raises:
+        InputError: there is no such region.
+    """
+    step = tuple(max(1, round(3 / volume.spacing[axis])) for axis in (2, 1, 0))
+    coarse = volume.attenuation[:: step[0], :: step[1], :: step[2]]
+    bone = coarse > BONE
+    enclosed = ~bone & (coarse > TISSUE) & _bone_after(bone, 0)
+    for axis in (1, 2):
+        enclosed &= _bone_after(bone, axis) & _bone_after(bone[::-1, ::-1, ::-1], axis)[::-1, ::-1, ::-1]
+    parts, count = ndimage.label(ndimage.binary_erosion(enclosed, iterations=2))
+    if count == 0:
+        raise InputError("CT: expected a head with a skull around its brain, found no region enclosed by bone; give a head CT")
+    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    index = np.argwhere(largest) * step
+    low, high = np.percentile(index, (0.5, 99.5), axis=0)
+    spacing = np.array(volume.spacing)
+    margin = 2 * np.array(step)[::-1] * spacing
+    centre = np.array(volume.origin) + (low + high)[::-1] / 2 * spacing
+    return Cavity(centre, (high - low)[::-1] / 2 * spacing + margin)
+
+
+def _bone_after(bone: np.ndarray, axis: int) -> np.ndarray:
+    return np.flip(np.logical_or.accumulate(np.flip(bone, axis), axis), axis)
+
+
+def vary(volume: Volume, rng: np.random.Generator, deformation: float) -> Volume:
+    """Make another patient of a head: mirrored or not, scaled, elastically deformed, with other bone.
+
+    Args:
+        volume: the head.
+        rng: source of the differences.
+        deformation: standard deviation of the elastic displacement, mm; scaling is within +-2 % per mm of it.
+
+    Returns:
+        a volume on the same grid.
+    """
+    spacing, shape = np.array(volume.spacing), np.array(volume.attenuation.shape)
+    amplitude = min(0.02 * deformation, 0.1)
+    scale = (1 + rng.uniform(-amplitude, amplitude)) * (1 + rng.uniform(-amplitude / 2, amplitude / 2, 3))
+    mirror = rng.random() < 0.5
+    control = elastic_control(rng, deformation) / spacing[:, None, None, None]
+    attenuation = volume.attenuation[:, :, ::-1] if mirror else volume.attenuation
+    moved = resample(np.ascontiguousarray(attenuation), 1 / scale[::-1], (shape - 1) / 2, control)
+    return Volume(_vary_bone(moved, rng), volume.spacing, volume.origin)
+
+
+def elastic_control(rng: np.random.Generator, deformation: float) -> np.ndarray:
+    """Draw a smooth random displacement field.
+
+    Args:
+        rng: source.
+        deformation: standard deviation, mm.
+
+    Returns:
+        `(3, 24, 24, 24)` float32, mm along x, y, z, sampled over the whole volume (axes Z, Y, X).
+    """
+    coarse = rng.normal(0, deformation, (3, 6, 6, 6))
+    return np.stack([ndimage.zoom(c, 4, order=3, mode="nearest", grid_mode=True) for c in coarse]).astype(np.float32)
+
+
+def _vary_bone(attenuation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    bone = attenuation > BONE
+    density = np.float32(rng.uniform(0.85, 1.25))
+    texture = 1 + np.float32(TRABECULAE) * rng.standard_normal(int(bone.sum()), np.float32)
+    attenuation[bone] += (attenuation[bone] - np.float32(BONE)) * (density * texture - 1)
+    return attenuation

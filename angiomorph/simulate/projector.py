@@ -1,0 +1,232 @@
+"""Line integrals through volumes and point clouds, and resampling: the compiled inner loops of the simulator."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from angiomorph.simulate.geometry import CArm, rotation
+
+EDGE = 1e-6  # voxels kept from the grid's border, more than rounding along a ray can add up to
+BANDS = 16  # detector bands projected independently; fixed, so that sums do not depend on the thread count
+
+
+def project_volume(attenuation: np.ndarray, spacing: np.ndarray, origin: np.ndarray, arm: CArm, pose: np.ndarray) -> np.ndarray:
+    """Line integrals of a rigidly moved volume along the rays from the source to each pixel's centre.
+
+    Joseph's method: `sum_k f(s + a_k d) |d| / |d_m|` over the planes k of the axis m along which the ray d is steepest.
+
+    Args:
+        attenuation: `(Z, Y, X)` float32, 1/mm.
+        spacing: x, y, z, mm.
+        origin: of voxel [0, 0, 0] at pose 0, x, y, z, mm from the isocentre.
+        arm: geometry.
+        pose: `(6,)` degrees about x, y, z and mm: a point x of the volume lies at `R x + t`.
+
+    Returns:
+        `(rows, columns)` float32, dimensionless.
+
+    Source:
+        P. M. Joseph, IEEE Trans. Med. Imaging 1 (1982) 192-196.
+    """
+    inverse = rotation(pose).T
+    source, corner, right, down = arm.rays()
+    shift = pose[3:]
+    out = np.empty((arm.rows, arm.columns), np.float32)
+    start = (inverse @ (source - shift) - origin) / spacing
+    first = (inverse @ (corner - shift) - origin) / spacing
+    _march(
+        attenuation.ravel(),
+        np.array(attenuation.shape[::-1], np.int64),
+        np.asarray(spacing, np.float64),
+        start,
+        first,
+        inverse @ right / spacing,
+        inverse @ down / spacing,
+        out,
+    )
+    return out
+
+
+@njit(cache=True, inline="always")
+def _limits(low, high, start, slope, plane, size):  # type: ignore[no-untyped-def]
+    """Shorten the plane range [low, high] to where start + (k - plane) * slope has both its neighbours in the grid."""
+    top = size - 1 - EDGE
+    if abs(slope) < 1e-12:
+        if start < EDGE or start > top:
+            return low, low - 1.0
+        return low, high
+    one = plane + (EDGE - start) / slope
+    two = plane + (top - start) / slope
+    return max(low, min(one, two)), min(high, max(one, two))
+
+
+@njit(cache=True)
+def _ray(flat, n, stride, start, step, m, b, c):  # type: ignore[no-untyped-def]
+    """Sum of bilinear samples over the planes of axis m along start + a * step (index units)."""
+    slope_b, slope_c = step[b] / step[m], step[c] / step[m]
+    low, high = 0.0, n[m] - 1.0
+    low, high = max(low, min(start[m], start[m] + step[m])), min(high, max(start[m], start[m] + step[m]))
+    low, high = _limits(low, high, start[b], slope_b, start[m], n[b])
+    low, high = _limits(low, high, start[c], slope_c, start[m], n[c])
+    first, last = math.ceil(low), math.floor(high)
+    total = np.float32(0)
+    sm, sb, sc = stride[m], stride[b], stride[c]
+    at_b = start[b] + (first - start[m]) * slope_b
+    at_c = start[c] + (first - start[m]) * slope_c
+    for k in range(first, last + 1):
+        i, j = int(at_b), int(at_c)
+        wb, wc = np.float32(at_b - i), np.float32(at_c - j)
+        p = k * sm + i * sb + j * sc
+        f00, f10 = flat[np.uintp(p)], flat[np.uintp(p + sb)]  # unsigned: no test for negative indices
+        f01, f11 = flat[np.uintp(p + sc)], flat[np.uintp(p + sb + sc)]
+        near = f00 + wb * (f10 - f00)
+        far = f01 + wb * (f11 - f01)
+        total += near + wc * (far - near)
+        at_b += slope_b
+        at_c += slope_c
+    return total
+
+
+@njit(parallel=True, cache=True)
+def _march(flat, n, spacing, start, first, right, down, out):  # type: ignore[no-untyped-def]
+    stride = np.array([1, n[0], n[0] * n[1]])
+    for row in prange(out.shape[0]):
+        step = np.empty(3)
+        for column in range(out.shape[1]):
+            for axis in range(3):
+                step[axis] = first[axis] + row * down[axis] + column * right[axis] - start[axis]
+            length = math.sqrt((step[0] * spacing[0]) ** 2 + (step[1] * spacing[1]) ** 2 + (step[2] * spacing[2]) ** 2)
+            if abs(step[0]) >= abs(step[1]) and abs(step[0]) >= abs(step[2]):
+                total, m = _ray(flat, n, stride, start, step, 0, 1, 2), 0
+            elif abs(step[1]) >= abs(step[2]):
+                total, m = _ray(flat, n, stride, start, step, 1, 0, 2), 1
+            else:
+                total, m = _ray(flat, n, stride, start, step, 2, 0, 1), 2
+            out[row, column] = total * np.float32(length / abs(step[m]))
+
+
+def project_points(position: np.ndarray, amount: np.ndarray, radius: np.ndarray, arm: CArm, pose: np.ndarray) -> np.ndarray:
+    """Line integrals of a rigidly moved cloud of small bodies, each seen as a uniform disc of its radius.
+
+    A tube of radius r sampled along its centre line projects to the chord `2 sqrt(r^2 - d^2)` at distance d, since that is what
+    a uniform disc integrates to along a line. The sum over pixels times a pixel's area at the body's depth is its amount.
+
+    Args:
+        position: `(N, 3)` mm from the isocentre at pose 0.
+        amount: `(N,)` mm^3 (times any density).
+        radius: `(N,)` mm.
+        arm: geometry.
+        pose: as in `project_volume`.
+
+    Returns:
+        `(rows, columns)` float32, mm (times that density).
+    """
+    source, corner, right, down = arm.rays()
+    out = np.zeros((arm.rows, arm.columns), np.float32)
+    _splat(
+        np.asarray(position, np.float32),
+        np.asarray(amount, np.float32),
+        np.asarray(radius, np.float32),
+        rotation(pose),
+        np.asarray(pose[3:] - source, np.float64),
+        np.cross(right, down) / (arm.pixel_spacing**2),
+        corner - source,
+        right / arm.pixel_spacing**2,
+        down / arm.pixel_spacing**2,
+        arm.source_detector,
+        arm.pixel_spacing,
+        out,
+    )
+    return out
+
+
+@njit(parallel=True, cache=True)
+def _splat(position, amount, radius, turn, shift, axis, corner, right, down, distance, pixel, out):  # type: ignore[no-untyped-def]
+    rows, columns = out.shape
+    count = len(amount)
+    spot = np.empty((count, 4), np.float32)
+    for i in prange(count):
+        x = turn[0, 0] * position[i, 0] + turn[0, 1] * position[i, 1] + turn[0, 2] * position[i, 2] + shift[0]
+        y = turn[1, 0] * position[i, 0] + turn[1, 1] * position[i, 1] + turn[1, 2] * position[i, 2] + shift[1]
+        z = turn[2, 0] * position[i, 0] + turn[2, 1] * position[i, 1] + turn[2, 2] * position[i, 2] + shift[2]
+        scale = distance / abs(x * axis[0] + y * axis[1] + z * axis[2])
+        x, y, z = x * scale - corner[0], y * scale - corner[1], z * scale - corner[2]
+        spot[i, 0] = x * down[0] + y * down[1] + z * down[2]
+        spot[i, 1] = x * right[0] + y * right[1] + z * right[2]
+        spot[i, 2] = max(radius[i] * scale / pixel, 0.6)
+        spot[i, 3] = amount[i] * (scale / pixel) ** 2
+    for band in prange(BANDS):
+        top, bottom = rows * band // BANDS, rows * (band + 1) // BANDS
+        for i in range(count):
+            if spot[i, 3] != 0:
+                _disc(out, spot[i, 0], spot[i, 1], spot[i, 2], spot[i, 3], top, bottom, columns)
+
+
+@njit(cache=True)
+def _disc(out, row, column, size, total, top, bottom, columns):  # type: ignore[no-untyped-def]
+    """Add a disc with an edge one pixel wide to the rows [top, bottom), its whole sum equal to total."""
+    reach = size + np.float32(0.5)
+    low, high = math.ceil(row - reach), math.floor(row + reach)
+    if high < top or low >= bottom:
+        return
+    left, right = math.ceil(column - reach), math.floor(column + reach)
+    weights = np.float32(0)
+    for i in range(low, high + 1):
+        for j in range(left, right + 1):
+            weights += min(max(reach - math.sqrt((i - row) ** 2 + (j - column) ** 2), 0.0), 1.0)
+    for i in range(max(low, top), min(high + 1, bottom)):
+        for j in range(max(left, 0), min(right + 1, columns)):
+            weight = min(max(reach - math.sqrt((i - row) ** 2 + (j - column) ** 2), 0.0), 1.0)
+            out[i, j] += np.float32(total * weight / weights)
+
+
+def resample(volume: np.ndarray, scale: np.ndarray, centre: np.ndarray, control: np.ndarray) -> np.ndarray:
+    """Sample a volume at `centre + scale * (index - centre) + control(index)`, trilinear, 0 outside it but repeated below it.
+
+    Args:
+        volume: `(Z, Y, X)` float32.
+        scale: `(3,)` along Z, Y, X.
+        centre: `(3,)` voxels, along Z, Y, X.
+        control: `(3, D, D, D)` float32 displacement along x, y, z in voxels, spread evenly over the volume.
+
+    Returns:
+        `(Z, Y, X)` float32.
+    """
+    out = np.empty_like(volume)
+    _resample(volume, np.asarray(scale, np.float64), np.asarray(centre, np.float64), control, out)
+    return out
+
+
+@njit(cache=True)
+def _trilinear(volume, z, y, x):  # type: ignore[no-untyped-def]
+    i, j, k = min(int(z), volume.shape[0] - 2), min(int(y), volume.shape[1] - 2), min(int(x), volume.shape[2] - 2)
+    c, b, a = np.float32(z - i), np.float32(y - j), np.float32(x - k)
+    v00 = volume[i, j, k] + a * (volume[i, j, k + 1] - volume[i, j, k])
+    v01 = volume[i, j + 1, k] + a * (volume[i, j + 1, k + 1] - volume[i, j + 1, k])
+    v10 = volume[i + 1, j, k] + a * (volume[i + 1, j, k + 1] - volume[i + 1, j, k])
+    v11 = volume[i + 1, j + 1, k] + a * (volume[i + 1, j + 1, k + 1] - volume[i + 1, j + 1, k])
+    near, far = v00 + b * (v01 - v00), v10 + b * (v11 - v10)
+    return near + c * (far - near)
+
+
+@njit(parallel=True, cache=True)
+def _resample(volume, scale, centre, control, out):  # type: ignore[no-untyped-def]
+    nz, ny, nx = volume.shape
+    last = control.shape[1] - 1
+    for i in prange(nz):
+        w = i * last / (nz - 1)
+        for j in range(ny):
+            v = j * last / (ny - 1)
+            for k in range(nx):
+                u = k * last / (nx - 1)
+                z = centre[0] + scale[0] * (i - centre[0]) + _trilinear(control[2], w, v, u)
+                y = centre[1] + scale[1] * (j - centre[1]) + _trilinear(control[1], w, v, u)
+                x = centre[2] + scale[2] * (k - centre[2]) + _trilinear(control[0], w, v, u)
+                z = max(z, 0.0)
+                if z > nz - 1 or y < 0 or y > ny - 1 or x < 0 or x > nx - 1:
+                    out[i, j, k] = 0
+                else:
+                    out[i, j, k] = _trilinear(volume, z, y, x)
