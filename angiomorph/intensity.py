@@ -10,6 +10,7 @@ import numpy as np
 from angiomorph.errors import InputError
 
 MODES = ("log", "linear")
+LN, STORED = "ln(intensity)", "stored value"  # units of a subtracted run
 DYNAMIC_RANGE = 64  # collimator blades lie below, the densest bone of an exposed picture above 1/64 of its bright end
 TAIL = 0.5  # percent left out at each end
 SAMPLES = 2_000_000

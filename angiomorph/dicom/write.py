@@ -1,0 +1,221 @@
+"""Writing the subtracted run as a derived DICOM run of the same study."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.datadict import tag_for_keyword
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+
+from angiomorph import __version__
+from angiomorph.dicom.derive import carried, code_item, complete
+from angiomorph.dicom.header import number, text, value, values, without_warnings
+from angiomorph.dicom.save import PROGRAM, decimal, derived_uid, save
+from angiomorph.dicom.series import Series
+from angiomorph.errors import InputError
+from angiomorph.intensity import LN, STORED
+
+BITS = 12
+OFFSET = 1 << (BITS - 1)
+NARROWEST_WINDOW = 200
+
+ALWAYS_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
+
+
+def write_bsa(
+    path: str | os.PathLike[str],
+    series: Series,
+    bsa: np.ndarray,
+    *,
+    units: str,
+    model_name: str,
+    model_sha256: str,
+    hyper: float,
+    background_numbers: Sequence[int],
+    invert: bool = False,
+) -> None:
+    """Write a subtracted run as DICOM: 12 bits unsigned, stored = round(k x) + 2048 clipped to 0..4095, x one value of `bsa`.
+
+    k is 1000 for ln units and 2048 / 2**bits_stored for stored values. The file belongs to the source's study, carries its
+    patient, equipment and geometry, and says how it was derived. The class is the source's; Enhanced XA becomes XA, and a
+    captured picture a Multi-frame Grayscale Word Secondary Capture, since XA would demand an acquisition that nobody knows.
+    A source of single frames becomes one multi-frame file. What the source should have said and did not is left empty.
+
+    Args:
+        path: the file's final name; written whole or not at all.
+        series: the source run.
+        bsa: `(T, H, W)`, every frame of the run in order, iodine negative, in `units`.
+        units: "ln(intensity)" or "stored value".
+        model_name: what the model calls itself.
+        model_sha256: of the model's file.
+        hyper: λ in [0, 1].
+        background_numbers: frame numbers (from 1) of the background.
+        invert: iodine bright instead of dark.
+
+    Raises:
+        InputError: a shape that is not the run's, values that are not finite, no background, or other units.
+
+    Source: DICOM PS3.3 A.14.3, C.7.6.1.1.2 (derived image), C.8.7.1; UIDs are hashes of the source's UIDs, the model, λ
+    and the pixels, so that a repeated run replaces its file.
+    """
+    k = _check(path, series, bsa, units, background_numbers)
+    stored = _stored(bsa, -k if invert else k)
+    dataset = carried(series.headers[0])
+    uids = [str(value(header, "SOPInstanceUID")) for header in series.headers]
+    entropy: tuple[str | bytes, ...] = (
+        *uids,
+        model_sha256,
+        f"{hyper:.6g}",
+        repr(list(background_numbers)),
+        repr(invert),
+        stored.tobytes(),
+    )
+    _set_identity(dataset, series, hyper, entropy)
+    _set_pixels(dataset, series, stored)
+    _set_timing(dataset, series)
+    _set_provenance(dataset, series, background_numbers)
+    dataset.DerivationDescription = _description(units, k, model_name, model_sha256, hyper, background_numbers, invert)
+    complete(dataset)
+    with without_warnings():
+        save(dataset, path)
+
+
+def _check(path: str | os.PathLike[str], series: Series, bsa: np.ndarray, units: str, numbers: Sequence[int]) -> float:
+    """Return k, the stored steps of one unit."""
+    if bsa.shape != series.frames.shape:
+        raise InputError(f"{path}: expected a subtracted run of shape {series.frames.shape} like its source, got {bsa.shape}")
+    if not np.isfinite(bsa).all():
+        frame = int(np.argmin(np.isfinite(bsa).all(axis=(1, 2)))) + 1
+        raise InputError(f"{path}: expected finite values, frame {frame} has others; check the model and the run")
+    if not numbers or not all(1 <= frame <= len(bsa) for frame in numbers):
+        raise InputError(
+            f"{path}: expected background frame numbers of 1 to {len(bsa)}, got {list(numbers)}; name the frames used"
+        )
+    if units not in (LN, STORED):
+        raise InputError(f"{path}: expected units {LN!r} or {STORED!r}, got {units!r}")
+    return 1000.0 if units == LN else OFFSET / (1 << series.bits_stored)
+
+
+def _stored(bsa: np.ndarray, k: float) -> np.ndarray:
+    stored = np.empty(bsa.shape, "<u2")
+    for target, frame in zip(stored, bsa, strict=True):
+        target[:] = np.clip(np.rint(k * frame.astype(np.float64)) + OFFSET, 0, 2 * OFFSET - 1)
+    return stored
+
+
+def _set_identity(dataset: Dataset, series: Series, hyper: float, entropy: Sequence[str | bytes]) -> None:
+    if not value(dataset, "StudyInstanceUID"):
+        dataset.StudyInstanceUID = derived_uid("study", *entropy)
+    dataset.SeriesInstanceUID = derived_uid("series", *entropy)
+    dataset.SOPInstanceUID = derived_uid("image", *entropy)
+    source = int(number(series.headers[0], "SeriesNumber") or 0)
+    dataset.SeriesNumber = 100 * source + 1 if 0 <= source < 2**31 // 100 else source
+    dataset.InstanceNumber = 1
+    suffix = f"BSA (angiomorph, lambda {hyper:.2f})"
+    dataset.SeriesDescription = f"{str(value(dataset, 'SeriesDescription') or '')[: 63 - len(suffix)]} {suffix}".strip()
+    now = datetime.now(_timezone(dataset))
+    for keyword in ("InstanceCreation", "Series", "Content"):
+        setattr(dataset, f"{keyword}Date", now.strftime("%Y%m%d"))
+        setattr(dataset, f"{keyword}Time", now.strftime("%H%M%S"))
+    dataset.ContributingEquipmentSequence = [*values(dataset, "ContributingEquipmentSequence"), _equipment(now)]
+
+
+def _timezone(dataset: Dataset) -> timezone | None:
+    """Return the zone that the file's times are in; None for this machine's."""
+    found = re.fullmatch(r"([+-])(\d\d)([0-5]\d)", text(dataset, "TimezoneOffsetFromUTC"))
+    if found is None:
+        return None
+    offset = timedelta(hours=int(found[2]), minutes=int(found[3]))
+    return timezone(-offset if found[1] == "-" else offset)
+
+
+def _equipment(now: datetime) -> Dataset:
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [code_item("109103", "Modifying Equipment")]
+    item.Manufacturer = PROGRAM
+    item.ManufacturerModelName = PROGRAM
+    item.SoftwareVersions = __version__
+    item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
+    item.ContributionDescription = "Background subtraction after deformable registration"
+    return item
+
+
+def _set_pixels(dataset: Dataset, series: Series, stored: np.ndarray) -> None:
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = stored.shape
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, BITS, BITS - 1
+    dataset.PixelRepresentation = 0
+    dataset.PixelIntensityRelationship = "DISP"
+    dataset.add_new("SmallestImagePixelValue", "US", int(stored.min()))  # else pydicom cannot tell US from SS
+    dataset.add_new("LargestImagePixelValue", "US", int(stored.max()))
+    dataset.WindowCenter = decimal(OFFSET)
+    dataset.WindowWidth = decimal(_window_width(stored, series.shutter))
+    dataset.add_new("PixelData", "OW", stored.tobytes())
+    dataset.LossyImageCompression = "01" if _was_lossy(series) else "00"
+
+
+def _window_width(stored: np.ndarray, shutter: np.ndarray) -> int:
+    sample = stored[:: max(1, len(stored) // 16)][:, shutter].astype(np.int32)
+    return max(NARROWEST_WINDOW, 2 * int(np.percentile(np.abs(sample - OFFSET), 99.5)))
+
+
+def _was_lossy(series: Series) -> bool:
+    return any(
+        text(header, "LossyImageCompressionRetired") == "01"
+        or text(header, "LossyImageCompression") == "01"
+        or header.file_meta.get("TransferSyntaxUID") in ALWAYS_LOSSY
+        for header in series.headers
+    )
+
+
+def _set_timing(dataset: Dataset, series: Series) -> None:
+    increments = np.diff(series.frame_times, prepend=0.0)
+    if np.allclose(increments[1:], series.frame_time) and not values(series.headers[0], "FrameTimeVector"):
+        dataset.FrameTime = decimal(series.frame_time)
+        dataset.FrameIncrementPointer = tag_for_keyword("FrameTime")
+        return
+    dataset.FrameTimeVector = [decimal(increment) for increment in increments]
+    dataset.FrameIncrementPointer = tag_for_keyword("FrameTimeVector")
+
+
+def _set_provenance(dataset: Dataset, series: Series, background_numbers: Sequence[int]) -> None:
+    dataset.DerivationCodeSequence = [
+        code_item("113062", "Pixel by pixel subtraction"),
+        code_item("125027", "Deformed for Registration"),
+    ]
+    numbers = [int(frame) for frame in background_numbers]
+    contrast = [_reference(header, "121322", "Source image for image processing operation", "YES") for header in series.headers]
+    background = series.headers if len(series.headers) == 1 else [series.headers[frame - 1] for frame in numbers]
+    moved = [_reference(header, "121321", "Mask image for image processing operation", "NO") for header in background]
+    if len(series.headers) == 1:
+        moved[0].ReferencedFrameNumber = numbers
+    dataset.SourceImageSequence = [*contrast, *moved]
+    dataset.AcquisitionDeviceProcessingDescription = "subtracted, motion corrected"
+
+
+def _reference(header: Dataset, code: str, meaning: str, preserved: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = value(header, "SOPClassUID")
+    item.ReferencedSOPInstanceUID = value(header, "SOPInstanceUID")
+    item.PurposeOfReferenceCodeSequence = [code_item(code, meaning)]
+    item.SpatialLocationsPreserved = preserved
+    return item
+
+
+def _description(
+    units: str, k: float, model_name: str, model_sha256: str, hyper: float, background_numbers: Sequence[int], invert: bool
+) -> str:
+    formula = "ln(frame) - ln(warped background)" if units == LN else "frame - warped background, stored values"
+    frames = ", ".join(str(frame) for frame in background_numbers[:20]) + (", ..." if len(background_numbers) > 20 else "")
+    sentence = (
+        f"x = {formula}; stored = round({'-' if invert else ''}{k:g}*x)+{OFFSET}, clipped to 0..{2 * OFFSET - 1}; "
+        f"background: frames {frames}; {PROGRAM} {__version__}, model {model_name[:200]}, SHA-256 {model_sha256}, "
+        f"lambda {hyper:g}"
+    )
+    return sentence.encode("ascii", "replace").decode().replace("\\", "/")[:1024]
