@@ -134,6 +134,9 @@ def _load() -> tuple[Any, Any, Any]:
         _check(tensorflow, tf_keras_version)
         import neurite
         import voxelmorph
+    if _QUIET:
+        # VoxelMorph and neurite 0.2 pass tf.map_fn an argument by its old name, on which TensorFlow comments at each start.
+        logging.getLogger("tensorflow").addFilter(lambda record: "map_fn_v2" not in record.getMessage())
     return tensorflow, voxelmorph, neurite
 
 
