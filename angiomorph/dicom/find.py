@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from angiomorph.dicom.header import frame_count, is_angiogram, number, read_header, text, value, values
+from angiomorph.dicom.header import frame_count, is_angiogram, number, read_header, text, values
 from angiomorph.dicom.save import PROGRAM
 from angiomorph.dicom.series import SeriesFiles
 from angiomorph.errors import InputError
@@ -89,17 +89,17 @@ def _in_folder(files: list[Path], folder: Path, *, by_itself: bool) -> Iterator[
         if not by_itself and (not is_angiogram(dataset) or _own(dataset)):
             continue
         if frame_count(dataset) > 1 or not is_angiogram(dataset):
-            yield SeriesFiles(name_of(path), (path,), folder)
+            yield SeriesFiles(name_of(path), (path,), folder, text(dataset, "SeriesInstanceUID"))
         else:
             frames.setdefault(_group(dataset, path), []).append((number(dataset, "InstanceNumber") or 0, path))
-    for _, members in sorted(frames.items()):
+    for (*_, uid), members in sorted(frames.items()):
         run = tuple(path for _, path in sorted(members))
-        yield SeriesFiles(name_of(run[0].parent if len(run) > 1 else run[0]), run, folder)
+        yield SeriesFiles(name_of(run[0].parent if len(run) > 1 else run[0]), run, folder, uid)
 
 
 def _group(dataset: Dataset, path: Path) -> Group:
     series, acquisition = (int(number(dataset, keyword) or 0) for keyword in ("SeriesNumber", "AcquisitionNumber"))
-    return str(path.parent), series, acquisition, str(value(dataset, "SeriesInstanceUID"))
+    return str(path.parent), series, acquisition, text(dataset, "SeriesInstanceUID")
 
 
 def _own(dataset: Dataset) -> bool:

@@ -17,11 +17,13 @@ class SeriesFiles:
         name: what outputs are named after; distinct within `folder`.
         paths: one multi-frame file, or the single-frame files of the run.
         folder: of the run, relative to the folder that was searched; "." for a file given by itself.
+        uid: SeriesInstanceUID; empty if it cannot be read.
     """
 
     name: str
     paths: tuple[Path, ...]
     folder: Path = Path()
+    uid: str = ""
 
 
 @dataclass(frozen=True, eq=False)
