@@ -1,1 +1,9 @@
-"""Simulated angiographic runs with exact truth, projected from CT (needs the `simulate` extra: numba, nibabel)."""
+"""Simulated angiographic runs with exact truth, projected from CT; needs `pip install angiomorph[simulate]`."""
+
+from importlib.util import find_spec
+
+from angiomorph.errors import InputError
+
+_missing = [name for name in ("numba", "nibabel") if find_spec(name) is None]
+if _missing:
+    raise InputError(f"simulation: expected {', '.join(_missing)} to be installed; run `pip install angiomorph[simulate]`")

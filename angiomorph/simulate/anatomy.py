@@ -6,6 +6,7 @@ World coordinates are RAS millimetres: x to the patient's right, y anterior, z s
 from __future__ import annotations
 
 import os
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,23 +77,24 @@ def load_nifti(path: str | os.PathLike[str]) -> tuple[np.ndarray, Triple, Triple
         InputError: not NIfTI, not 3-D, empty, without a voxel size, or with axes oblique by more than 5 degrees.
     """
     import nibabel
+    from nibabel.spatialimages import HeaderDataError
 
     try:
-        image = nibabel.as_closest_canonical(nibabel.load(os.fspath(path)))
+        source = nibabel.Nifti1Image.from_filename(os.fspath(path))
+        image = nibabel.as_closest_canonical(nibabel.funcs.squeeze_image(source))
         values = np.asanyarray(image.dataobj)
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+    except (nibabel.filebasedimages.ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path}: expected a NIfTI volume (.nii, .nii.gz), but it cannot be read: {error}") from error
     if values.ndim != 3 or min(values.shape) < 2:
         raise InputError(f"{path}: expected one 3-D volume, found shape {values.shape}; give a single CT volume")
-    spacing, origin = _axes(path, image)
+    spacing, origin = _axes(path, source.header, image.affine)
     values = np.ascontiguousarray(values.transpose(2, 1, 0), dtype=np.float32)
     if not np.isfinite(values).all() or values.min() == values.max():
         raise InputError(f"{path}: expected a CT volume, found no finite, varying values in it; check how it was converted")
     return values, spacing, origin
 
 
-def _axes(path: str | os.PathLike[str], image: Any) -> tuple[Triple, Triple]:
-    affine, header = image.affine, image.header
+def _axes(path: str | os.PathLike[str], header: Any, affine: np.ndarray) -> tuple[Triple, Triple]:
     if not (header["sform_code"] or header["qform_code"] or np.any(header["pixdim"][1:4] != 1)):
         raise InputError(
             f"{path}: expected a voxel size in mm, found neither qform nor sform nor pixdim; convert the CT anew with them"

@@ -53,7 +53,7 @@ def intensity(integral: np.ndarray, scatter: float, aperture: np.ndarray) -> np.
 def _smooth(image: np.ndarray) -> np.ndarray:
     """Gaussian of a tenth of the image's width, computed on blocks of 8 by 8 pixels."""
     rows, columns = image.shape
-    small = ndimage.zoom(ndimage.uniform_filter(image, 8)[4::8, 4::8], 1, order=0)
+    small = ndimage.uniform_filter(image, 8)[4::8, 4::8]
     small = ndimage.gaussian_filter(small, columns / 80, mode="nearest")
     return ndimage.zoom(small, (rows / small.shape[0], columns / small.shape[1]), order=1, mode="nearest", grid_mode=True)
 
@@ -131,6 +131,6 @@ def draw_gain(rng: np.random.Generator, frames: int) -> np.ndarray:
     """
     index = np.arange(frames)
     drift = rng.normal(0, 0.01) * index / max(frames - 1, 1) if rng.random() < 0.4 else 0 * index
-    ramp = -rng.uniform(0.02, 0.25) * np.exp(-index / rng.uniform(0.5, 2)) if rng.random() < 0.25 else 0 * index
+    ramp = -rng.uniform(0.02, 0.2) * np.exp(-index / rng.uniform(0.3, 1)) if rng.random() < 0.25 else 0 * index
     flicker = rng.normal(0, 0.002, frames)
     return (1 + drift) * (1 + ramp) * (1 + flicker)

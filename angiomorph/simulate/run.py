@@ -25,6 +25,10 @@ from angiomorph.simulate.phantom import procedural_head
 from angiomorph.simulate.projector import project_points, project_volume
 from angiomorph.simulate.vessels import Vessels, load_vessels, place, vessel_tree
 
+SPREAD = (0.17, 0.42)  # mm, standard deviation of the light's spread in the detector
+PIXEL_SPREAD = (
+    6**-0.5
+)  # pixels, of sampling: with it, frames of half the size equal 2 x 2 means in sharpness and noise (tested)
 CTA_IODINE = 0.3  # of the iodine in a grown artery: the CTA shows veins, which the agent reaches diluted
 VISIBLE = 0.02  # ln units from which a pixel counts as vessel
 DETECTOR_WIDTH = 300.0  # mm, of the middle field of view
@@ -43,7 +47,8 @@ class SimulationSettings:
         motion_mm: largest translation within a run, mm.
         motion_deg: largest rotation within a run, degrees.
         still: share of runs without motion.
-        dose: photons detected behind the head, median, per mm^2 and frame; 2e3 to 1e5 are log noise of 0.04 to 0.005 at 0.6 mm.
+        dose: photons detected behind the head, median, per mm^2 and frame; the default leaves noise of
+            about 0.04 to 0.005 ln units at 512 pixels.
         frame_time: ms.
         views: of "frontal", "lateral", "oblique".
         field_of_view: detector width over the 300 mm of the middle one.
@@ -60,7 +65,7 @@ class SimulationSettings:
     motion_mm: tuple[float, float] = (0.0, 5.0)
     motion_deg: tuple[float, float] = (0.0, 3.0)
     still: float = 0.1
-    dose: tuple[float, float] = (3e3, 1e5)
+    dose: tuple[float, float] = (5e2, 2e4)
     frame_time: tuple[float, float] = (250.0, 500.0)
     views: tuple[str, ...] = VIEWS
     field_of_view: tuple[float, float] = (0.65, 1.1)
@@ -132,6 +137,7 @@ class _Scene:
     bolus: contrast.Bolus
     arrival: float
     arm: CArm
+    frame_time: float
     times: np.ndarray
     pose: np.ndarray
     streams: list[np.random.Generator] = field(repr=False)
@@ -169,8 +175,8 @@ def _draw_scene(
     scanned = vessels is not None and vessel_rng.random() >= settings.grown
     cloud = place(vessels, cavity, vessel_rng) if scanned and vessels is not None else vessel_tree(vessel_rng, cavity)
     isocentre = cavity.centre + view_rng.uniform(-1, 1, 3) * 12 - (0, 0, view_rng.uniform(0, 35))
-    frame_time = view_rng.uniform(*settings.frame_time) / 1000
-    times = np.arange(settings.frames) * frame_time
+    frame_time = view_rng.uniform(*settings.frame_time)
+    times = np.arange(settings.frames) * frame_time / 1000
     return _Scene(
         head=head,
         vessels=cloud,
@@ -178,8 +184,9 @@ def _draw_scene(
         isocentre=isocentre,
         iodine=contrast_rng.uniform(*settings.iodine) * (CTA_IODINE if scanned else 1.0),
         bolus=contrast.draw_bolus(contrast_rng),
-        arrival=(settings.background - 1 + contrast_rng.uniform(0.05, 0.95)) * frame_time,
+        arrival=(settings.background - 1 + contrast_rng.uniform(0.05, 0.95)) * frame_time / 1000,
         arm=_draw_arm(settings, view_rng),
+        frame_time=frame_time,
         times=times,
         pose=_draw_pose(settings, times, motion_rng),
         streams=streams,
@@ -188,11 +195,12 @@ def _draw_scene(
 
 def _draw_arm(settings: SimulationSettings, rng: np.random.Generator) -> CArm:
     view = settings.views[rng.integers(len(settings.views))]
-    primary = {
+    angles = {
         "frontal": rng.normal(0, 5),
         "lateral": rng.choice([-90, 90]) + rng.normal(0, 4),
         "oblique": rng.choice([-1, 1]) * rng.uniform(15, 70),
-    }[view]
+    }
+    primary = float(angles[view])
     secondary = rng.uniform(-12, 28) if view == "frontal" else rng.normal(0, 5 if view == "lateral" else 12)
     spacing = DETECTOR_WIDTH / settings.size * rng.uniform(*settings.field_of_view)
     return CArm(rng.uniform(1000, 1200), rng.uniform(700, 780), primary, secondary, settings.size, settings.size, spacing)
@@ -221,7 +229,7 @@ def _expose(scene: _Scene, settings: SimulationSettings, entropy: tuple[int, ...
         region[t] = (detector.aperture > 0.5) & (tissue[t] > 0.3) & (empty < 0.98 * (2**detector.bits_stored - 1))
     return SimulatedRun(
         frames, background, vessel, vessel < -VISIBLE, region, scene.pose, scene.arm, detector.bits_stored,
-        1000 * float(scene.times[1] - scene.times[0]) if settings.frames > 1 else 0.0, settings.background, entropy,
+        scene.frame_time, settings.background, entropy,
     )  # fmt: skip
 
 
@@ -263,8 +271,8 @@ def _draw_detector(tissue: np.ndarray, scene: _Scene, settings: SimulationSettin
     return physics.Detector(
         photons=photons,
         scatter=scatter,
-        blur=rng.uniform(0.3, 0.5) / scene.arm.pixel_spacing,
-        electronic=rng.uniform(2, 8),
+        blur=float(np.hypot(rng.uniform(*SPREAD) / scene.arm.pixel_spacing, PIXEL_SPREAD)),
+        electronic=rng.uniform(2, 8) * scene.arm.pixel_spacing / (DETECTOR_WIDTH / 512),
         exposure=np.exp(rng.uniform(*np.log(MIDDLE))) * 2**bits_stored / float(np.median(behind)),
         bits_stored=bits_stored,
         aperture=aperture,
@@ -327,8 +335,6 @@ def simulate(
     if runs < 1 or seed < 0 or workers < 1:
         raise InputError(f"simulation: expected runs >= 1, seed >= 0, workers >= 1, found {runs}, {seed}, {workers}")
     settings = settings or SimulationSettings()
-    if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         training = None
         if store is not None:
@@ -358,6 +364,7 @@ class _Inputs:
         name = f"run-{number:06d}"
         run = simulate_run(self.ct, self.vessels, self.settings, (self.seed, number))
         if self.out is not None:
+            self.out.mkdir(parents=True, exist_ok=True)
             write_run(run, self.out, name, self.settings)
         return name, stored(run)
 

@@ -64,7 +64,8 @@ def load_vessels(path: str | os.PathLike[str]) -> Vessels:
         )
     fraction = np.minimum(values / (FULL * np.percentile(values[values > 0], 99.9)), 1)
     index = np.argwhere(fraction > EMPTY)
-    position = np.array(origin) + index[:, ::-1] * np.array(spacing)
+    spread = np.random.default_rng(0).uniform(-0.5, 0.5, index.shape)  # within each voxel, so that no lattice shows
+    position = np.array(origin) + (index[:, ::-1] + spread) * np.array(spacing)
     volume = float(np.prod(spacing))
     count = len(index)
     return Vessels(

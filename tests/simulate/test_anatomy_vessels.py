@@ -1,0 +1,194 @@
+import nibabel
+import numpy as np
+import pytest
+
+from angiomorph.errors import InputError
+from angiomorph.simulate.anatomy import (
+    BONE,
+    WATER,
+    Cavity,
+    Volume,
+    attenuation_from_hu,
+    elastic_control,
+    find_cavity,
+    load_ct,
+    prolong,
+    vary,
+)  # fmt: skip
+from angiomorph.simulate.phantom import procedural_head
+from angiomorph.simulate.vessels import THINNEST, load_vessels, place, vessel_tree
+
+CAVITY = Cavity(np.array((5.0, -10.0, 20.0)), np.array((64.0, 76.0, 62.0)))
+
+
+@pytest.fixture(scope="module")
+def head():
+    return procedural_head(1)
+
+
+def save(path, values, affine=None):
+    nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), np.eye(4) if affine is None else affine), path)
+    return path
+
+
+def block():
+    """HU of a block of water with a corner of bone, in air; axes x, y, z."""
+    hu = np.full((12, 14, 16), -1000.0)
+    hu[2:-2, 2:-2, :-2] = 0
+    hu[2:4, 2:4, 0:4] = 1000
+    return hu
+
+
+def test_attenuation_of_air_water_and_bone():
+    """Bone of 1100 HU: 0.021 * (1 + 1.1 + 0.3 * 1.0) = 0.0504 per mm."""
+    values = attenuation_from_hu(np.array((-1024.0, -1000.0, 0.0, 100.0, 1100.0)))
+    np.testing.assert_allclose(values, (0, 0, 0.021, 0.0231, 0.0504), rtol=1e-6)
+
+
+def test_reads_a_ct_in_ras_whatever_its_axes_and_prolongs_the_cut_end(tmp_path):
+    affine = np.diag((-2.0, 1.0, 3.0, 1.0))
+    affine[:3, 3] = (22.0, -7.0, 5.0)
+    volume = load_ct(save(tmp_path / "ct.nii.gz", block()[::-1], affine))
+    assert volume.spacing == (2.0, 1.0, 3.0)
+    assert volume.attenuation.shape == (16 + 20, 14, 12)
+    assert volume.origin == (0.0, -7.0, 5.0 - 60)
+    assert volume.attenuation[22, 2, 2] == pytest.approx(attenuation_from_hu(np.array(1000.0)))
+    assert volume.attenuation[22, 8, 6] == pytest.approx(WATER)
+    np.testing.assert_array_equal(volume.attenuation[0], volume.attenuation[20])
+
+
+def test_values_from_0_to_1_are_scaled_hu(tmp_path):
+    scaled = load_ct(save(tmp_path / "scaled.nii", (block() + 1000) / 2900))
+    plain = load_ct(save(tmp_path / "plain.nii", block()))
+    np.testing.assert_allclose(scaled.attenuation, plain.attenuation, atol=1e-6)
+
+
+def test_a_scan_that_ends_in_air_is_not_prolonged():
+    volume = Volume(np.zeros((4, 4, 4), np.float32), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    assert prolong(volume) is volume
+
+
+def oblique(degrees):
+    angle = np.radians(degrees)
+    affine = np.eye(4)
+    affine[:2, :2] = (np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))
+    return affine
+
+
+def test_bad_volumes_are_refused_with_the_reason(tmp_path):
+    (tmp_path / "text.nii").write_text("not a volume")
+    whole = save(tmp_path / "whole.nii.gz", np.random.default_rng(0).random((20, 20, 20))).read_bytes()
+    (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    save(tmp_path / "four.nii", np.zeros((4, 4, 4, 2)))
+    save(tmp_path / "constant.nii", np.zeros((4, 4, 4)))
+    save(tmp_path / "oblique.nii", block(), oblique(12))
+    save(tmp_path / "air.nii", np.where(block() > 500, -900.0, -1000.0))
+    header = nibabel.Nifti1Image(block().astype(np.float32), None)
+    nibabel.save(header, tmp_path / "bare.nii")
+    expected = {"text": "NIfTI", "four": "3-D", "constant": "varying", "oblique": "oblique", "air": "air", "bare": "voxel size"}
+    for name, told in expected.items():
+        with pytest.raises(InputError, match=told) as error:
+            load_ct(tmp_path / f"{name}.nii")
+        assert f"{name}.nii" in str(error.value)
+    with pytest.raises(InputError, match="cannot be read"):
+        load_ct(tmp_path / "cut.nii.gz")
+    with pytest.raises(InputError, match="absent"):
+        load_ct(tmp_path / "absent.nii")
+    load_ct(save(tmp_path / "nearly.nii", block(), oblique(3)))
+
+
+def test_finds_the_cavity_that_the_procedural_head_was_built_with(head):
+    cavity = find_cavity(head)
+    np.testing.assert_allclose(cavity.centre, (0, -4, 2), atol=7)
+    np.testing.assert_allclose(cavity.half, (63, 77, 62), rtol=0.2)
+
+
+def test_a_body_without_a_skull_is_refused():
+    water = Volume(np.full((20, 20, 20), WATER, np.float32), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0))
+    with pytest.raises(InputError, match="skull"):
+        find_cavity(water)
+
+
+def test_variations_differ_keep_tissue_and_repeat_with_their_seed(head):
+    one, again, other = (vary(head, np.random.default_rng(seed), 3.0) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.attenuation, again.attenuation)
+    assert np.abs(one.attenuation - other.attenuation).mean() > 1e-4
+    assert (one.attenuation > 0.01).sum() == pytest.approx((head.attenuation > 0.01).sum(), rel=0.3)
+    assert one.attenuation[head.attenuation > BONE].mean() > one.attenuation[head.attenuation < BONE].mean()
+
+
+def test_no_deformation_leaves_all_but_bone_and_side(head):
+    plain = vary(head, np.random.default_rng(3), 0.0).attenuation
+    mirrored = head.attenuation[:, :, ::-1]
+    original = min(head.attenuation, mirrored, key=lambda volume: np.abs(volume - plain).sum())
+    soft = original <= BONE
+    np.testing.assert_allclose(plain[soft], original[soft], atol=1e-6)
+
+
+def test_the_elastic_field_has_its_size_and_is_smooth():
+    fields = np.stack([elastic_control(np.random.default_rng(seed), 3.0) for seed in range(10)])
+    assert fields.shape == (10, 3, 24, 24, 24)
+    assert 1.5 < fields.std() < 4
+    assert np.abs(np.diff(fields, axis=2)).std() < 0.4 * fields.std()
+
+
+def test_the_procedural_head_repeats_with_its_seed(head):
+    np.testing.assert_array_equal(procedural_head(1).attenuation, head.attenuation)
+    assert np.abs(procedural_head(2).attenuation - head.attenuation).max() > 0.01
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_arteries_grow_inside_the_cavity_from_a_trunk_below_it(seed):
+    tree = vessel_tree(np.random.default_rng(seed), CAVITY)
+    depth = np.linalg.norm((tree.position - CAVITY.centre) / CAVITY.half, axis=1)
+    thin = tree.radius < 1
+    assert np.percentile(depth[thin], 95) < 1.1
+    assert np.ptp(tree.position[thin], axis=0).min() > 30
+    assert tree.position[:, 2].min() < CAVITY.centre[2] - CAVITY.half[2] - 30
+    assert THINNEST < tree.radius.min() < 0.3
+    assert 1.4 < tree.radius.max() < 3
+    assert 5000 < len(tree.radius) < 300000
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_bolus_passes_wide_arteries_first(seed):
+    tree = vessel_tree(np.random.default_rng(seed), CAVITY)
+    assert tree.arrival.min() < 0.1
+    assert np.median(tree.arrival[tree.radius < 0.3]) > np.median(tree.arrival[tree.radius > 1.2]) + 0.1
+    assert tree.arrival.max() < 4
+
+
+def test_the_amount_is_the_volume_of_the_tubes():
+    """Bodies of one radius r stand for a length of amount / (pi r^2): none longer than 1.2 mm, so that no tube shows gaps."""
+    tree = vessel_tree(np.random.default_rng(0), CAVITY)
+    piece = tree.amount / (np.pi * tree.radius**2)
+    assert 0.05 < piece.min() < piece.max() < 2 * tree.radius.max()
+    assert np.all(piece < 2.5 * tree.radius + 0.5)
+
+
+def angiography(tmp_path):
+    values = np.zeros((30, 40, 20))
+    values[14:16, 20, :] = 400
+    values[5:25, 20, 15] = 100
+    return save(tmp_path / "cta.nii", values, np.diag((2.0, 2.0, 3.0, 1.0)))
+
+
+def test_reads_vessels_as_bodies_with_their_blood_volume(tmp_path):
+    cloud = load_vessels(angiography(tmp_path))
+    full, part = 38 * 12.0, 20 * 12 * 100 / (0.7 * 400)
+    assert cloud.amount.sum() == pytest.approx(full + part, rel=1e-4)
+    assert cloud.position[:, 1].min() >= 39
+    assert cloud.position[:, 1].max() <= 41
+
+
+def test_placed_vessels_fill_the_cavity_and_arrive_from_below(tmp_path):
+    placed = place(load_vessels(angiography(tmp_path)), CAVITY, np.random.default_rng(0))
+    assert np.abs((placed.position - CAVITY.centre) / CAVITY.half).max() < 1.5
+    order = np.argsort(placed.position[:, 2])
+    assert placed.arrival[order[:5]].mean() < placed.arrival[order[-5:]].mean()
+    assert placed.arrival.min() >= 0
+
+
+def test_a_scan_with_its_bone_is_no_vessel_volume(tmp_path):
+    with pytest.raises(InputError, match="removed"):
+        load_vessels(save(tmp_path / "ct.nii", block() + 1001))
