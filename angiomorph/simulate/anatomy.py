@@ -80,11 +80,13 @@ def load_nifti(path: str | os.PathLike[str]) -> tuple[np.ndarray, Triple, Triple
     from nibabel.spatialimages import HeaderDataError
 
     try:
-        source = nibabel.Nifti1Image.from_filename(os.fspath(path))
+        source = nibabel.load(os.fspath(path))
         image = nibabel.as_closest_canonical(nibabel.funcs.squeeze_image(source))
         values = np.asanyarray(image.dataobj)
     except (nibabel.filebasedimages.ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path}: expected a NIfTI volume (.nii, .nii.gz), but it cannot be read: {error}") from error
+    if not isinstance(source, nibabel.Nifti1Pair):
+        raise InputError(f"{path}: expected a NIfTI volume (.nii, .nii.gz), found {type(source).__name__}; convert it to NIfTI")
     if values.ndim != 3 or min(values.shape) < 2:
         raise InputError(f"{path}: expected one 3-D volume, found shape {values.shape}; give a single CT volume")
     spacing, origin = _axes(path, source.header, image.affine)

@@ -90,6 +90,9 @@ def test_bad_volumes_are_refused_with_the_reason(tmp_path):
         with pytest.raises(InputError, match=told) as error:
             load_ct(tmp_path / f"{name}.nii")
         assert f"{name}.nii" in str(error.value)
+    nibabel.save(nibabel.MGHImage(block().astype(np.float32), np.eye(4)), tmp_path / "other.mgz")
+    with pytest.raises(InputError, match="found MGHImage"):
+        load_ct(tmp_path / "other.mgz")
     with pytest.raises(InputError, match="cannot be read"):
         load_ct(tmp_path / "cut.nii.gz")
     with pytest.raises(InputError, match="absent"):
