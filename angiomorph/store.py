@@ -129,6 +129,11 @@ def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         yield store
 
 
+def is_hdf5(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is an HDF5 file."""
+    return os.path.isfile(path) and bool(h5py.is_hdf5(path))
+
+
 def keys(store: h5py.File) -> list[str]:
     """Return the run keys of an open store, sorted."""
     return sorted(store)

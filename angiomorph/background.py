@@ -1,0 +1,161 @@
+"""Which frames of a run are its background: named by the user, by DICOM, or the last ones before iodine arrives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from angiomorph.errors import InputError
+
+WORKING_SIZE = 128
+NEIGHBOURHOOD = 7
+STRUCTURE = 8.0
+ARRIVAL_FRACTION = 0.01
+MOST_FRAMES = 3
+
+
+@dataclass(frozen=True)
+class Background:
+    """The chosen background frames.
+
+    Args:
+        numbers: frame numbers from 1, ascending.
+        choice: who chose: the user's number, DICOM's tag, the arrival of iodine, or "first" where no arrival was found.
+    """
+
+    numbers: tuple[int, ...]
+    choice: Literal["number", "tag", "arrival", "first"]
+
+
+def choose_background(wanted: str, values: np.ndarray, tagged: Sequence[int], roi: np.ndarray) -> Background:
+    """Return the background frames of a run.
+
+    Args:
+        wanted: "auto": DICOM's MaskFrameNumbers if the run has them, else the last frames before iodine arrives; "tag":
+            MaskFrameNumbers; "N" or "N-M": frame numbers as DICOM counts them, from 1.
+        values: `(T, H, W)` normalised frames, [0, 1], iodine dark.
+        tagged: MaskFrameNumbers; empty if the run has none.
+        roi: `(H, W)` bool, the exposed field.
+
+    Returns:
+        the frame numbers and who chose them.
+
+    Raises:
+        InputError: `wanted` is none of these, names a frame that is not there, or "tag" and the run has none.
+    """
+    if wanted == "auto":
+        return Background(tuple(tagged), "tag") if tagged else before_arrival(values, roi)
+    if wanted == "tag":
+        if not tagged:
+            raise InputError(
+                "--background tag: expected MaskSubtractionSequence with MaskFrameNumbers in the run, found none; "
+                "use --background auto or name a frame"
+            )
+        return Background(tuple(tagged), "tag")
+    return Background(_numbers(wanted, len(values)), "number")
+
+
+def _numbers(wanted: str, frames: int) -> tuple[int, ...]:
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", wanted.strip())
+    if match is None:
+        raise InputError(f"--background {wanted}: expected auto, tag, a frame number N or a range N-M, counted from 1")
+    first = int(match[1])
+    last = int(match[2] or first)
+    if not 1 <= first <= last <= frames:
+        raise InputError(f"--background {wanted}: expected frame numbers from 1 to {frames}, the run's last")
+    return tuple(range(first, last + 1))
+
+
+def before_arrival(values: np.ndarray, roi: np.ndarray) -> Background:
+    """Return the last frames before iodine arrives; up to three, as far as they show the same as the very last one.
+
+    Args:
+        values: `(T, H, W)`, normalised, iodine dark.
+        roi: `(H, W)` bool, the exposed field.
+    """
+    small, small_roi = _shrink(values, roi)
+    noise = _noise(small, small_roi)
+    settled = _settled(small, small_roi)
+    arrival = _arrival(darkening_curve(small[settled:], small_roi, noise))
+    if arrival is None:
+        return Background((settled + 1,), "first")
+    last = settled + arrival - 1
+    numbers = [last]
+    while len(numbers) < MOST_FRAMES and numbers[0] > settled and _same(small, small_roi, noise, numbers[0] - 1, last):
+        numbers.insert(0, numbers[0] - 1)
+    return Background(tuple(number + 1 for number in numbers), "arrival")
+
+
+def darkening_curve(values: np.ndarray, roi: np.ndarray, noise: float) -> np.ndarray:
+    """Return how much each frame is darker than the earliest ones in a way that motion cannot explain.
+
+        darkening(t) = mean(max(low - values(t) - 3 noise, 0)) - mean(max(values(t) - high - 3 noise, 0))
+
+    `values` first lose their coarse structure, and with it exposure ramps. `low` and `high` are the least and greatest value
+    in a neighbourhood of the first frame: motion within it counts for nothing, motion beyond it lightens about as much as it
+    darkens, iodine only darkens.
+
+    Args:
+        values: `(T, h, w)`, normalised, iodine dark, at the working size.
+        roi: `(h, w)` bool.
+        noise: standard deviation of `values`' noise.
+
+    Returns:
+        `(T,)`, same unit as `values`.
+    """
+    fine = values - ndimage.gaussian_filter(values, (0, STRUCTURE, STRUCTURE))
+    low = ndimage.minimum_filter(fine[0], NEIGHBOURHOOD)
+    high = ndimage.maximum_filter(fine[0], NEIGHBOURHOOD)
+    darker = np.maximum(low - fine - 3 * noise, 0)[:, roi].mean(1)
+    lighter = np.maximum(fine - high - 3 * noise, 0)[:, roi].mean(1)
+    return darker - lighter
+
+
+def _settled(values: np.ndarray, roi: np.ndarray) -> int:
+    """Return the index of the first frame after an exposure ramp: the first whose level is an ordinary one of the run."""
+    levels = np.median(values[:, roi], axis=1)
+    off = np.abs(levels - np.median(levels))
+    ordinary = off <= 3 * np.median(off) / 0.6745 + 0.01
+    return int(np.argmax(ordinary))
+
+
+def _arrival(darkening: np.ndarray) -> int | None:
+    """Return the index of the first frame of the rise to the peak, or None where no frame precedes a rise."""
+    peak = int(np.argmax(darkening))
+    threshold = ARRIVAL_FRACTION * darkening[peak]
+    if peak == 0 or threshold <= 0:
+        return None
+    below = np.flatnonzero(darkening[:peak] <= threshold)
+    return int(below[-1]) + 1 if below.size else None
+
+
+def _shrink(values: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    factor = max(1, min(values.shape[1:]) // WORKING_SIZE)
+    rows, columns = (side // factor for side in values.shape[1:])
+    cropped = values[:, : rows * factor, : columns * factor]
+    small = cropped.reshape(len(values), rows, factor, columns, factor).mean((2, 4), dtype=np.float64)
+    inside = roi[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor).all((1, 3))
+    # The edge of collimator blades, clipped to 0, follows the exposure and not the anatomy.
+    lit = inside & (ndimage.minimum_filter(small.min(0), NEIGHBOURHOOD) > 0)
+    return small, next(field for field in (lit, inside, np.ones_like(inside)) if field.any())
+
+
+def _noise(values: np.ndarray, roi: np.ndarray) -> float:
+    """Return the noise's standard deviation from the median absolute response to a mask that cancels smooth structure.
+
+    Source: Immerkær, Computer Vision and Image Understanding 64, 1996 (mask); median absolute deviation for robustness.
+    """
+    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6
+    response = [np.median(np.abs(ndimage.convolve(frame, mask)[roi])) for frame in values]
+    return float(np.median(response) / 0.6745)
+
+
+def _same(values: np.ndarray, roi: np.ndarray, noise: float, one: int, other: int) -> bool:
+    difference = (values[one] - values[other])[roi]
+    spread = np.sqrt(np.mean((difference - np.median(difference)) ** 2))
+    return bool(spread <= 2 * np.sqrt(2) * noise)

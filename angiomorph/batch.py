@@ -1,0 +1,203 @@
+"""Many runs in one go: find them, register each, write its files, go on after a bad one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from angiomorph import __version__, metrics, store
+from angiomorph.backend import configure_gpu
+from angiomorph.dicom import Series, SeriesFiles, find_series, read_series, write_bsa
+from angiomorph.errors import InputError
+from angiomorph.registration import SHIPPED, Model, Registration, register_series
+from angiomorph.view.pictures import Panel, frame_window, side_by_side, subtraction_window
+
+KINDS = ("dicom", "h5", "png")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every run of a batch is registered with.
+
+    Args:
+        hyper: λ in [0, 1]; None for the model's own.
+        background: "auto", "tag", "N" or "N-M".
+        intensity: "auto", "log", "linear"; None for the model's own.
+        save: what to write, of "dicom", "h5" and "png".
+        frame: frame number (from 1) of the picture; None for the one with the most iodine.
+        batch_size: frames at a time.
+    """
+
+    hyper: float | None = None
+    background: str = "auto"
+    intensity: str | None = None
+    save: Sequence[str] = ("dicom", "h5")
+    frame: int | None = None
+    batch_size: int = 4
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one run.
+
+    Args:
+        name: the run's name.
+        error: why it failed; empty if it did not.
+        warnings: what a user should know about the run.
+        summary: figures of the registration, ready for JSON; empty if it failed.
+    """
+
+    name: str
+    error: str
+    warnings: tuple[str, ...]
+    summary: dict[str, Any]
+
+    def line(self) -> str:
+        """Return the summary in one line for people."""
+        given = self.summary
+        numbers = given["background"]
+        frames = f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"
+        gain = 1 - given["residue_bsa"] / given["residue_dsa"] if given["residue_dsa"] else 0.0
+        return (
+            f"{self.name}: {given['frames']} frames of {given['rows']}x{given['columns']}, background {frames} "
+            f"(by {given['background_choice']}), lambda {given['lambda']:.2f}: bright residue {given['residue_dsa']:.4f} (plain DSA) "
+            f"-> {given['residue_bsa']:.4f} (BSA), {gain:+.0%} removed; largest shift {given['largest_shift']:.1f} px, "
+            f"folded {given['folding']:.3%}, {given['ms_per_frame']:.0f} ms a frame"
+        )
+
+
+def register_runs(
+    paths: Sequence[str], out: Path, model_path: str | None, options: Options, *, gpu: str | None = None
+) -> Iterator[Outcome]:
+    """Register every run found under `paths` and yield what became of each.
+
+    Args:
+        paths: DICOM files, folders of single frames, or trees of series.
+        out: folder for the results; runs of a tree keep their folder in it.
+        model_path: model `.h5`; None for the shipped one.
+        options: for every run.
+        gpu: see `backend.configure_gpu`.
+
+    Raises:
+        InputError: wrong options, no usable model, or no run under `paths`.
+    """
+    unknown = [kind for kind in options.save if kind not in KINDS]
+    if unknown or not options.save:
+        raise InputError(f"--save {','.join(options.save)}: expected some of {','.join(KINDS)}, got {unknown or 'none'}")
+    configure_gpu(gpu)
+    model = Model(model_path or SHIPPED)
+    found = find_series(paths)
+    if not found:
+        raise InputError(f"{', '.join(map(str, paths))}: expected X-ray angiographic runs (DICOM), found none")
+    for files in found:
+        yield _register(files, out, model, options)
+
+
+def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> Outcome:
+    try:
+        series = read_series(files)
+        start = time.perf_counter()
+        result = register_series(
+            series,
+            model,
+            hyper=options.hyper,
+            background=options.background,
+            intensity=options.intensity,
+            batch_size=options.batch_size,
+        )
+        seconds = time.perf_counter() - start
+        _write(series, result, out / files.folder / f"{files.name}_bsa", model, options)
+    except InputError as error:
+        return Outcome(files.name, str(error), (), {})
+    return Outcome(files.name, "", series.warnings, _summary(series, result, seconds))
+
+
+def _contrast_frames(result: Registration) -> np.ndarray:
+    """Return the indices of the frames that are not background, or of all where every one is."""
+    indices = np.setdiff1d(np.arange(len(result.bsa)), np.array(result.background.numbers) - 1)
+    return indices if indices.size else np.arange(len(result.bsa))
+
+
+def _summary(series: Series, result: Registration, seconds: float) -> dict[str, Any]:
+    frames, rows, columns = series.frames.shape
+    contrast = _contrast_frames(result)
+    return {
+        "name": series.name,
+        "frames": frames,
+        "rows": rows,
+        "columns": columns,
+        "background": list(result.background.numbers),
+        "background_choice": result.background.choice,
+        "lambda": result.hyper,
+        "intensity": result.intensity,
+        "units": result.units,
+        "residue_dsa": metrics.bright_residue(result.dsa[contrast], series.shutter),
+        "residue_bsa": metrics.bright_residue(result.bsa[contrast], series.shutter),
+        "largest_shift": float(np.sqrt(np.max(np.sum(result.warp**2, axis=-1)))),
+        "folding": metrics.folding(result.warp),
+        "ms_per_frame": 1e3 * seconds / frames,
+        "warnings": list(series.warnings),
+    }
+
+
+def _write(series: Series, result: Registration, stem: Path, model: Model, options: Options) -> None:
+    if "dicom" in options.save:
+        write_bsa(
+            stem.with_name(f"{stem.name}.dcm"),
+            series,
+            result.bsa,
+            units=result.units,
+            model_name=model.path.stem,
+            model_sha256=model.sha256,
+            hyper=result.hyper,
+            background_numbers=result.background.numbers,
+        )
+    if "h5" in options.save:
+        _write_h5(result, stem.with_name(f"{stem.name}.h5"), model, series.relation)
+    if "png" in options.save:
+        _write_png(series, result, stem.with_name(f"{stem.name}.png"), options.frame)
+
+
+def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> None:
+    arrays = {
+        "bsa": result.bsa,
+        "moved": result.moved,
+        "warp": result.warp,
+        "background": np.array(result.background.numbers, np.int64),
+    }
+    attributes = {
+        "lambda": result.hyper,
+        "model_sha256": model.sha256,
+        "intensity": result.intensity,
+        "relation": relation,
+        "units": result.units,
+        "refine": 0,
+        "version": __version__,
+    }
+    store.write_arrays(path, arrays, attributes)
+
+
+def _write_png(series: Series, result: Registration, path: Path, frame: int | None) -> None:
+    index = _most_iodine(result, series.shutter) if frame is None else frame - 1
+    if index >= len(series.frames):
+        raise InputError(f"--frame {frame}: expected a frame number from 1 to {len(series.frames)}, the run's last")
+    filled = result.bsa[index] + result.moved[index]
+    window = subtraction_window(result.bsa[index][series.shutter])
+    panels = (
+        Panel(f"contrast frame {index + 1}", filled, frame_window(filled[series.shutter])),
+        Panel("plain DSA", result.dsa[index], window),
+        Panel(f"BSA, registered (λ {result.hyper:.2f})", result.bsa[index], window),
+    )
+    side_by_side(panels, path)
+
+
+def _most_iodine(result: Registration, roi: np.ndarray) -> int:
+    contrast = _contrast_frames(result)
+    inside = result.bsa[contrast][:, roi]
+    darker = np.minimum(inside - np.median(inside, axis=1, keepdims=True), 0)
+    return int(contrast[np.argmin(darker.mean(axis=1))])

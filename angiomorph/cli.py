@@ -1,0 +1,382 @@
+"""The command line: `angiomorph train | register | prepare | simulate | import-weights | compact | bake`.
+
+TensorFlow is imported by the verbs that compute with it, so that `--help` and data preparation are instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from angiomorph import __version__
+from angiomorph.errors import InputError
+
+if TYPE_CHECKING:
+    from angiomorph.training import TrainingConfig
+
+PAPER = {
+    "image_sigma": 0.3,
+    "frames_per_series": 50,
+    "background_frames": 3,
+    "epochs": 10,
+    "steps_per_epoch": None,
+    "batch_size": 1,
+    "lr": 1e-4,
+    "size": 512,
+    "enc": [16, 32, 32, 32],
+    "dec": [32, 32, 32, 32, 32, 16, 16],
+    "int_steps": 0,
+    "int_downsize": 2,
+    "hyp_units": [32, 64, 128, 128],
+    "oversample_rate": 0.0,
+    "intensity": "linear",
+}
+TRAIN_DEFAULTS = {**PAPER, "intensity": "auto"}
+EXAMPLES = "Research use only. Exit status: 0 all done; 1 some runs failed; 2 wrong use or unusable input."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments after the program's name; None for `sys.argv`.
+
+    Returns:
+        exit status: 0 all done; 1 some runs failed; 2 wrong use or unusable input.
+    """
+    arguments = parser().parse_args(argv)
+    logging.captureWarnings(True)
+    try:
+        status: int = arguments.run(arguments)
+    except InputError as error:
+        print(f"angiomorph {arguments.verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"angiomorph {arguments.verb}: interrupted", file=sys.stderr)
+        return 130
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs."""
+    top = argparse.ArgumentParser(
+        prog="angiomorph", description="Motion-free background-subtraction angiography.", epilog=EXAMPLES
+    )
+    top.add_argument("--version", action="version", version=f"angiomorph {__version__}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for add in (_add_train, _add_register, _add_prepare, _add_simulate, _add_import_weights, _add_compact, _add_bake):
+        add(verbs)
+    return top
+
+
+def _verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = verbs.add_parser(name, help=summary, description=summary, epilog=EXAMPLES)
+    verb.set_defaults(run=run)
+    return verb
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
+    return value
+
+
+def _add_train(verbs: Any) -> None:
+    verb = _verb(verbs, "train", _train, "Train a registration network on angiographic runs.")
+    verb.add_argument("data", nargs="*", metavar="DATA", help="training stores (.h5), DICOM files or folders")
+    verb.add_argument("--img-list", metavar="FILE", help="text file that names DATA, one a line")
+    verb.add_argument("--model-dir", metavar="DIR", default="models", help="where everything is written (default: models)")
+    verb.add_argument("--image-loss", choices=("mse", "minmax", "vle"), default="vle", help="similarity (default: vle)")
+    verb.add_argument("--preset", choices=("paper",), help="every value of the paper, linear intensity included")
+    options: list[tuple[str, Callable[[str], Any], str]] = [
+        ("image-sigma", float, "alpha_sim, the scale of the similarity"),
+        ("frames-per-series", _count, "contrast frames drawn from a run each epoch"),
+        ("background-frames", _count, "first frames that are background where a run names none"),
+        ("epochs", _count, "visits of every run"),
+        ("steps-per-epoch", _count, "batches an epoch instead of one visit of every run"),
+        ("batch-size", _count, "pairs a step, of one run and one lambda"),
+        ("lr", float, "Adam's learning rate"),
+        ("size", _count, "side of the network's frames in pixels; larger frames shrink to it"),
+        ("int-steps", int, "integration steps; 0 for none"),
+        ("int-downsize", _count, "relative pixel size of the flow during integration"),
+        ("oversample-rate", _fraction, "probability that lambda is 0 or 1"),
+    ]
+    for name, kind, summary in options:
+        default = TRAIN_DEFAULTS[name.replace("-", "_")]
+        verb.add_argument(f"--{name}", type=kind, metavar="X", help=f"{summary} (default: {default})")
+    for name, summary in (("enc", "encoder features"), ("dec", "decoder features"), ("hyp-units", "hypernetwork units")):
+        default = " ".join(map(str, TRAIN_DEFAULTS[name.replace("-", "_")]))  # type: ignore[arg-type]
+        verb.add_argument(f"--{name}", type=_count, nargs="+", metavar="N", help=f"{summary} (default: {default})")
+    verb.add_argument("--intensity", choices=("auto", "log", "linear"), help="auto: log for LIN runs (default: auto)")
+    verb.add_argument("--load-weights", metavar="M.h5", help="model to begin with")
+    verb.add_argument("--initial-epoch", type=int, default=0, metavar="N", help="epochs counted as done (default: 0)")
+    verb.add_argument("--resume", action="store_true", help="go on from the model directory's last checkpoint")
+    verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
+    verb.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and draws (default: 0)")
+
+
+def _resolved(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the training options, the preset's where the user gave none."""
+    defaults = PAPER if arguments.preset == "paper" else TRAIN_DEFAULTS
+    given = {name: getattr(arguments, name) for name in defaults}
+    return {name: defaults[name] if value is None else value for name, value in given.items()}
+
+
+def _training_config(arguments: argparse.Namespace) -> TrainingConfig:
+    from angiomorph.dataset import Sampling
+    from angiomorph.training import TrainingConfig
+
+    options = _resolved(arguments)
+    drawn = ("frames_per_series", "background_frames", "batch_size", "size", "oversample_rate", "intensity")
+    sampling = Sampling(**{name: options.pop(name) for name in drawn}, seed=arguments.seed)
+    return TrainingConfig(
+        image_loss=arguments.image_loss,
+        sampling=sampling,
+        load_weights=arguments.load_weights,
+        initial_epoch=arguments.initial_epoch,
+        **options,
+    )
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from angiomorph.training import train
+
+    data = [Path(path) for path in arguments.data]
+    if arguments.img_list:
+        data += _listed(Path(arguments.img_list))
+    if not data:
+        raise InputError("train: expected DATA (training stores, DICOM files or folders) or --img-list, found neither")
+    model_dir = Path(arguments.model_dir)
+    stores = _stores(data, model_dir)
+    config = _training_config(arguments)
+    path = train(stores, model_dir, config, resume=arguments.resume, gpu=arguments.gpu)
+    print(f"trained: {path}")
+    return 0
+
+
+def _listed(path: Path) -> list[Path]:
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--img-list {path}: expected a text file of paths, one a line, but: {error}") from error
+    return [Path(line.strip()) for line in lines if line.strip()]
+
+
+def _stores(data: list[Path], model_dir: Path) -> list[Path]:
+    """Return the training stores among DATA, and one made of the DICOM runs if there are any."""
+    from angiomorph.store import is_hdf5
+
+    stores = [path for path in data if is_hdf5(path)]
+    archive = [path for path in data if path not in stores]
+    if not archive:
+        return stores
+    prepared = model_dir / "archive.h5"
+    if not prepared.exists():
+        print(f"preparing {prepared} from {len(archive)} DICOM paths")
+        _prepare_into(archive, prepared)
+    return [*stores, prepared]
+
+
+def _add_prepare(verbs: Any) -> None:
+    verb = _verb(verbs, "prepare", _prepare, "Turn a DICOM archive into a training store without identities.")
+    verb.add_argument("dicom", nargs="+", metavar="DICOM", help="DICOM files, folders, or trees of them")
+    verb.add_argument("store", metavar="STORE.h5", help="the training store to write")
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    return _prepare_into([Path(path) for path in arguments.dicom], Path(arguments.store))
+
+
+def _prepare_into(dicom: Sequence[Path], path: Path) -> int:
+    from angiomorph.prepare import prepare
+
+    report = prepare(dicom, path, progress=_progress("runs read"))
+    for name, reason in report.left_out:
+        print(f"left out {name}: {reason}", file=sys.stderr)
+    print(f"{path}: {report.taken} runs taken, {len(report.left_out)} left out")
+    return 1 if report.left_out else 0
+
+
+def _progress(what: str) -> Callable[[int, int], None]:
+    """Return a callback that shows (done, total) as a bar on a terminal and as a few plain lines elsewhere."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        bar = tqdm(desc=what)
+
+        def update(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+            if done == total:
+                bar.close()
+
+        return update
+
+    def line(done: int, total: int) -> None:
+        if done == total or done * 10 // total != (done - 1) * 10 // total:
+            print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)
+
+    return line
+
+
+def _add_simulate(verbs: Any) -> None:
+    verb = _verb(verbs, "simulate", _simulate, "Make angiographic runs with known truth from a CT.")
+    verb.add_argument("--out", metavar="DIR", help="folder for DICOM runs and their truth")
+    verb.add_argument("--store", metavar="STORE.h5", help="training store to write")
+    verb.add_argument("--ct", metavar="NII", help="head CT; without one, a procedural head")
+    verb.add_argument("--vessels", metavar="NII", help="CT angiography without bone; without one, arteries are grown")
+    verb.add_argument("--runs", type=_count, default=1, help="how many (default: 1)")
+    verb.add_argument("--frames", type=_count, default=12, help="frames a run (default: 12)")
+    verb.add_argument("--background", type=_count, default=3, help="frames before the contrast agent (default: 3)")
+    verb.add_argument("--size", type=_count, default=512, help="rows and columns, pixels (default: 512)")
+    verb.add_argument("--motion-mm", type=float, nargs=2, default=(0.0, 5.0), metavar=("LOW", "HIGH"), help="largest shift")
+    verb.add_argument("--motion-deg", type=float, nargs=2, default=(0.0, 3.0), metavar=("LOW", "HIGH"), help="largest turn")
+    verb.add_argument("--still", type=_fraction, default=0.1, help="share of runs without motion (default: 0.1)")
+    verb.add_argument("--seed", type=int, default=0, help="of everything drawn (default: 0)")
+    verb.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="processes (default: one a core)")
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from angiomorph.simulate import SimulationSettings, simulate
+
+    settings = SimulationSettings(
+        size=arguments.size,
+        frames=arguments.frames,
+        background=arguments.background,
+        motion_mm=tuple(arguments.motion_mm),
+        motion_deg=tuple(arguments.motion_deg),
+        still=arguments.still,
+    )
+    simulate(
+        arguments.out,
+        runs=arguments.runs,
+        seed=arguments.seed,
+        ct=arguments.ct,
+        vessels=arguments.vessels,
+        settings=settings,
+        store=arguments.store,
+        workers=arguments.workers,
+        progress=_progress("runs made"),
+    )
+    return 0
+
+
+def _add_register(verbs: Any) -> None:
+    verb = _verb(verbs, "register", _register, "Register the background of DICOM runs and write subtracted runs.")
+    verb.add_argument("runs", nargs="+", metavar="RUN", help="DICOM files, folders of frames, or trees of series")
+    verb.add_argument("--model", metavar="M.h5", help="model (default: the shipped one)")
+    verb.add_argument("--lambda", dest="hyper", type=_fraction, metavar="L", help="0 to 1 (default: the model's own)")
+    verb.add_argument("--out", metavar="DIR", default="registered", help="where to write (default: registered)")
+    verb.add_argument("--background", default="auto", metavar="B", help="auto, tag, or frame numbers N or N-M (default: auto)")
+    verb.add_argument("--intensity", choices=("auto", "log", "linear"), help="what the network sees (default: the model's)")
+    verb.add_argument("--save", default="dicom,h5", metavar="KINDS", help="of dicom,h5,png (default: dicom,h5)")
+    verb.add_argument("--frame", type=_count, metavar="N", help="frame of the picture (default: the most iodine)")
+    verb.add_argument("--batch-size", type=_count, default=4, metavar="N", help="frames at a time (default: 4)")
+    verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
+    verb.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    verb.add_argument("--json", action="store_true", help="one JSON object a run on standard output")
+
+
+def _register(arguments: argparse.Namespace) -> int:
+    from angiomorph.batch import Options, register_runs
+
+    kinds = tuple(arguments.save.split(","))
+    options = Options(
+        hyper=arguments.hyper,
+        background=arguments.background,
+        intensity=arguments.intensity,
+        save=kinds,
+        frame=arguments.frame,
+        batch_size=arguments.batch_size,
+    )
+    outcomes = register_runs(arguments.runs, Path(arguments.out), arguments.model, options, gpu=arguments.gpu)
+    failed, total = [], 0
+    for outcome in outcomes:
+        total += 1
+        if outcome.error:
+            failed.append(outcome)
+        elif arguments.json:
+            print(json.dumps(outcome.summary), flush=True)
+        elif not arguments.quiet:
+            print(outcome.line(), flush=True)
+    for outcome in failed:
+        print(f"angiomorph register: failed: {outcome.error}", file=sys.stderr)
+    if failed and total > 1:
+        print(f"angiomorph register: {len(failed)} of {total} runs failed, the others are written", file=sys.stderr)
+    return 0 if not failed else 1 if total > 1 else 2
+
+
+def _add_import_weights(verbs: Any) -> None:
+    verb = _verb(verbs, "import-weights", _import_weights, "Turn weights of VxmDense(hyp_model=...) into a model.")
+    verb.add_argument("weights", metavar="FILE", help="weights-only .h5 of the paper's network")
+    verb.add_argument("out", metavar="OUT.h5", help="the model to write")
+    verb.add_argument("--size", type=_count, default=512, help="frame size that it was trained on (default: 512)")
+    verb.add_argument(
+        "--intensity", choices=("auto", "log", "linear"), default="linear", help="(default: linear, as the paper)"
+    )
+    verb.add_argument("--image-loss", choices=("mse", "minmax", "vle"), default="vle", help="of its training (default: vle)")
+    verb.add_argument(
+        "--lambda", dest="hyper", type=_fraction, default=0.7, metavar="L", help="to register with (default: 0.7)"
+    )
+
+
+def _import_weights(arguments: argparse.Namespace) -> int:
+    from angiomorph import networks
+
+    metadata = {
+        "version": __version__,
+        "size": arguments.size,
+        "intensity": arguments.intensity,
+        "image_loss": arguments.image_loss,
+        "lambda": arguments.hyper,
+    }
+    model = networks.import_weights(arguments.weights, (arguments.size, arguments.size), **metadata)
+    return _saved(model, arguments.out)
+
+
+def _add_compact(verbs: Any) -> None:
+    verb = _verb(verbs, "compact", _compact, "Make a model file small by a low-rank head.")
+    verb.add_argument("model", metavar="M.h5")
+    verb.add_argument("out", metavar="OUT.h5")
+    verb.add_argument("--rank", type=_count, default=8, help="of the generated weights (default: 8)")
+
+
+def _compact(arguments: argparse.Namespace) -> int:
+    from angiomorph import networks
+
+    return _saved(networks.compact(networks.AngioMorph.load(arguments.model), arguments.rank), arguments.out)
+
+
+def _add_bake(verbs: Any) -> None:
+    verb = _verb(verbs, "bake", _bake, "Turn a model at one lambda into a plain VoxelMorph VxmDense.")
+    verb.add_argument("model", metavar="M.h5")
+    verb.add_argument("out", metavar="OUT.h5")
+    verb.add_argument("--lambda", dest="hyper", type=_fraction, required=True, metavar="L", help="0 to 1")
+
+
+def _bake(arguments: argparse.Namespace) -> int:
+    from angiomorph import networks
+
+    return _saved(networks.bake(networks.AngioMorph.load(arguments.model), arguments.hyper), arguments.out)
+
+
+def _saved(model: Any, out: str) -> int:
+    from angiomorph import networks
+
+    networks.save(model, out)
+    print(f"{out}: {model.count_params():,} parameters, SHA-256 {networks.sha256(out)}")
+    return 0

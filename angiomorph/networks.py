@@ -1,0 +1,290 @@
+"""AngioMorph, the paper's network: VoxelMorph's HyperMorph with its own hypernetwork; load, import, compact and bake it.
+
+Importing this module is all that `tf.keras.models.load_model` needs to open a model `.h5`, compiled or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from angiomorph import layers, losses
+from angiomorph.backend import ne, tf, vxm
+from angiomorph.errors import InputError
+from angiomorph.store import replacing
+
+ENCODER = (16, 32, 32, 32)
+DECODER = (32, 32, 32, 32, 32, 16, 16)
+HYP_UNITS = (32, 64, 128, 128)
+MULTIPLE = 16
+CUSTOM_OBJECTS = {cls.__name__: cls for cls in (losses.MSE, losses.MinMax, losses.VLE, losses.GradientPenalty)}
+
+
+@contextmanager
+def _fast_hyper_convolution() -> Iterator[None]:
+    # VoxelMorph's U-Net takes its hyper-convolution from neurite by name and offers no other way to choose it.
+    stock = ne.layers.HyperConv2DFromDense
+    ne.layers.HyperConv2DFromDense = layers.HyperConv2DFromDense
+    try:
+        yield
+    finally:
+        ne.layers.HyperConv2DFromDense = stock
+
+
+def hypernetwork(hyp_units: Sequence[int] = HYP_UNITS, hyp_rank: int | None = None) -> tf.keras.Model:
+    """Return the multi-layer perceptron from λ to the features that generate the registration network's weights.
+
+    Args:
+        hyp_units: units of the ReLU layers; the paper's 32-64-128-128 (27,008 parameters).
+        hyp_rank: units of a last linear layer that narrows the generated weights to that rank; None for no such layer.
+
+    Returns:
+        a Keras model from `(B, 1)` to `(B, hyp_units[-1])` or `(B, hyp_rank)`.
+
+    Source: Zhou et al., Radiology Advances 1(3), 2024, umae020.
+    """
+    hyper = last = tf.keras.Input((1,), name="hyper")
+    for number, units in enumerate(hyp_units, start=1):
+        last = tf.keras.layers.Dense(units, activation="relu", name=f"hyp_dense_{number}")(last)
+    if hyp_rank is not None:
+        last = tf.keras.layers.Dense(hyp_rank, name="hyp_rank")(last)
+    return tf.keras.Model(hyper, last, name="hypernetwork")
+
+
+class AngioMorph(ne.modelio.LoadableModel):
+    """The registration network: (moving, fixed, hyper) to (moved, flow).
+
+        moved(x) = moving(x + warp(x))
+
+    VoxelMorph's `VxmDense` with generated weights; with the defaults 14,072,818 trainable parameters, 27,008 of them
+    in the hypernetwork. Inputs are `(B, H, W, 1)` in [0, 1] with iodine dark and λ `(B, 1)` in [0, 1]; outputs are moved
+    `(B, H, W, 1)` and the regularised flow `(B, h, w, 2)` in pixels of its own grid, ij order.
+
+    Args:
+        inshape: (rows, columns) of the frames, multiples of 16 (of 2 to the number of encoder levels).
+        nb_unet_features: [encoder, decoder] features.
+        hyp_units: units of the hypernetwork's ReLU layers.
+        hyp_rank: rank of the generated weights (see `compact`); None for full.
+        int_steps: integration steps; 0 as in the paper predicts the displacement itself.
+        int_resolution: relative pixel size of the flow during integration (only with `int_steps` > 0).
+        svf_resolution: relative pixel size of the predicted flow.
+        name: Keras's name, also VoxelMorph's prefix of layer names.
+
+    Raises:
+        InputError: `inshape` is not two multiples of what the levels need.
+
+    Source: Zhou et al. 2024 (network); Hoopes et al., IPMI 2021 (HyperMorph); voxelmorph 0.2 `VxmDense(hyp_model=...)`.
+    """
+
+    @ne.modelio.store_config_args
+    def __init__(
+        self,
+        inshape: Sequence[int],
+        nb_unet_features: Sequence[Sequence[int]] = (ENCODER, DECODER),
+        hyp_units: Sequence[int] = HYP_UNITS,
+        hyp_rank: int | None = None,
+        int_steps: int = 0,
+        int_resolution: int = 2,
+        svf_resolution: int = 1,
+        name: str = "angiomorph",
+    ) -> None:
+        multiple = 2 ** len(nb_unet_features[0])
+        if len(inshape) != 2 or any(int(side) < multiple or int(side) % multiple for side in inshape):
+            raise InputError(
+                f"inshape: expected (rows, columns), each a multiple of {multiple}, got {tuple(inshape)}; "
+                "pad the frames (angiomorph.intensity.pad)"
+            )
+        with _fast_hyper_convolution():
+            dense = vxm.networks.VxmDense(
+                tuple(int(side) for side in inshape),
+                [list(features) for features in nb_unet_features],
+                int_steps=int_steps,
+                int_resolution=int_resolution,
+                svf_resolution=svf_resolution,
+                hyp_model=hypernetwork(hyp_units, hyp_rank),
+                name=name,
+            )
+        super().__init__(name=name, inputs=dense.inputs, outputs=dense.outputs)
+        self.references = dense.references
+
+    def get_registration_model(self) -> tf.keras.Model:
+        """Return the model from (moving, fixed, hyper) to the full-size warp alone, `(B, H, W, 2)` in pixels."""
+        return tf.keras.Model(self.inputs, self.references.pos_flow)
+
+    @classmethod
+    def load_config(cls, path: str | os.PathLike[str]) -> dict[str, Any]:
+        """Return the constructor's arguments and `metadata` from a model `.h5`.
+
+        Raises:
+            InputError: the file is absent, not HDF5, only weights, or another kind of model.
+        """
+        try:
+            with h5py.File(path, "r") as file:
+                text = file.attrs.get("model_config")
+                only_weights = text is None and "layer_names" in file.attrs
+        except OSError as error:
+            raise InputError(f"{path}: expected a model (.h5), but it cannot be opened as HDF5: {error}") from error
+        if text is None:
+            remedy = "run `angiomorph import-weights` on it first" if only_weights else "give a model.h5 of `angiomorph train`"
+            raise InputError(f"{path}: expected a model (.h5) with its architecture, found none in the file; {remedy}")
+        found = json.loads(text)
+        if found["class_name"] != cls.__name__:
+            raise InputError(
+                f"{path}: expected a model of class {cls.__name__}, found {found['class_name']!r}; "
+                "give a model.h5 of `angiomorph train`, or convert weights with `angiomorph import-weights`"
+            )
+        config: dict[str, Any] = found["config"]
+        return config
+
+
+tf.keras.utils.get_custom_objects().update(AngioMorph=AngioMorph, **CUSTOM_OBJECTS)
+
+
+def save(model: tf.keras.Model, path: str | os.PathLike[str], include_optimizer: bool = False) -> None:
+    """Write a model as one `.h5`, whole or not at all.
+
+    Args:
+        model: any Keras model; for `AngioMorph`, `model.metadata` is stored too.
+        path: the file's final name.
+        include_optimizer: keep the optimizer's state, to train on.
+    """
+    with replacing(path) as partial:
+        model.save(partial, save_format="h5", include_optimizer=include_optimizer)
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def import_weights(path: str | os.PathLike[str], inshape: Sequence[int], **metadata: Any) -> AngioMorph:
+    """Return the paper's network with weights that `save_weights` of VoxelMorph's `VxmDense(hyp_model=...)` wrote.
+
+    Args:
+        path: weights-only `.h5` of the paper's topology (int_steps 0, hypernetwork 32-64-128-128).
+        inshape: frame size that the weights were trained on.
+        **metadata: what the training was, kept in the model: size, intensity, image_loss, lambda.
+
+    Raises:
+        InputError: the file is not HDF5 or its weights do not fit the paper's network.
+    """
+    model = AngioMorph(inshape)
+    try:
+        model.load_weights(path)
+    except OSError as error:
+        raise InputError(f"{path}: expected weights (.h5), but it cannot be opened as HDF5: {error}") from error
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"{path}: expected the weights of VxmDense with int_steps=0 and a 32-64-128-128 hypernetwork "
+            f"({model.count_params():,} parameters), but they do not fit: {str(error).splitlines()[0]}"
+        ) from error
+    model.metadata.update(metadata)
+    return model
+
+
+def hyper_features(model: AngioMorph, hyper: np.ndarray) -> np.ndarray:
+    """Return the hypernetwork's last output for each λ.
+
+    Args:
+        model: the network.
+        hyper: λ, `(N,)`, [0, 1].
+
+    Returns:
+        `(N, U)` float32.
+    """
+    dense = [layer for layer in model.layers if isinstance(layer, tf.keras.layers.Dense)]
+    features = tf.constant(hyper, tf.float32)[:, None]
+    for layer in dense:
+        features = layer(features)
+    return features.numpy()
+
+
+def _hyper_convolutions(model: AngioMorph) -> list[layers.HyperConv2DFromDense]:
+    return [layer for layer in model.layers if isinstance(layer, layers.HyperConv2DFromDense)]
+
+
+def _copy_plain_weights(source: tf.keras.Model, target: tf.keras.Model) -> None:
+    for layer in source.layers:
+        generated = isinstance(layer, layers.HyperConv2DFromDense)
+        if layer.weights and not generated and layer.name in {other.name for other in target.layers}:
+            target.get_layer(layer.name).set_weights(layer.get_weights())
+
+
+def compact(model: AngioMorph, rank: int = 8, samples: int = 201) -> AngioMorph:
+    """Return the same network with its generated weights confined to a subspace: a linear layer of `rank` units before the heads.
+
+        features(λ) ≈ mean + basis @ units(λ), units(λ) = basis⁺ @ (features(λ) - mean)
+
+    Over λ in [0, 1] the hypernetwork's output traces a curve; `basis` (U, rank) spans the directions in which the generated
+    kernels, not the features, vary most, so that the heads need rank + 1 numbers a weight instead of U + 1.
+
+    Args:
+        model: a full-rank network.
+        rank: units of the new layer.
+        samples: number of λ on which the curve is sampled.
+
+    Raises:
+        InputError: the model has a `hyp_rank` already.
+    """
+    config = {key: value for key, value in model.get_config().items() if key != "metadata"}
+    if config["hyp_rank"] is not None:
+        raise InputError(f"model: expected full rank, found hyp_rank {config['hyp_rank']}; compact the model it was made from")
+    features = hyper_features(model, np.linspace(0, 1, samples)).astype(np.float64)
+    mean, heads = features.mean(0), _hyper_convolutions(model)
+    gram = sum(layer.get_weights()[index] @ layer.get_weights()[index].T for layer in heads for index in (0, 2))
+    basis, project = _principal(features - mean, np.asarray(gram, np.float64), rank)
+    small = AngioMorph(**{**config, "hyp_rank": rank})
+    _copy_plain_weights(model, small)
+    small.get_layer("hyp_rank").set_weights([project, -mean @ project])
+    for layer in heads:
+        kernel, kernel_bias, bias, bias_bias = layer.get_weights()
+        weights = [basis.T @ kernel, kernel_bias + mean @ kernel, basis.T @ bias, bias_bias + mean @ bias]
+        small.get_layer(layer.name).set_weights(weights)
+    small.metadata.update(model.metadata)
+    return small
+
+
+def _principal(centred: np.ndarray, gram: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `basis` and `project` (U, rank): centred ≈ centred @ project @ basis.T, best in the metric `gram`."""
+    scale, vectors = np.linalg.eigh(gram)
+    root = np.sqrt(np.clip(scale, 0, None))
+    kept = root > root.max() * 1e-7
+    to_metric, from_metric = vectors[:, kept] * root[kept], vectors[:, kept] / root[kept]
+    right = np.linalg.svd(centred @ to_metric, full_matrices=False)[2][:rank].T
+    return from_metric @ right, to_metric @ right
+
+
+def bake(model: AngioMorph, hyper: float) -> tf.keras.Model:
+    """Return VoxelMorph's plain `VxmDense` with the weights that the hypernetwork generates at one λ.
+
+    Args:
+        model: the network.
+        hyper: λ, [0, 1].
+
+    Returns:
+        a `VxmDense` whose `.h5` VoxelMorph's own tools load.
+
+    Raises:
+        InputError: λ is outside [0, 1].
+    """
+    if not 0 <= hyper <= 1:
+        raise InputError(f"lambda: expected a number from 0 to 1, got {hyper}")
+    config = model.get_config()
+    names = ("inshape", "nb_unet_features", "int_steps", "int_resolution", "svf_resolution", "name")
+    plain = vxm.networks.VxmDense(**{name: config[name] for name in names})
+    _copy_plain_weights(model, plain)
+    features = hyper_features(model, np.array([hyper]))
+    for layer in _hyper_convolutions(model):
+        kernel, kernel_bias, bias, bias_bias = layer.get_weights()
+        shape = plain.get_layer(layer.name).kernel.shape
+        generated = (features @ kernel + kernel_bias).reshape(shape)
+        plain.get_layer(layer.name).set_weights([generated, (features @ bias + bias_bias)[0]])
+    return plain

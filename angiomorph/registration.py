@@ -1,0 +1,167 @@
+"""Registration of a run: background, network, warp, subtraction."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from angiomorph import networks
+from angiomorph.background import Background, choose_background
+from angiomorph.backend import tf
+from angiomorph.dataset import fitted_shape
+from angiomorph.dicom import Series
+from angiomorph.errors import InputError
+from angiomorph.intensity import normalisation, normalise, pad, resolve_mode, to_domain, unpad
+from angiomorph.layers import resize_frames, resize_warp, warp_frames
+
+SHIPPED = Path(__file__).parent / "models" / "reg-vle.h5"
+LN = "ln(intensity)"
+STORED = "stored value"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A registered run; every frame of it, in order.
+
+    Args:
+        bsa: `(T, H, W)` float32, frame minus moved, in `units`, iodine negative.
+        dsa: `(T, H, W)` float32, frame minus the unregistered background.
+        moved: `(T, H, W)` float32, the morphed background of each frame, in `units`.
+        warp: `(T, H, W, 2)` float32, pixels, ij order: moved(x) = background(x + warp(x)).
+        background: the chosen background frames.
+        units: "ln(intensity)" where stored values are proportional to intensity, else "stored value".
+        intensity: "log" or "linear", what the network saw.
+        hyper: λ.
+    """
+
+    bsa: np.ndarray
+    dsa: np.ndarray
+    moved: np.ndarray
+    warp: np.ndarray
+    background: Background
+    units: str
+    intensity: str
+    hyper: float
+
+
+class Model:
+    """A trained network on disk, built once for each frame size.
+
+    Args:
+        path: model `.h5`.
+
+    Raises:
+        InputError: the file is no AngioMorph model.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        metadata = networks.AngioMorph.load_config(path).get("metadata", {})
+        self.path = Path(path)
+        self.sha256 = networks.sha256(path)
+        self.size = int(metadata.get("size", 512))
+        self.intensity = str(metadata.get("intensity", "auto"))
+        self.hyper = float(metadata.get("lambda", 0.7))
+        self._predictors: dict[tuple[int, int], tf.keras.Model] = {}
+
+    def warps(self, moving: np.ndarray, fixed: np.ndarray, hyper: float, batch_size: int) -> Iterator[np.ndarray]:
+        """Yield the warps of `fixed`, a batch at a time.
+
+        Args:
+            moving: background `(H, W)` float32 in [0, 1], any size.
+            fixed: `(T, H, W)` float32 in [0, 1].
+            hyper: λ, [0, 1].
+            batch_size: frames at a time.
+
+        Yields:
+            `(B, H, W, 2)` float32, pixels of the given frames.
+        """
+        shape = fixed.shape[1:]
+        fitted = fitted_shape(shape, self.size)
+        moving_fitted = _fit(moving[None], fitted)
+        predict = self._predictor(moving_fitted.shape[1:3])
+        for start in range(0, len(fixed), batch_size):
+            fixed_fitted = _fit(fixed[start : start + batch_size], fitted)
+            count = len(fixed_fitted)
+            inputs = [np.repeat(moving_fitted, count, 0), fixed_fitted, np.full((count, 1), hyper, np.float32)]
+            yield resize_warp(unpad(predict(inputs, training=False).numpy(), fitted), shape).numpy()
+
+    def _predictor(self, shape: tuple[int, int]) -> tf.keras.Model:
+        if shape not in self._predictors:
+            try:
+                model = networks.AngioMorph.load(self.path, inshape=shape)
+            except (OSError, KeyError, ValueError, TypeError) as error:
+                raise InputError(
+                    f"{self.path}: expected a whole AngioMorph model (.h5), but it cannot be rebuilt: {str(error).splitlines()[0]}"
+                ) from error
+            self._predictors[shape] = model.get_registration_model()
+        return self._predictors[shape]
+
+
+def _fit(frames: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    resized = frames if frames.shape[1:] == shape else resize_frames(tf.constant(frames), shape).numpy()
+    return pad(resized, networks.MULTIPLE)[..., None]
+
+
+def register_series(
+    series: Series,
+    model: Model,
+    *,
+    hyper: float | None = None,
+    background: str = "auto",
+    intensity: str | None = None,
+    batch_size: int = 4,
+) -> Registration:
+    """Register a run: warp its background onto each of its frames and subtract.
+
+        bsa = ln(frame) - ln(background)(x + warp(x))
+
+    where the stored values are proportional to intensity (PixelIntensityRelationship LIN); LOG and DISP values are
+    subtracted as they are stored.
+
+    Args:
+        series: the run.
+        model: the network.
+        hyper: λ in [0, 1]; None for the model's own.
+        background: "auto", "tag", "N" or "N-M", see `background.choose_background`; several frames are averaged.
+        intensity: "auto", "log" or "linear" for what the network sees; None for what it was trained on.
+        batch_size: frames at a time.
+
+    Raises:
+        InputError: λ outside [0, 1], or a background that is not there.
+
+    Source: Zhou et al. 2024; DICOM PS3.4 N.2.5 (subtraction in a space logarithmic to X-ray intensity).
+    """
+    hyper = model.hyper if hyper is None else hyper
+    if not 0 <= hyper <= 1:
+        raise InputError(f"--lambda: expected a number from 0 to 1, got {hyper}")
+    mode = resolve_mode(series.relation, intensity or model.intensity)
+    seen = _normalised(series, mode)
+    chosen = choose_background(background, seen, series.background_numbers, series.shutter)
+    linear = series.relation == "LIN"
+    values = to_domain(series.frames, "log" if linear else "linear")
+    reference = _average(values, chosen)
+    warp = np.concatenate(list(model.warps(_average(seen, chosen), seen, hyper, batch_size)))
+    moved = np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
+    return Registration(
+        bsa=values - moved,
+        dsa=values - reference,
+        moved=moved,
+        warp=warp,
+        background=chosen,
+        units=LN if linear else STORED,
+        intensity=mode,
+        hyper=hyper,
+    )
+
+
+def _normalised(series: Series, mode: str) -> np.ndarray:
+    values = to_domain(series.frames, mode)
+    return normalise(values, normalisation(values, series.shutter, mode))
+
+
+def _average(values: np.ndarray, background: Background) -> np.ndarray:
+    return values[[number - 1 for number in background.numbers]].mean(0, dtype=np.float64).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Pictures for people: a registration beside plain DSA, a training's learning curve."""

@@ -1,0 +1,110 @@
+"""PNG pictures: one row of frames at their own pixels, and the learning curve."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from angiomorph.store import replacing
+
+DPI = 100
+CAPTION = 36
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One image of a picture.
+
+    Args:
+        title: caption above it.
+        image: `(H, W)`, any unit.
+        window: (black, white) values.
+    """
+
+    title: str
+    image: np.ndarray
+    window: tuple[float, float]
+
+
+def frame_window(frame: np.ndarray) -> tuple[float, float]:
+    """Return (black, white) for an unsubtracted frame: its 1st and 99.5th percentiles."""
+    low, high = np.percentile(frame, [1, 99.5])
+    return float(low), float(max(high, low + 1e-6))
+
+
+def subtraction_window(bsa: np.ndarray) -> tuple[float, float]:
+    """Return (black, white) for subtracted frames: iodine dark on a light grey, robust against outliers.
+
+    Args:
+        bsa: subtracted values, iodine negative.
+    """
+    depth = max(-float(np.percentile(bsa, 0.5)), 3 * float(np.std(bsa)) / 2, 1e-6)
+    return -depth, depth / 2
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    with replacing(path) as partial:
+        FigureCanvasAgg(figure).print_png(str(partial))
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    low, high = panel.window
+    axes.imshow(panel.image, cmap="gray", vmin=low, vmax=high, interpolation="nearest", aspect="auto")
+    axes.set_axis_off()
+
+
+def side_by_side(panels: Sequence[Panel], path: str | os.PathLike[str]) -> None:
+    """Write panels of one size in a row, a screen pixel for an image pixel, captions above.
+
+    Args:
+        panels: images of the same shape.
+        path: PNG file.
+    """
+    rows, columns = panels[0].image.shape
+    gap = 4
+    width, height = len(panels) * (columns + gap) - gap, rows + CAPTION
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="black")
+    for number, panel in enumerate(panels):
+        left = number * (columns + gap)
+        _draw(figure.add_axes((left / width, 0, columns / width, rows / height)), panel)
+        middle = (left + columns / 2) / width
+        figure.text(middle, 1 - CAPTION / 2 / height, panel.title, color="white", ha="center", va="center", fontsize=12)
+    _save(figure, path)
+
+
+def learning_curve(
+    history: str | os.PathLike[str], path: str | os.PathLike[str], scale: Literal["log", "linear"] = "log"
+) -> None:
+    """Write the picture of a training's loss over its epochs, whole and in its two parts.
+
+    Args:
+        history: `history.csv` as Keras's CSVLogger writes it.
+        path: PNG file.
+        scale: of the loss axis.
+    """
+    with open(history, newline="") as file:
+        table = list(csv.DictReader(file))
+    figure = Figure(figsize=(7, 4.5), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    epochs = [int(row["epoch"]) + 1 for row in table]
+    # Keras heads columns for validation even where there is none.
+    for column in [name for name in table[0] if name.endswith("loss") and not name.startswith("val_")]:
+        axes.plot(epochs, [float(row[column]) for row in table], marker=".", label=_curve_name(column))
+    axes.set(xlabel="epoch (each run visited once)", ylabel="loss", yscale=scale)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    _save(figure, path)
+
+
+def _curve_name(column: str) -> str:
+    if column == "loss":
+        return "total: (1 - λ) similarity / α² + λ smoothness"
+    return "(1 - λ)-weighted similarity / α²" if "transformer" in column else "λ-weighted smoothness"
