@@ -83,12 +83,16 @@ TYPE_2 = [
     "PatientSex",
     "Manufacturer",
     "PatientOrientation",
-    "Laterality",
 ]
 TYPE_2_XA = ["KVP", "PositionerMotion", "PositionerPrimaryAngle", "PositionerSecondaryAngle"]
 EXPOSURE = ("Exposure", "ExposureTime", "XRayTubeCurrent")
+# Body parts that have no side (PS3.16 CID 4): Laterality must be absent; for all others it must be there (C.7.3.1).
+UNPAIRED = """
+    ABDOMEN AORTA BLADDER BRAIN CHEST CIRCLEOFWILLIS COLON CORONARYARTERY CSPINE CTSPINE HEAD HEADNECK HEART JAW LIVER LSPINE
+    LSSPINE MEDIASTINUM NECK PANCREAS PELVIS SKULL SPINE SPLEEN SSPINE STERNUM STOMACH TLSPINE TSPINE UTERUS WHOLEBODY
+    """
 PLANES = ("SINGLE PLANE", "BIPLANE A", "BIPLANE B")
-REPEATING_GROUPS = range(0x5000, 0x6100)  # curves, audio, overlays
+REPEATING_GROUPS = (*range(0x5000, 0x5020), *range(0x6000, 0x6020))  # curves, overlays
 
 
 def carried(source: Dataset) -> Dataset:
@@ -123,7 +127,9 @@ def _drop_malformed(dataset: Dataset) -> None:
         except Exception:  # pydicom raises whatever the conversion of the value raised
             del dataset[tag]
             continue
-        if element.VR == "SQ":
+        if element.VR in ("DS", "IS") and isinstance(element.value, str) and element.value:
+            del dataset[tag]  # pydicom returns what is no number as text
+        elif element.VR == "SQ":
             for item in element.value:
                 _drop_malformed(item)
 
@@ -149,6 +155,7 @@ def code_item(code: str, meaning: str) -> Dataset:
 def complete(dataset: Dataset) -> None:
     """Fill in what the class demands and the source does not have: with nothing where that is legal."""
     _leave_empty(dataset, TYPE_2)
+    _set_laterality(dataset)
     if value(dataset, "SOPClassUID") in SECONDARY_CAPTURE_CLASSES:
         _complete_capture(dataset)
         return
@@ -164,6 +171,14 @@ def _leave_empty(dataset: Dataset, keywords: Sequence[str]) -> None:
     for keyword in keywords:
         if keyword not in dataset:
             dataset.add_new(keyword, dictionary_VR(keyword), None)
+
+
+def _set_laterality(dataset: Dataset) -> None:
+    paired = text(dataset, "BodyPartExamined") not in UNPAIRED.split()
+    if paired and not text(dataset, "ImageLaterality"):
+        _leave_empty(dataset, ["Laterality"])
+    if not paired and "Laterality" in dataset and not text(dataset, "Laterality"):
+        del dataset.Laterality
 
 
 def _plane(dataset: Dataset) -> str:
