@@ -15,7 +15,9 @@ from angiomorph.simulate.anatomy import (
     prolong,
     vary,
 )  # fmt: skip
+from angiomorph.simulate.geometry import CArm
 from angiomorph.simulate.phantom import procedural_head
+from angiomorph.simulate.projector import project_points
 from angiomorph.simulate.vessels import THINNEST, load_vessels, place, vessel_tree
 
 CAVITY = Cavity(np.array((5.0, -10.0, 20.0)), np.array((64.0, 76.0, 62.0)))
@@ -182,6 +184,19 @@ def test_reads_vessels_as_bodies_with_their_blood_volume(tmp_path):
     assert cloud.amount.sum() == pytest.approx(full + part, rel=1e-4)
     assert cloud.position[:, 1].min() >= 39
     assert cloud.position[:, 1].max() <= 41
+
+
+def test_a_wide_scanned_vessel_shows_no_lattice(tmp_path):
+    """Eight voxels of 0.65 x 0.65 x 0.9 mm deep, seen along their rows, where a lattice would show most."""
+    values = np.zeros((60, 60, 60))
+    values[10:50, 26:34, 15:45] = 300
+    affine = np.diag((0.65, 0.65, 0.9, 1.0))
+    affine[:3, 3] = -30 * np.diag(affine)[:3]
+    cloud = load_vessels(save(tmp_path / "cta.nii", values, affine))
+    image = project_points(cloud.position, cloud.amount, cloud.radius, CArm(1100, 740, 0, 0, 128, 128, 0.55), np.zeros(6))
+    middle = image[50:78, 50:78]
+    assert middle.mean() == pytest.approx(8 * 0.65, rel=0.02)
+    assert middle.std() < 0.05 * middle.mean()
 
 
 def test_placed_vessels_fill_the_cavity_and_arrive_from_below(tmp_path):
