@@ -65,8 +65,8 @@ class Outcome:
         gain = 1 - given["residue_bsa"] / given["residue_dsa"] if given["residue_dsa"] else 0.0
         return (
             f"{self.name}: {given['frames']} frames of {given['rows']}x{given['columns']}, background {frames} "
-            f"(by {given['background_choice']}), lambda {given['lambda']:.2f}: bright residue {given['residue_dsa']:.4f} (plain DSA) "
-            f"-> {given['residue_bsa']:.4f} (BSA), {gain:+.0%} removed; largest shift {given['largest_shift']:.1f} px, "
+            f"(by {given['background_choice']}), lambda {given['lambda']:.2f}: bright residue (motion and noise) "
+            f"{given['residue_dsa']:.4f} in plain DSA, {given['residue_bsa']:.4f} in BSA, {gain:.0%} less; largest shift {given['largest_shift']:.1f} px, "
             f"folded {given['folding']:.3%}, {given['ms_per_frame']:.0f} ms a frame"
         )
 

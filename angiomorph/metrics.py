@@ -25,7 +25,7 @@ def artefact_left(moved: np.ndarray, background: np.ndarray, truth: np.ndarray, 
 
 
 def contrast_kept(bsa: np.ndarray, vessel: np.ndarray, vessel_mask: np.ndarray, roi: np.ndarray) -> float:
-    """Return the iodine contrast kept in vessels: the slope of bsa on the true vessel layer, level by level with its surroundings.
+    """Return the iodine contrast kept in vessels: the slope of bsa on the true vessel layer.
 
         contrast_kept = <bsa - level, vessel> / <vessel, vessel> over vessel_mask, level = median(bsa over roi without vessels)
 

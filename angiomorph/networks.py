@@ -79,7 +79,7 @@ class AngioMorph(ne.modelio.LoadableModel):
         name: Keras's name, also VoxelMorph's prefix of layer names.
 
     Raises:
-        InputError: `inshape` is not two multiples of what the levels need.
+        InputError: `inshape` is not two multiples of what the levels need, or `svf_resolution` > 1 without integration.
 
     Source: Zhou et al. 2024 (network); Hoopes et al., IPMI 2021 (HyperMorph); voxelmorph 0.2 `VxmDense(hyp_model=...)`.
     """
@@ -101,6 +101,11 @@ class AngioMorph(ne.modelio.LoadableModel):
             raise InputError(
                 f"inshape: expected (rows, columns), each a multiple of {multiple}, got {tuple(inshape)}; "
                 "pad the frames (angiomorph.intensity.pad)"
+            )
+        if svf_resolution > 1 and not (int_steps > 0 and int_resolution > 1):
+            raise InputError(
+                f"svf_resolution {svf_resolution}: expected int_steps > 0 and int_resolution > 1, got {int_steps} and "
+                f"{int_resolution}; VoxelMorph brings a coarse flow to full size only after integration"
             )
         with _fast_hyper_convolution():
             dense = vxm.networks.VxmDense(
@@ -219,7 +224,7 @@ def _copy_plain_weights(source: tf.keras.Model, target: tf.keras.Model) -> None:
 
 
 def compact(model: AngioMorph, rank: int = 8, samples: int = 201) -> AngioMorph:
-    """Return the same network with its generated weights confined to a subspace: a linear layer of `rank` units before the heads.
+    """Return the same network with generated weights of low rank: a linear layer of `rank` units before the heads.
 
         features(λ) ≈ mean + basis @ units(λ), units(λ) = basis⁺ @ (features(λ) - mean)
 

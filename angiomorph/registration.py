@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from angiomorph import networks
-from angiomorph.background import Background, choose_background
 from angiomorph.backend import tf
+from angiomorph.background import Background, choose_background
 from angiomorph.dataset import fitted_shape
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
@@ -94,9 +94,8 @@ class Model:
             try:
                 model = networks.AngioMorph.load(self.path, inshape=shape)
             except (OSError, KeyError, ValueError, TypeError) as error:
-                raise InputError(
-                    f"{self.path}: expected a whole AngioMorph model (.h5), but it cannot be rebuilt: {str(error).splitlines()[0]}"
-                ) from error
+                reason = str(error).splitlines()[0]
+                raise InputError(f"{self.path}: expected a whole model (.h5), but it cannot be rebuilt: {reason}") from error
             self._predictors[shape] = model.get_registration_model()
         return self._predictors[shape]
 

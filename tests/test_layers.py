@@ -1,0 +1,105 @@
+"""The fast hyper-convolution and the warp against neurite, VoxelMorph and SciPy; resampling by hand."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from angiomorph.backend import ne, tf, vxm
+from angiomorph.layers import HyperConv2DFromDense, resize_frames, resize_warp, warp_frames
+
+
+def pair_of_layers():
+    rng = np.random.default_rng(0)
+    inputs = tf.keras.Input((8, 8, 3)), tf.keras.Input((5,))
+    layers = [kind(4, kernel_size=3, padding="same") for kind in (HyperConv2DFromDense, ne.layers.HyperConv2DFromDense)]
+    models = [tf.keras.Model(inputs, layer(inputs)) for layer in layers]
+    layers[0].set_weights([rng.normal(size=weight.shape) for weight in layers[0].get_weights()])
+    layers[1].set_weights(layers[0].get_weights())
+    features = rng.normal(size=(4, 8, 8, 3)).astype(np.float32)
+    return models, layers, features
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_hyper_convolution_equals_neurite_whether_or_not_the_batch_shares_lambda(shared):
+    models, _, features = pair_of_layers()
+    hyper = np.random.default_rng(1).normal(size=(1 if shared else 4, 5)).astype(np.float32)
+    hyper = np.broadcast_to(hyper, (4, 5))
+    fast, stock = (model([features, hyper]) for model in models)
+    np.testing.assert_allclose(fast, stock, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_hyper_convolution_has_neurite_gradients(shared):
+    models, layers, features = pair_of_layers()
+    hyper = np.random.default_rng(1).normal(size=(1 if shared else 4, 5)).astype(np.float32)
+    hyper = tf.constant(np.broadcast_to(hyper, (4, 5)))
+    gradients = []
+    for model, layer in zip(models, layers, strict=True):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model([features, hyper]) ** 2)
+        gradients.append(tape.gradient(loss, layer.trainable_weights))
+    for fast, stock in zip(*gradients, strict=True):
+        np.testing.assert_allclose(fast, stock, rtol=1e-4, atol=1e-5)
+
+
+def random_warp(seed: int, shape=(2, 20, 15), size=6.0):
+    rng = np.random.default_rng(seed)
+    return rng.random(shape).astype(np.float32), (size * rng.normal(size=(*shape, 2))).astype(np.float32)
+
+
+def test_warp_equals_voxelmorph_inside_and_beyond_the_edges():
+    frames, warp = random_warp(0)
+    expected = vxm.layers.SpatialTransformer()([frames[..., None], warp])[..., 0]
+    np.testing.assert_allclose(warp_frames(frames, warp), expected, atol=1e-5)
+
+
+def test_warp_equals_scipy():
+    frames, warp = random_warp(1)
+    grid = np.stack(np.meshgrid(np.arange(20), np.arange(15), indexing="ij"))
+    for frame, displacement, moved in zip(frames, warp, warp_frames(frames, warp), strict=True):
+        location = grid + np.moveaxis(displacement, -1, 0)
+        np.testing.assert_allclose(moved, ndimage.map_coordinates(frame, location, order=1, mode="nearest"), atol=1e-5)
+
+
+def test_warp_points_from_the_moved_frame_into_the_background():
+    frames = np.zeros((1, 16, 16), np.float32)
+    frames[0, 10, 8] = 1
+    warp = np.zeros((1, 16, 16, 2), np.float32)
+    warp[..., 0] = 3
+    assert np.argwhere(warp_frames(frames, warp).numpy()[0]).tolist() == [[7, 8]]
+
+
+def test_gradients_of_the_warp_equal_finite_differences():
+    frames, warp = random_warp(2, (1, 6, 5), 0.8)
+    weights = tf.constant(np.random.default_rng(3).normal(size=(1, 6, 5)), tf.float32)
+    variable = tf.Variable(warp)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(weights * warp_frames(frames, variable))
+    gradient = tape.gradient(loss, variable).numpy()
+    index, step = (0, 3, 2, 1), 1e-3
+    ahead, behind = warp.copy(), warp.copy()
+    ahead[index] += step
+    behind[index] -= step
+    numeric = tf.reduce_sum(weights * (warp_frames(frames, ahead) - warp_frames(frames, behind))) / (2 * step)
+    np.testing.assert_allclose(gradient[index], numeric, rtol=2e-2, atol=1e-3)
+
+
+def test_shrinking_takes_the_mean_of_each_area():
+    frames = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+    np.testing.assert_allclose(resize_frames(tf.constant(frames), (2, 2))[0], [[2.5, 4.5], [10.5, 12.5]])
+
+
+def test_a_constant_shift_scales_with_the_frame():
+    warp = tf.fill([1, 4, 8, 2], 1.5)
+    resized = resize_warp(warp, (8, 24)).numpy()
+    np.testing.assert_allclose(resized[..., 0], 3.0)
+    np.testing.assert_allclose(resized[..., 1], 4.5)
+
+
+def test_a_linear_warp_stays_the_same_map_at_another_size():
+    rows = np.arange(16, dtype=np.float32)
+    warp = np.zeros((1, 16, 16, 2), np.float32)
+    warp[..., 0] = 0.1 * (rows[:, None] + 0.5)
+    fine = resize_warp(tf.constant(warp), (32, 32)).numpy()
+    expected = 0.1 * (np.arange(32) + 0.5)
+    np.testing.assert_allclose(fine[0, 2:-2, 5, 0], expected[2:-2], rtol=1e-4)

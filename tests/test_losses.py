@@ -1,0 +1,178 @@
+"""The losses against hand-computed values, NumPy restatements of the equations, and what they exist for."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from angiomorph.backend import tf, vxm
+from angiomorph.losses import MSE, SIMILARITIES, VLE, GradientPenalty, MinMax, min_pool2d, vessel_layer
+
+ALL = [MSE, MinMax, VLE]
+SIGMA = 0.3
+
+
+def frames(seed: int = 0, shape: tuple[int, ...] = (3, 9, 7, 1)) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    fixed, moved = rng.random((2, *shape)).astype(np.float32)
+    return fixed, moved
+
+
+def numpy_mse(fixed, moved):
+    return np.mean((moved - fixed) ** 2, axis=(1, 2, 3))
+
+
+def numpy_minmax(fixed, moved):
+    low, high = np.minimum(moved, fixed), np.maximum(moved, fixed)
+    return (numpy_mse(fixed, low) + numpy_mse(moved, high)) / 2
+
+
+def numpy_vle(fixed, moved, kernel_size=3):
+    size = (1, kernel_size, kernel_size, 1)
+    low = ndimage.minimum_filter(moved, size=size, mode="constant", cval=np.inf)
+    layer = (fixed - moved) * (fixed < low)
+    return numpy_mse(fixed - layer, moved)
+
+
+RESTATED = {MSE: numpy_mse, MinMax: numpy_minmax, VLE: numpy_vle}
+
+# One row of three pixels: the second is 0.6 darker than its background (iodine), the third 0.3 lighter (motion).
+BACKGROUND = np.array([0.8, 0.8, 0.5], np.float32).reshape(1, 1, 3, 1)
+CONTRAST = np.array([0.8, 0.2, 0.8], np.float32).reshape(1, 1, 3, 1)
+BY_HAND = {MSE: (0.6**2 + 0.3**2) / 3, MinMax: 0.3**2 / 3, VLE: 0.3**2 / 3}
+
+
+@pytest.mark.parametrize("loss", ALL)
+def test_hand_computed_value(loss):
+    value = loss(image_sigma=SIGMA).call(CONTRAST, BACKGROUND)
+    np.testing.assert_allclose(value, [BY_HAND[loss] / SIGMA**2], rtol=1e-6)
+
+
+def test_vle_does_not_forgive_what_a_neighbour_could_explain():
+    # 0.6 lies below its own background pixel 0.8 but not below the neighbour 0.5: motion could have brought it here.
+    fixed = np.array([0.8, 0.6, 0.5], np.float32).reshape(1, 1, 3, 1)
+    moved = np.array([0.8, 0.8, 0.5], np.float32).reshape(1, 1, 3, 1)
+    np.testing.assert_allclose(VLE(image_sigma=1.0).call(fixed, moved), [0.2**2 / 3], rtol=1e-5)
+    np.testing.assert_allclose(MinMax(image_sigma=1.0).call(fixed, moved), [0.0], atol=1e-8)
+
+
+@pytest.mark.parametrize("loss", ALL)
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_numpy_restatement(loss, seed):
+    fixed, moved = frames(seed)
+    np.testing.assert_allclose(loss(image_sigma=SIGMA).call(fixed, moved), RESTATED[loss](fixed, moved) / SIGMA**2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+def test_vle_equals_restatement_at_any_kernel_size(kernel_size):
+    fixed, moved = frames(4)
+    expected = numpy_vle(fixed, moved, kernel_size)
+    np.testing.assert_allclose(VLE(image_sigma=1.0, kernel_size=kernel_size).call(fixed, moved), expected, rtol=1e-5)
+
+
+def test_minmax_is_the_mean_square_of_lightening_alone():
+    fixed, moved = frames(1)
+    expected = np.mean(np.maximum(fixed - moved, 0) ** 2, axis=(1, 2, 3)) / SIGMA**2
+    np.testing.assert_allclose(MinMax().call(fixed, moved), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ALL)
+def test_zero_at_perfect_registration(loss):
+    fixed, _ = frames()
+    np.testing.assert_array_equal(loss().call(fixed, fixed), np.zeros(3))
+
+
+@pytest.mark.parametrize("loss", ALL)
+def test_one_value_a_sample_and_batch_equals_one_by_one(loss):
+    fixed, moved = frames()
+    together = loss().call(fixed, moved)
+    assert together.shape == (3,)
+    alone = [loss().call(fixed[i : i + 1], moved[i : i + 1])[0] for i in range(3)]
+    np.testing.assert_allclose(together, alone, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [*ALL, GradientPenalty])
+def test_sample_weights_pair_with_their_sample(loss):
+    fixed, moved = frames(2, (4, 8, 8, 2 if loss is GradientPenalty else 1))
+    weights = np.array([0.0, 0.25, 0.5, 1.0], np.float32)
+    expected = np.mean(weights * loss().call(fixed, moved))
+    np.testing.assert_allclose(loss()(fixed, moved, sample_weight=weights), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [*ALL, GradientPenalty])
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_gradient_is_finite_on_constant_frames(loss, value):
+    fixed = tf.fill([2, 8, 8, 1], value)
+    moved = tf.Variable(tf.fill([2, 8, 8, 1], value))
+    with tf.GradientTape() as tape:
+        result = loss()(fixed, moved)
+    assert np.isfinite(tape.gradient(result, moved)).all()
+
+
+@pytest.mark.parametrize("loss", [*ALL, GradientPenalty])
+def test_float16_frames_give_float32_values(loss):
+    fixed, moved = (array.astype(np.float16) for array in frames(3, (2, 8, 8, 1)))
+    value = loss().call(fixed, moved)
+    assert value.dtype == tf.float32
+    np.testing.assert_allclose(value, loss().call(fixed.astype(np.float32), moved.astype(np.float32)), rtol=1e-5)
+
+
+def test_float16_does_not_lose_small_differences():
+    fixed = np.full((1, 8, 8, 1), 0.5, np.float16)
+    moved = fixed + np.float16(2**-11)
+    assert float(MSE().call(fixed, moved)[0]) > 0
+
+
+@pytest.mark.parametrize("loss", [MSE(0.2), MinMax(0.2), VLE(0.2, kernel_size=5), GradientPenalty(loss_mult=2.0)])
+def test_config_round_trip(loss):
+    again = tf.keras.losses.deserialize(tf.keras.losses.serialize(loss))
+    assert type(again) is type(loss)
+    assert again.get_config() == loss.get_config()
+
+
+def test_added_contrast_costs_nothing_but_under_mse():
+    rng = np.random.default_rng(5)
+    background = ndimage.gaussian_filter(rng.random((1, 40, 40, 1)).astype(np.float32), (0, 3, 3, 0)) + 0.3
+    contrast = background.copy()
+    contrast[:, 18:22] -= 0.25
+    cost = {loss: float(loss().call(contrast, background)[0]) for loss in ALL}
+    assert cost[MSE] > 0.05
+    assert cost[MinMax] == 0
+    assert cost[VLE] == 0
+
+
+def test_min_pool_equals_scipy_and_ignores_what_lies_outside():
+    images, _ = frames(6)
+    expected = ndimage.minimum_filter(images, size=(1, 5, 5, 1), mode="constant", cval=np.inf)
+    np.testing.assert_array_equal(min_pool2d(images, 5), expected)
+
+
+def test_vessel_layer_is_dark_and_only_where_darker_than_all_neighbours():
+    layer = vessel_layer(CONTRAST, BACKGROUND).numpy().ravel()
+    np.testing.assert_allclose(layer, [0, -0.6, 0], atol=1e-7)
+
+
+def test_gradient_penalty_by_hand_and_as_voxelmorph():
+    flow = np.zeros((1, 3, 3, 2), np.float32)
+    flow[0, 1, 1, 0] = 3.0
+    # Along each axis: 2 of 6 differences of one component are +-3, over 12 differences of both.
+    np.testing.assert_allclose(GradientPenalty().call(None, flow), [(2 * 9 / 12 + 2 * 9 / 12) / 2], rtol=1e-6)
+    random = np.random.default_rng(7).normal(size=(2, 6, 5, 2)).astype(np.float32)
+    np.testing.assert_allclose(GradientPenalty(loss_mult=2.0).call(None, random), vxm.losses.Grad("l2", 2.0).loss(None, tf.constant(random)))
+
+
+def test_gradient_penalty_of_a_linear_flow_is_half_the_squared_slopes():
+    row, column = np.meshgrid(np.arange(8), np.arange(6), indexing="ij")
+    flow = np.stack([0.2 * row, 0.4 * column], -1)[None].astype(np.float32)
+    # mean over both components of the squared slopes: (0.2**2 + 0)/2 down, (0 + 0.4**2)/2 across
+    np.testing.assert_allclose(GradientPenalty().call(None, flow), [(0.04 / 2 + 0.16 / 2) / 2], rtol=1e-5)
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="image_sigma: expected a positive number"):
+        MSE(image_sigma=0)
+    with pytest.raises(ValueError, match="kernel_size: expected an odd number"):
+        VLE(kernel_size=4)
+
+
+def test_every_similarity_has_its_name():
+    assert SIMILARITIES == {"mse": MSE, "minmax": MinMax, "vle": VLE}
