@@ -93,6 +93,7 @@ UNPAIRED = """
     """
 PLANES = ("SINGLE PLANE", "BIPLANE A", "BIPLANE B")
 REPEATING_GROUPS = (*range(0x5000, 0x5020), *range(0x6000, 0x6020))  # curves, overlays
+FIRST_DATA_GROUP = 0x0008  # before it are network commands and the file's own meta information
 
 
 def carried(source: Dataset) -> Dataset:
@@ -109,7 +110,7 @@ def carried(source: Dataset) -> Dataset:
         _drop_malformed(dataset)
         dataset.remove_private_tags()
     for tag in list(dataset.keys()):
-        if tag.group in REPEATING_GROUPS:
+        if tag.group in REPEATING_GROUPS or tag.group < FIRST_DATA_GROUP:
             del dataset[tag]
     if value(source, "SOPClassUID") in ENHANCED_CLASSES:
         _flatten(dataset)

@@ -134,7 +134,7 @@ def value(dataset: Dataset, keyword: str) -> Any:
     with without_warnings():
         try:
             found = dataset.get(keyword)
-        except (ValueError, TypeError, OverflowError, NotImplementedError, AttributeError):
+        except Exception:  # pydicom raises whatever the conversion of the value raised
             return None
     return None if found == "" else found
 

@@ -61,28 +61,33 @@ def write_bsa(
         InputError: a shape that is not the run's, values that are not finite, no background, or other units.
 
     Source: DICOM PS3.3 A.14.3, C.7.6.1.1.2 (derived image), C.8.7.1; UIDs are hashes of the source's UIDs, the model, λ
-    and the pixels, so that a repeated run replaces its file.
+    (all in DerivationDescription) and the pixels, so that a repeated run replaces its file.
     """
     k = _check(path, series, bsa, units, background_numbers)
     stored = _stored(bsa, -k if invert else k)
+    description = _description(units, k, model_name, model_sha256, hyper, background_numbers, invert)
+    try:
+        with without_warnings():
+            save(_derived(series, stored, description, hyper, background_numbers), path)
+    except (OSError, InputError):
+        raise
+    except Exception as error:  # pydicom raises a dozen kinds on a source's broken values; their texts may quote them
+        raise InputError(
+            f"{path}: expected a source header that can be written again, found values of {series.name} that break their own "
+            f"type ({type(error).__name__}); fetch the source again from its archive"
+        ) from error
+
+
+def _derived(series: Series, stored: np.ndarray, description: str, hyper: float, background_numbers: Sequence[int]) -> Dataset:
     dataset = carried(series.headers[0])
+    dataset.DerivationDescription = description
     uids = [str(value(header, "SOPInstanceUID")) for header in series.headers]
-    entropy: tuple[str | bytes, ...] = (
-        *uids,
-        model_sha256,
-        f"{hyper:.6g}",
-        repr(list(background_numbers)),
-        repr(invert),
-        stored.tobytes(),
-    )
-    _set_identity(dataset, series, hyper, entropy)
+    _set_identity(dataset, series, hyper, (*uids, description, stored.tobytes()))
     _set_pixels(dataset, series, stored)
     _set_timing(dataset, series)
     _set_provenance(dataset, series, background_numbers)
-    dataset.DerivationDescription = _description(units, k, model_name, model_sha256, hyper, background_numbers, invert)
     complete(dataset)
-    with without_warnings():
-        save(dataset, path)
+    return dataset
 
 
 def _check(path: str | os.PathLike[str], series: Series, bsa: np.ndarray, units: str, numbers: Sequence[int]) -> float:

@@ -375,3 +375,21 @@ def test_read_what_was_found(xa_file, tmp_path):
     xa_file("deep/run.dcm")
     (found,) = find_series([tmp_path])
     assert read_series(found).name == "run"
+
+
+def test_broken_headers_are_read_or_refused_but_never_crash(xa_file):
+    path = xa_file(frames=moving_frames((2, 8, 8)), attributes={"MaskFrameNumbers": [1]})
+    whole = path.read_bytes()
+    header = len(whole) - 2 * 8 * 8 * 2
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(200):
+        broken = bytearray(whole)
+        for place in rng.integers(0, header, 3):
+            broken[place] = rng.choice([0, 32, 92, 255, rng.integers(256)])
+        path.write_bytes(broken)
+        try:
+            assert len(read_series(path).frames) >= 2
+        except InputError:
+            refused += 1
+    assert 20 < refused < 180
