@@ -34,10 +34,12 @@ PAPER = {
     "int_steps": 0,
     "int_downsize": 2,
     "hyp_units": [32, 64, 128, 128],
+    "hyp_rank": None,
+    "init": "voxelmorph",
     "oversample_rate": 0.0,
     "intensity": "linear",
 }
-TRAIN_DEFAULTS = {**PAPER, "intensity": "auto"}
+TRAIN_DEFAULTS = {**PAPER, "intensity": "auto", "init": "he"}
 EXAMPLES = "Research use only. Exit status: 0 all done; 1 some runs failed; 2 wrong use or unusable input."
 
 
@@ -113,6 +115,7 @@ def _add_train(verbs: Any) -> None:
         ("size", _count, "side of the network's frames in pixels; larger frames shrink to it"),
         ("int-steps", int, "integration steps; 0 for none"),
         ("int-downsize", _count, "relative pixel size of the flow during integration"),
+        ("hyp-rank", _count, "rank of the generated weights; fewer parameters, faster steps"),
         ("oversample-rate", _fraction, "probability that lambda is 0 or 1"),
     ]
     for name, kind, summary in options:
@@ -122,6 +125,7 @@ def _add_train(verbs: Any) -> None:
         default = " ".join(map(str, TRAIN_DEFAULTS[name.replace("-", "_")]))  # type: ignore[arg-type]
         verb.add_argument(f"--{name}", type=_count, nargs="+", metavar="N", help=f"{summary} (default: {default})")
     verb.add_argument("--intensity", choices=("auto", "log", "linear"), help="auto: log for LIN runs (default: auto)")
+    verb.add_argument("--init", choices=("he", "voxelmorph"), help="first weights (default: he)")
     verb.add_argument("--load-weights", metavar="M.h5", help="model to begin with")
     verb.add_argument("--initial-epoch", type=int, default=0, metavar="N", help="epochs counted as done (default: 0)")
     verb.add_argument("--resume", action="store_true", help="go on from the model directory's last checkpoint")
@@ -251,7 +255,7 @@ def _add_simulate(verbs: Any) -> None:
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
-    from angiomorph.simulate import SimulationSettings, simulate
+    from angiomorph.simulate.run import SimulationSettings, simulate
 
     settings = SimulationSettings(
         size=arguments.size,

@@ -216,6 +216,28 @@ def _hyper_convolutions(model: AngioMorph) -> list[layers.HyperConv2DFromDense]:
     return [layer for layer in model.layers if isinstance(layer, layers.HyperConv2DFromDense)]
 
 
+def initialise(model: AngioMorph, flow_sigma: float = 1e-3) -> None:
+    """Give the generated kernels the scale of an ordinary network's at the start: He-normal, the same for every λ.
+
+    VoxelMorph leaves the heads' biases at zero, so that its generated kernels begin an order of magnitude too small, layer
+    after layer, and learning waits. Here each head's bias is a He-normal kernel, on which λ acts by small changes.
+
+    Args:
+        model: the network, as constructed.
+        flow_sigma: standard deviation of the flow layer's first weights; VoxelMorph's is 1e-5.
+
+    Source: Chang, Flokas, Lipson, ICLR 2020 (why hypernetworks need their own initial scale); He et al., ICCV 2015.
+    """
+    he_normal = tf.keras.initializers.HeNormal()
+    for layer in _hyper_convolutions(model):
+        kernel, kernel_bias, bias, bias_bias = layer.get_weights()
+        shape = (*layer.kernel_size, kernel_bias.size // (9 * layer.filters), layer.filters)
+        layer.set_weights([kernel, he_normal(shape).numpy().ravel(), bias, bias_bias])
+    flow = model.get_layer(f"{model.name}_flow")
+    kernel, bias = flow.get_weights()
+    flow.set_weights([tf.random.normal(kernel.shape, stddev=flow_sigma).numpy(), bias])
+
+
 def _copy_plain_weights(source: tf.keras.Model, target: tf.keras.Model) -> None:
     for layer in source.layers:
         generated = isinstance(layer, layers.HyperConv2DFromDense)

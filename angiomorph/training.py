@@ -39,6 +39,8 @@ class TrainingConfig:
         int_steps: see `networks.AngioMorph`.
         int_downsize: relative pixel size of the flow during integration.
         hyp_units: units of the hypernetwork.
+        hyp_rank: rank of the generated weights, see `networks.AngioMorph`; None for full, as in the paper.
+        init: "he" or "voxelmorph", see `networks.initialise`.
         load_weights: a model `.h5` to begin with; None for random weights.
         initial_epoch: number of epochs counted as done.
     """
@@ -54,6 +56,8 @@ class TrainingConfig:
     int_steps: int = 0
     int_downsize: int = 2
     hyp_units: Sequence[int] = networks.HYP_UNITS
+    hyp_rank: int | None = None
+    init: str = "voxelmorph"
     load_weights: str | None = None
     initial_epoch: int = 0
 
@@ -94,6 +98,7 @@ def build(config: TrainingConfig) -> networks.AngioMorph:
         (size, size),
         [list(config.enc), list(config.dec)],
         list(config.hyp_units),
+        config.hyp_rank,
         int_steps=config.int_steps,
         int_resolution=config.int_downsize,
     )
@@ -105,6 +110,8 @@ def build(config: TrainingConfig) -> networks.AngioMorph:
         image_sigma=config.image_sigma,
         **{"lambda": DEFAULT_LAMBDA[config.image_loss]},
     )
+    if config.init == "he":
+        networks.initialise(model)
     if config.load_weights:
         _load_weights(model, config.load_weights)
     return model

@@ -150,7 +150,9 @@ def test_the_papers_network_fits_in_ten_megabytes_at_rank_eight(tmp_path, paper)
     assert (tmp_path / "compact.h5").stat().st_size < 5e6
 
 
-@pytest.mark.parametrize("options", [{"int_steps": 3}, {"int_steps": 3, "int_resolution": 1}, {"int_steps": 3, "svf_resolution": 2}])
+@pytest.mark.parametrize(
+    "options", [{"int_steps": 3}, {"int_steps": 3, "int_resolution": 1}, {"int_steps": 3, "svf_resolution": 2}]
+)
 def test_voxelmorphs_options_of_the_flow(tmp_path, options):
     model = with_visible_flow(AngioMorph((32, 32), **SMALL, **options))
     networks.save(model, tmp_path / "m.h5")

@@ -1,0 +1,125 @@
+"""The training pipeline: what is drawn, that it is reproducible, and what Keras is given."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from angiomorph import store
+from angiomorph.dataset import Sampling, batches, count_series, dataset, draw_hyper, draw_pairs, fitted_shape, steps_per_epoch
+from angiomorph.errors import InputError
+
+SMALL = Sampling(frames_per_series=4, batch_size=2, size=16)
+
+
+@pytest.fixture
+def archive(tmp_path) -> Path:
+    """Three runs whose frames are constant and tell run and frame: 1000 * (run + 1) + frame."""
+    path = tmp_path / "archive.h5"
+    with store.create(path) as file:
+        for run in range(3):
+            values = 1000 * (run + 1) + np.arange(6)
+            frames = np.broadcast_to(values[:, None, None], (6, 16, 12)).astype(np.uint16)
+            store.append(file, f"run-{run}", store.StoredRun(frames, "DISP", 12))
+    return path
+
+
+def take(paths, sampling, count, first_epoch=0):
+    return list(itertools.islice(batches(paths, sampling, first_epoch), count))
+
+
+def test_an_epoch_visits_every_run_with_its_share_of_frames(archive):
+    steps = steps_per_epoch(3, SMALL)
+    assert steps == 6
+    drawn = take([archive], SMALL, steps)
+    assert all(pairs.moving.shape == pairs.fixed.shape == (2, 16, 16) for pairs in drawn)
+    assert all(pairs.moving.dtype == pairs.fixed.dtype == np.float32 for pairs in drawn)
+
+
+def test_a_last_smaller_batch_keeps_the_count_of_frames(archive):
+    sampling = Sampling(frames_per_series=5, batch_size=2, size=16)
+    sizes = [len(pairs.moving) for pairs in take([archive], sampling, steps_per_epoch(3, sampling))]
+    assert sizes == [2, 2, 1] * 3
+
+
+def test_background_comes_from_the_first_frames_and_contrast_from_the_others(archive):
+    for pairs in take([archive], SMALL, 12):
+        # Normalised to the run's own range: frame k of 0..5 is k/5 everywhere, padding included.
+        assert set(np.unique(np.round(pairs.moving * 5, 4))) <= {0, 1, 2}
+        assert set(np.unique(np.round(pairs.fixed * 5, 4))) <= {3, 4, 5}
+
+
+def test_draws_are_the_same_for_a_seed_and_other_for_another(archive):
+    first, again = take([archive], SMALL, 6), take([archive], SMALL, 6)
+    other = take([archive], Sampling(frames_per_series=4, batch_size=2, size=16, seed=1), 6)
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.fixed, two.fixed)
+        assert one.hyper == two.hyper
+    assert [pairs.hyper for pairs in first] != [pairs.hyper for pairs in other]
+
+
+def test_an_epoch_does_not_depend_on_the_ones_before(archive):
+    whole, resumed = take([archive], SMALL, 12)[6:], take([archive], SMALL, 6, first_epoch=1)
+    for one, two in zip(whole, resumed, strict=True):
+        np.testing.assert_array_equal(one.moving, two.moving)
+        assert one.hyper == two.hyper
+
+
+def test_frames_are_drawn_with_replacement_and_uniformly():
+    rng = np.random.default_rng(0)
+    contrast, background = draw_pairs(rng, 10, (), Sampling(frames_per_series=7000))
+    assert set(background) == {0, 1, 2}
+    counts = np.bincount(contrast, minlength=10)
+    assert counts[:3].sum() == 0
+    # 1000 expected in each of seven: five standard deviations of a binomial are 146
+    assert np.abs(counts[3:] - 1000).max() < 146
+
+
+def test_named_background_frames_are_used_and_never_taken_as_contrast():
+    contrast, background = draw_pairs(np.random.default_rng(0), 6, (2, 5), Sampling(frames_per_series=200))
+    assert set(background) == {1, 4}
+    assert set(contrast) == {0, 2, 3, 5}
+
+
+@pytest.mark.parametrize("frames", [2, 3])
+def test_short_runs_keep_a_contrast_frame(frames):
+    contrast, background = draw_pairs(np.random.default_rng(0), frames, (), Sampling(frames_per_series=50))
+    assert set(contrast) == {frames - 1}
+    assert set(background) == set(range(frames - 1))
+
+
+def test_lambda_is_uniform_with_its_ends_oversampled_as_asked():
+    rng = np.random.default_rng(0)
+    hypers = np.array([draw_hyper(rng, 0.2) for _ in range(10000)])
+    # 10 % expected at each end: five standard deviations are 1.5 %
+    assert abs((hypers == 0).mean() - 0.1) < 0.015
+    assert abs((hypers == 1).mean() - 0.1) < 0.015
+    inside = hypers[(hypers > 0) & (hypers < 1)]
+    assert np.abs(np.histogram(inside, 10, (0, 1))[0] / inside.size - 0.1).max() < 0.02
+    assert not {0.0, 1.0} & {draw_hyper(rng, 0.0) for _ in range(1000)}
+
+
+def test_keras_is_given_inputs_targets_and_sample_weights(archive):
+    (moving, fixed, hyper), (target, zero_flow), weights = next(iter(dataset([archive], SMALL, (8, 8, 2))))
+    assert moving.shape == fixed.shape == target.shape == (2, 16, 16, 1)
+    np.testing.assert_array_equal(fixed, target)
+    assert hyper.shape == (2, 1)
+    assert hyper[0, 0] == hyper[1, 0]
+    assert zero_flow.shape == (2, 8, 8, 2)
+    assert not zero_flow.numpy().any()
+    np.testing.assert_allclose(weights[0], 1 - hyper[:, 0])
+    np.testing.assert_allclose(weights[1], hyper[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "expected"), [((512, 512), 256, (256, 256)), ((1000, 500), 512, (512, 256)), ((40, 30), 512, (40, 30))]
+)
+def test_larger_frames_shrink_and_smaller_ones_stay(shape, size, expected):
+    assert fitted_shape(shape, size) == expected
+
+
+def test_a_store_without_runs_is_refused(tmp_path):
+    store.create(tmp_path / "empty.h5").close()
+    with pytest.raises(InputError, match="expected at least one run to train on, found none"):
+        count_series([tmp_path / "empty.h5"])
