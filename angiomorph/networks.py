@@ -228,11 +228,10 @@ def initialise(model: AngioMorph, flow_sigma: float = 1e-3) -> None:
 
     Source: Chang, Flokas, Lipson, ICLR 2020 (why hypernetworks need their own initial scale); He et al., ICCV 2015.
     """
-    he_normal = tf.keras.initializers.HeNormal()
     for layer in _hyper_convolutions(model):
         kernel, kernel_bias, bias, bias_bias = layer.get_weights()
         shape = (*layer.kernel_size, kernel_bias.size // (9 * layer.filters), layer.filters)
-        layer.set_weights([kernel, he_normal(shape).numpy().ravel(), bias, bias_bias])
+        layer.set_weights([kernel, tf.keras.initializers.HeNormal()(shape).numpy().ravel(), bias, bias_bias])
     flow = model.get_layer(f"{model.name}_flow")
     kernel, bias = flow.get_weights()
     flow.set_weights([tf.random.normal(kernel.shape, stddev=flow_sigma).numpy(), bias])

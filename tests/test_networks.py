@@ -189,18 +189,18 @@ def test_files_that_are_no_model(tmp_path, small):
         networks.import_weights(tmp_path / "weights.h5", (32, 32))
     with h5py.File(tmp_path / "empty.h5", "w"):
         pass
-    with pytest.raises(InputError, match="found none in the file; give a model.h5"):
+    with pytest.raises(InputError, match="found none in the file; give a model"):
         AngioMorph.load(tmp_path / "empty.h5")
 
 
 def test_lambda_outside_its_range_is_refused(small):
-    with pytest.raises(InputError, match="lambda: expected a number from 0 to 1, got 1.5"):
+    with pytest.raises(InputError, match=r"lambda: expected a number from 0 to 1, got 1\.5"):
         networks.bake(small, 1.5)
 
 
 def test_a_failed_save_leaves_nothing(tmp_path, small):
     (tmp_path / "m.h5").mkdir()
-    with pytest.raises(OSError, match="m.h5"):
+    with pytest.raises(OSError, match="directory"):
         networks.save(small, tmp_path / "m.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["m.h5"]
 

@@ -8,8 +8,8 @@ import pytest
 
 from angiomorph import networks, store
 from angiomorph.backend import tf
-from angiomorph.cli import main, parser
 from angiomorph.cli import _training_config as training_config
+from angiomorph.cli import main, parser
 from angiomorph.dataset import Sampling, dataset
 from angiomorph.losses import VLE, GradientPenalty
 from angiomorph.networks import AngioMorph
@@ -54,7 +54,8 @@ def test_the_objective_is_equation_one(archive):
     similarity, smoothness = VLE(0.3).call(fixed, moved), GradientPenalty().call(None, flow)
     expected = np.mean((1 - hyper[:, 0]) * similarity + hyper[:, 0] * smoothness)
     total = model.test_on_batch([moving, fixed, hyper], targets, weights)[0]
-    np.testing.assert_allclose(total, expected, rtol=1e-5)
+    # Eager and traced convolutions differ in their last bits; a mispaired λ would differ by tens of percent.
+    np.testing.assert_allclose(total, expected, rtol=1e-3)
 
 
 def test_a_training_leaves_its_model_directory_and_learns(tmp_path, archive):
