@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -17,35 +19,35 @@ def artefact_left(moved: np.ndarray, background: np.ndarray, truth: np.ndarray, 
         roi: `(T, H, W)` bool, where to look.
 
     Returns:
-        0 for a perfect registration of a noise-free background, 1 for none.
+        0 for a perfect registration of a noise-free background, 1 for none, nan where the unregistered has no error.
     """
     left = np.sum((moved - truth)[roi].astype(np.float64) ** 2)
     before = np.sum((np.broadcast_to(background, truth.shape) - truth)[roi].astype(np.float64) ** 2)
-    return float(left / before)
+    return float(left / before) if before > 0 else math.nan
 
 
 def contrast_kept(bsa: np.ndarray, vessel: np.ndarray, vessel_mask: np.ndarray, roi: np.ndarray) -> float:
     """Return the iodine contrast kept in vessels: the slope of bsa on the true vessel layer.
 
-        contrast_kept = <bsa - level, vessel> / <vessel, vessel> over vessel_mask, level = median(bsa over roi without vessels)
+        contrast_kept = <bsa - level, vessel> / <vessel, vessel> over vessel_mask, level = median(bsa - vessel over roi)
 
     Args:
         bsa: `(T, H, W)`, ln units, iodine negative.
         vessel: `(T, H, W)`, the true, noise-free vessel layer, ln units, <= 0.
         vessel_mask: `(T, H, W)` bool, the vessels.
-        roi: `(T, H, W)` bool, the anatomy; the level is taken frame by frame.
+        roi: `(T, H, W)` bool, the anatomy; its level, which gain drift moves, is taken frame by frame.
 
     Returns:
-        1 where all contrast is kept, less where it was eaten, more where it was invented.
+        1 where all contrast is kept, less where it was eaten, more where it was invented; nan where there is no vessel.
     """
     products, squares = 0.0, 0.0
     for frame, true, inside, field in zip(bsa, vessel, vessel_mask & roi, roi, strict=True):
         if not inside.any():
             continue
-        level = np.median(frame[field & ~inside])
+        level = np.median((frame - true)[field])
         products += float(np.dot(frame[inside] - level, true[inside].astype(np.float64)))
         squares += float(np.dot(true[inside].astype(np.float64), true[inside]))
-    return products / squares
+    return products / squares if squares > 0 else math.nan
 
 
 def folding(warp: np.ndarray) -> float:
