@@ -124,7 +124,7 @@ def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         if store.attrs.get("format") != FORMAT or store.attrs.get("version") != VERSION:
             raise InputError(
                 f"{path}: expected a training store of format {FORMAT!r} version {VERSION}, found "
-                f"{store.attrs.get('format')!r} version {store.attrs.get('version')!r}; make one with `angiomorph prepare`"
+                f"{store.attrs.get('format')!r} version {store.attrs.get('version')}; make one with `angiomorph prepare`"
             )
         yield store
 
@@ -172,10 +172,13 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], di
     """Return the arrays and attributes of a registration or truth file.
 
     Raises:
-        InputError: the file is absent or not HDF5.
+        InputError: the file is absent, not HDF5, or holds groups, as a store or a model does.
     """
     try:
         with h5py.File(path, "r") as file:
+            groups = [name for name in file if not isinstance(file[name], h5py.Dataset)]
+            if groups:
+                raise InputError(f"{path}: expected a registration or a truth file, found the group {groups[0]!r} in it")
             return {name: file[name][()] for name in file}, dict(file.attrs)
     except OSError as error:
         raise InputError(f"{path}: expected an HDF5 file written by angiomorph, but it cannot be opened: {error}") from error
