@@ -16,6 +16,7 @@ WORKING_SIZE = 128
 NEIGHBOURHOOD = 7
 STRUCTURE = 8.0
 ARRIVAL_FRACTION = 0.01
+LEAST_RISE = 1e-3  # of the noise: what stray pixels alone reach is no iodine
 MOST_FRAMES = 3
 
 
@@ -48,27 +49,34 @@ def choose_background(wanted: str, values: np.ndarray, tagged: Sequence[int], ro
     Raises:
         InputError: `wanted` is none of these, names a frame that is not there, or "tag" and the run has none.
     """
-    if wanted == "auto":
-        return Background(tuple(tagged), "tag") if tagged else before_arrival(values, roi)
+    named = named_frames(wanted)
+    if named is not None:
+        if named.stop > len(values) + 1:
+            raise InputError(f"--background {wanted}: expected frame numbers from 1 to {len(values)}, the run's last")
+        return Background(tuple(named), "number")
+    if tagged:
+        return Background(tuple(sorted(set(tagged))), "tag")
     if wanted == "tag":
-        if not tagged:
-            raise InputError(
-                "--background tag: expected MaskSubtractionSequence with MaskFrameNumbers in the run, found none; "
-                "use --background auto or name a frame"
-            )
-        return Background(tuple(tagged), "tag")
-    return Background(_numbers(wanted, len(values)), "number")
+        raise InputError(
+            "--background tag: expected MaskSubtractionSequence with MaskFrameNumbers in the run, found none; "
+            "use --background auto or name a frame"
+        )
+    return before_arrival(values, roi)
 
 
-def _numbers(wanted: str, frames: int) -> tuple[int, ...]:
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", wanted.strip())
-    if match is None:
+def named_frames(wanted: str) -> range | None:
+    """Return the frame numbers that "N" or "N-M" names, or None for "auto" and "tag".
+
+    Raises:
+        InputError: another word, or numbers that do not ascend from 1.
+    """
+    if wanted in ("auto", "tag"):
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", wanted.strip())
+    named = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+    if not named or named.start < 1:
         raise InputError(f"--background {wanted}: expected auto, tag, a frame number N or a range N-M, counted from 1")
-    first = int(match[1])
-    last = int(match[2] or first)
-    if not 1 <= first <= last <= frames:
-        raise InputError(f"--background {wanted}: expected frame numbers from 1 to {frames}, the run's last")
-    return tuple(range(first, last + 1))
+    return named
 
 
 def before_arrival(values: np.ndarray, roi: np.ndarray) -> Background:
@@ -81,7 +89,7 @@ def before_arrival(values: np.ndarray, roi: np.ndarray) -> Background:
     small, small_roi = _shrink(values, roi)
     noise = _noise(small, small_roi)
     settled = _settled(small, small_roi)
-    arrival = _arrival(darkening_curve(small[settled:], small_roi, noise))
+    arrival = _arrival(darkening_curve(small[settled:], small_roi, noise), LEAST_RISE * noise)
     if arrival is None:
         return Background((settled + 1,), "first")
     last = settled + arrival - 1
@@ -96,7 +104,7 @@ def darkening_curve(values: np.ndarray, roi: np.ndarray, noise: float) -> np.nda
 
         darkening(t) = mean(max(low - values(t) - 3 noise, 0)) - mean(max(values(t) - high - 3 noise, 0))
 
-    `values` first lose their coarse structure, and with it exposure ramps. `low` and `high` are the least and greatest value
+    `values` first lose their coarse structure, that of `roi` alone, and with it exposure ramps. `low` and `high` are the least and greatest value
     in a neighbourhood of the first frame: motion within it counts for nothing, motion beyond it lightens about as much as it
     darkens, iodine only darkens.
 
@@ -108,7 +116,8 @@ def darkening_curve(values: np.ndarray, roi: np.ndarray, noise: float) -> np.nda
     Returns:
         `(T,)`, same unit as `values`.
     """
-    fine = values - ndimage.gaussian_filter(values, (0, STRUCTURE, STRUCTURE))
+    inside = np.maximum(ndimage.gaussian_filter(roi.astype(np.float64), STRUCTURE), 1e-6)
+    fine = values - ndimage.gaussian_filter(values * roi, (0, STRUCTURE, STRUCTURE)) / inside
     low = ndimage.minimum_filter(fine[0], NEIGHBOURHOOD)
     high = ndimage.maximum_filter(fine[0], NEIGHBOURHOOD)
     darker = np.maximum(low - fine - 3 * noise, 0)[:, roi].mean(1)
@@ -124,13 +133,12 @@ def _settled(values: np.ndarray, roi: np.ndarray) -> int:
     return int(np.argmax(ordinary))
 
 
-def _arrival(darkening: np.ndarray) -> int | None:
-    """Return the index of the first frame of the rise to the peak, or None where no frame precedes a rise."""
+def _arrival(darkening: np.ndarray, least: float) -> int | None:
+    """Return the index of the first frame of the rise to a peak above `least`, or None where no frame precedes a rise."""
     peak = int(np.argmax(darkening))
-    threshold = ARRIVAL_FRACTION * darkening[peak]
-    if peak == 0 or threshold <= 0:
+    if peak == 0 or darkening[peak] <= least:
         return None
-    below = np.flatnonzero(darkening[:peak] <= threshold)
+    below = np.flatnonzero(darkening[:peak] <= ARRIVAL_FRACTION * darkening[peak])
     return int(below[-1]) + 1 if below.size else None
 
 
@@ -139,10 +147,13 @@ def _shrink(values: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray
     rows, columns = (side // factor for side in values.shape[1:])
     cropped = values[:, : rows * factor, : columns * factor]
     small = cropped.reshape(len(values), rows, factor, columns, factor).mean((2, 4), dtype=np.float64)
-    inside = roi[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor).all((1, 3))
+    blocks = roi[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
+    inside = np.asarray(blocks.all((1, 3)))
     # The edge of collimator blades, clipped to 0, follows the exposure and not the anatomy.
     lit = inside & (ndimage.minimum_filter(small.min(0), NEIGHBOURHOOD) > 0)
-    return small, next(field for field in (lit, inside, np.ones_like(inside)) if field.any())
+    if lit.any():
+        return small, lit
+    return small, inside if inside.any() else np.ones_like(inside)
 
 
 def _noise(values: np.ndarray, roi: np.ndarray) -> float:
