@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 
 from angiomorph.store import replacing
 
-DPI = 100
+DPI = 128  # a power of two, so that a picture of any number of pixels has exactly that size in inches
 CAPTION = 36
 
 
@@ -76,7 +77,7 @@ def side_by_side(panels: Sequence[Panel], path: str | os.PathLike[str]) -> None:
         left = number * (columns + gap)
         _draw(figure.add_axes((left / width, 0, columns / width, rows / height)), panel)
         middle = (left + columns / 2) / width
-        figure.text(middle, 1 - CAPTION / 2 / height, panel.title, color="white", ha="center", va="center", fontsize=12)
+        figure.text(middle, 1 - CAPTION / 2 / height, panel.title, color="white", ha="center", va="center", fontsize=9)
     _save(figure, path)
 
 
@@ -97,11 +98,15 @@ def learning_curve(
     epochs = [int(row["epoch"]) + 1 for row in table]
     # Keras heads columns for validation even where there is none.
     for column in [name for name in table[0] if name.endswith("loss") and not name.startswith("val_")]:
-        axes.plot(epochs, [float(row[column]) for row in table], marker=".", label=_curve_name(column))
+        axes.plot(epochs, [_number(row[column]) for row in table], marker=".", label=_curve_name(column))
     axes.set(xlabel="epoch (each run visited once)", ylabel="loss", yscale=scale)
     axes.grid(alpha=0.3)
     axes.legend()
     _save(figure, path)
+
+
+def _number(cell: str) -> float:
+    return math.nan if cell in ("", "NA") else float(cell)  # Keras writes NA for what it did not log
 
 
 def _curve_name(column: str) -> str:

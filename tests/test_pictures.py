@@ -1,0 +1,101 @@
+"""Pictures, looked at pixel by pixel."""
+
+import csv
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
+
+from angiomorph.view.pictures import CAPTION, Panel, frame_window, learning_curve, side_by_side, subtraction_window
+
+GAP = 4
+
+
+def panels_of(path, columns, count):
+    """Return the panels of a picture without captions, `(count, H, columns)`, grey in [0, 1]."""
+    picture = imread(path)[CAPTION:, :, :3]
+    np.testing.assert_array_equal(picture[..., 0], picture[..., 1])
+    lefts = [number * (columns + GAP) for number in range(count)]
+    return np.stack([picture[:, left : left + columns, 0] for left in lefts])
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(20, 7), (64, 64), (37, 113), (101, 58)])
+def test_a_picture_shows_each_pixel_once_and_exactly(tmp_path, rows, columns):
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 2, (3, rows, columns))
+    side_by_side([Panel("", image, (-0.5, 1.5)) for image in images], tmp_path / "p.png")
+    assert imread(tmp_path / "p.png").shape == (rows + CAPTION, 3 * columns + 2 * GAP, 4)
+    shown = panels_of(tmp_path / "p.png", columns, 3)
+    np.testing.assert_allclose(shown, np.clip((images + 0.5) / 2, 0, 1), atol=2.01 / 255)
+
+
+def test_a_dark_vessel_is_dark_in_its_panel_and_nowhere_else(tmp_path):
+    frame = np.full((48, 40), 7.0)
+    bsa = np.random.default_rng(0).normal(0, 0.005, (48, 40))
+    bsa[10:30, 18:22] -= 0.4
+    panels = [Panel("contrast frame 3", frame, frame_window(frame)), Panel("BSA", bsa, subtraction_window(bsa))]
+    side_by_side(panels, tmp_path / "new" / "p.png")
+    left, right = panels_of(tmp_path / "new" / "p.png", 40, 2)
+    assert right[10:30, 18:22].max() < 0.1
+    assert 0.55 < np.median(right) < 0.75
+    assert np.ptp(left) == 0
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["p.png"]
+
+
+def test_captions_are_drawn_above(tmp_path):
+    image = np.zeros((30, 120))
+    for title in ("", "plain DSA"):
+        side_by_side([Panel(title, image, (0, 1))], tmp_path / f"{title}.png")
+    assert imread(tmp_path / ".png")[..., :3].max() == 0
+    written = imread(tmp_path / "plain DSA.png")[..., :3]
+    assert written[:CAPTION].max() > 0.9
+    assert written[CAPTION:].max() == 0
+
+
+def test_windows():
+    assert frame_window(np.arange(201.0)) == (2.0, 199.0)
+    black, white = frame_window(np.zeros((3, 3)))
+    assert black == 0 < white
+    bsa = np.zeros(1000)
+    bsa[:20] = -0.6
+    assert subtraction_window(bsa) == (-0.6, 0.3)
+    black, white = subtraction_window(np.zeros(9))
+    assert black < 0 < white
+
+
+LOSSES = ("loss", "spatial_transformer_loss", "angiomorph_flow_loss")
+
+
+def write_history(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ("epoch", *LOSSES, "val_loss"))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def drawn(path, colour):
+    """Return how many pixels of a picture have about this colour."""
+    return int((np.abs(imread(path)[..., :3] - to_rgb(colour)).max(-1) < 0.02).sum())
+
+
+def test_a_learning_curve_has_a_line_for_each_loss_and_none_for_validation(tmp_path):
+    write_history(
+        tmp_path / "history.csv",
+        [
+            {"epoch": n, **dict.fromkeys(LOSSES, ""), "loss": 1 / (n + 1), LOSSES[1]: 0.5, LOSSES[2]: 0.1, "val_loss": "NA"}
+            for n in range(4)
+        ],
+    )
+    learning_curve(tmp_path / "history.csv", tmp_path / "curve.png")
+    assert all(drawn(tmp_path / "curve.png", colour) > 100 for colour in ("C0", "C1", "C2"))
+    assert drawn(tmp_path / "curve.png", "C3") == 0
+
+
+@pytest.mark.parametrize("missing", ["NA", "", "nan"])
+@pytest.mark.parametrize("scale", ["log", "linear"])
+def test_a_training_that_stopped_on_nan_still_has_its_curve(tmp_path, missing, scale):
+    rows = [{"epoch": n, **dict.fromkeys(LOSSES, 0.5), "val_loss": "NA"} for n in range(3)]
+    write_history(tmp_path / "history.csv", [*rows, {"epoch": 3, **dict.fromkeys(LOSSES, missing), "val_loss": "NA"}])
+    learning_curve(tmp_path / "history.csv", tmp_path / "curve.png", scale)
+    assert drawn(tmp_path / "curve.png", "C2") > 100
