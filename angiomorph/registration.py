@@ -15,12 +15,10 @@ from angiomorph.background import Background, choose_background
 from angiomorph.dataset import fitted_shape
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
-from angiomorph.intensity import normalisation, normalise, pad, resolve_mode, to_domain, unpad
+from angiomorph.intensity import LN, STORED, normalisation, normalise, pad, resolve_mode, to_domain, unpad
 from angiomorph.layers import resize_frames, resize_warp, warp_frames
 
 SHIPPED = Path(__file__).parent / "models" / "reg-vle.h5"
-LN = "ln(intensity)"
-STORED = "stored value"
 
 
 @dataclass(frozen=True)
@@ -49,22 +47,24 @@ class Registration:
 
 
 class Model:
-    """A trained network on disk, built once for each frame size.
+    """A trained network, read from disk once and built once for each frame size.
 
     Args:
         path: model `.h5`.
 
     Raises:
-        InputError: the file is no AngioMorph model.
+        InputError: the file is no AngioMorph model, or not a whole one.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        metadata = networks.AngioMorph.load_config(path).get("metadata", {})
         self.path = Path(path)
+        self._network = _load(self.path)
+        metadata = self._network.metadata
         self.sha256 = networks.sha256(path)
         self.size = int(metadata.get("size", 512))
         self.intensity = str(metadata.get("intensity", "auto"))
         self.hyper = float(metadata.get("lambda", 0.7))
+        self._multiple = max(networks.MULTIPLE, 2 ** len(self._network.get_config()["nb_unet_features"][0]))
         self._predictors: dict[tuple[int, int], tf.keras.Model] = {}
 
     def warps(self, moving: np.ndarray, fixed: np.ndarray, hyper: float, batch_size: int) -> Iterator[np.ndarray]:
@@ -81,28 +81,42 @@ class Model:
         """
         shape = fixed.shape[1:]
         fitted = fitted_shape(shape, self.size)
-        moving_fitted = _fit(moving[None], fitted)
+        moving_fitted = self._fit(moving[None], fitted)
         predict = self._predictor(moving_fitted.shape[1:3])
         for start in range(0, len(fixed), batch_size):
-            fixed_fitted = _fit(fixed[start : start + batch_size], fitted)
+            fixed_fitted = self._fit(fixed[start : start + batch_size], fitted)
             count = len(fixed_fitted)
             inputs = [np.repeat(moving_fitted, count, 0), fixed_fitted, np.full((count, 1), hyper, np.float32)]
             yield resize_warp(unpad(predict(inputs, training=False).numpy(), fitted), shape).numpy()
 
     def _predictor(self, shape: tuple[int, int]) -> tf.keras.Model:
         if shape not in self._predictors:
-            try:
-                model = networks.AngioMorph.load(self.path, inshape=shape)
-            except (OSError, KeyError, ValueError, TypeError) as error:
-                reason = str(error).splitlines()[0]
-                raise InputError(f"{self.path}: expected a whole model (.h5), but it cannot be rebuilt: {reason}") from error
-            self._predictors[shape] = model.get_registration_model()
+            self._predictors[shape] = self._sized(shape).get_registration_model()
         return self._predictors[shape]
 
+    def _sized(self, shape: tuple[int, int]) -> networks.AngioMorph:
+        if self._network.output_shape[0][1:3] == shape:
+            return self._network
+        config = {key: value for key, value in self._network.get_config().items() if key != "metadata"}
+        network = networks.AngioMorph(**{**config, "inshape": shape})
+        network.set_weights(self._network.get_weights())
+        return network
 
-def _fit(frames: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    resized = frames if frames.shape[1:] == shape else resize_frames(tf.constant(frames), shape).numpy()
-    return pad(resized, networks.MULTIPLE)[..., None]
+    def _fit(self, frames: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        resized = frames if frames.shape[1:] == shape else resize_frames(tf.constant(frames), shape).numpy()
+        return pad(resized, self._multiple)[..., None]
+
+
+def _load(path: Path) -> networks.AngioMorph:
+    try:
+        return networks.AngioMorph.load(path)
+    except InputError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path}: expected a whole model (.h5), but it cannot be rebuilt: {reason}; copy or train it again"
+        ) from error
 
 
 def register_series(
@@ -137,7 +151,7 @@ def register_series(
     hyper = model.hyper if hyper is None else hyper
     if not 0 <= hyper <= 1:
         raise InputError(f"--lambda: expected a number from 0 to 1, got {hyper}")
-    mode = resolve_mode(series.relation, intensity or model.intensity)
+    mode = resolve_mode(series.relation, intensity or _models_own(model, series.relation))
     seen = _normalised(series, mode)
     chosen = choose_background(background, seen, series.background_numbers, series.shutter)
     linear = series.relation == "LIN"
@@ -155,6 +169,10 @@ def register_series(
         intensity=mode,
         hyper=hyper,
     )
+
+
+def _models_own(model: Model, relation: str) -> str:
+    return "auto" if model.intensity == "log" and relation == "LOG" else model.intensity
 
 
 def _normalised(series: Series, mode: str) -> np.ndarray:

@@ -1,0 +1,57 @@
+"""Small runs and a small network that several test modules register: no skill, but every part of the real thing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from angiomorph.dicom import Series
+
+TINY = {"nb_unet_features": [[4, 4, 4, 4], [4, 4, 4, 4]], "hyp_units": [4, 8]}
+SIZE = 64
+
+
+def phantom(shape: tuple[int, int, int] = (5, 64, 64), *, filled: int = 2, bits: int = 12, seed: int = 0) -> np.ndarray:
+    """Return `(T, H, W)` stored values: textured tissue that sways by a pixel and, from frame index `filled`, a dark vessel."""
+    frames, rows, columns = shape
+    rng = np.random.default_rng(seed)
+    texture = ndimage.gaussian_filter(rng.normal(size=(rows, columns)), 2.5)
+    tissue = 0.6 + 0.15 * texture / texture.std()
+    vessel = np.zeros((rows, columns))
+    vessel[:, columns // 2 : columns // 2 + 3] = 0.5
+    run = [ndimage.shift(tissue, (np.sin(t), np.cos(t)), mode="nearest", order=1) for t in range(frames)]
+    for t in range(filled, frames):
+        run[t] = run[t] * np.exp(-vessel)
+    stored = np.clip(np.rint(np.stack(run) * (1 << bits)), 1, (1 << bits) - 1)
+    return stored.astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def series(frames: np.ndarray, relation: str = "LIN", **changed: Any) -> Series:
+    """Return a run as `read_series` would, without headers."""
+    given: dict[str, Any] = {
+        "frames": frames,
+        "relation": relation,
+        "bits_stored": 8 if frames.dtype == np.uint8 else 12,
+        "frame_times": np.arange(len(frames)) * 100.0,
+        "background_numbers": (),
+        "name": "run",
+        "shutter": np.ones(frames.shape[1:], bool),
+        "headers": (),
+    }
+    return Series(**(given | changed))
+
+
+def save_tiny_model(path: Path, **metadata: Any) -> Path:
+    """Write an AngioMorph of a few hundred parameters whose warps are a few pixels and differ from place to place."""
+    from angiomorph import networks
+    from angiomorph.backend import tf
+
+    tf.keras.utils.set_random_seed(4)
+    network = networks.AngioMorph((SIZE, SIZE), **TINY)
+    networks.initialise(network, flow_sigma=2.0)
+    network.metadata.update({"size": SIZE, "intensity": "auto", "lambda": 0.6} | metadata)
+    networks.save(network, path)
+    return path
