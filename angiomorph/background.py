@@ -104,9 +104,9 @@ def darkening_curve(values: np.ndarray, roi: np.ndarray, noise: float) -> np.nda
 
         darkening(t) = mean(max(low - values(t) - 3 noise, 0)) - mean(max(values(t) - high - 3 noise, 0))
 
-    `values` first lose their coarse structure, that of `roi` alone, and with it exposure ramps. `low` and `high` are the least and greatest value
-    in a neighbourhood of the first frame: motion within it counts for nothing, motion beyond it lightens about as much as it
-    darkens, iodine only darkens.
+    `values` first lose their coarse structure, that of `roi` alone, and with it exposure ramps. `low` and `high` are the least
+    and greatest value in a neighbourhood of the first frame: motion within it counts for nothing, motion beyond it lightens
+    about as much as it darkens, iodine only darkens.
 
     Args:
         values: `(T, h, w)`, normalised, iodine dark, at the working size.
