@@ -37,8 +37,8 @@ def choose_background(wanted: str, values: np.ndarray, tagged: Sequence[int], ro
     """Return the background frames of a run.
 
     Args:
-        wanted: "auto": DICOM's MaskFrameNumbers if the run has them, else the last frames before iodine arrives; "tag":
-            MaskFrameNumbers; "N" or "N-M": frame numbers as DICOM counts them, from 1.
+        wanted: "auto": of DICOM's MaskFrameNumbers, if the run has them, the last and those that show the same, else the last
+            frames before iodine arrives; "tag": all MaskFrameNumbers; "N" or "N-M": frame numbers as DICOM counts them, from 1.
         values: `(T, H, W)` normalised frames, [0, 1], iodine dark.
         tagged: MaskFrameNumbers; empty if the run has none.
         roi: `(H, W)` bool, the exposed field.
@@ -55,7 +55,11 @@ def choose_background(wanted: str, values: np.ndarray, tagged: Sequence[int], ro
             raise InputError(f"--background {wanted}: expected frame numbers from 1 to {len(values)}, the run's last")
         return Background(tuple(named), "number")
     if tagged:
-        return Background(tuple(sorted(set(tagged))), "tag")
+        numbers = sorted(set(tagged))
+        if wanted == "auto":
+            small, small_roi = _shrink(values, roi)
+            numbers = _alike(small, small_roi, _noise(small, small_roi), numbers)
+        return Background(tuple(numbers), "tag")
     if wanted == "tag":
         raise InputError(
             "--background tag: expected MaskSubtractionSequence with MaskFrameNumbers in the run, found none; "
@@ -92,11 +96,14 @@ def before_arrival(values: np.ndarray, roi: np.ndarray) -> Background:
     arrival = _arrival(darkening_curve(small[settled:], small_roi, noise), LEAST_RISE * noise)
     if arrival is None:
         return Background((settled + 1,), "first")
-    last = settled + arrival - 1
-    numbers = [last]
-    while len(numbers) < MOST_FRAMES and numbers[0] > settled and _same(small, small_roi, noise, numbers[0] - 1, last):
-        numbers.insert(0, numbers[0] - 1)
-    return Background(tuple(number + 1 for number in numbers), "arrival")
+    latest = range(settled + 1, settled + arrival + 1)[-MOST_FRAMES:]
+    return Background(tuple(_alike(small, small_roi, noise, latest)), "arrival")
+
+
+def _alike(values: np.ndarray, roi: np.ndarray, noise: float, numbers: Sequence[int]) -> list[int]:
+    """Return the last of the frame numbers and those that show the same: an average over motion would be blurred."""
+    last = numbers[-1]
+    return [number for number in numbers if number == last or _same(values, roi, noise, number - 1, last - 1)]
 
 
 def darkening_curve(values: np.ndarray, roi: np.ndarray, noise: float) -> np.ndarray:

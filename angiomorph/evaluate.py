@@ -12,7 +12,7 @@ import numpy as np
 from angiomorph import metrics, store
 from angiomorph.dicom import find_series, read_series
 from angiomorph.errors import InputError
-from angiomorph.registration import Model, register_series
+from angiomorph.registration import DEFAULT_REFINE, Model, register_series
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def truth_path(run: Path) -> Path:
     return run.with_name(f"{run.stem}_truth.h5")
 
 
-def evaluate_run(run: Path, model: Model, hyper: float, background: str = "auto") -> Score:
+def evaluate_run(run: Path, model: Model, hyper: float, background: str = "auto", refine_steps: int = DEFAULT_REFINE) -> Score:
     """Register a simulated run and compare it with its truth.
 
     Args:
@@ -51,6 +51,7 @@ def evaluate_run(run: Path, model: Model, hyper: float, background: str = "auto"
         model: the network.
         hyper: λ, [0, 1].
         background: as `registration.register_series`.
+        refine_steps: as `registration.register_series`.
 
     Raises:
         InputError: no truth, or a truth of other frames than the run's.
@@ -63,7 +64,7 @@ def evaluate_run(run: Path, model: Model, hyper: float, background: str = "auto"
             "simulate run and truth together"
         )
     start = time.perf_counter()
-    result = register_series(series, model, hyper=hyper, background=background)
+    result = register_series(series, model, hyper=hyper, background=background, refine_steps=refine_steps)
     seconds = time.perf_counter() - start
     contrast = np.setdiff1d(np.arange(len(series.frames)), np.array(result.background.numbers) - 1)
     moved, bsa, dsa = result.moved[contrast], result.bsa[contrast], result.dsa[contrast]

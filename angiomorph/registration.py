@@ -17,7 +17,11 @@ from angiomorph.dicom import Series
 from angiomorph.errors import InputError
 from angiomorph.intensity import LN, STORED, normalisation, normalise, pad, resolve_mode, to_domain, unpad
 from angiomorph.layers import resize_frames, resize_warp, warp_frames
+from angiomorph.losses import SIMILARITIES
+from angiomorph.refinement import refine
 
+REFINED_SIZE = 256
+DEFAULT_REFINE = 40
 SHIPPED = Path(__file__).parent / "models" / "reg-vle.h5"
 
 
@@ -34,6 +38,7 @@ class Registration:
         units: "ln(intensity)" where stored values are proportional to intensity, else "stored value".
         intensity: "log" or "linear", what the network saw.
         hyper: λ.
+        refine: steps of refinement after the network.
     """
 
     bsa: np.ndarray
@@ -44,6 +49,7 @@ class Registration:
     units: str
     intensity: str
     hyper: float
+    refine: int
 
 
 class Model:
@@ -64,6 +70,7 @@ class Model:
         self.size = int(metadata.get("size", 512))
         self.intensity = str(metadata.get("intensity", "auto"))
         self.hyper = float(metadata.get("lambda", 0.7))
+        self.similarity = SIMILARITIES[metadata.get("image_loss", "vle")](image_sigma=metadata.get("image_sigma", 0.3))
         self._multiple = max(networks.MULTIPLE, 2 ** len(self._network.get_config()["nb_unet_features"][0]))
         self._predictors: dict[tuple[int, int], tf.keras.Model] = {}
 
@@ -126,6 +133,7 @@ def register_series(
     hyper: float | None = None,
     background: str = "auto",
     intensity: str | None = None,
+    refine_steps: int = 0,
     batch_size: int = 4,
 ) -> Registration:
     """Register a run: warp its background onto each of its frames and subtract.
@@ -141,23 +149,30 @@ def register_series(
         hyper: λ in [0, 1]; None for the model's own.
         background: "auto", "tag", "N" or "N-M", see `background.choose_background`; several frames are averaged.
         intensity: "auto", "log" or "linear" for what the network sees; None for what it was trained on.
+        refine_steps: steps of `refinement.refine` after the network, at up to 256 pixels a side; 0 for the network alone.
         batch_size: frames at a time.
 
     Raises:
-        InputError: λ outside [0, 1], or a background that is not there.
+        InputError: λ outside [0, 1], negative `refine_steps`, or a background that is not there.
 
     Source: Zhou et al. 2024; DICOM PS3.4 N.2.5 (subtraction in a space logarithmic to X-ray intensity).
     """
     hyper = model.hyper if hyper is None else hyper
     if not 0 <= hyper <= 1:
         raise InputError(f"--lambda: expected a number from 0 to 1, got {hyper}")
+    if refine_steps < 0:
+        raise InputError(f"--refine: expected a number of steps from 0, got {refine_steps}")
     mode = resolve_mode(series.relation, intensity or _models_own(model, series.relation))
     seen = _normalised(series, mode)
     chosen = choose_background(background, seen, series.background_numbers, series.shutter)
     linear = series.relation == "LIN"
     values = to_domain(series.frames, "log" if linear else "linear")
     reference = _average(values, chosen)
-    warp = np.concatenate(list(model.warps(_average(seen, chosen), seen, hyper, batch_size)))
+    moving = _average(seen, chosen)
+    warps = model.warps(moving, seen, hyper, batch_size)
+    if refine_steps:
+        warps = _refined(model, moving, seen, warps, hyper, refine_steps)
+    warp = np.concatenate(list(warps))
     moved = np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
     return Registration(
         bsa=values - moved,
@@ -168,7 +183,26 @@ def register_series(
         units=LN if linear else STORED,
         intensity=mode,
         hyper=hyper,
+        refine=refine_steps,
     )
+
+
+def _refined(
+    model: Model, moving: np.ndarray, fixed: np.ndarray, warps: Iterator[np.ndarray], hyper: float, steps: int
+) -> Iterator[np.ndarray]:
+    """Yield the refined warps, batch by batch as they come."""
+    shape = fixed.shape[1:]
+    working = fitted_shape(shape, REFINED_SIZE)
+    moving_working = resize_frames(tf.constant(moving[None]), working)
+    start = 0
+    for warp in warps:
+        fixed_working = resize_frames(tf.constant(fixed[start : start + len(warp)]), working)
+        start += len(warp)
+        repeated = tf.repeat(moving_working, len(warp), axis=0)
+        coarse = resize_warp(tf.constant(warp), working)
+        refined = refine(repeated[..., None], fixed_working[..., None], coarse, hyper, steps, model.similarity)
+        # Only the correction is resampled, so that the network's warp keeps its own detail.
+        yield warp + resize_warp(refined - coarse, shape).numpy()
 
 
 def _models_own(model: Model, relation: str) -> str:
