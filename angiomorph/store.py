@@ -21,6 +21,7 @@ attributes: JSON of the simulation settings, seed, version.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -159,13 +160,17 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
         arrays: dataset name to array; arrays of three or more axes are chunked by frame and compressed.
         attributes: of the file's root.
     """
-    with replacing(path) as partial, h5py.File(partial, "w") as file:
+    # In memory first: of a full disk HDF5 tells from its destructors, out of reach of any handler.
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
         for name, array in arrays.items():
             options: dict[str, Any] = {}
             if array.ndim >= 3:
                 options = {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 1, "shuffle": True}
             file.create_dataset(name, data=array, **options)
         file.attrs.update(attributes)
+    with replacing(path) as partial:
+        partial.write_bytes(image.getbuffer())
 
 
 def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
