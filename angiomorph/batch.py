@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,13 @@ import numpy as np
 
 from angiomorph import __version__, metrics, store
 from angiomorph.backend import configure_gpu
+from angiomorph.background import named_frames
 from angiomorph.dicom import Series, SeriesFiles, find_series, read_series, write_bsa
 from angiomorph.errors import InputError
 from angiomorph.registration import SHIPPED, Model, Registration, register_series
 from angiomorph.view.pictures import Panel, frame_window, side_by_side, subtraction_window
 
-KINDS = ("dicom", "h5", "png")
+ENDINGS = {"dicom": ".dcm", "h5": ".h5", "png": ".png"}
 
 
 @dataclass(frozen=True)
@@ -60,15 +64,20 @@ class Outcome:
     def line(self) -> str:
         """Return the summary in one line for people."""
         given = self.summary
-        numbers = given["background"]
-        frames = f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"
         gain = 1 - given["residue_bsa"] / given["residue_dsa"] if given["residue_dsa"] else 0.0
         return (
-            f"{self.name}: {given['frames']} frames of {given['rows']}x{given['columns']}, background {frames} "
-            f"(by {given['background_choice']}), lambda {given['lambda']:.2f}: bright residue (motion and noise) "
-            f"{given['residue_dsa']:.4f} in plain DSA, {given['residue_bsa']:.4f} in BSA, {gain:.0%} less; largest shift {given['largest_shift']:.1f} px, "
-            f"folded {given['folding']:.3%}, {given['ms_per_frame']:.0f} ms a frame"
+            f"{self.name}: {given['frames']} frames of {given['rows']}x{given['columns']}, "
+            f"background {_ranges(given['background'])} (by {given['background_choice']}), lambda {given['lambda']:.2f}: "
+            f"bright residue (motion and noise) {given['residue_dsa']:.4f} in plain DSA, {given['residue_bsa']:.4f} in BSA, "
+            f"{gain:.0%} less; largest shift {given['largest_shift']:.1f} px, folded {given['folding']:.3%}, "
+            f"{given['ms_per_frame']:.0f} ms a frame"
         )
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    if numbers[-1] - numbers[0] + 1 != len(numbers):
+        return ", ".join(map(str, numbers))
+    return f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"
 
 
 def register_runs(
@@ -84,23 +93,37 @@ def register_runs(
         gpu: see `backend.configure_gpu`.
 
     Raises:
-        InputError: wrong options, no usable model, or no run under `paths`.
+        InputError: wrong options, a path that is not there, no run under `paths`, or no usable model; before any run is read.
     """
-    unknown = [kind for kind in options.save if kind not in KINDS]
-    if unknown or not options.save:
-        raise InputError(f"--save {','.join(options.save)}: expected some of {','.join(KINDS)}, got {unknown or 'none'}")
+    _check(options)
+    _check_folder(out)
     configure_gpu(gpu)
     model = Model(model_path or SHIPPED)
     found = find_series(paths)
-    if not found:
-        raise InputError(f"{', '.join(map(str, paths))}: expected X-ray angiographic runs (DICOM), found none")
-    for files in found:
-        yield _register(files, out, model, options)
+    return (_register(files, out, model, options) for files in found)
+
+
+def _check(options: Options) -> None:
+    unknown = [kind for kind in options.save if kind not in ENDINGS]
+    if unknown or not options.save:
+        raise InputError(
+            f"--save {','.join(options.save)}: expected some of {','.join(ENDINGS)}, got {', '.join(unknown) or 'none'}"
+        )
+    if options.frame is not None and options.frame < 1:
+        raise InputError(f"--frame {options.frame}: expected a frame number, counted from 1")
+    named_frames(options.background)
+
+
+def _check_folder(out: Path) -> None:
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"--out {out}: expected a folder or a name for a new one, found the file {there}; name another")
 
 
 def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> Outcome:
     try:
         series = read_series(files)
+        _check_frame(series, options.frame)
         start = time.perf_counter()
         result = register_series(
             series,
@@ -115,6 +138,13 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
     except InputError as error:
         return Outcome(files.name, str(error), (), {})
     return Outcome(files.name, "", series.warnings, _summary(series, result, seconds))
+
+
+def _check_frame(series: Series, frame: int | None) -> None:
+    if frame is not None and frame > len(series.frames):
+        raise InputError(
+            f"{series.name}: --frame {frame}: expected a frame number from 1 to {len(series.frames)}, the run's last"
+        )
 
 
 def _contrast_frames(result: Registration) -> np.ndarray:
@@ -145,10 +175,42 @@ def _summary(series: Series, result: Registration, seconds: float) -> dict[str, 
     }
 
 
+@contextmanager
+def _together(folder: Path, name: str, kinds: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """Yield a path to write for each kind; all of them get their final names when the block succeeds, else none.
+
+    Raises:
+        InputError: the folder cannot be made, written or filled.
+    """
+    finals = {kind: folder / f"{name}{ENDINGS[kind]}" for kind in kinds}
+    partial = folder / f".{name}.{os.getpid()}.partial"
+    try:
+        for taken in filter(Path.is_dir, finals.values()):
+            raise IsADirectoryError(None, "a folder has that name", str(taken))
+        partial.mkdir(parents=True, exist_ok=True)
+        yield {kind: partial / final.name for kind, final in finals.items()}
+        for final in finals.values():
+            os.replace(partial / final.name, final)
+    except InputError as error:
+        raise InputError(str(error).replace(str(partial), str(folder))) from error
+    except OSError as error:
+        reason = error.strerror or str(error).replace(str(partial), str(folder))
+        raise InputError(
+            f"{folder / name}: expected to write the results there, but: {reason}; make room, or name another folder with --out"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def _write(series: Series, result: Registration, stem: Path, model: Model, options: Options) -> None:
-    if "dicom" in options.save:
+    with _together(stem.parent, stem.name, options.save) as paths:
+        _write_kinds(series, result, paths, model, options.frame)
+
+
+def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], model: Model, frame: int | None) -> None:
+    if "dicom" in paths:
         write_bsa(
-            stem.with_name(f"{stem.name}.dcm"),
+            paths["dicom"],
             series,
             result.bsa,
             units=result.units,
@@ -157,10 +219,10 @@ def _write(series: Series, result: Registration, stem: Path, model: Model, optio
             hyper=result.hyper,
             background_numbers=result.background.numbers,
         )
-    if "h5" in options.save:
-        _write_h5(result, stem.with_name(f"{stem.name}.h5"), model, series.relation)
-    if "png" in options.save:
-        _write_png(series, result, stem.with_name(f"{stem.name}.png"), options.frame)
+    if "h5" in paths:
+        _write_h5(result, paths["h5"], model, series.relation)
+    if "png" in paths:
+        _write_png(series, result, paths["png"], frame)
 
 
 def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> None:
@@ -176,7 +238,7 @@ def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> 
         "intensity": result.intensity,
         "relation": relation,
         "units": result.units,
-        "refine": 0,
+        "refine": result.refine,
         "version": __version__,
     }
     store.write_arrays(path, arrays, attributes)
@@ -184,8 +246,6 @@ def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> 
 
 def _write_png(series: Series, result: Registration, path: Path, frame: int | None) -> None:
     index = _most_iodine(result, series.shutter) if frame is None else frame - 1
-    if index >= len(series.frames):
-        raise InputError(f"--frame {frame}: expected a frame number from 1 to {len(series.frames)}, the run's last")
     filled = result.bsa[index] + result.moved[index]
     window = subtraction_window(result.bsa[index][series.shutter])
     panels = (

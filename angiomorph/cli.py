@@ -1,4 +1,4 @@
-"""The command line: `angiomorph train | register | prepare | simulate | import-weights | compact | bake`.
+"""The command line: `angiomorph train | register | prepare | simulate | evaluate | import-weights | compact | bake`.
 
 TensorFlow is imported by the verbs that compute with it, so that `--help` and data preparation are instant.
 """
@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from angiomorph import __version__
 from angiomorph.errors import InputError
 
 if TYPE_CHECKING:
+    from angiomorph.batch import Outcome
     from angiomorph.training import TrainingConfig
 
 PAPER = {
@@ -59,6 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"angiomorph {arguments.verb}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        subject = f"{error.filename}: " if error.filename else ""
+        print(f"angiomorph {arguments.verb}: {subject}cannot be read or written: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"angiomorph {arguments.verb}: interrupted", file=sys.stderr)
         return 130
@@ -72,7 +78,16 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"angiomorph {__version__}")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for add in (_add_train, _add_register, _add_prepare, _add_simulate, _add_import_weights, _add_compact, _add_bake):
+    for add in (
+        _add_train,
+        _add_register,
+        _add_prepare,
+        _add_simulate,
+        _add_evaluate,
+        _add_import_weights,
+        _add_compact,
+        _add_bake,
+    ):
         add(verbs)
     return top
 
@@ -84,17 +99,21 @@ def _verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], int], summa
 
 
 def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
-    return value
+    with suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
-    return value
+    with suppress(ValueError):
+        if int(text) >= 1:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(word for word in map(str.strip, text.split(",")) if word))
 
 
 def _add_train(verbs: Any) -> None:
@@ -207,7 +226,13 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 def _prepare_into(dicom: Sequence[Path], path: Path) -> int:
     from angiomorph.prepare import prepare
+    from angiomorph.store import is_hdf5
 
+    if path.exists() and not is_hdf5(path):
+        raise InputError(
+            f"{path}: expected a new file or an older store to replace, found something else; name the store last: "
+            "angiomorph prepare DICOM... STORE.h5"
+        )
     report = prepare(dicom, path, progress=_progress("runs read"))
     for name, reason in report.left_out:
         print(f"left out {name}: {reason}", file=sys.stderr)
@@ -279,6 +304,27 @@ def _simulate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _add_evaluate(verbs: Any) -> None:
+    verb = _verb(verbs, "evaluate", _evaluate, "Measure registration on simulated runs against their truth.")
+    verb.add_argument("runs", nargs="+", metavar="RUN", help="simulated runs with their truth beside them, or folders")
+    verb.add_argument("--model", metavar="M.h5", help="model (default: the shipped one)")
+    verb.add_argument("--lambda", dest="hyper", type=_fraction, nargs="+", metavar="L", help="(default: the model's own)")
+    verb.add_argument("--background", default="auto", metavar="B", help="auto, tag, or frame numbers N or N-M (default: auto)")
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from angiomorph import evaluate
+    from angiomorph.registration import SHIPPED, Model
+
+    model = Model(arguments.model or SHIPPED)
+    runs = evaluate.simulated_runs(arguments.runs)
+    for hyper in arguments.hyper or [model.hyper]:
+        scores = [evaluate.evaluate_run(run, model, hyper, arguments.background) for run in runs]
+        rows = [*zip([run.stem for run in runs], scores, strict=True), ("mean", evaluate.mean(scores))]
+        print(f"\nlambda {hyper:.2f}\n\n{evaluate.table(rows)}", flush=True)
+    return 0
+
+
 def _add_register(verbs: Any) -> None:
     verb = _verb(verbs, "register", _register, "Register the background of DICOM runs and write subtracted runs.")
     verb.add_argument("runs", nargs="+", metavar="RUN", help="DICOM files, folders of frames, or trees of series")
@@ -287,7 +333,7 @@ def _add_register(verbs: Any) -> None:
     verb.add_argument("--out", metavar="DIR", default="registered", help="where to write (default: registered)")
     verb.add_argument("--background", default="auto", metavar="B", help="auto, tag, or frame numbers N or N-M (default: auto)")
     verb.add_argument("--intensity", choices=("auto", "log", "linear"), help="what the network sees (default: the model's)")
-    verb.add_argument("--save", default="dicom,h5", metavar="KINDS", help="of dicom,h5,png (default: dicom,h5)")
+    verb.add_argument("--save", type=_kinds, default="dicom,h5", metavar="KINDS", help="of dicom,h5,png (default: dicom,h5)")
     verb.add_argument("--frame", type=_count, metavar="N", help="frame of the picture (default: the most iodine)")
     verb.add_argument("--batch-size", type=_count, default=4, metavar="N", help="frames at a time (default: 4)")
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
@@ -298,12 +344,11 @@ def _add_register(verbs: Any) -> None:
 def _register(arguments: argparse.Namespace) -> int:
     from angiomorph.batch import Options, register_runs
 
-    kinds = tuple(arguments.save.split(","))
     options = Options(
         hyper=arguments.hyper,
         background=arguments.background,
         intensity=arguments.intensity,
-        save=kinds,
+        save=arguments.save,
         frame=arguments.frame,
         batch_size=arguments.batch_size,
     )
@@ -313,15 +358,22 @@ def _register(arguments: argparse.Namespace) -> int:
         total += 1
         if outcome.error:
             failed.append(outcome)
-        elif arguments.json:
-            print(json.dumps(outcome.summary), flush=True)
-        elif not arguments.quiet:
-            print(outcome.line(), flush=True)
+        _tell(outcome, as_json=arguments.json, quiet=arguments.quiet)
     for outcome in failed:
         print(f"angiomorph register: failed: {outcome.error}", file=sys.stderr)
     if failed and total > 1:
         print(f"angiomorph register: {len(failed)} of {total} runs failed, the others are written", file=sys.stderr)
     return 0 if not failed else 1 if total > 1 else 2
+
+
+def _tell(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:
+    if not quiet:
+        for warning in outcome.warnings:
+            print(f"angiomorph register: warning: {warning}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(outcome.summary or {"name": outcome.name, "error": outcome.error}), flush=True)
+    elif not quiet and not outcome.error:
+        print(outcome.line(), flush=True)
 
 
 def _add_import_weights(verbs: Any) -> None:
