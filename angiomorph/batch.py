@@ -34,6 +34,7 @@ class Options:
         intensity: "auto", "log", "linear"; None for the model's own.
         save: what to write, of "dicom", "h5" and "png".
         frame: frame number (from 1) of the picture; None for the one with the most iodine.
+        refine: steps of refinement after the network; 0 for the network alone.
         batch_size: frames at a time.
     """
 
@@ -42,6 +43,7 @@ class Options:
     intensity: str | None = None
     save: Sequence[str] = ("dicom", "h5")
     frame: int | None = None
+    refine: int = 0
     batch_size: int = 4
 
 
@@ -131,6 +133,7 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
             hyper=options.hyper,
             background=options.background,
             intensity=options.intensity,
+            refine_steps=options.refine,
             batch_size=options.batch_size,
         )
         seconds = time.perf_counter() - start

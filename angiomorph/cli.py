@@ -42,6 +42,7 @@ PAPER = {
     "intensity": "linear",
 }
 TRAIN_DEFAULTS = {**PAPER, "intensity": "auto", "init": "he"}
+REFINE = 40
 EXAMPLES = "Research use only. Exit status: 0 all done; 1 some runs failed; 2 wrong use or unusable input."
 
 
@@ -114,6 +115,18 @@ def _count(text: str) -> int:
 
 def _kinds(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for word in map(str.strip, text.split(",")) if word))
+
+
+def _steps(text: str) -> int:
+    with suppress(ValueError):
+        if int(text) >= 0:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text}")
+
+
+def _add_refine(verb: argparse.ArgumentParser) -> None:
+    summary = f"steps that improve the network's warp on the frames at hand; 0 for the network alone (default: {REFINE})"
+    verb.add_argument("--refine", type=_steps, default=REFINE, metavar="N", help=summary)
 
 
 def _add_train(verbs: Any) -> None:
@@ -310,6 +323,7 @@ def _add_evaluate(verbs: Any) -> None:
     verb.add_argument("--model", metavar="M.h5", help="model (default: the shipped one)")
     verb.add_argument("--lambda", dest="hyper", type=_fraction, nargs="+", metavar="L", help="(default: the model's own)")
     verb.add_argument("--background", default="auto", metavar="B", help="auto, tag, or frame numbers N or N-M (default: auto)")
+    _add_refine(verb)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -319,7 +333,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     model = Model(arguments.model or SHIPPED)
     runs = evaluate.simulated_runs(arguments.runs)
     for hyper in arguments.hyper or [model.hyper]:
-        scores = [evaluate.evaluate_run(run, model, hyper, arguments.background) for run in runs]
+        scores = [evaluate.evaluate_run(run, model, hyper, arguments.background, arguments.refine) for run in runs]
         rows = [*zip([run.stem for run in runs], scores, strict=True), ("mean", evaluate.mean(scores))]
         print(f"\nlambda {hyper:.2f}\n\n{evaluate.table(rows)}", flush=True)
     return 0
@@ -333,6 +347,7 @@ def _add_register(verbs: Any) -> None:
     verb.add_argument("--out", metavar="DIR", default="registered", help="where to write (default: registered)")
     verb.add_argument("--background", default="auto", metavar="B", help="auto, tag, or frame numbers N or N-M (default: auto)")
     verb.add_argument("--intensity", choices=("auto", "log", "linear"), help="what the network sees (default: the model's)")
+    _add_refine(verb)
     verb.add_argument("--save", type=_kinds, default="dicom,h5", metavar="KINDS", help="of dicom,h5,png (default: dicom,h5)")
     verb.add_argument("--frame", type=_count, metavar="N", help="frame of the picture (default: the most iodine)")
     verb.add_argument("--batch-size", type=_count, default=4, metavar="N", help="frames at a time (default: 4)")
@@ -350,6 +365,7 @@ def _register(arguments: argparse.Namespace) -> int:
         intensity=arguments.intensity,
         save=arguments.save,
         frame=arguments.frame,
+        refine=arguments.refine,
         batch_size=arguments.batch_size,
     )
     outcomes = register_runs(arguments.runs, Path(arguments.out), arguments.model, options, gpu=arguments.gpu)

@@ -12,7 +12,7 @@ import numpy as np
 from angiomorph import metrics, store
 from angiomorph.dicom import find_series, read_series
 from angiomorph.errors import InputError
-from angiomorph.registration import DEFAULT_REFINE, Model, register_series
+from angiomorph.registration import Model, register_series
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def truth_path(run: Path) -> Path:
     return run.with_name(f"{run.stem}_truth.h5")
 
 
-def evaluate_run(run: Path, model: Model, hyper: float, background: str = "auto", refine_steps: int = DEFAULT_REFINE) -> Score:
+def evaluate_run(run: Path, model: Model, hyper: float, background: str = "auto", refine_steps: int = 0) -> Score:
     """Register a simulated run and compare it with its truth.
 
     Args:

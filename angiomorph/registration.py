@@ -21,7 +21,6 @@ from angiomorph.losses import SIMILARITIES
 from angiomorph.refinement import refine
 
 REFINED_SIZE = 256
-DEFAULT_REFINE = 40
 SHIPPED = Path(__file__).parent / "models" / "reg-vle.h5"
 
 
