@@ -60,16 +60,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = arguments.run(arguments)
     except InputError as error:
-        print(f"angiomorph {arguments.verb}: {error}", file=sys.stderr)
+        _complain(arguments.verb, str(error))
         return 2
     except OSError as error:
         subject = f"{error.filename}: " if error.filename else ""
-        print(f"angiomorph {arguments.verb}: {subject}cannot be read or written: {error.strerror or error}", file=sys.stderr)
+        _complain(arguments.verb, f"{subject}cannot be read or written: {error.strerror or error}")
         return 2
     except KeyboardInterrupt:
         print(f"angiomorph {arguments.verb}: interrupted", file=sys.stderr)
         return 130
     return status
+
+
+def _complain(verb: str, message: str) -> None:
+    """Print one paragraph on standard error; what HDF5 and TensorFlow say of a file may have several lines."""
+    print(f"angiomorph {verb}: {' '.join(message.splitlines())}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -376,7 +381,7 @@ def _register(arguments: argparse.Namespace) -> int:
             failed.append(outcome)
         _tell(outcome, as_json=arguments.json, quiet=arguments.quiet)
     for outcome in failed:
-        print(f"angiomorph register: failed: {outcome.error}", file=sys.stderr)
+        _complain("register", f"failed: {outcome.error}")
     if failed and total > 1:
         print(f"angiomorph register: {len(failed)} of {total} runs failed, the others are written", file=sys.stderr)
     return 0 if not failed else 1 if total > 1 else 2
@@ -385,7 +390,7 @@ def _register(arguments: argparse.Namespace) -> int:
 def _tell(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:
     if not quiet:
         for warning in outcome.warnings:
-            print(f"angiomorph register: warning: {warning}", file=sys.stderr)
+            _complain("register", f"warning: {warning}")
     if as_json:
         print(json.dumps(outcome.summary or {"name": outcome.name, "error": outcome.error}), flush=True)
     elif not quiet and not outcome.error:

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from angiomorph.dicom import Series
 
-TINY = {"nb_unet_features": [[4, 4, 4, 4], [4, 4, 4, 4]], "hyp_units": [4, 8]}
+TINY = {"nb_unet_features": [[4, 4], [4, 4]], "hyp_units": [4, 8]}
 SIZE = 64
 
 

@@ -1,0 +1,128 @@
+"""Many runs in one go: whole results or none, and every error before any run where it can be."""
+
+import resource
+
+import numpy as np
+import pytest
+
+from angiomorph import store
+from angiomorph.batch import Options, Outcome, register_runs
+from angiomorph.errors import InputError
+from tests.runs import phantom, save_tiny_model
+
+ALL = ("dicom", "h5", "png")
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory):
+    return str(save_tiny_model(tmp_path_factory.mktemp("model") / "tiny.h5"))
+
+
+@pytest.fixture
+def run_path(xa_file):
+    return str(xa_file("in/run.dcm", frames=phantom((3, 64, 64))))
+
+
+def files_in(folder):
+    return (
+        sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
+    )
+
+
+def test_what_is_written_and_told(tmp_path, model_path, run_path):
+    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(save=ALL, background="1-2", frame=3))
+    assert files_in(tmp_path / "out") == ["run_bsa.dcm", "run_bsa.h5", "run_bsa.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files_in(tmp_path / "out")
+    assert (outcome.name, outcome.error) == ("run", "")
+    arrays, attributes = store.read_arrays(tmp_path / "out" / "run_bsa.h5")
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "bsa": (3, 64, 64), "moved": (3, 64, 64), "warp": (3, 64, 64, 2), "background": (2,),
+    }  # fmt: skip
+    np.testing.assert_allclose(arrays["bsa"], np.log(phantom((3, 64, 64)).astype(np.float32)) - arrays["moved"], atol=1e-6)
+    assert (attributes["lambda"], attributes["units"], attributes["relation"]) == (0.6, "ln(intensity)", "LIN")
+    assert outcome.summary["background"] == [1, 2]
+    assert outcome.summary["largest_shift"] == pytest.approx(np.linalg.norm(arrays["warp"], axis=-1).max(), rel=1e-5)
+    assert "3 frames of 64x64, background 1-2 (by number), lambda 0.60" in outcome.line()
+
+
+def test_background_frames_with_a_gap_are_listed():
+    given = {"frames": 9, "rows": 8, "columns": 8, "background_choice": "tag", "lambda": 0.5, "ms_per_frame": 1.0}
+    figures = {"residue_dsa": 0.0, "residue_bsa": 0.0, "largest_shift": 0.0, "folding": 0.0}
+    for numbers, shown in {(4,): "4", (4, 5, 6): "4-6", (1, 7): "1, 7"}.items():
+        outcome = Outcome("run", "", (), {**given, **figures, "background": list(numbers)})
+        assert f"background {shown} (by tag)" in outcome.line()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(save=("dicom", "gif")), "--save dicom,gif: expected some of dicom,h5,png, got gif"),
+        (Options(save=()), "expected some of dicom,h5,png, got none"),
+        (Options(background="middle"), "--background middle: expected auto, tag"),
+        (Options(frame=0), "--frame 0: expected a frame number, counted from 1"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_read(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        register_runs([str(tmp_path / "absent.dcm")], tmp_path, str(tmp_path / "absent.h5"), options)
+
+
+def test_a_bad_model_is_refused_before_any_run_is_read(tmp_path, run_path):
+    with pytest.raises(InputError, match=r"absent\.h5: expected a model"):
+        register_runs([run_path, run_path], tmp_path / "out", str(tmp_path / "absent.h5"), Options())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("inside", ["", "deeper/still"])
+def test_an_out_path_that_is_a_file_is_refused_before_any_run_is_read(tmp_path, model_path, run_path, inside):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match=r"--out .*: expected a folder or a name for a new one, found the file .*file;"):
+        register_runs([run_path], tmp_path / "file" / inside, model_path, Options())
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.fixture
+def little_room():
+    """Let no file of this process grow beyond 60 kB, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_run_that_cannot_be_written_whole_is_not_written_at_all(tmp_path, model_path, run_path, little_room):
+    """The DICOM file of 26 kB would fit, the h5 of more than 60 kB does not."""
+    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(save=ALL, background="1"))
+    assert outcome.error.startswith(f"{tmp_path / 'out' / 'run_bsa'}: expected to write the results there, but: ")
+    assert "partial" not in outcome.error
+    assert "\n" not in outcome.error
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_of_the_results_name_is_left_alone(tmp_path, model_path, run_path):
+    (tmp_path / "out" / "run_bsa.h5").mkdir(parents=True)
+    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(background="1"))
+    assert "run_bsa: expected to write the results there, but: a folder has that name" in outcome.error
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["run_bsa.h5"]
+
+
+def test_a_frame_that_the_run_does_not_have_is_an_error_of_that_run(tmp_path, model_path, xa_file, run_path):
+    longer = str(xa_file("in/longer.dcm", frames=phantom((5, 64, 64))))
+    bad, good = register_runs([run_path, longer], tmp_path / "out", model_path, Options(frame=4, save=("png",), background="1"))
+    assert bad.error == "run: --frame 4: expected a frame number from 1 to 3, the run's last"
+    assert good.error == ""
+    assert files_in(tmp_path / "out") == ["longer_bsa.png"]
+
+
+def test_warnings_of_the_run_are_passed_on(tmp_path, model_path, xa_file):
+    path = xa_file("burnt.dcm", frames=phantom((3, 64, 64)), attributes={"BurnedInAnnotation": "YES"})
+    (outcome,) = register_runs([str(path)], tmp_path / "out", model_path, Options(save=("h5",), background="1"))
+    assert len(outcome.warnings) == 1
+    assert "burnt-in text" in outcome.warnings[0]
+    assert outcome.summary["warnings"] == list(outcome.warnings)
+
+
+def test_a_run_of_background_frames_alone_has_a_picture_and_figures(tmp_path, model_path, run_path):
+    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(background="1-3", save=("png",)))
+    assert outcome.error == ""
+    assert np.isfinite(outcome.summary["residue_bsa"])
