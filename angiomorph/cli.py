@@ -163,6 +163,9 @@ def _add_train(verbs: Any) -> None:
         verb.add_argument(f"--{name}", type=_count, nargs="+", metavar="N", help=f"{summary} (default: {default})")
     verb.add_argument("--intensity", choices=("auto", "log", "linear"), help="auto: log for LIN runs (default: auto)")
     verb.add_argument("--init", choices=("he", "voxelmorph"), help="first weights (default: he)")
+    verb.add_argument(
+        "--lambda", dest="hyper", type=_fraction, metavar="L", help="to register with by default (default: 0.7; 0.5 for minmax)"
+    )
     verb.add_argument("--load-weights", metavar="M.h5", help="model to begin with")
     verb.add_argument("--initial-epoch", type=int, default=0, metavar="N", help="epochs counted as done (default: 0)")
     verb.add_argument("--resume", action="store_true", help="go on from the model directory's last checkpoint")
@@ -187,6 +190,7 @@ def _training_config(arguments: argparse.Namespace) -> TrainingConfig:
     return TrainingConfig(
         image_loss=arguments.image_loss,
         sampling=sampling,
+        hyper=arguments.hyper,
         load_weights=arguments.load_weights,
         initial_epoch=arguments.initial_epoch,
         **options,

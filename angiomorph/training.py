@@ -19,7 +19,7 @@ from angiomorph.losses import SIMILARITIES, GradientPenalty
 from angiomorph.store import replacing
 from angiomorph.view.pictures import learning_curve
 
-DEFAULT_LAMBDA = {"mse": 0.7, "minmax": 0.5, "vle": 0.7}
+DEFAULT_LAMBDA = {"mse": 0.7, "minmax": 0.5, "vle": 0.7}  # what the paper evaluated each loss with
 KEPT_CHECKPOINTS = 3
 
 
@@ -41,6 +41,7 @@ class TrainingConfig:
         hyp_units: units of the hypernetwork.
         hyp_rank: rank of the generated weights, see `networks.AngioMorph`; None for full, as in the paper.
         init: "he" or "voxelmorph", see `networks.initialise`.
+        hyper: λ that the model registers with where the user names none; None for the paper's choice for the loss.
         load_weights: a model `.h5` to begin with; None for random weights.
         initial_epoch: number of epochs counted as done.
     """
@@ -58,11 +59,12 @@ class TrainingConfig:
     hyp_units: Sequence[int] = networks.HYP_UNITS
     hyp_rank: int | None = None
     init: str = "voxelmorph"
+    hyper: float | None = None
     load_weights: str | None = None
     initial_epoch: int = 0
 
 
-RESUMABLE = ("epochs", "lr", "load_weights", "initial_epoch")
+RESUMABLE = ("epochs", "lr", "hyper", "load_weights", "initial_epoch")
 
 
 class Checkpoint(tf.keras.callbacks.Callback):
@@ -108,13 +110,17 @@ def build(config: TrainingConfig) -> networks.AngioMorph:
         intensity=config.sampling.intensity,
         image_loss=config.image_loss,
         image_sigma=config.image_sigma,
-        **{"lambda": DEFAULT_LAMBDA[config.image_loss]},
+        **{"lambda": _default_lambda(config)},
     )
     if config.init == "he":
         networks.initialise(model)
     if config.load_weights:
         _load_weights(model, config.load_weights)
     return model
+
+
+def _default_lambda(config: TrainingConfig) -> float:
+    return DEFAULT_LAMBDA[config.image_loss] if config.hyper is None else config.hyper
 
 
 def _load_weights(model: networks.AngioMorph, path: str) -> None:
@@ -194,6 +200,7 @@ def _resumed(model_dir: Path, config: TrainingConfig) -> tuple[networks.AngioMor
     _check_same_training(model_dir / "config.json", config)
     model = tf.keras.models.load_model(checkpoints[-1])
     model.optimizer.learning_rate.assign(config.lr)
+    model.metadata["lambda"] = _default_lambda(config)
     return model, int(model.metadata["epochs"])
 
 
