@@ -28,7 +28,7 @@ def model(tmp_path_factory):
 
 
 def register(runs, model, out, *options):
-    return main(["register", *map(str, runs), "--model", str(model), "--out", str(out), *options])
+    return main(["register", *map(str, runs), "--model", str(model), "--out", str(out), "--refine", "0", *options])
 
 
 def left_in(folder):
