@@ -206,7 +206,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if not data:
         raise InputError("train: expected DATA (training stores, DICOM files or folders) or --img-list, found neither")
     model_dir = Path(arguments.model_dir)
-    stores = _stores(data, model_dir)
+    stores = _stores(data, model_dir, arguments.resume)
     config = _training_config(arguments)
     path = train(stores, model_dir, config, resume=arguments.resume, gpu=arguments.gpu)
     print(f"trained: {path}")
@@ -221,7 +221,7 @@ def _listed(path: Path) -> list[Path]:
     return [Path(line.strip()) for line in lines if line.strip()]
 
 
-def _stores(data: list[Path], model_dir: Path) -> list[Path]:
+def _stores(data: list[Path], model_dir: Path, resume: bool) -> list[Path]:
     """Return the training stores among DATA, and one made of the DICOM runs if there are any."""
     from angiomorph.store import is_hdf5
 
@@ -230,7 +230,7 @@ def _stores(data: list[Path], model_dir: Path) -> list[Path]:
     if not archive:
         return stores
     prepared = model_dir / "archive.h5"
-    if not prepared.exists():
+    if not (resume and prepared.exists()):
         print(f"preparing {prepared} from {len(archive)} DICOM paths")
         _prepare_into(archive, prepared)
     return [*stores, prepared]

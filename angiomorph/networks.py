@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,8 +163,22 @@ def save(model: tf.keras.Model, path: str | os.PathLike[str], include_optimizer:
         path: the file's final name.
         include_optimizer: keep the optimizer's state, to train on.
     """
-    with replacing(path) as partial:
+    with replacing(path) as partial, _without_keras_advice():
         model.save(partial, save_format="h5", include_optimizer=include_optimizer)
+
+
+@contextmanager
+def _without_keras_advice() -> Iterator[None]:
+    # Keras advises a newer format than the .h5 that is promised, and to compile models that are only stored.
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "You are saving your model as an HDF5 file", UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

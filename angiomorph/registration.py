@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from angiomorph.dicom import Series
 from angiomorph.errors import InputError
 from angiomorph.intensity import LN, STORED, normalisation, normalise, pad, resolve_mode, to_domain, unpad
 from angiomorph.layers import resize_frames, resize_warp, warp_frames
-from angiomorph.losses import SIMILARITIES
+from angiomorph.losses import SIMILARITIES, Similarity
 from angiomorph.refinement import refine
 
 REFINED_SIZE = 256
@@ -69,7 +70,7 @@ class Model:
         self.size = int(metadata.get("size", 512))
         self.intensity = str(metadata.get("intensity", "auto"))
         self.hyper = float(metadata.get("lambda", 0.7))
-        self.similarity = SIMILARITIES[metadata.get("image_loss", "vle")](image_sigma=metadata.get("image_sigma", 0.3))
+        self.similarity = _similarity(self.path, metadata)
         self._multiple = max(networks.MULTIPLE, 2 ** len(self._network.get_config()["nb_unet_features"][0]))
         self._predictors: dict[tuple[int, int], tf.keras.Model] = {}
 
@@ -111,6 +112,13 @@ class Model:
     def _fit(self, frames: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         resized = frames if frames.shape[1:] == shape else resize_frames(tf.constant(frames), shape).numpy()
         return pad(resized, self._multiple)[..., None]
+
+
+def _similarity(path: Path, metadata: dict[str, Any]) -> Similarity:
+    name = metadata.get("image_loss", "vle")
+    if name not in SIMILARITIES:
+        raise InputError(f"{path}: expected image_loss {', '.join(SIMILARITIES)} in the model, found {name!r}; train it again")
+    return SIMILARITIES[name](image_sigma=metadata.get("image_sigma", 0.3))
 
 
 def _load(path: Path) -> networks.AngioMorph:
