@@ -35,6 +35,7 @@ class Options:
         save: what to write, of "dicom", "h5" and "png".
         frame: frame number (from 1) of the picture; None for the one with the most iodine.
         refine: steps of refinement after the network; 0 for the network alone.
+        guard: leave frames unregistered that gain nothing, see `registration.register_series`.
         batch_size: frames at a time.
     """
 
@@ -44,6 +45,7 @@ class Options:
     save: Sequence[str] = ("dicom", "h5")
     frame: int | None = None
     refine: int = 0
+    guard: bool = True
     batch_size: int = 4
 
 
@@ -71,7 +73,8 @@ class Outcome:
             f"{self.name}: {given['frames']} frames of {given['rows']}x{given['columns']}, "
             f"background {_ranges(given['background'])} (by {given['background_choice']}), lambda {given['lambda']:.2f}: "
             f"bright residue (motion and noise) {given['residue_dsa']:.4f} in plain DSA, {given['residue_bsa']:.4f} in BSA, "
-            f"{gain:.0%} less; largest shift {given['largest_shift']:.1f} px, folded {given['folding']:.3%}, "
+            f"{gain:.0%} less; {given['unwarped']} frames left unwarped that would gain nothing; "
+            f"largest shift {given['largest_shift']:.1f} px, folded {given['folding']:.3%}, "
             f"{given['ms_per_frame']:.0f} ms a frame"
         )
 
@@ -134,6 +137,7 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
             background=options.background,
             intensity=options.intensity,
             refine_steps=options.refine,
+            guard=options.guard,
             batch_size=options.batch_size,
         )
         seconds = time.perf_counter() - start
@@ -167,6 +171,8 @@ def _summary(series: Series, result: Registration, seconds: float) -> dict[str, 
         "background": list(result.background.numbers),
         "background_choice": result.background.choice,
         "lambda": result.hyper,
+        "refine": result.refine,
+        "unwarped": int(np.sum(~result.warp.any(axis=(1, 2, 3)))),
         "intensity": result.intensity,
         "units": result.units,
         "residue_dsa": metrics.bright_residue(result.dsa[contrast], series.shutter),

@@ -132,6 +132,7 @@ def _steps(text: str) -> int:
 def _add_refine(verb: argparse.ArgumentParser) -> None:
     summary = f"steps that improve the network's warp on the frames at hand; 0 for the network alone (default: {REFINE})"
     verb.add_argument("--refine", type=_steps, default=REFINE, metavar="N", help=summary)
+    verb.add_argument("--no-guard", action="store_true", help="warp also frames that gain nothing by it, as still ones")
 
 
 def _add_train(verbs: Any) -> None:
@@ -333,16 +334,20 @@ def _add_evaluate(verbs: Any) -> None:
     verb.add_argument("--lambda", dest="hyper", type=_fraction, nargs="+", metavar="L", help="(default: the model's own)")
     verb.add_argument("--background", default="auto", metavar="B", help="auto, tag, or frame numbers N or N-M (default: auto)")
     _add_refine(verb)
+    verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from angiomorph import evaluate
+    from angiomorph.backend import configure_gpu
     from angiomorph.registration import SHIPPED, Model
 
+    configure_gpu(arguments.gpu)
     model = Model(arguments.model or SHIPPED)
     runs = evaluate.simulated_runs(arguments.runs)
+    how = (arguments.background, arguments.refine, not arguments.no_guard)
     for hyper in arguments.hyper or [model.hyper]:
-        scores = [evaluate.evaluate_run(run, model, hyper, arguments.background, arguments.refine) for run in runs]
+        scores = [evaluate.evaluate_run(run, model, hyper, *how) for run in runs]
         rows = [*zip([run.stem for run in runs], scores, strict=True), ("mean", evaluate.mean(scores))]
         print(f"\nlambda {hyper:.2f}\n\n{evaluate.table(rows)}", flush=True)
     return 0
@@ -375,6 +380,7 @@ def _register(arguments: argparse.Namespace) -> int:
         save=arguments.save,
         frame=arguments.frame,
         refine=arguments.refine,
+        guard=not arguments.no_guard,
         batch_size=arguments.batch_size,
     )
     outcomes = register_runs(arguments.runs, Path(arguments.out), arguments.model, options, gpu=arguments.gpu)

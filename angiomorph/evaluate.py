@@ -12,15 +12,17 @@ import numpy as np
 from angiomorph import metrics, store
 from angiomorph.dicom import find_series, read_series
 from angiomorph.errors import InputError
+from angiomorph.layers import warp_frames
 from angiomorph.registration import Model, register_series
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one registered run, or the mean of several, is worth; contrast frames only, inside the anatomy.
+    """What one registered run, or the mean of several, is worth; frames with iodine only, inside the anatomy.
 
     Args:
-        artefact_left: see `metrics.artefact_left`.
+        artefact_left: see `metrics.artefact_left`; the noise of the background frames is in what is left and in what was.
+        noise_free: the same of the true, noise-free background of the chosen frames, moved by the same warp.
         contrast_dsa: `metrics.contrast_kept` of plain DSA.
         contrast_bsa: the same of BSA.
         rmse_dsa: root mean square difference of plain DSA to the true vessel layer, ln units.
@@ -30,6 +32,7 @@ class Score:
     """
 
     artefact_left: float
+    noise_free: float
     contrast_dsa: float
     contrast_bsa: float
     rmse_dsa: float
@@ -43,7 +46,9 @@ def truth_path(run: Path) -> Path:
     return run.with_name(f"{run.stem}_truth.h5")
 
 
-def evaluate_run(run: Path, model: Model, hyper: float, background: str = "auto", refine_steps: int = 0) -> Score:
+def evaluate_run(
+    run: Path, model: Model, hyper: float, background: str = "auto", refine_steps: int = 0, guard: bool = True
+) -> Score:
     """Register a simulated run and compare it with its truth.
 
     Args:
@@ -52,9 +57,10 @@ def evaluate_run(run: Path, model: Model, hyper: float, background: str = "auto"
         hyper: λ, [0, 1].
         background: as `registration.register_series`.
         refine_steps: as `registration.register_series`.
+        guard: as `registration.register_series`.
 
     Raises:
-        InputError: no truth, or a truth of other frames than the run's.
+        InputError: no truth, a truth of other frames than the run's, or a run without iodine.
     """
     series = read_series(run)
     truth, _ = store.read_arrays(truth_path(run))
@@ -64,13 +70,18 @@ def evaluate_run(run: Path, model: Model, hyper: float, background: str = "auto"
             "simulate run and truth together"
         )
     start = time.perf_counter()
-    result = register_series(series, model, hyper=hyper, background=background, refine_steps=refine_steps)
+    result = register_series(series, model, hyper=hyper, background=background, refine_steps=refine_steps, guard=guard)
     seconds = time.perf_counter() - start
-    contrast = np.setdiff1d(np.arange(len(series.frames)), np.array(result.background.numbers) - 1)
-    moved, bsa, dsa = result.moved[contrast], result.bsa[contrast], result.dsa[contrast]
+    contrast = np.flatnonzero(truth["vessel_mask"].any((1, 2)))
+    if not contrast.size:
+        raise InputError(f"{truth_path(run)}: expected a run with iodine, found none in any frame; simulate more frames")
+    moved, bsa, dsa, warp = (array[contrast] for array in (result.moved, result.bsa, result.dsa, result.warp))
     vessel, vessel_mask, roi = (truth[name][contrast] for name in ("vessel", "vessel_mask", "anatomy"))
+    clean = truth["background"][[number - 1 for number in result.background.numbers]].mean(0)
+    clean_moved = np.concatenate([warp_frames(clean[None], part[None]).numpy() for part in warp])
     return Score(
         artefact_left=metrics.artefact_left(moved, moved + bsa - dsa, truth["background"][contrast], roi),
+        noise_free=metrics.artefact_left(clean_moved, clean, truth["background"][contrast], roi),
         contrast_dsa=metrics.contrast_kept(dsa, vessel, vessel_mask, roi),
         contrast_bsa=metrics.contrast_kept(bsa, vessel, vessel_mask, roi),
         rmse_dsa=_rmse(dsa, vessel, roi),
@@ -107,7 +118,7 @@ def mean(scores: Sequence[Score]) -> Score:
 def table(rows: Sequence[tuple[str, Score]]) -> str:
     """Return a Markdown table, one named row a score."""
     head = ["run", *(field.name for field in fields(Score))]
-    formats = (".3f", ".3f", ".3f", ".4f", ".4f", ".5f", ".0f")
+    formats = (".3f", ".3f", ".3f", ".3f", ".4f", ".4f", ".5f", ".0f")
     lines = [head, ["---"] * len(head)]
     lines += [
         [name, *(format(value, style) for value, style in zip(astuple(score), formats, strict=True))] for name, score in rows

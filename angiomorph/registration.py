@@ -19,9 +19,12 @@ from angiomorph.errors import InputError
 from angiomorph.intensity import LN, STORED, normalisation, normalise, pad, resolve_mode, to_domain, unpad
 from angiomorph.layers import resize_frames, resize_warp, warp_frames
 from angiomorph.losses import SIMILARITIES, Similarity
+from angiomorph.metrics import bright_residue
 from angiomorph.refinement import refine
 
 REFINED_SIZE = 256
+GUARD_SIZE = 128  # pixels a side at which noise is averaged out of the guard's comparison
+WORTHWHILE = 0.7  # of the bright residue at most, or the warp is not worth its risk to the vessels
 SHIPPED = Path(__file__).parent / "models" / "reg-vle.h5"
 
 
@@ -141,6 +144,7 @@ def register_series(
     background: str = "auto",
     intensity: str | None = None,
     refine_steps: int = 0,
+    guard: bool = False,
     batch_size: int = 4,
 ) -> Registration:
     """Register a run: warp its background onto each of its frames and subtract.
@@ -157,6 +161,8 @@ def register_series(
         background: "auto", "tag", "N" or "N-M", see `background.choose_background`; several frames are averaged.
         intensity: "auto", "log" or "linear" for what the network sees; None for what it was trained on.
         refine_steps: steps of `refinement.refine` after the network, at up to 256 pixels a side; 0 for the network alone.
+        guard: leave a frame unregistered whose warp does not bring its bright residue, which iodine cannot cause, below
+            0.7 of what it was.
         batch_size: frames at a time.
 
     Raises:
@@ -181,6 +187,9 @@ def register_series(
         warps = _refined(model, moving, seen, warps, hyper, refine_steps)
     warp = np.concatenate(list(warps))
     moved = np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
+    if guard:
+        idle = ~_worthwhile(values, reference, moved, series.shutter)
+        moved[idle], warp[idle] = reference, 0
     return Registration(
         bsa=values - moved,
         dsa=values - reference,
@@ -192,6 +201,20 @@ def register_series(
         hyper=hyper,
         refine=refine_steps,
     )
+
+
+def _worthwhile(values: np.ndarray, reference: np.ndarray, moved: np.ndarray, roi: np.ndarray) -> np.ndarray:
+    """Return for each frame whether its warp takes three tenths of the bright residue away, `(T,)` bool."""
+    shape = fitted_shape(values.shape[1:], GUARD_SIZE)
+    inside = resize_frames(tf.constant(roi[None], tf.float32), shape).numpy()[0] == 1
+    field = inside if inside.any() else np.ones_like(inside)
+
+    def residue(frame: np.ndarray, background: np.ndarray) -> float:
+        subtracted = resize_frames(tf.constant((frame - background)[None]), shape).numpy()
+        return bright_residue(subtracted, field)
+
+    pairs = zip(values, moved, strict=True)
+    return np.array([residue(frame, warped) <= WORTHWHILE * residue(frame, reference) for frame, warped in pairs])
 
 
 def _refined(

@@ -194,3 +194,21 @@ def test_a_model_that_is_not_whole_is_refused_when_it_is_opened(tmp_path, model_
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"cut\.h5: expected a model"):
         Model(tmp_path / "cut.h5")
+
+
+def test_the_guard_leaves_still_frames_as_they_are_and_lets_a_gain_pass(tmp_path):
+    # As constructed the network's flow is all but zero: refinement alone finds the shift.
+    networks.save(networks.AngioMorph((48, 48), [[4, 4], [4, 4, 4]], [4, 8]), tmp_path / "new.h5")
+    model = Model(tmp_path / "new.h5")
+    rng = np.random.default_rng(5)
+    texture = ndimage.gaussian_filter(rng.random((48, 48)), 2)
+    base = 1000 + 2000 * (texture - texture.min()) / np.ptp(texture)
+    moving = np.stack([base, base, ndimage.shift(base, (0, 2), mode="nearest")])
+    run = series((moving + rng.normal(0, 5, moving.shape)).astype(np.uint16))
+    free = register_series(run, model, background="1", hyper=0.3, refine_steps=60)
+    guarded = register_series(run, model, background="1", hyper=0.3, refine_steps=60, guard=True)
+    assert free.warp[1].any()
+    assert not guarded.warp[1].any()
+    np.testing.assert_array_equal(guarded.bsa[1], guarded.dsa[1])
+    np.testing.assert_array_equal(guarded.warp[2], free.warp[2])
+    assert np.std(guarded.bsa[2][8:-8, 8:-8]) < 0.5 * np.std(guarded.dsa[2][8:-8, 8:-8])
