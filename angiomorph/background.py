@@ -57,7 +57,7 @@ def choose_background(wanted: str, values: np.ndarray, tagged: Sequence[int], ro
     if tagged:
         numbers = sorted(set(tagged))
         if wanted == "auto":
-            small, small_roi = _shrink(values, roi)
+            small, small_roi = shrink(values, roi)
             numbers = _alike(small, small_roi, _noise(small, small_roi), numbers)
         return Background(tuple(numbers), "tag")
     if wanted == "tag":
@@ -90,7 +90,7 @@ def before_arrival(values: np.ndarray, roi: np.ndarray) -> Background:
         values: `(T, H, W)`, normalised, iodine dark.
         roi: `(H, W)` bool, the exposed field.
     """
-    small, small_roi = _shrink(values, roi)
+    small, small_roi = shrink(values, roi)
     noise = _noise(small, small_roi)
     settled = _settled(small, small_roi)
     arrival = _arrival(darkening_curve(small[settled:], small_roi, noise), LEAST_RISE * noise)
@@ -149,7 +149,16 @@ def _arrival(darkening: np.ndarray, least: float) -> int | None:
     return int(below[-1]) + 1 if below.size else None
 
 
-def _shrink(values: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shrink(values: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return frames averaged over blocks down to about 128 pixels, and where they are lit.
+
+    Args:
+        values: `(T, H, W)`, normalised, [0, 1].
+        roi: `(H, W)` bool, the exposed field.
+
+    Returns:
+        `(T, h, w)` float64 and `(h, w)` bool: inside `roi` and away from pixels that are 0 in any frame, as collimator blades.
+    """
     factor = max(1, min(values.shape[1:]) // WORKING_SIZE)
     rows, columns = (side // factor for side in values.shape[1:])
     cropped = values[:, : rows * factor, : columns * factor]

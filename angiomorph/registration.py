@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from angiomorph import networks
 from angiomorph.backend import tf
-from angiomorph.background import Background, choose_background
+from angiomorph.background import Background, choose_background, shrink
 from angiomorph.dataset import fitted_shape
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
@@ -23,7 +23,6 @@ from angiomorph.metrics import bright_residue
 from angiomorph.refinement import refine
 
 REFINED_SIZE = 256
-GUARD_SIZE = 128  # pixels a side at which noise is averaged out of the guard's comparison
 WORTHWHILE = 0.7  # of the bright residue at most, or the warp is not worth its risk to the vessels
 SHIPPED = Path(__file__).parent / "models" / "reg-vle.h5"
 
@@ -187,10 +186,7 @@ def register_series(
         warps = _refined(model, moving, seen, warps, hyper, refine_steps)
     warp = np.concatenate(list(warps))
     moved = np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
-    if guard:
-        idle = ~_worthwhile(values, reference, moved, series.shutter)
-        moved[idle], warp[idle] = reference, 0
-    return Registration(
+    result = Registration(
         bsa=values - moved,
         dsa=values - reference,
         moved=moved,
@@ -201,20 +197,29 @@ def register_series(
         hyper=hyper,
         refine=refine_steps,
     )
+    return _guarded(result, reference, _worthwhile(result, seen, series.shutter)) if guard else result
 
 
-def _worthwhile(values: np.ndarray, reference: np.ndarray, moved: np.ndarray, roi: np.ndarray) -> np.ndarray:
+def _guarded(result: Registration, reference: np.ndarray, worthwhile: np.ndarray) -> Registration:
+    """Return the registration with the frames that are not worthwhile as plain DSA has them."""
+    chosen = worthwhile[:, None, None]
+    return replace(
+        result,
+        bsa=np.where(chosen, result.bsa, result.dsa),
+        moved=np.where(chosen, result.moved, reference),
+        warp=np.where(chosen[..., None], result.warp, np.float32(0)),
+    )
+
+
+def _worthwhile(result: Registration, seen: np.ndarray, roi: np.ndarray) -> np.ndarray:
     """Return for each frame whether its warp takes three tenths of the bright residue away, `(T,)` bool."""
-    shape = fitted_shape(values.shape[1:], GUARD_SIZE)
-    inside = resize_frames(tf.constant(roi[None], tf.float32), shape).numpy()[0] == 1
-    field = inside if inside.any() else np.ones_like(inside)
+    field = shrink(seen, roi)[1]
 
-    def residue(frame: np.ndarray, background: np.ndarray) -> float:
-        subtracted = resize_frames(tf.constant((frame - background)[None]), shape).numpy()
-        return bright_residue(subtracted, field)
+    def residue(subtracted: np.ndarray) -> float:
+        return bright_residue(shrink(subtracted[None], roi)[0], field)
 
-    pairs = zip(values, moved, strict=True)
-    return np.array([residue(frame, warped) <= WORTHWHILE * residue(frame, reference) for frame, warped in pairs])
+    pairs = zip(result.bsa, result.dsa, strict=True)
+    return np.array([residue(bsa) <= WORTHWHILE * residue(dsa) for bsa, dsa in pairs])
 
 
 def _refined(
