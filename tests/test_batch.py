@@ -47,7 +47,7 @@ def test_what_is_written_and_told(tmp_path, model_path, run_path):
 
 def test_background_frames_with_a_gap_are_listed():
     given = {"frames": 9, "rows": 8, "columns": 8, "background_choice": "tag", "lambda": 0.5, "ms_per_frame": 1.0}
-    figures = {"residue_dsa": 0.0, "residue_bsa": 0.0, "largest_shift": 0.0, "folding": 0.0}
+    figures = {"residue_dsa": 0.0, "residue_bsa": 0.0, "largest_shift": 0.0, "folding": 0.0, "unwarped": 0}
     for numbers, shown in {(4,): "4", (4, 5, 6): "4-6", (1, 7): "1, 7"}.items():
         outcome = Outcome("run", "", (), {**given, **figures, "background": list(numbers)})
         assert f"background {shown} (by tag)" in outcome.line()
