@@ -73,7 +73,7 @@ class Outcome:
             f"{self.name}: {given['frames']} frames of {given['rows']}x{given['columns']}, "
             f"background {_ranges(given['background'])} (by {given['background_choice']}), lambda {given['lambda']:.2f}: "
             f"bright residue (motion and noise) {given['residue_dsa']:.4f} in plain DSA, {given['residue_bsa']:.4f} in BSA, "
-            f"{gain:.0%} less; {given['unwarped']} frames left unwarped that would gain nothing; "
+            f"{gain:.0%} less; other frames left unwarped as a warp would gain nothing: {given['unwarped']}; "
             f"largest shift {given['largest_shift']:.1f} px, folded {given['folding']:.3%}, "
             f"{given['ms_per_frame']:.0f} ms a frame"
         )
@@ -172,7 +172,7 @@ def _summary(series: Series, result: Registration, seconds: float) -> dict[str, 
         "background_choice": result.background.choice,
         "lambda": result.hyper,
         "refine": result.refine,
-        "unwarped": int(np.sum(~result.warp.any(axis=(1, 2, 3)))),
+        "unwarped": int(np.sum(~result.warp[contrast].any(axis=(1, 2, 3)))),
         "intensity": result.intensity,
         "units": result.units,
         "residue_dsa": metrics.bright_residue(result.dsa[contrast], series.shutter),

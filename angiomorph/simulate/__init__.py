@@ -1,4 +1,4 @@
-"""Simulated angiographic runs with exact truth, projected from CT; needs `pip install angiomorph[simulate]`."""
+"""Simulated angiographic runs with exact truth, projected from CT; needs numba and nibabel (the extra `simulate`)."""
 
 from importlib.util import find_spec
 
@@ -6,4 +6,4 @@ from angiomorph.errors import InputError
 
 _missing = [name for name in ("numba", "nibabel") if find_spec(name) is None]
 if _missing:
-    raise InputError(f"simulation: expected {', '.join(_missing)} to be installed; run `pip install angiomorph[simulate]`")
+    raise InputError(f"simulation: expected {', '.join(_missing)} to be installed; run `pip install {' '.join(_missing)}`")
