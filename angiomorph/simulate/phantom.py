@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -109,15 +110,15 @@ def _teeth(rng: np.random.Generator) -> Iterator[Part]:
         for z in (-81, -92):
             if rng.random() < 0.1:
                 continue
-            place = 40 * np.sin(angle), 38 + 46 * np.cos(angle), z
+            place = 40 * math.sin(angle), 38 + 46 * math.cos(angle), z
             yield place, (3.2, 3.2, 6.5), ENAMEL
             if rng.random() < 0.25:
                 yield place, (2.5, 2.5, 2.5), FILLING
 
 
 def _spine(rng: np.random.Generator) -> Iterator[Part]:
-    for number, z in enumerate(np.arange(-74.0, -200, -17)):
-        y = -22 + 6 * np.sin(number / 2)
+    for number, z in enumerate(np.arange(-74.0, -200, -17).tolist()):
+        y = -22 + 6 * math.sin(number / 2)
         yield (0, y, z), (14, 11, 7.5), COMPACT
         yield (0, y, z), (12, 9, 5.5), SPONGY
         yield (0, y - 32, z - 4), (4, 16, 5), COMPACT
