@@ -13,41 +13,38 @@ EDGE = 1e-6  # voxels kept from the grid's border, more than rounding along a ra
 BANDS = 16  # detector bands projected independently; fixed, so that sums do not depend on the thread count
 
 
-def project_volume(attenuation: np.ndarray, spacing: np.ndarray, origin: np.ndarray, arm: CArm, pose: np.ndarray) -> np.ndarray:
-    """Line integrals of a rigidly moved volume along the rays from the source to each pixel's centre.
+def project_volume(density: np.ndarray, spacing: np.ndarray, origin: np.ndarray, arm: CArm, pose: np.ndarray) -> np.ndarray:
+    """Line integrals of two materials in a rigidly moved volume along the rays from the source to each pixel's centre.
 
     Joseph's method: `sum_k f(s + a_k d) |d| / |d_m|` over the planes k of the axis m along which the ray d is steepest.
 
     Args:
-        attenuation: `(Z, Y, X)` float32, 1/mm.
+        density: `(Z, Y, X, 2)` float32, of each material, g/cm^3.
         spacing: x, y, z, mm.
         origin: of voxel [0, 0, 0] at pose 0, x, y, z, mm from the isocentre.
         arm: geometry.
         pose: `(6,)` degrees about x, y, z and mm: a point x of the volume lies at `R x + t`.
 
     Returns:
-        `(rows, columns)` float32, dimensionless.
+        `(2, rows, columns)` float32, mm (times the density's unit).
 
     Source:
         P. M. Joseph, IEEE Trans. Med. Imaging 1 (1982) 192-196.
     """
+    start, first, right, down = rays_in_voxels(arm, pose, spacing, origin, 1)
+    out = np.empty((2, arm.rows, arm.columns), np.float32)
+    size = np.array(density.shape[2::-1], np.int64)
+    _march(density.ravel(), size, np.asarray(spacing, np.float64), start, first, right, down, out)
+    return out
+
+
+def rays_in_voxels(arm: CArm, pose: np.ndarray, spacing: np.ndarray, origin: np.ndarray, block: int) -> tuple[np.ndarray, ...]:
+    """Source, centre of the first block of pixels and the steps to the next column and row of blocks, voxel indices x, y, z."""
     inverse = rotation(pose).T
     source, corner, right, down = arm.rays()
-    shift = pose[3:]
-    out = np.empty((arm.rows, arm.columns), np.float32)
-    start = (inverse @ (source - shift) - origin) / spacing
-    first = (inverse @ (corner - shift) - origin) / spacing
-    _march(
-        attenuation.ravel(),
-        np.array(attenuation.shape[::-1], np.int64),
-        np.asarray(spacing, np.float64),
-        start,
-        first,
-        inverse @ right / spacing,
-        inverse @ down / spacing,
-        out,
-    )
-    return out
+    corner = corner + (block - 1) / 2 * (right + down)
+    start, first = ((inverse @ (point - pose[3:]) - origin) / spacing for point in (source, corner))
+    return start, first, block * (inverse @ right) / spacing, block * (inverse @ down) / spacing
 
 
 @njit(cache=True, inline="always")
@@ -63,49 +60,63 @@ def _limits(low, high, start, slope, plane, size):  # type: ignore[no-untyped-de
     return max(low, min(one, two)), min(high, max(one, two))
 
 
+@njit(cache=True, inline="always")
+def planes(n, start, step, m, b, c):  # type: ignore[no-untyped-def]
+    """First and last plane of axis m that the ray start + a * step crosses within the grid, source and detector."""
+    low, high = max(0.0, min(start[m], start[m] + step[m])), min(n[m] - 1.0, max(start[m], start[m] + step[m]))
+    low, high = _limits(low, high, start[b], step[b] / step[m], start[m], n[b])
+    low, high = _limits(low, high, start[c], step[c] / step[m], start[m], n[c])
+    return math.ceil(low), math.floor(high)
+
+
 @njit(cache=True)
 def _ray(flat, n, stride, start, step, m, b, c):  # type: ignore[no-untyped-def]
-    """Sum of bilinear samples over the planes of axis m along start + a * step (index units)."""
+    """Sums of bilinear samples of both materials over the planes of axis m along start + a * step (index units)."""
+    first, last = planes(n, start, step, m, b, c)
     slope_b, slope_c = step[b] / step[m], step[c] / step[m]
-    low, high = 0.0, n[m] - 1.0
-    low, high = max(low, min(start[m], start[m] + step[m])), min(high, max(start[m], start[m] + step[m]))
-    low, high = _limits(low, high, start[b], slope_b, start[m], n[b])
-    low, high = _limits(low, high, start[c], slope_c, start[m], n[c])
-    first, last = math.ceil(low), math.floor(high)
-    total = np.float32(0)
-    sm, sb, sc = stride[m], stride[b], stride[c]
     at_b = start[b] + (first - start[m]) * slope_b
     at_c = start[c] + (first - start[m]) * slope_c
+    one, two = np.float32(0), np.float32(0)
+    sm, sb, sc = stride[m], stride[b], stride[c]
     for k in range(first, last + 1):
         i, j = int(at_b), int(at_c)
         wb, wc = np.float32(at_b - i), np.float32(at_c - j)
         p = k * sm + i * sb + j * sc
-        f00, f10 = flat[np.uintp(p)], flat[np.uintp(p + sb)]  # unsigned: no test for negative indices
-        f01, f11 = flat[np.uintp(p + sc)], flat[np.uintp(p + sb + sc)]
-        near = f00 + wb * (f10 - f00)
-        far = f01 + wb * (f11 - f01)
-        total += near + wc * (far - near)
+        p00, p10 = np.uintp(p), np.uintp(p + sb)  # unsigned: no test for negative indices
+        p01, p11 = np.uintp(p + sc), np.uintp(p + sb + sc)
+        near = flat[p00] + wb * (flat[p10] - flat[p00])
+        one += near + wc * (flat[p01] + wb * (flat[p11] - flat[p01]) - near)
+        p00, p10, p01, p11 = p00 + np.uintp(1), p10 + np.uintp(1), p01 + np.uintp(1), p11 + np.uintp(1)
+        near = flat[p00] + wb * (flat[p10] - flat[p00])
+        two += near + wc * (flat[p01] + wb * (flat[p11] - flat[p01]) - near)
         at_b += slope_b
         at_c += slope_c
-    return total
+    return one, two
+
+
+@njit(cache=True, inline="always")
+def steepest(step):  # type: ignore[no-untyped-def]
+    """The axis along which a ray is steepest, and the two others."""
+    if abs(step[0]) >= abs(step[1]) and abs(step[0]) >= abs(step[2]):
+        return 0, 1, 2
+    if abs(step[1]) >= abs(step[2]):
+        return 1, 0, 2
+    return 2, 0, 1
 
 
 @njit(parallel=True, cache=True)
 def _march(flat, n, spacing, start, first, right, down, out):  # type: ignore[no-untyped-def]
-    stride = np.array([1, n[0], n[0] * n[1]])
-    for row in prange(out.shape[0]):
+    stride = 2 * np.array([1, n[0], n[0] * n[1]])
+    for row in prange(out.shape[1]):
         step = np.empty(3)
-        for column in range(out.shape[1]):
+        for column in range(out.shape[2]):
             for axis in range(3):
                 step[axis] = first[axis] + row * down[axis] + column * right[axis] - start[axis]
+            m, b, c = steepest(step)
+            one, two = _ray(flat, n, stride, start, step, m, b, c)
             length = math.sqrt((step[0] * spacing[0]) ** 2 + (step[1] * spacing[1]) ** 2 + (step[2] * spacing[2]) ** 2)
-            if abs(step[0]) >= abs(step[1]) and abs(step[0]) >= abs(step[2]):
-                total, m = _ray(flat, n, stride, start, step, 0, 1, 2), 0
-            elif abs(step[1]) >= abs(step[2]):
-                total, m = _ray(flat, n, stride, start, step, 1, 0, 2), 1
-            else:
-                total, m = _ray(flat, n, stride, start, step, 2, 0, 1), 2
-            out[row, column] = total * np.float32(length / abs(step[m]))
+            out[0, row, column] = one * np.float32(length / abs(step[m]))
+            out[1, row, column] = two * np.float32(length / abs(step[m]))
 
 
 def project_points(position: np.ndarray, amount: np.ndarray, radius: np.ndarray, arm: CArm, pose: np.ndarray) -> np.ndarray:
@@ -201,7 +212,7 @@ def resample(volume: np.ndarray, scale: np.ndarray, centre: np.ndarray, control:
 
 
 @njit(cache=True)
-def _trilinear(volume, z, y, x):  # type: ignore[no-untyped-def]
+def trilinear(volume, z, y, x):  # type: ignore[no-untyped-def]
     i, j, k = min(int(z), volume.shape[0] - 2), min(int(y), volume.shape[1] - 2), min(int(x), volume.shape[2] - 2)
     c, b, a = np.float32(z - i), np.float32(y - j), np.float32(x - k)
     v00 = volume[i, j, k] + a * (volume[i, j, k + 1] - volume[i, j, k])
@@ -222,11 +233,11 @@ def _resample(volume, scale, centre, control, out):  # type: ignore[no-untyped-d
             v = j * last / (ny - 1)
             for k in range(nx):
                 u = k * last / (nx - 1)
-                z = centre[0] + scale[0] * (i - centre[0]) + _trilinear(control[2], w, v, u)
-                y = centre[1] + scale[1] * (j - centre[1]) + _trilinear(control[1], w, v, u)
-                x = centre[2] + scale[2] * (k - centre[2]) + _trilinear(control[0], w, v, u)
+                z = centre[0] + scale[0] * (i - centre[0]) + trilinear(control[2], w, v, u)
+                y = centre[1] + scale[1] * (j - centre[1]) + trilinear(control[1], w, v, u)
+                x = centre[2] + scale[2] * (k - centre[2]) + trilinear(control[0], w, v, u)
                 z = max(z, 0.0)
                 if z > nz - 1 or y < 0 or y > ny - 1 or x < 0 or x > nx - 1:
                     out[i, j, k] = 0
                 else:
-                    out[i, j, k] = _trilinear(volume, z, y, x)
+                    out[i, j, k] = trilinear(volume, z, y, x)

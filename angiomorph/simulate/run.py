@@ -26,7 +26,7 @@ from angiomorph.simulate.projector import project_points, project_volume
 from angiomorph.simulate.vessels import Vessels, load_vessels, place, vessel_tree
 
 WATER = 0.021  # 1/mm at about 55 keV, the mean energy of an 80 kV angiography beam behind its filter
-BONE_GAIN = 1.3  # bone's CT number excess grows by about this from CT's 120 kV to that energy
+BONE = 0.037  # the same of bone mineral of 1 g/cm^3
 SPREAD = (0.17, 0.42)  # mm, standard deviation of the light's spread in the detector
 PIXEL_SPREAD = (
     6**-0.5
@@ -238,14 +238,12 @@ def _expose(scene: _Scene, settings: SimulationSettings, entropy: tuple[int, ...
 def _project_head(scene: _Scene, settings: SimulationSettings) -> list[np.ndarray]:
     """Line integrals of the head at each frame's pose; a pose that repeats is projected once."""
     seen: dict[bytes, np.ndarray] = {}
-    relative = scene.head.attenuation
-    attenuation = np.float32(WATER) * (
-        relative + np.float32(BONE_GAIN - 1) * np.maximum(relative - np.float32(anatomy.SOFT), 0)
-    )
+    density = anatomy.materials(scene.head)
     for pose in scene.pose:
         if pose.tobytes() not in seen:
             spacing = np.array(scene.head.spacing)
-            seen[pose.tobytes()] = project_volume(attenuation, spacing, scene.origin, scene.arm, pose)
+            water, bone = project_volume(density, spacing, scene.origin, scene.arm, pose)
+            seen[pose.tobytes()] = np.float32(WATER) * water + np.float32(BONE) * bone
     return [seen[pose.tobytes()] for pose in scene.pose]
 
 
