@@ -303,7 +303,8 @@ def _add_simulate(verbs: Any) -> None:
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
-    from angiomorph.simulate.run import SimulationSettings, simulate
+    from angiomorph.simulate.batch import simulate
+    from angiomorph.simulate.settings import SimulationSettings
 
     settings = SimulationSettings(
         size=arguments.size,

@@ -1,29 +1,18 @@
-"""Simulated angiographic runs with known truth: the function that draws one, and the program that writes many."""
+"""A simulated angiographic run with known truth."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
-from numba import set_num_threads
 
-from angiomorph import store as stores
-from angiomorph.dicom import create as dicom
 from angiomorph.errors import InputError
 from angiomorph.simulate import anatomy, contrast, motion, physics
 from angiomorph.simulate.anatomy import Volume
 from angiomorph.simulate.geometry import CArm
-from angiomorph.simulate.phantom import procedural_head
 from angiomorph.simulate.projector import project_points, project_volume
-from angiomorph.simulate.vessels import Vessels, load_vessels, place, vessel_tree
+from angiomorph.simulate.settings import SimulationSettings
+from angiomorph.simulate.vessels import Vessels, place, vessel_tree
 
 WATER = 0.021  # 1/mm at about 55 keV, the mean energy of an 80 kV angiography beam behind its filter
 BONE = 0.037  # the same of bone mineral of 1 g/cm^3
@@ -35,63 +24,6 @@ CTA_IODINE = 0.3  # of the iodine in a grown artery: the CTA shows veins, which 
 VISIBLE = 0.02  # ln units from which a pixel counts as vessel
 DETECTOR_WIDTH = 300.0  # mm, of the middle field of view
 MIDDLE = (0.08, 0.3)  # stored value of the head's median over the largest value
-VIEWS = ("frontal", "lateral", "oblique")
-
-
-@dataclass(frozen=True)
-class SimulationSettings:
-    """What the runs of one simulation have in common; ranges (low, high) are drawn anew for each run.
-
-    Args:
-        size: rows and columns, pixels; the field of view does not depend on it.
-        frames: a run's frame count, background frames included.
-        background: frames before the contrast agent arrives.
-        motion_mm: largest translation within a run, mm.
-        motion_deg: largest rotation within a run, degrees.
-        still: share of runs without motion.
-        dose: photons detected behind the head, median, per mm^2 and frame; the default leaves noise of
-            about 0.04 to 0.005 ln units at 512 pixels.
-        frame_time: ms.
-        views: of "frontal", "lateral", "oblique".
-        field_of_view: detector width over the 300 mm of the middle one.
-        deformation: elastic change of the anatomy, standard deviation, mm; also sets scaling.
-        iodine: attenuation of undiluted contrast in grown arteries, 1/mm; a CTA with its wide veins gets 0.3 of it.
-        grown: share of runs with a grown arterial tree where a CTA is given.
-        collimated: share of runs with a visible collimator.
-        bits_stored: BitsStored and how often, as pairs.
-    """
-
-    size: int = 512
-    frames: int = 12
-    background: int = 3
-    motion_mm: tuple[float, float] = (0.0, 5.0)
-    motion_deg: tuple[float, float] = (0.0, 3.0)
-    still: float = 0.1
-    dose: tuple[float, float] = (5e2, 2e4)
-    frame_time: tuple[float, float] = (250.0, 500.0)
-    views: tuple[str, ...] = VIEWS
-    field_of_view: tuple[float, float] = (0.65, 1.1)
-    deformation: float = 3.0
-    iodine: tuple[float, float] = (0.07, 0.18)
-    grown: float = 0.5
-    collimated: float = 0.35
-    bits_stored: tuple[tuple[int, float], ...] = ((8, 0.08), (10, 0.32), (12, 0.6))
-
-    def __post_init__(self) -> None:
-        """Refuse what no run can be made of."""
-        ranges = ("motion_mm", "motion_deg", "dose", "frame_time", "field_of_view", "iodine")
-        wrong = [name for name in ranges if not 0 <= getattr(self, name)[0] <= getattr(self, name)[1]]
-        if wrong:
-            raise InputError(
-                f"simulation: expected {wrong[0]} as low, high with 0 <= low <= high, found {getattr(self, wrong[0])}"
-            )
-        if self.size < 32 or not 1 <= self.background <= self.frames:
-            raise InputError(
-                f"simulation: expected size >= 32 and 1 <= background <= frames, found size {self.size}, "
-                f"background {self.background}, frames {self.frames}"
-            )
-        if not self.views or set(self.views) - set(VIEWS):
-            raise InputError(f"simulation: expected views out of {', '.join(VIEWS)}, found {self.views}")
 
 
 @dataclass(frozen=True)
@@ -282,151 +214,3 @@ def _draw_detector(tissue: np.ndarray, scene: _Scene, settings: SimulationSettin
         aperture=aperture,
         gain=physics.draw_gain(rng, settings.frames),
     )
-
-
-def stored(run: SimulatedRun) -> stores.StoredRun:
-    """Return what a training store keeps of a run."""
-    numbers = tuple(range(1, run.background_frames + 1))
-    return stores.StoredRun(run.frames, "LIN", run.bits_stored, numbers, run.frame_time)
-
-
-def write_truth(run: SimulatedRun, path: Path, settings: SimulationSettings) -> None:
-    """Write a run's truth file (schema in `angiomorph.store`)."""
-    from angiomorph import __version__
-
-    names = ("background", "vessel", "vessel_mask", "anatomy", "pose")
-    attributes = {
-        "settings": json.dumps(asdict(settings)),
-        "arm": json.dumps(asdict(run.arm)),
-        "seed": np.asarray(run.seed, np.int64),
-        "version": __version__,
-    }
-    stores.write_arrays(path, {name: getattr(run, name) for name in names}, attributes)
-
-
-def simulate(
-    out: str | os.PathLike[str] | None,
-    *,
-    runs: int,
-    seed: int,
-    ct: str | os.PathLike[str] | None = None,
-    vessels: str | os.PathLike[str] | None = None,
-    settings: SimulationSettings | None = None,
-    store: str | os.PathLike[str] | None = None,
-    workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Simulate runs `run-000001`, `run-000002`, ... into a folder (DICOM and truth), a training store, or both.
-
-    Run k is drawn from `SeedSequence((seed, k))`, so neither the count nor the workers change it.
-
-    Args:
-        out: folder for `<name>.dcm` and `<name>_truth.h5`, or None.
-        runs: how many, >= 1.
-        seed: >= 0.
-        ct: NIfTI head CT, or None for the procedural head.
-        vessels: NIfTI CT angiography without bone, or None to grow all arteries.
-        settings: of the runs; None for the defaults.
-        store: training store to create, or None.
-        workers: processes.
-        progress: called with (runs done, runs) after each.
-
-    Raises:
-        InputError: unusable volumes or settings; neither `out` nor `store`.
-    """
-    if out is None and store is None:
-        raise InputError("simulation: expected a folder or a training store to write to, found neither; name one")
-    if runs < 1 or seed < 0 or workers < 1:
-        raise InputError(f"simulation: expected runs >= 1, seed >= 0, workers >= 1, found {runs}, {seed}, {workers}")
-    settings = settings or SimulationSettings()
-    with ExitStack() as stack:
-        training = None
-        if store is not None:
-            training = stack.enter_context(stores.create(stack.enter_context(stores.replacing(store))))
-        made = stack.enter_context(
-            _made(workers, range(1, runs + 1), seed, ct, vessels, settings, None if out is None else Path(out))
-        )
-        for done, (name, run) in enumerate(made, start=1):
-            if training is not None:
-                stores.append(training, name, run)
-            if progress is not None:
-                progress(done, runs)
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    """What every run of one simulation is made from; read once in each process."""
-
-    seed: int
-    ct: Volume
-    vessels: Vessels | None
-    settings: SimulationSettings
-    out: Path | None
-
-    def make(self, number: int) -> tuple[str, stores.StoredRun]:
-        """Make run `number`, write its files if there is a folder, and return its name and what a store keeps."""
-        name = f"run-{number:06d}"
-        run = simulate_run(self.ct, self.vessels, self.settings, (self.seed, number))
-        if self.out is not None:
-            self.out.mkdir(parents=True, exist_ok=True)
-            write_run(run, self.out, name, self.settings)
-        return name, stored(run)
-
-
-def _read(seed: int, ct: Any, vessels: Any, settings: SimulationSettings, out: Path | None) -> _Inputs:
-    head = procedural_head(seed) if ct is None else anatomy.load_ct(ct)
-    return _Inputs(seed, head, None if vessels is None else load_vessels(vessels), settings, out)
-
-
-_in_worker: list[_Inputs] = []  # of this worker process, filled once when it starts
-
-
-def _start(*arguments: Any) -> None:
-    set_num_threads(1)  # the processes already share out the cores
-    _in_worker.append(_read(*arguments))
-
-
-def _make(number: int) -> tuple[str, stores.StoredRun]:
-    return _in_worker[0].make(number)
-
-
-@contextmanager
-def _made(workers: int, numbers: range, *arguments: Any) -> Iterator[Iterator[tuple[str, stores.StoredRun]]]:
-    """Yield the runs in order, made here or by worker processes."""
-    inputs = _read(*arguments)  # in this process too: unusable input is refused before any worker starts
-    if workers == 1:
-        yield map(inputs.make, numbers)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start, arguments) as pool:
-        yield pool.map(_make, numbers)
-
-
-def write_run(run: SimulatedRun, folder: Path, name: str, settings: SimulationSettings) -> None:
-    """Write a run as `<name>.dcm` and its truth as `<name>_truth.h5`.
-
-    Args:
-        run: what to write.
-        folder: existing folder.
-        name: file name without ending.
-        settings: kept in the truth file.
-    """
-    arm = run.arm
-    attributes = {
-        "DistanceSourceToDetector": arm.source_detector,
-        "DistanceSourceToPatient": arm.source_isocentre,
-        "EstimatedRadiographicMagnificationFactor": arm.source_detector / arm.source_isocentre,
-        "PositionerPrimaryAngle": arm.primary,
-        "PositionerSecondaryAngle": arm.secondary,
-        "ImagerPixelSpacing": [arm.pixel_spacing, arm.pixel_spacing],
-        "MaskFrameNumbers": list(range(1, run.background_frames + 1)),
-    }
-    dicom.write_run(
-        folder / f"{name}.dcm",
-        run.frames,
-        BitsStored=run.bits_stored,
-        relation="LIN",
-        frame_time=run.frame_time,
-        attributes=attributes,
-        entropy=[str(part) for part in run.seed],
-    )
-    write_truth(run, folder / f"{name}_truth.h5", settings)
