@@ -7,9 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from angiomorph.view.pictures import CAPTION, Panel, frame_window, learning_curve, side_by_side, subtraction_window
-
-GAP = 4
+from angiomorph.view.pictures import CAPTION, GAP, Panel, frame_window, grid, learning_curve, side_by_side, subtraction_window
 
 
 def panels_of(path, columns, count):
@@ -51,6 +49,18 @@ def test_captions_are_drawn_above(tmp_path):
     written = imread(tmp_path / "plain DSA.png")[..., :3]
     assert written[:CAPTION].max() > 0.9
     assert written[CAPTION:].max() == 0
+
+
+def test_a_grid_has_its_rows_below_each_other_and_captions_where_there_are_any(tmp_path):
+    images = np.random.default_rng(0).random((2, 2, 30, 50))
+    rows = [[Panel("above" if row == 0 else "", image, (0, 1)) for image in images[row]] for row in (0, 1)]
+    grid(rows, tmp_path / "p.png")
+    picture = imread(tmp_path / "p.png")[..., 0]
+    assert picture.shape == (CAPTION + 2 * 30 + GAP, 2 * 50 + GAP)
+    assert picture[:CAPTION].max() > 0.9
+    assert picture[CAPTION + 30 : CAPTION + 30 + GAP].max() == 0
+    np.testing.assert_allclose(picture[CAPTION : CAPTION + 30, :50], images[0, 0], atol=2.01 / 255)
+    np.testing.assert_allclose(picture[-30:, -50:], images[1, 1], atol=2.01 / 255)
 
 
 def test_windows():

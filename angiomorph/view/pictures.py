@@ -18,6 +18,7 @@ from angiomorph.store import replacing
 
 DPI = 128  # a power of two, so that a picture of any number of pixels has exactly that size in inches
 CAPTION = 36
+GAP = 4
 
 
 @dataclass(frozen=True)
@@ -69,16 +70,33 @@ def side_by_side(panels: Sequence[Panel], path: str | os.PathLike[str]) -> None:
         panels: images of the same shape.
         path: PNG file.
     """
-    rows, columns = panels[0].image.shape
-    gap = 4
-    width, height = len(panels) * (columns + gap) - gap, rows + CAPTION
+    grid([panels], path)
+
+
+def grid(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str]) -> None:
+    """Write rows of panels of one size, a screen pixel for an image pixel, captions above the rows that have any.
+
+    Args:
+        rows: equally many images of the same shape in each.
+        path: PNG file.
+    """
+    high, wide = rows[0][0].image.shape
+    captions = [CAPTION if any(panel.title for panel in row) else (0 if first else GAP) for first, row in _marked(rows)]
+    width, height = len(rows[0]) * (wide + GAP) - GAP, sum(captions) + len(rows) * high
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="black")
-    for number, panel in enumerate(panels):
-        left = number * (columns + gap)
-        _draw(figure.add_axes((left / width, 0, columns / width, rows / height)), panel)
-        middle = (left + columns / 2) / width
-        figure.text(middle, 1 - CAPTION / 2 / height, panel.title, color="white", ha="center", va="center", fontsize=9)
+    bottom = height
+    for caption, row in zip(captions, rows, strict=True):
+        bottom -= caption + high
+        for number, panel in enumerate(row):
+            left = number * (wide + GAP)
+            _draw(figure.add_axes((left / width, bottom / height, wide / width, high / height)), panel)
+            middle = ((left + wide / 2) / width, (bottom + high + caption / 2) / height)
+            figure.text(*middle, panel.title, color="white", ha="center", va="center", fontsize=9)
     _save(figure, path)
+
+
+def _marked(rows: Sequence[Sequence[Panel]]) -> list[tuple[bool, Sequence[Panel]]]:
+    return [(number == 0, row) for number, row in enumerate(rows)]
 
 
 def learning_curve(
