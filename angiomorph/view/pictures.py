@@ -74,14 +74,14 @@ def side_by_side(panels: Sequence[Panel], path: str | os.PathLike[str]) -> None:
 
 
 def grid(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str]) -> None:
-    """Write rows of panels of one size, a screen pixel for an image pixel, captions above the rows that have any.
+    """Write rows of panels of one size, a screen pixel for an image pixel, captions above the first row and those that have any.
 
     Args:
         rows: equally many images of the same shape in each.
         path: PNG file.
     """
     high, wide = rows[0][0].image.shape
-    captions = [CAPTION if any(panel.title for panel in row) else (0 if first else GAP) for first, row in _marked(rows)]
+    captions = [CAPTION, *(CAPTION if any(panel.title for panel in row) else GAP for row in rows[1:])]
     width, height = len(rows[0]) * (wide + GAP) - GAP, sum(captions) + len(rows) * high
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="black")
     bottom = height
@@ -93,10 +93,6 @@ def grid(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str]) -> None:
             middle = ((left + wide / 2) / width, (bottom + high + caption / 2) / height)
             figure.text(*middle, panel.title, color="white", ha="center", va="center", fontsize=9)
     _save(figure, path)
-
-
-def _marked(rows: Sequence[Sequence[Panel]]) -> list[tuple[bool, Sequence[Panel]]]:
-    return [(number == 0, row) for number, row in enumerate(rows)]
 
 
 def learning_curve(
