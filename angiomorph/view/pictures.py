@@ -74,7 +74,7 @@ def side_by_side(panels: Sequence[Panel], path: str | os.PathLike[str]) -> None:
 
 
 def grid(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str]) -> None:
-    """Write rows of panels of one size, a screen pixel for an image pixel, captions above the first row and those that have any.
+    """Write rows of panels of one size, a screen pixel for an image pixel, captions above the first row at least.
 
     Args:
         rows: equally many images of the same shape in each.
