@@ -34,7 +34,8 @@ def check_header(header: Header) -> None:
     Source: DICOM PS3.3 C.8.7.1 (XA image), C.8.7.5 (positioner), C.8.19 (enhanced XA).
     """
     _check_kind(header.path, header.dataset)
-    _check_pixels(header)
+    check_pixels(header)
+    _check_unsigned(header.path, header.dataset)
     _check_unsubtracted(header.path, header.dataset)
     _check_still(header.path, header.dataset)
 
@@ -79,7 +80,12 @@ def _check_kind(path: Path, dataset: Dataset) -> None:
         )
 
 
-def _check_pixels(header: Header) -> None:
+def check_pixels(header: Header) -> None:
+    """Refuse a file without whole pixels of 8 or 16 bits.
+
+    Raises:
+        InputError: naming the file, the tag, what was expected and found, and the remedy.
+    """
     path, dataset = header.path, header.dataset
     if header.pixel_offset is None and not header.inflated:
         raise InputError(
@@ -94,8 +100,11 @@ def _check_pixels(header: Header) -> None:
     if allocated not in (8, 16) or stored > allocated or high not in (None, stored - 1):
         raise InputError(
             f"{path}: expected {label('BitsAllocated')} 8 or 16 with HighBit = BitsStored - 1, found "
-            f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}; convert the file to a legal XA image"
+            f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}; convert the file to a legal image"
         )
+
+
+def _check_unsigned(path: Path, dataset: Dataset) -> None:
     if number(dataset, "PixelRepresentation"):
         raise InputError(
             f"{path}: expected unsigned pixels ({label('PixelRepresentation')} 0), found signed ones, which XA "

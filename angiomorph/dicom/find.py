@@ -83,7 +83,7 @@ def _in_folder(files: list[Path], folder: Path, *, by_itself: bool) -> Iterator[
         try:
             dataset = read_header(path, KEYWORDS).dataset
         except InputError:
-            if by_itself or _marked(path):
+            if by_itself or is_marked(path):
                 yield SeriesFiles(name_of(path), (path,), folder)
             continue
         if not by_itself and (not is_angiogram(dataset) or _own(dataset)):
@@ -108,7 +108,8 @@ def _own(dataset: Dataset) -> bool:
     )
 
 
-def _marked(path: Path) -> bool:
+def is_marked(path: Path) -> bool:
+    """Return whether a file has DICOM's mark at byte 128, or cannot be opened."""
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"

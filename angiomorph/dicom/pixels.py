@@ -44,10 +44,10 @@ ITEM, SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 
 
 def decode(header: Header) -> Iterator[np.ndarray]:
-    """Yield a file's frames, `(H, W)` uint8 or uint16, bits above BitsStored cleared.
+    """Yield a file's frames, `(H, W)` uint8 or uint16, or int8 or int16 where signed, without the bits above BitsStored.
 
     Args:
-        header: of a file that has passed `checks.check_header`.
+        header: of a file that has passed `checks.check_pixels`.
 
     Raises:
         InputError: pixel data that ends early, a frame that does not decode, or a decoder that is not installed.
@@ -66,9 +66,14 @@ def decode(header: Header) -> Iterator[np.ndarray]:
                 "fetch the file again from its archive"
             )
         found += 1
-        yield frame & frame.dtype.type((1 << bits) - 1)
+        yield _low_bits(frame, bits)
     if found != expected:
         raise _truncated(header.path, f"{expected} frames ({label('NumberOfFrames')})", f"{found} frames")
+
+
+def _low_bits(frame: np.ndarray, bits: int) -> np.ndarray:
+    unused = 8 * frame.dtype.itemsize - bits
+    return (frame << unused) >> unused  # of signed values, shifting back repeats the sign
 
 
 def _next_frame(header: Header, frames: Iterator[np.ndarray], frame_number: int) -> np.ndarray | None:

@@ -6,17 +6,15 @@ World coordinates are RAS millimetres: x to the patient's right, y anterior, z s
 from __future__ import annotations
 
 import os
-import zlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
+from angiomorph.dicom.ct import is_dicom, read_ct
 from angiomorph.errors import InputError
+from angiomorph.simulate.nifti import Triple, load_nifti
 from angiomorph.simulate.projector import resample
-
-Triple = tuple[float, float, float]  # x, y, z
 
 BONE = 1.25  # attenuation from which a voxel counts as bone: 250 HU
 TISSUE = 0.5
@@ -24,8 +22,9 @@ SOFT = 1.1  # attenuation up to which a voxel is water-like alone: 100 HU
 BONE_DENSITY = 1.92  # g/cm^3 of cortical bone
 BONE_OVER_WATER = 0.2616 / 0.1937  # of the mass attenuation coefficients, cm^2/g, at 70 keV, about CT's mean energy at 120 kV
 TRABECULAE = 0.25  # relative density variation of bone from voxel to voxel
-NECK = 60.0  # mm of neck added below a scan that ends in it
-MAX_OBLIQUE = 5.0  # degrees
+NECK = 60.0  # mm of body added where a scan ends in it
+CUT = 0.005  # of a slice that tissue fills if it cuts through the body
+LARGEST, FINEST = 32_000_000, 0.9  # voxels, mm
 
 
 @dataclass(frozen=True)
@@ -89,102 +88,83 @@ def materials(volume: Volume) -> np.ndarray:
     return densities
 
 
-def load_nifti(path: str | os.PathLike[str]) -> tuple[np.ndarray, Triple, Triple]:
-    """Read a 3-D NIfTI volume in RAS axes.
-
-    Args:
-        path: `.nii` or `.nii.gz`.
-
-    Returns:
-        values `(Z, Y, X)` float32, spacing and origin (x, y, z) in mm.
-
-    Raises:
-        InputError: not NIfTI, not 3-D, empty, without a voxel size, or with axes oblique by more than 5 degrees.
-    """
-    import nibabel
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        source = nibabel.load(os.fspath(path))
-        image = nibabel.as_closest_canonical(nibabel.funcs.squeeze_image(source))
-        values = np.asanyarray(image.dataobj)
-    except (nibabel.filebasedimages.ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(f"{path}: expected a NIfTI volume (.nii, .nii.gz), but it cannot be read: {error}") from error
-    if not isinstance(source, nibabel.Nifti1Pair):
-        raise InputError(f"{path}: expected a NIfTI volume (.nii, .nii.gz), found {type(source).__name__}; convert it to NIfTI")
-    if values.ndim != 3 or min(values.shape) < 2:
-        raise InputError(f"{path}: expected one 3-D volume, found shape {values.shape}; give a single CT volume")
-    spacing, origin = _axes(path, source.header, image.affine)
-    values = np.ascontiguousarray(values.transpose(2, 1, 0), dtype=np.float32)
-    if not np.isfinite(values).all() or values.min() == values.max():
-        raise InputError(f"{path}: expected a CT volume, found no finite, varying values in it; check how it was converted")
-    return values, spacing, origin
-
-
-def _axes(path: str | os.PathLike[str], header: Any, affine: np.ndarray) -> tuple[Triple, Triple]:
-    if not (header["sform_code"] or header["qform_code"] or np.any(header["pixdim"][1:4] != 1)):
-        raise InputError(
-            f"{path}: expected a voxel size in mm, found neither qform nor sform nor pixdim; convert the CT anew with them"
-        )
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.all(np.isfinite(spacing)) or spacing.min() <= 0:
-        raise InputError(f"{path}: expected voxel sizes above 0 mm, found {spacing}; set the volume's geometry")
-    cosines = np.abs(np.diag(affine[:3, :3])) / spacing
-    if np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))) > MAX_OBLIQUE:
-        raise InputError(
-            f"{path}: expected axes within {MAX_OBLIQUE:g} degrees of the patient's, found an oblique volume; resample it to "
-            "axial slices first"
-        )
-    return _triple(spacing), _triple(affine[:3, 3])
-
-
-def _triple(values: np.ndarray) -> Triple:
-    x, y, z = values
-    return float(x), float(y), float(z)
-
-
 def load_ct(path: str | os.PathLike[str]) -> Volume:
-    """Read a head CT as linear attenuation, its neck prolonged where the scan ends in it.
+    """Read a CT as attenuation, prolonged where the scan ends in the body, and thinned out if it is very large.
 
-    Values within 0..1 are taken as `(HU + 1000) / 2900`, all others as HU.
+    Values of a NIfTI file within 0..1 are taken as `(HU + 1000) / 2900`, all others as HU. Of a volume of more than 32 million
+    voxels, those smaller than 0.9 mm are averaged to that size.
 
     Args:
-        path: NIfTI file.
+        path: NIfTI file, or a DICOM CT series: its folder or one file of it.
 
     Returns:
         the volume in RAS axes.
 
     Raises:
-        InputError: as `load_nifti`; or nothing in it attenuates like tissue.
+        InputError: as `nifti.load_nifti` and `dicom.ct.read_ct`; or nothing in it attenuates like tissue.
     """
-    values, spacing, origin = load_nifti(path)
+    values, spacing, origin = read_ct(path) if is_dicom(path) else load_nifti(path)
     if values.min() >= 0 and values.max() <= 1:
         values = 2900 * values - 1000
-    volume = Volume(attenuation_from_hu(values), spacing, origin)
-    if np.mean(volume.attenuation > TISSUE) < 0.01:
+    attenuation = attenuation_from_hu(values)
+    if np.mean(attenuation > TISSUE) < 0.01:
         raise InputError(
             f"{path}: expected a CT in Hounsfield units (or scaled to 0..1), found values {values.min():g}..{values.max():g}, "
             "nearly all of them air; check its rescale"
         )
-    return prolong(volume)
+    return prolong(thin_out(Volume(attenuation, spacing, origin)))
+
+
+def thin_out(volume: Volume, largest: int = LARGEST) -> Volume:
+    """Average the voxels of a very large volume along each axis where they are smaller than 0.9 mm.
+
+    Args:
+        volume: of any size.
+        largest: voxel count up to which nothing is done.
+
+    Returns:
+        a volume of the same extent and mean; the volume itself if it is not so large.
+    """
+    if volume.attenuation.size <= largest:
+        return volume
+    values, spacing, origin = volume.attenuation, list(volume.spacing), list(volume.origin)
+    for axis in range(3):
+        size = values.shape[2 - axis]
+        count = max(int(size * spacing[axis] / FINEST + 1e-6), 2)
+        if count < size:
+            values = _averaged(values, 2 - axis, count)
+            origin[axis] += (size / count - 1) / 2 * spacing[axis]
+            spacing[axis] *= size / count
+    return Volume(values, (spacing[0], spacing[1], spacing[2]), (origin[0], origin[1], origin[2]))
+
+
+def _averaged(values: np.ndarray, axis: int, count: int) -> np.ndarray:
+    """Means over `count` equal intervals of an axis, voxels that two intervals share in part."""
+    size = values.shape[axis]
+    edges = np.arange(count + 1) * (size / count)
+    voxel = np.arange(size)
+    shares = np.clip(np.minimum(edges[1:, None], voxel + 1) - np.maximum(edges[:-1, None], voxel), 0, None) * (count / size)
+    moved = np.moveaxis(values, axis, -1) @ shares.T.astype(np.float32)
+    return np.ascontiguousarray(np.moveaxis(moved, -1, axis))
 
 
 def prolong(volume: Volume, length: float = NECK) -> Volume:
-    """Repeat the lowest slice downwards if it cuts through tissue, so that no view shows the end of the scan.
+    """Repeat the lowest and the highest slice outwards where they cut through tissue, so that no view shows the scan's end.
 
     Args:
         volume: with RAS axes.
-        length: mm to add.
+        length: mm to add at either end.
 
     Returns:
         the longer volume.
     """
-    if not np.any(volume.attenuation[0] > TISSUE):
-        return volume
     slices = round(length / volume.spacing[2])
-    attenuation = np.pad(volume.attenuation, ((slices, 0), (0, 0), (0, 0)), mode="edge")
+    low, high = (slices if np.mean(volume.attenuation[end] > TISSUE) > CUT else 0 for end in (0, -1))
+    if not low and not high:
+        return volume
+    attenuation = np.pad(volume.attenuation, ((low, high), (0, 0), (0, 0)), mode="edge")
     x, y, z = volume.origin
-    return Volume(attenuation, volume.spacing, (x, y, z - slices * volume.spacing[2]))
+    return Volume(attenuation, volume.spacing, (x, y, z - low * volume.spacing[2]))
 
 
 def find_cavity(volume: Volume) -> Cavity:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from angiomorph.errors import InputError
-from angiomorph.simulate.anatomy import Cavity, load_nifti
+from angiomorph.simulate.anatomy import Cavity
+from angiomorph.simulate.nifti import load_nifti
 
 FULL = 0.7  # of a CTA's 99.9th percentile: from here a voxel is all vessel
 OVERLAP = 2.0  # half a voxel is seen as a disc so much wider than a ball of its volume: wide vessels then look filled, to 4 %
@@ -54,7 +55,7 @@ def load_vessels(path: str | os.PathLike[str]) -> Vessels:
         two bodies a vessel voxel, in the scan's own coordinates.
 
     Raises:
-        InputError: as `anatomy.load_nifti`; or more than a quarter of the volume is not 0: bone and tissue are still there.
+        InputError: as `nifti.load_nifti`; or more than a quarter of the volume is not 0: bone and tissue are still there.
     """
     values, spacing, origin = load_nifti(path)
     share = np.mean(values > 0)

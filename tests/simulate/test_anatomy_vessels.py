@@ -14,6 +14,7 @@ from angiomorph.simulate.anatomy import (
     load_ct,
     materials,
     prolong,
+    thin_out,
     vary,
 )  # fmt: skip
 from angiomorph.simulate.geometry import CArm
@@ -78,6 +79,26 @@ def test_values_from_0_to_1_are_scaled_hu(tmp_path):
 def test_a_scan_that_ends_in_air_is_not_prolonged():
     volume = Volume(np.zeros((4, 4, 4), np.float32), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
     assert prolong(volume) is volume
+
+
+def test_a_scan_that_begins_within_the_body_is_prolonged_upwards_too():
+    attenuation = np.zeros((6, 10, 10), np.float32)
+    attenuation[:, 3:7, 3:7] = np.arange(1, 7, dtype=np.float32)[:, None, None]
+    longer = prolong(Volume(attenuation, (1.0, 1.0, 2.0), (0.0, 0.0, 7.0)), 4.0)
+    np.testing.assert_array_equal(longer.attenuation[:, 5, 5], (1, 1, 1, 2, 3, 4, 5, 6, 6, 6))
+    assert longer.origin == (0.0, 0.0, 3.0)
+
+
+def test_a_very_large_volume_is_averaged_to_voxels_of_0_9_mm_and_stays_in_place():
+    """A plane a = 2 x + 3 y + z keeps its values where voxels are joined in threes; uneven joints keep the mean."""
+    z, y, x = np.meshgrid(np.arange(5) * 2.0, np.arange(39) * 0.3, np.arange(30) * 0.75, indexing="ij")
+    volume = Volume((2 * x + 3 * y + z).astype(np.float32), (0.75, 0.3, 2.0), (0.0, 0.0, 0.0))
+    assert thin_out(volume, 5850) is volume
+    thin = thin_out(volume, 5849)
+    np.testing.assert_allclose(thin.spacing, (0.9, 0.9, 2.0), rtol=1e-6)
+    assert thin.attenuation.mean() == pytest.approx(volume.attenuation.mean(), rel=1e-5)
+    z, y = np.arange(5) * 2.0, thin.origin[1] + np.arange(13) * 0.9
+    np.testing.assert_allclose(thin.attenuation.mean(axis=2), 2 * x.mean() + 3 * y + z[:, None], rtol=1e-5)
 
 
 def oblique(degrees):
