@@ -1,53 +1,193 @@
-"""What a registration is judged by where the truth is known, and folding where it is not (NumPy only)."""
+"""What a registration is judged by: with the truth of a simulated run, and without any (no TensorFlow).
+
+Frames are in ln units and iodine is negative. The level of a frame is no motion but gain, and no warp can change it, so that
+a difference always counts from its median over the anatomy, frame by frame:
+
+    levelled(d) = d - median(d over roi)
+"""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
+from scipy import ndimage
+from skimage.metrics import structural_similarity
+
+BLOCK = 4  # pixels along a side of the blocks that a true displacement is averaged over
+DATA_RANGE = 1.0  # ln units, of PSNR and SSIM: an attenuation to 1/e, about that of a large artery
 
 
-def artefact_left(moved: np.ndarray, background: np.ndarray, truth: np.ndarray, roi: np.ndarray) -> float:
-    """Return the motion-artefact energy left, as a fraction of the unregistered.
-
-        artefact_left = ||moved - truth||**2 / ||background - truth||**2 over roi
+def levelled(difference: np.ndarray, roi: np.ndarray) -> np.ndarray:
+    """Return frames minus their median over roi, frame by frame.
 
     Args:
-        moved: `(T, H, W)`, the morphed background, ln of intensity.
-        background: `(H, W)` or `(T, H, W)`, the unregistered background, ln of intensity.
-        truth: `(T, H, W)`, the noise-free background at the pose of each frame, ln of intensity.
-        roi: `(T, H, W)` bool, where to look.
+        difference: `(T, H, W)`, ln units.
+        roi: `(T, H, W)` bool; frames without any are returned as they are.
 
     Returns:
-        0 for a perfect registration of a noise-free background, 1 for none, nan where the unregistered has no error.
+        `(T, H, W)`, type of `difference`.
     """
-    left = np.sum((moved - truth)[roi].astype(np.float64) ** 2)
-    before = np.sum((np.broadcast_to(background, truth.shape) - truth)[roi].astype(np.float64) ** 2)
-    return float(left / before) if before > 0 else math.nan
+    level = [np.median(frame[field]) if field.any() else 0 for frame, field in zip(difference, roi, strict=True)]
+    return difference - np.asarray(level, difference.dtype)[:, None, None]
+
+
+def error_energy(found: np.ndarray, truth: np.ndarray, roi: np.ndarray, region: np.ndarray | None = None) -> float:
+    """Return the mean squared error apart from the frames' levels.
+
+        error_energy = mean(levelled(found - truth)**2 over region)
+
+    Of the noise-free, moved background against the true one this is the energy of the motion artefact that is left.
+
+    Args:
+        found: `(T, H, W)` or `(H, W)`, ln units.
+        truth: `(T, H, W)`, ln units.
+        roi: `(T, H, W)` bool, the anatomy, which says the level.
+        region: `(T, H, W)` bool, where to look, e.g. inside vessels; None for all of roi.
+
+    Returns:
+        ln units squared; nan where there is nothing to look at.
+    """
+    looked = roi if region is None else region & roi
+    inside = levelled(found - truth, roi)[looked].astype(np.float64)
+    return float(np.mean(inside**2)) if inside.size else math.nan
 
 
 def contrast_kept(bsa: np.ndarray, vessel: np.ndarray, vessel_mask: np.ndarray, roi: np.ndarray) -> float:
     """Return the iodine contrast kept in vessels: the slope of bsa on the true vessel layer.
 
-        contrast_kept = <bsa - level, vessel> / <vessel, vessel> over vessel_mask, level = median(bsa - vessel over roi)
+        contrast_kept = <levelled(bsa - vessel) + vessel, vessel> / <vessel, vessel> over vessel_mask
 
     Args:
         bsa: `(T, H, W)`, ln units, iodine negative.
         vessel: `(T, H, W)`, the true, noise-free vessel layer, ln units, <= 0.
         vessel_mask: `(T, H, W)` bool, the vessels.
-        roi: `(T, H, W)` bool, the anatomy; its level, which gain drift moves, is taken frame by frame.
+        roi: `(T, H, W)` bool, the anatomy.
 
     Returns:
         1 where all contrast is kept, less where it was eaten, more where it was invented; nan where there is no vessel.
     """
-    products, squares = 0.0, 0.0
-    for frame, true, inside, field in zip(bsa, vessel, vessel_mask & roi, roi, strict=True):
-        if not inside.any():
-            continue
-        level = np.median((frame - true)[field])
-        products += float(np.dot(frame[inside] - level, true[inside].astype(np.float64)))
-        squares += float(np.dot(true[inside].astype(np.float64), true[inside]))
-    return products / squares if squares > 0 else math.nan
+    inside = vessel_mask & roi
+    true = vessel[inside].astype(np.float64)
+    squares = float(np.dot(true, true))
+    return 1 + float(np.dot(levelled(bsa - vessel, roi)[inside], true)) / squares if squares > 0 else math.nan
+
+
+def contrast_to_noise(bsa: np.ndarray, vessel_mask: np.ndarray, roi: np.ndarray) -> float:
+    """Return the contrast of vessels over the spread of what surrounds them, noise and motion artefacts alike.
+
+        contrast_to_noise = mean over frames of (mean(bsa over ring) - mean(bsa over vessels)) / std(bsa over ring)
+
+    The ring is what lies farther than 1/256 and not farther than 1/64 of the frame's side from any vessel.
+
+    Args:
+        bsa: `(T, H, W)`, any unit, iodine negative.
+        vessel_mask: `(T, H, W)` bool, the true vessels.
+        roi: `(T, H, W)` bool, the anatomy.
+
+    Returns:
+        nan where no frame has both vessels and surroundings.
+    """
+    side = max(bsa.shape[1:])
+    ratios = []
+    for frame, vessels, field in zip(bsa, vessel_mask, roi, strict=True):
+        distance = ndimage.distance_transform_edt(~vessels)
+        ring = field & (distance > side / 256) & (distance <= side / 64)
+        if (vessels & field).any() and ring.any() and np.std(frame[ring]) > 0:
+            ratios.append((np.mean(frame[ring]) - np.mean(frame[vessels & field])) / np.std(frame[ring]))
+    return float(np.mean(ratios)) if ratios else math.nan
+
+
+def similarity(bsa: np.ndarray, vessel: np.ndarray, roi: np.ndarray) -> float:
+    """Return the mean structural similarity of bsa to the true vessel layer over roi, the data range 1 ln unit.
+
+    Args:
+        bsa: `(T, H, W)`, ln units, iodine negative.
+        vessel: `(T, H, W)`, the true vessel layer, ln units.
+        roi: `(T, H, W)` bool, the anatomy; outside of it both count as 0.
+
+    Returns:
+        1 where they are equal; nan where roi is empty.
+
+    Source: Wang et al., IEEE Transactions on Image Processing 13, 2004: Gaussian window of 1.5 pixels.
+    """
+    if not roi.any():
+        return math.nan
+    found = np.where(roi, levelled(bsa - vessel, roi) + vessel, 0).astype(np.float32)
+    true = np.where(roi, vessel, 0).astype(np.float32)
+    options = {"data_range": DATA_RANGE, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    maps = [structural_similarity(one, other, full=True, **options)[1] for one, other in zip(found, true, strict=True)]
+    return float(np.mean(np.stack(maps)[roi]))
+
+
+def peak_ratio(energy: float) -> float:
+    """Return the peak signal-to-noise ratio of a mean squared error in ln units, the data range 1 ln unit.
+
+        peak_ratio = 10 log10(1 / energy) dB
+
+    Args:
+        energy: from `error_energy`.
+    """
+    return math.inf if energy == 0 else 10 * math.log10(DATA_RANGE**2 / energy)
+
+
+def warp_between(displacement: np.ndarray, defined: np.ndarray, frame: int, background: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the true warp from the grid of one frame to another frame, from where both lie in the first.
+
+        z - x, where z + displacement[background](z) = x + displacement[frame](x)
+
+    by fixed-point iteration over z, which converges where displacements change by less than their distance.
+
+    Args:
+        displacement: `(T, h, w, 2)`, pixels, row and column, at the centres of blocks of 4 x 4 pixels: from a pixel x of a
+            frame to where its material lies in the first frame.
+        defined: `(T, h, w)` bool, where a single displacement says it.
+        frame: index of the fixed frame.
+        background: index of the moving frame.
+
+    Returns:
+        `(h, w, 2)` pixels and `(h, w)` bool: where it is defined, that is where z is inside the frame, defined and found.
+    """
+    rows, columns = displacement.shape[1:3]
+    x = np.moveaxis(np.indices((rows, columns)), 0, -1) * BLOCK + (BLOCK - 1) / 2
+    goal = x + displacement[frame]
+    nearest = ndimage.distance_transform_edt(~defined[background], return_distances=False, return_indices=True)
+    there = displacement[background][tuple(nearest)] if defined[background].any() else displacement[background]
+
+    def at(z: np.ndarray) -> np.ndarray:
+        place = [(z[..., axis] - (BLOCK - 1) / 2) / BLOCK for axis in (0, 1)]
+        parts = [ndimage.map_coordinates(there[..., axis], place, order=1, mode="nearest") for axis in (0, 1)]
+        return np.stack(parts, axis=-1)
+
+    z = goal
+    for _ in range(30):
+        z = goal - at(z)
+    found = np.linalg.norm(z + at(z) - goal, axis=-1) < 0.01
+    block = np.floor(z / BLOCK).astype(int)
+    inside = ((block >= 0) & (block < (rows, columns))).all(-1)
+    row, column = np.moveaxis(block.clip(0, (rows - 1, columns - 1)), -1, 0)
+    return z - x, defined[frame] & defined[background][row, column] & inside & found
+
+
+def endpoint_error(warp: np.ndarray, true: np.ndarray, defined: np.ndarray) -> float:
+    """Return the mean distance of a warp to the true one, both averaged over blocks of 4 x 4 pixels.
+
+        endpoint_error = mean(|blocks(warp) - true| over defined)
+
+    Args:
+        warp: `(T, H, W, 2)`, pixels, ij order.
+        true: `(T, H // 4, W // 4, 2)`, pixels, see `warp_between`.
+        defined: `(T, H // 4, W // 4)` bool.
+
+    Returns:
+        pixels; nan where it is defined nowhere.
+    """
+    if not defined.any():
+        return math.nan
+    count, rows, columns = defined.shape
+    cropped = warp[:, : rows * BLOCK, : columns * BLOCK]
+    blocks = cropped.reshape(count, rows, BLOCK, columns, BLOCK, 2).mean((2, 4), dtype=np.float64)
+    return float(np.mean(np.linalg.norm(blocks - true, axis=-1)[defined]))
 
 
 def folding(warp: np.ndarray) -> float:
@@ -63,6 +203,15 @@ def folding(warp: np.ndarray) -> float:
     right = np.diff(warp, axis=-2)[..., :-1, :, :]
     determinant = (1 + down[..., 0]) * (1 + right[..., 1]) - down[..., 1] * right[..., 0]
     return float(np.mean(determinant <= 0))
+
+
+def largest_shift(warp: np.ndarray) -> float:
+    """Return the length of the largest displacement, pixels.
+
+    Args:
+        warp: `(..., 2)`, pixels.
+    """
+    return float(np.sqrt(np.max(np.sum(warp**2, axis=-1))))
 
 
 def bright_residue(bsa: np.ndarray, roi: np.ndarray) -> float:

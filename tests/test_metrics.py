@@ -21,26 +21,21 @@ def scene():
     return truth, truth[0], vessel, vessel_mask
 
 
-def test_artefact_left_of_none_perfect_half_and_worse():
+def test_error_energy_of_none_perfect_half_and_worse():
     truth, background, _, _ = scene()
-    unregistered = np.broadcast_to(background, SHAPE)
-    assert metrics.artefact_left(unregistered, background, truth, EVERYWHERE) == 1
-    assert metrics.artefact_left(truth, background, truth, EVERYWHERE) == 0
-    assert metrics.artefact_left((truth + unregistered) / 2, background, truth, EVERYWHERE) == pytest.approx(0.25)
-    assert metrics.artefact_left(2 * unregistered - truth, unregistered, truth, EVERYWHERE) == pytest.approx(4)
+    whole = metrics.error_energy(background, truth, EVERYWHERE)
+    assert metrics.error_energy(truth, truth, EVERYWHERE) == 0
+    assert metrics.error_energy((truth + background) / 2, truth, EVERYWHERE) == pytest.approx(0.25 * whole, rel=1e-5)
+    assert metrics.error_energy(2 * background - truth, truth, EVERYWHERE) == pytest.approx(4 * whole, rel=1e-5)
 
 
-def test_artefact_left_counts_the_field_alone():
-    truth = np.zeros((2, 1, 3))
-    moved = np.array([[[1.0, 9, 9]], [[2.0, 9, 9]]])
-    roi = np.zeros((2, 1, 3), bool)
-    roi[:, 0, 0] = True
-    assert metrics.artefact_left(moved, np.array([[5.0, 9, 9]]), truth, roi) == (1 + 4) / (25 + 25)
-
-
-def test_artefact_left_of_a_run_without_any_error_is_undefined():
-    truth, _, _, _ = scene()
-    assert math.isnan(metrics.artefact_left(truth, truth, truth, EVERYWHERE))
+def test_error_energy_looks_where_it_is_told_and_takes_the_level_from_the_anatomy():
+    found = np.array([[[5.0, 5, 7, 99]], [[-1.0, -1, 3, 99]]])
+    roi = np.array([[[1, 1, 1, 0]]] * 2, bool)
+    region = np.array([[[1, 0, 1, 1]]] * 2, bool)
+    assert metrics.error_energy(found, np.zeros((2, 1, 4)), roi) == (4 + 16) / 6
+    assert metrics.error_energy(found, np.zeros((2, 1, 4)), roi, region) == (4 + 16) / 4
+    assert math.isnan(metrics.error_energy(found, np.zeros((2, 1, 4)), roi, ~roi))
 
 
 @pytest.mark.parametrize(("kept", "expected"), [(1.0, 1.0), (0.0, 0.0), (0.4, 0.4), (1.3, 1.3)])
