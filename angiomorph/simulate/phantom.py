@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
-from angiomorph.simulate.anatomy import Volume, attenuation_from_hu
+from angiomorph.simulate.volume import Volume, attenuation_from_hu
 
 SPACING = 1.5  # mm
 LOW, HIGH = np.array((-90.0, -115.0, -190.0)), np.array((90.0, 125.0, 90.0))  # mm, the brain's centre at 0

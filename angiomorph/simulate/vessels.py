@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from angiomorph.errors import InputError
-from angiomorph.simulate.anatomy import Cavity
 from angiomorph.simulate.nifti import load_nifti
+from angiomorph.simulate.territory import Territory
 
 FULL = 0.7  # of a CTA's 99.9th percentile: from here a voxel is all vessel
 OVERLAP = 2.0  # half a voxel is seen as a disc so much wider than a ball of its volume: wide vessels then look filled, to 4 %
@@ -80,7 +80,7 @@ def _halves(index: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, float]:
     return (places + scatter) * spacing, float(np.prod(spacing)) / 2
 
 
-def place(vessels: Vessels, cavity: Cavity, rng: np.random.Generator) -> Vessels:
+def place(vessels: Vessels, cavity: Territory, rng: np.random.Generator) -> Vessels:
     """Fit a scanned vessel cloud into a head's cavity, mirrored, stretched, turned and bent, sometimes one side alone.
 
     Arrival is the distance from the inlet, the lowest tenth's centre, over the bolus speed, unevenly slowed.
@@ -129,7 +129,7 @@ class _Tips:
     target: np.ndarray
 
 
-def vessel_tree(rng: np.random.Generator, cavity: Cavity) -> Vessels:
+def vessel_tree(rng: np.random.Generator, cavity: Territory) -> Vessels:
     """Grow cerebral arteries: a trunk from the neck through the skull base, then branches that fill their territory.
 
     At each fork r^3 = r1^3 + r2^3 (C. D. Murray, PNAS 12 (1926) 207-214); the bolus travels at `250 mm/s * sqrt(r / 2 mm)`.
@@ -161,7 +161,7 @@ def joined(clouds: Sequence[Vessels]) -> Vessels:
     )
 
 
-def _carotid(rng: np.random.Generator, cavity: Cavity, side: int) -> tuple[Vessels, _Tips]:
+def _carotid(rng: np.random.Generator, cavity: Territory, side: int) -> tuple[Vessels, _Tips]:
     """Trunk with its siphon in mm relative to the skull base, and its end forked into middle and anterior cerebral artery."""
     path = (CAROTID + rng.normal(0, 2, CAROTID.shape)) * (side, 1, 1)
     trunk, end, direction, time = _trunk(path + _base(cavity), rng.uniform(1.9, 2.8))
@@ -172,7 +172,7 @@ def _carotid(rng: np.random.Generator, cavity: Cavity, side: int) -> tuple[Vesse
     return trunk, _Tips(np.tile(end, (2, 1)), _normal(ways + 0.2 * direction), radius, np.full(2, time), targets)
 
 
-def _basilar(rng: np.random.Generator, cavity: Cavity) -> tuple[Vessels, _Tips]:
+def _basilar(rng: np.random.Generator, cavity: Territory) -> tuple[Vessels, _Tips]:
     side = rng.choice([-1, 1])
     path = (VERTEBRAL + rng.normal(0, 1.5, VERTEBRAL.shape)) * (side, 1, 1)
     trunk, end, direction, time = _trunk(path + _base(cavity), rng.uniform(1.5, 2.1))
@@ -182,12 +182,12 @@ def _basilar(rng: np.random.Generator, cavity: Cavity) -> tuple[Vessels, _Tips]:
     return trunk, _Tips(np.tile(end, (4, 1)), _normal(ways), radius, np.full(4, time), targets)
 
 
-def _base(cavity: Cavity) -> np.ndarray:
+def _base(cavity: Territory) -> np.ndarray:
     """Return the sella's place: midline, a little before the middle, a quarter of the cavity's height up."""
     return cavity.centre + cavity.half * (0, 0.1, -0.55)
 
 
-def _inside(cavity: Cavity, unit: Sequence[tuple[float, float, float]]) -> np.ndarray:
+def _inside(cavity: Territory, unit: Sequence[tuple[float, float, float]]) -> np.ndarray:
     return cavity.centre + cavity.half * np.array(unit)
 
 
@@ -212,7 +212,7 @@ def _speed(radius: np.ndarray) -> np.ndarray:
     return SPEED * np.sqrt(radius / 2)
 
 
-def _branches(tips: _Tips, cavity: Cavity, rng: np.random.Generator) -> list[Vessels]:
+def _branches(tips: _Tips, cavity: Territory, rng: np.random.Generator) -> list[Vessels]:
     clouds, spread = [], 0.5
     while len(tips.radius):
         cloud, tips = _grow(tips, cavity, rng)
@@ -221,7 +221,7 @@ def _branches(tips: _Tips, cavity: Cavity, rng: np.random.Generator) -> list[Ves
     return clouds
 
 
-def _grow(tips: _Tips, cavity: Cavity, rng: np.random.Generator) -> tuple[Vessels, _Tips]:
+def _grow(tips: _Tips, cavity: Territory, rng: np.random.Generator) -> tuple[Vessels, _Tips]:
     """Let every tip grow one branch, winding towards its target and turning back at the cavity's wall."""
     count = len(tips.radius)
     length = (8 + 12 * tips.radius) * rng.uniform(0.6, 1.5, count)
@@ -248,7 +248,7 @@ def _grow(tips: _Tips, cavity: Cavity, rng: np.random.Generator) -> tuple[Vessel
     return cloud, replace(tips, position=position, direction=direction, arrival=reached)
 
 
-def _fork(tips: _Tips, cavity: Cavity, spread: float, rng: np.random.Generator) -> _Tips:
+def _fork(tips: _Tips, cavity: Territory, spread: float, rng: np.random.Generator) -> _Tips:
     """Split every tip in two by Murray's law; the children's targets scatter about the parent's; the thinnest end."""
     count = len(tips.radius)
     share = rng.uniform(0.25, 0.75, count)
