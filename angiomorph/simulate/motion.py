@@ -1,6 +1,8 @@
-"""How the head moves during a run."""
+"""How a patient moves during a run: as a whole, in parts, and with the pulse."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -51,3 +53,56 @@ def _one(kind: str, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     frequency = rng.uniform(0.2, 1.2)
     phase = rng.uniform(0, 2 * np.pi)
     return np.sin(2 * np.pi * frequency * (times - times[0]) + phase)[:, None] * direction * rng.uniform(0.3, 1)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Local motions: parts of the body that move by themselves, as backward displacements.
+
+    The material that is now at a point q of the body was at rest at `q + sum over p of amplitude[t, p] * field[p](q)`.
+
+    Args:
+        names: P names.
+        field: `(P, 3, D, D, D)` float32, displacement along x, y, z per unit of amplitude, sampled evenly over the whole volume
+            (axes Z, Y, X, the outermost voxels' centres included); its largest length is 1, and it is 0 outside its part.
+        amplitude: `(T, P)` float64, mm; the first frame's is 0.
+    """
+
+    names: tuple[str, ...]
+    field: np.ndarray
+    amplitude: np.ndarray
+
+    def control(self, frame: int) -> np.ndarray:
+        """Return the whole displacement at a frame, `(3, D, D, D)` float32, mm."""
+        return np.tensordot(self.amplitude[frame].astype(np.float32), self.field, axes=1)
+
+
+def pulse(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw the arterial pulse wave: a steep rise and a slower fall, 0.8 to 1.1 s apart.
+
+    Args:
+        times: `(T,)` s, ascending.
+        rng: source.
+
+    Returns:
+        `(T,)` float64 between -1 and 1, relative to the first frame's, which is 0.
+    """
+    return since_first(beat((times - times[0]) / rng.uniform(0.8, 1.1) + rng.random()))
+
+
+def beat(cycles: np.ndarray) -> np.ndarray:
+    """Pressure over the heart's cycle, 0..1: a cosine up within its first quarter, and down again until the next one.
+
+    Args:
+        cycles: any shape, of the heart; a beat begins at each whole number.
+
+    Returns:
+        the same shape.
+    """
+    phase = cycles - np.floor(cycles)
+    return np.where(phase < 0.25, 0.5 - 0.5 * np.cos(4 * np.pi * phase), 0.5 + 0.5 * np.cos(4 / 3 * np.pi * (phase - 0.25)))
+
+
+def since_first(course: np.ndarray) -> np.ndarray:
+    """Return a course relative to its first value."""
+    return course - course[0]

@@ -10,6 +10,7 @@ from scipy import ndimage
 from angiomorph.errors import InputError
 from angiomorph.simulate.volume import BONE, TISSUE, Volume
 
+THIN = 24.0  # mm that ears and lips may stick out
 STEP = 3.0  # mm, of the grid that regions are looked for on
 LUNG = 4e5  # mm^3 of air within the body on either side, from which it is a chest
 BRAIN = 4e5  # mm^3 of a cavity enclosed by bone, from which it is a skull's
@@ -35,17 +36,25 @@ class Territory:
 
 
 @dataclass(frozen=True)
-class _Grid:
+class Grid:
     """A volume thinned to about 3 mm: attenuation `(Z, Y, X)`, voxel size and origin x, y, z, mm."""
 
     values: np.ndarray
     spacing: np.ndarray
     origin: np.ndarray
 
+    def axis(self, number: int) -> np.ndarray:
+        """Places of the voxels along x (0), y (1) or z (2), mm."""
+        return self.origin[number] + np.arange(self.values.shape[2 - number]) * self.spacing[number]
+
     def bounds(self, region: np.ndarray, cut: float) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest x, y, z of a region's voxels, mm, `cut` per cent of them left out at each end."""
-        low, high = np.percentile(np.argwhere(region), (cut, 100 - cut), axis=0)
-        return self.origin + low[::-1] * self.spacing, self.origin + high[::-1] * self.spacing
+        ends = []
+        for number in range(3):
+            counts = region.sum(axis=tuple({0, 1, 2} - {2 - number})).cumsum()
+            places = np.searchsorted(counts, np.array((cut / 100, 1 - cut / 100)) * counts[-1])
+            ends.append(self.origin[number] + places * self.spacing[number])
+        return np.array(ends)[:, 0], np.array(ends)[:, 1]
 
     def size(self, region: np.ndarray) -> float:
         """Volume of a region, mm^3."""
@@ -67,7 +76,7 @@ def find_territory(volume: Volume) -> Territory:
     Raises:
         InputError: there is neither.
     """
-    grid = _thinned(volume)
+    grid = thinned(volume)
     lungs = _lungs(grid)
     if lungs is not None:
         return _heart(grid, lungs)
@@ -89,7 +98,7 @@ def find_cavity(volume: Volume) -> Territory:
     Raises:
         InputError: there is no such region.
     """
-    cavity = _cavity(_thinned(volume))
+    cavity = _cavity(thinned(volume))
     if cavity is None:
         raise InputError("CT: expected a head with a skull around its brain, found no region enclosed by bone; give a head CT")
     return cavity
@@ -98,7 +107,7 @@ def find_cavity(volume: Volume) -> Territory:
 def patient(volume: Volume) -> Volume:
     """Clear the air around the patient of the table and of what lies on it.
 
-    Whatever is nowhere thicker than about 15 mm and touches no thicker tissue is no part of a patient.
+    What is thinner than about 15 mm belongs to a patient only within 24 mm of something thicker.
 
     Args:
         volume: a CT.
@@ -106,9 +115,9 @@ def patient(volume: Volume) -> Volume:
     Returns:
         the same volume with attenuation 0 where there is neither tissue nor what an axial slice of it encloses.
     """
-    grid = _thinned(volume)
+    grid = thinned(volume)
     tissue = grid.values > TISSUE
-    pieces = ndimage.binary_propagation(_thick(tissue), mask=tissue)
+    pieces = ndimage.binary_dilation(_thick(tissue), mask=tissue, iterations=round(THIN / STEP))
     inside = np.stack([ndimage.binary_fill_holes(section) for section in pieces])
     near = ndimage.binary_dilation(inside, iterations=2)
     index = [np.arange(n) // step for n, step in zip(volume.attenuation.shape, _steps(volume)[::-1], strict=True)]
@@ -120,10 +129,11 @@ def _steps(volume: Volume) -> np.ndarray:
     return np.maximum(np.rint(STEP / np.array(volume.spacing)), 1).astype(int)
 
 
-def _thinned(volume: Volume) -> _Grid:
+def thinned(volume: Volume) -> Grid:
+    """Return every so many voxels of a volume, about 3 mm apart."""
     step = _steps(volume)
     values = volume.attenuation[:: step[2], :: step[1], :: step[0]]
-    return _Grid(values, step * np.array(volume.spacing), np.array(volume.origin))
+    return Grid(values, step * np.array(volume.spacing), np.array(volume.origin))
 
 
 def _largest(region: np.ndarray) -> np.ndarray:
@@ -136,13 +146,13 @@ def _thick(region: np.ndarray) -> np.ndarray:
     return ndimage.binary_dilation(ndimage.binary_erosion(region, iterations=2, border_value=1), iterations=2)
 
 
-def _body(grid: _Grid) -> np.ndarray:
+def _body(grid: Grid) -> np.ndarray:
     """Return the largest piece of tissue with what each axial slice of it encloses; a table is another piece."""
     tissue = _largest(_thick(grid.values > TISSUE))
     return np.stack([ndimage.binary_fill_holes(section) for section in tissue])
 
 
-def _lungs(grid: _Grid) -> np.ndarray | None:
+def _lungs(grid: Grid) -> np.ndarray | None:
     air = ndimage.binary_opening(_body(grid) & (grid.values < TISSUE), iterations=2)
     if not air.any():
         return None
@@ -151,7 +161,7 @@ def _lungs(grid: _Grid) -> np.ndarray | None:
     return air if min(sides) > LUNG else None
 
 
-def _heart(grid: _Grid, lungs: np.ndarray) -> Territory:
+def _heart(grid: Grid, lungs: np.ndarray) -> Territory:
     """Span the thickest soft piece that has lung on its left and right, where the lungs are wide."""
     area = lungs.sum(axis=(1, 2))
     between = ~lungs & (grid.values > TISSUE) & (area > WIDE * area.max())[:, None, None]
@@ -166,7 +176,7 @@ def _heart(grid: _Grid, lungs: np.ndarray) -> Territory:
     return Territory("chest", (low + high) / 2, (high - low) / 2 + edge)
 
 
-def _cavity(grid: _Grid) -> Territory | None:
+def _cavity(grid: Grid) -> Territory | None:
     bone = grid.values > BONE
     enclosed = ~bone & (grid.values > TISSUE) & _bone_after(bone, 0)
     for axis in (1, 2):
@@ -183,7 +193,7 @@ def _bone_after(bone: np.ndarray, axis: int) -> np.ndarray:
     return np.flip(np.logical_or.accumulate(np.flip(bone, axis), axis), axis)
 
 
-def _neck(grid: _Grid) -> Territory:
+def _neck(grid: Grid) -> Territory:
     """Span the narrowest stretch of the body that has bone in it."""
     body = _body(grid)
     if grid.size(body & (grid.values > BONE)) < SPINE:
