@@ -63,6 +63,7 @@ def write_run(
     relation: str,
     frame_time: float,
     attributes: Mapping[str, Any] | None = None,
+    modality_lut: np.ndarray | None = None,
     entropy: Sequence[str] = (),
 ) -> None:
     """Write a new multi-frame XA run (X-Ray Angiographic Image Storage, Explicit VR Little Endian) of nobody.
@@ -73,10 +74,11 @@ def write_run(
         path: the file's final name; written whole or not at all.
         frames: `(T, H, W)` stored values, iodine dark; uint8 for 8 bits, uint16 for 10, 12 or 16.
         BitsStored: 8, 10, 12 or 16.
-        relation: PixelIntensityRelationship: "LIN", "DISP", or "LOG", which needs a ModalityLUTSequence in `attributes`.
+        relation: PixelIntensityRelationship: "LIN", "DISP", or "LOG", which needs `modality_lut`.
         frame_time: time between frames, ms, > 0.
         attributes: DICOM keyword to value, over the anonymous defaults; and `MaskFrameNumbers` (from 1), of which a
             MaskSubtractionSequence of operation AVG_SUB is made.
+        modality_lut: `(2^BitsStored,)` uint16, for LOG: the intensity, in any unit, that each stored value stands for.
         entropy: distinguishes runs that are otherwise equal.
 
     Raises:
@@ -85,7 +87,8 @@ def write_run(
     Source: DICOM PS3.3 A.14.3 and C.8.7.
     """
     attributes = dict(attributes or {})
-    _check(path, frames, BitsStored, relation, frame_time, attributes)
+    _check(path, frames, BitsStored, frame_time, attributes)
+    _check_relation(path, relation, modality_lut, 1 << BitsStored)
     dataset = Dataset()
     dataset.SOPClassUID = XRayAngiographicImageStorage
     _set(dataset, DEFAULTS)
@@ -96,6 +99,8 @@ def write_run(
     dataset.FrameIncrementPointer = tag_for_keyword("FrameTime")
     _set_background(dataset, attributes.pop("MaskFrameNumbers", ()))
     _set(dataset, attributes)
+    if modality_lut is not None:
+        _set_modality_lut(dataset, modality_lut)
     save(dataset, path)
 
 
@@ -103,7 +108,6 @@ def _check(
     path: str | os.PathLike[str],
     frames: np.ndarray,
     bits: int,
-    relation: str,
     frame_time: float,
     attributes: Mapping[str, Any],
 ) -> None:
@@ -117,16 +121,20 @@ def _check(
             f"{path}: expected values below {1 << bits} (BitsStored {bits}), found {frames.max()}; "
             "scale the frames or raise BitsStored"
         )
-    if relation not in ("LIN", "LOG", "DISP") or (relation == "LOG" and "ModalityLUTSequence" not in attributes):
-        raise InputError(
-            f"{path}: expected PixelIntensityRelationship LIN, DISP, or LOG with a ModalityLUTSequence, got {relation!r}; "
-            "give the relation that the stored values have to X-ray intensity"
-        )
     if not frame_time > 0:
         raise InputError(f"{path}: expected a frame time above 0 ms, got {frame_time!r}; give the time between frames")
     unknown = [keyword for keyword in attributes if tag_for_keyword(keyword) is None]
     if unknown:
         raise InputError(f"{path}: {', '.join(unknown)}: no such DICOM keyword; spell attributes as the standard does")
+
+
+def _check_relation(path: str | os.PathLike[str], relation: str, modality_lut: np.ndarray | None, values: int) -> None:
+    found = None if modality_lut is None else modality_lut.shape
+    if relation not in ("LIN", "LOG", "DISP") or (found != (values,) if relation == "LOG" else found is not None):
+        raise InputError(
+            f"{path}: expected PixelIntensityRelationship LIN or DISP, or LOG with a modality_lut of {values} values, got "
+            f"{relation!r} with {found}; give the relation that the stored values have to X-ray intensity"
+        )
 
 
 def _set(dataset: Dataset, attributes: Mapping[str, Any]) -> None:
@@ -168,3 +176,12 @@ def _set_background(dataset: Dataset, numbers: Sequence[int]) -> None:
     item.MaskOperation = "AVG_SUB"
     item.MaskFrameNumbers = [int(number) for number in numbers]
     dataset.MaskSubtractionSequence = [item]
+
+
+def _set_modality_lut(dataset: Dataset, table: np.ndarray) -> None:
+    item = Dataset()
+    item.LUTDescriptor = [len(table) % 65536, 0, 16]  # 0 stands for 65536 entries
+    item.LUTExplanation = "to X-ray intensity"
+    item.ModalityLUTType = "US"
+    item.add_new("LUTData", "OW", table.astype("<u2").tobytes())
+    dataset.ModalityLUTSequence = [item]

@@ -21,29 +21,33 @@ from angiomorph.errors import InputError
 from angiomorph.simulate import anatomy
 from angiomorph.simulate.anatomy import Volume
 from angiomorph.simulate.phantom import procedural_head
+from angiomorph.simulate.physics import modality_lut
 from angiomorph.simulate.run import SimulatedRun, simulate_run
 from angiomorph.simulate.settings import SimulationSettings
 from angiomorph.simulate.vessels import Vessels, load_vessels
+
+TRUTH = ("background", "vessel", "vessel_mask", "anatomy", "pose", "displacement", "displacement_defined")
 
 
 def stored(run: SimulatedRun) -> stores.StoredRun:
     """Return what a training store keeps of a run."""
     numbers = tuple(range(1, run.background_frames + 1))
-    return stores.StoredRun(run.frames, "LIN", run.bits_stored, numbers, run.frame_time)
+    encoding = run.detector.encoding
+    return stores.StoredRun(run.frames, encoding.relation, encoding.bits_stored, numbers, run.frame_time)
 
 
 def write_truth(run: SimulatedRun, path: Path, settings: SimulationSettings) -> None:
     """Write a run's truth file (schema in `angiomorph.store`)."""
     from angiomorph import __version__
 
-    names = ("background", "vessel", "vessel_mask", "anatomy", "pose")
     attributes = {
         "settings": json.dumps(asdict(settings)),
         "arm": json.dumps(asdict(run.arm)),
+        "stored_per_ln": run.detector.stored_per_ln,
         "seed": np.asarray(run.seed, np.int64),
         "version": __version__,
     }
-    stores.write_arrays(path, {name: getattr(run, name) for name in names}, attributes)
+    stores.write_arrays(path, {name: getattr(run, name) for name in TRUTH}, attributes)
 
 
 def simulate(
@@ -152,8 +156,10 @@ def write_run(run: SimulatedRun, folder: Path, name: str, settings: SimulationSe
         name: file name without ending.
         settings: kept in the truth file.
     """
-    arm = run.arm
+    arm, encoding = run.arm, run.detector.encoding
     attributes = {
+        "KVP": run.detector.beam.kv,
+        "BodyPartExamined": run.territory.upper(),
         "DistanceSourceToDetector": arm.source_detector,
         "DistanceSourceToPatient": arm.source_isocentre,
         "EstimatedRadiographicMagnificationFactor": arm.source_detector / arm.source_isocentre,
@@ -161,14 +167,16 @@ def write_run(run: SimulatedRun, folder: Path, name: str, settings: SimulationSe
         "PositionerSecondaryAngle": arm.secondary,
         "ImagerPixelSpacing": [arm.pixel_spacing, arm.pixel_spacing],
         "MaskFrameNumbers": list(range(1, run.background_frames + 1)),
+        **run.detector.aperture.attributes,
     }
     dicom.write_run(
         folder / f"{name}.dcm",
         run.frames,
-        BitsStored=run.bits_stored,
-        relation="LIN",
+        BitsStored=encoding.bits_stored,
+        relation=encoding.relation,
         frame_time=run.frame_time,
         attributes=attributes,
+        modality_lut=modality_lut(encoding) if encoding.relation == "LOG" else None,
         entropy=[str(part) for part in run.seed],
     )
     write_truth(run, folder / f"{name}_truth.h5", settings)

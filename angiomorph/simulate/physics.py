@@ -1,52 +1,143 @@
-"""From line integrals to stored pixel values: scatter, blur, noise, exposure, collimation, encoding."""
+"""From what the beam passes to stored pixel values: many energies, scatter, blur, noise, exposure and encoding."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numba import njit, prange
 from scipy import ndimage
 
-LEAK = 0.004  # open-beam share that passes the collimator's blades
+from angiomorph.errors import InputError
+from angiomorph.simulate.aperture import Aperture, draw_aperture
+from angiomorph.simulate.settings import SimulationSettings
+from angiomorph.simulate.spectrum import Beam, beam
+
+SPREAD = (0.17, 0.42)  # mm, standard deviation of the light's spread in the detector
+PIXEL_SPREAD = (
+    6**-0.5
+)  # pixels, of sampling: with it, frames of half the size equal 2 x 2 means in sharpness and noise (tested)
+FIELD = 300.0 / 512  # mm, the pixel for which electronic noise is drawn
+MIDDLE = (0.08, 0.3)  # stored value of the patient's median over the largest value
+BRIGHTER = (1.2, 2.2)  # ln units from the patient's median to where a logarithmic curve ends
+LOG_SPAN, DISP_SPAN = (5.5, 7.5), (3.2, 4.5)  # ln units from darkest to brightest
+BEHIND = 4.0  # g/cm^2 of tissue and bone from which a pixel is behind the patient
+HALO = 3.0  # pixels, of the blur that sharpening subtracts
+WATER, BONE, IODINE, METAL = range(4)  # of the paths
+_Choice = TypeVar("_Choice")
 
 
 @dataclass(frozen=True)
+class Encoding:
+    """How the detector's signal becomes stored values up to `top = 2^bits_stored - 1`.
+
+    With the signal s, u = (ln s - low) / (high - low) and its blurred copy b (by `HALO` pixels):
+
+        LIN:  stored = s
+        LOG:  stored = top * u
+        DISP: stored = top * (1/2 + tanh(steepness * (v - 1/2)) / (2 tanh(steepness / 2))),  v = u + sharpening * (u - b)
+
+    Args:
+        relation: PixelIntensityRelationship: "LIN", "LOG" or "DISP".
+        bits_stored: BitsStored; what lies beyond saturates.
+        low: ln of the signal that is stored as 0, for LOG and DISP.
+        high: ln of the signal that is stored as `top`, for LOG and DISP.
+        steepness: of DISP's curve, > 0.
+        sharpening: of edges, for DISP.
+    """
+
+    relation: str
+    bits_stored: int
+    low: float = 0.0
+    high: float = 1.0
+    steepness: float = 1.0
+    sharpening: float = 0.0
+
+    @property
+    def top(self) -> int:
+        """Largest stored value."""
+        return 2**self.bits_stored - 1
+
+
+@dataclass(frozen=True, eq=False)
 class Detector:
     """What one acquisition's beam and detector do.
 
     Args:
+        beam: tube voltage and filter.
         photons: detected in an open pixel in one frame, mean.
-        scatter: scattered over primary intensity, mean behind the head, after the grid.
+        scatter: scattered over primary intensity, mean behind the patient, after the grid.
         blur: standard deviation of the detector's point spread, pixels.
         electronic: standard deviation of electronic noise, photons.
-        exposure: stored value of an open pixel before saturation.
-        bits_stored: BitsStored; larger values saturate.
-        aperture: `(H, W)` float32, share of the beam that the collimator passes, `LEAK`..1.
+        exposure: signal of an open pixel; for LIN the stored value before saturation.
+        encoding: from signal to stored values.
+        stored_per_ln: stored units per ln unit of intensity: 1 for LIN, which is subtracted after ln; the slope of LOG; the
+            mean slope behind the patient of DISP.
+        aperture: collimator.
         gain: `(T,)` relative exposure of each frame.
     """
 
+    beam: Beam
     photons: float
     scatter: float
     blur: float
     electronic: float
     exposure: float
-    bits_stored: int
-    aperture: np.ndarray
+    encoding: Encoding
+    stored_per_ln: float
+    aperture: Aperture
     gain: np.ndarray
 
 
-def intensity(integral: np.ndarray, scatter: float, aperture: np.ndarray) -> np.ndarray:
-    """Beam intensity at the detector: `P = aperture * exp(-integral)` and smooth scatter `scatter * smooth(P)`.
+def transmission(paths: np.ndarray, spectrum: Beam) -> np.ndarray:
+    """Share of the open beam's signal that passes: `sum_E weights[E] exp(-sum_m coefficients[m, E] paths[m])`.
 
     Args:
-        integral: `(H, W)` line integrals.
-        scatter: mean scattered over primary.
-        aperture: `(H, W)` share passed by the collimator.
+        paths: `(4, H, W)` float32, g/cm^2 of water, bone, iodine and metal.
+        spectrum: the beam.
 
     Returns:
-        `(H, W)` float32 relative to the open beam.
+        `(H, W)` float32.
     """
-    primary = aperture * np.exp(-integral, dtype=np.float32)
+    out = np.empty(paths.shape[1:], np.float32)
+    _transmit(np.ascontiguousarray(paths), spectrum.coefficients, spectrum.weights, out)
+    return out
+
+
+@njit(parallel=True, cache=True)
+def _transmit(paths, coefficients, weights, out):  # type: ignore[no-untyped-def]
+    for row in prange(out.shape[0]):
+        for column in range(out.shape[1]):
+            water, bone = paths[0, row, column], paths[1, row, column]
+            iodine, metal = paths[2, row, column], paths[3, row, column]
+            if water == 0 and bone == 0 and iodine == 0 and metal == 0:
+                out[row, column] = 1
+                continue
+            total = 0.0
+            for e in range(len(weights)):
+                exponent = coefficients[0, e] * water + coefficients[1, e] * bone
+                if iodine != 0 or metal != 0:
+                    exponent += coefficients[2, e] * iodine + coefficients[3, e] * metal
+                total += weights[e] * math.exp(-exponent)
+            out[row, column] = total
+
+
+def exposed(paths: np.ndarray, detector: Detector) -> np.ndarray:
+    """Beam at the detector: `P = aperture * transmission` and smooth scatter `scatter * smooth(P)`.
+
+    Args:
+        paths: `(4, H, W)` float32, g/cm^2.
+        detector: of the run.
+
+    Returns:
+        `(H, W)` float32 relative to the open beam, before the detector's blur.
+    """
+    return _with_scatter(detector.aperture.share * transmission(paths, detector.beam), detector.scatter)
+
+
+def _with_scatter(primary: np.ndarray, scatter: float) -> np.ndarray:
     return primary + np.float32(scatter) * _smooth(np.minimum(primary, 0.3))
 
 
@@ -58,27 +149,74 @@ def _smooth(image: np.ndarray) -> np.ndarray:
     return ndimage.zoom(small, (rows / small.shape[0], columns / small.shape[1]), order=1, mode="nearest", grid_mode=True)
 
 
-def expected(integral: np.ndarray, detector: Detector, frame: int) -> np.ndarray:
-    """Noise-free stored value, before rounding: `min(exposure * gain * blur(intensity), 2^bits - 1)`, not below 1.
+def expected(intensity: np.ndarray, detector: Detector, frame: int) -> np.ndarray:
+    """Noise-free signal: `exposure * gain * blur(intensity)`.
 
     Args:
-        integral: `(H, W)` line integrals.
+        intensity: `(H, W)` from `exposed`.
         detector: of the run.
         frame: index from 0.
 
     Returns:
-        `(H, W)` float32; its logarithm is what truth files keep.
+        `(H, W)` float32, > 0; of LIN the stored value before saturation.
     """
-    signal = ndimage.gaussian_filter(intensity(integral, detector.scatter, detector.aperture), detector.blur, mode="nearest")
-    stored = signal * np.float32(detector.exposure * detector.gain[frame])
-    return np.clip(stored, 1, 2**detector.bits_stored - 1)
+    signal = ndimage.gaussian_filter(intensity, detector.blur, mode="nearest")
+    return signal * np.float32(detector.exposure * detector.gain[frame])
 
 
-def measured(integral: np.ndarray, detector: Detector, frame: int, rng: np.random.Generator) -> np.ndarray:
+def logarithm(signal: np.ndarray, detector: Detector) -> np.ndarray:
+    """What a subtraction sees of a noise-free signal, in ln units: `ln(stored)` of LIN, else `stored / stored_per_ln`.
+
+    Args:
+        signal: `(H, W)` from `expected`.
+        detector: of the run.
+
+    Returns:
+        `(H, W)` float32; the truth that the frames have in expectation.
+    """
+    values = encoded(signal, detector.encoding)
+    if detector.encoding.relation == "LIN":
+        return np.log(np.maximum(values, 1))
+    return values / np.float32(detector.stored_per_ln)
+
+
+def unsaturated(signal: np.ndarray, detector: Detector) -> np.ndarray:
+    """Return where a signal's stored value lies within the encoding's range, `(H, W)` bool."""
+    values = encoded(signal, detector.encoding)
+    return np.asarray((values > 1) & (values < 0.98 * detector.encoding.top))
+
+
+def encoded(signal: np.ndarray, encoding: Encoding) -> np.ndarray:
+    """Stored value before rounding, within 0..top (see `Encoding`).
+
+    Args:
+        signal: `(H, W)`, any sign: noise may take it below 0.
+        encoding: relation, bits and curve.
+
+    Returns:
+        `(H, W)` float32.
+    """
+    if encoding.relation == "LIN":
+        return np.clip(signal, 0, encoding.top)
+    span = np.float32(encoding.high - encoding.low)
+    shade = (np.log(np.maximum(signal, np.float32(math.exp(encoding.low)))) - np.float32(encoding.low)) / span
+    if encoding.relation == "DISP":
+        shade = _displayed(np.minimum(shade, np.float32(1)), encoding)
+    return np.clip(encoding.top * shade, 0, encoding.top).astype(np.float32)
+
+
+def _displayed(shade: np.ndarray, encoding: Encoding) -> np.ndarray:
+    halo = ndimage.gaussian_filter(shade, HALO, mode="nearest")
+    sharper = shade + np.float32(encoding.sharpening) * (shade - halo)
+    bend = np.tanh(np.float32(encoding.steepness) * (sharper - np.float32(0.5)))
+    return np.asarray(np.float32(0.5) + bend / np.float32(2 * math.tanh(encoding.steepness / 2)))
+
+
+def measured(intensity: np.ndarray, detector: Detector, frame: int, rng: np.random.Generator) -> np.ndarray:
     """Stored values of one frame: Poisson photons, then the detector's blur, which also correlates them, and electronic noise.
 
     Args:
-        integral: `(H, W)` line integrals.
+        intensity: `(H, W)` from `exposed`.
         detector: of the run.
         frame: index from 0.
         rng: of this frame's noise.
@@ -86,37 +224,91 @@ def measured(integral: np.ndarray, detector: Detector, frame: int, rng: np.rando
     Returns:
         `(H, W)` uint16 (uint8 up to 8 bits).
     """
-    beam = intensity(integral, detector.scatter, detector.aperture)
-    photons = rng.poisson(beam * (detector.photons * detector.gain[frame])).astype(np.float32)
+    photons = rng.poisson(intensity * (detector.photons * detector.gain[frame])).astype(np.float32)
     signal = ndimage.gaussian_filter(photons, detector.blur, mode="nearest")
     signal += np.float32(detector.electronic) * rng.standard_normal(signal.shape, np.float32)
-    stored = np.rint(signal * np.float32(detector.exposure / detector.photons))
-    kind = np.uint8 if detector.bits_stored <= 8 else np.uint16
-    return np.clip(stored, 0, 2**detector.bits_stored - 1).astype(kind)
+    stored = np.rint(encoded(signal * np.float32(detector.exposure / detector.photons), detector.encoding))
+    return stored.astype(np.uint8 if detector.encoding.bits_stored <= 8 else np.uint16)
 
 
-def draw_aperture(rng: np.random.Generator, rows: int, columns: int, collimated: bool) -> np.ndarray:
-    """Draw a collimator: a circle, a rectangle or the whole field.
+def modality_lut(encoding: Encoding) -> np.ndarray:
+    """The table that leads LOG's stored values back to intensity: `65535 exp((high - low) (v / top - 1))`.
 
     Args:
-        rng: source.
-        rows: of the detector.
-        columns: of the detector.
-        collimated: False for the whole field.
+        encoding: LOG.
 
     Returns:
-        `(H, W)` float32 share passed, its edge a few pixels wide.
+        `(top + 1,)` uint16.
+
+    Source: DICOM PS3.3 C.8.7.1.1.2: with LOG a Modality LUT shall be included to scale back to intensity.
     """
-    if not collimated:
-        return np.ones((rows, columns), np.float32)
-    y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
-    if rng.random() < 0.5:
-        inside = rng.uniform(0.97, 1.05) - np.hypot(x, y)
-    else:
-        left, right, top, bottom = 1 - rng.uniform(0.02, 0.25, 4)
-        inside = np.minimum(np.minimum(x + left, right - x), np.minimum(y + top, bottom - y))
-    edge = rng.uniform(0.003, 0.008)
-    return (LEAK + (1 - LEAK) / (1 + np.exp(-np.clip(inside / edge, -50, 50)))).astype(np.float32)
+    values = np.arange(encoding.top + 1) / encoding.top
+    return np.rint(65535 * np.exp((encoding.high - encoding.low) * (values - 1))).astype(np.uint16)
+
+
+def draw_detector(paths: np.ndarray, pixel_spacing: float, settings: SimulationSettings, rng: np.random.Generator) -> Detector:
+    """Draw the beam and the detector of one run.
+
+    Args:
+        paths: `(4, H, W)` of the first frame, g/cm^2.
+        pixel_spacing: mm at the detector.
+        settings: ranges and shares.
+        rng: source.
+
+    Raises:
+        InputError: nothing of the patient is inside the field of view.
+    """
+    aperture = draw_aperture(rng, paths.shape[1], paths.shape[2], bool(rng.random() < settings.collimated))
+    spectrum = beam(float(np.round(rng.uniform(*settings.kv), 1)), float(np.round(rng.uniform(*settings.copper), 1)))
+    scatter = rng.uniform(0.1, 0.5)
+    behind = (aperture.share > 0.5) & (paths[WATER] + paths[BONE] > BEHIND)
+    if not behind.any():
+        raise InputError("simulation: expected a patient inside the field of view, found air only; use a larger field of view")
+    intensity = _with_scatter(aperture.share * transmission(paths, spectrum), scatter)
+    middle = float(np.median(intensity[behind]))
+    dose = np.exp(rng.uniform(*np.log(settings.dose)))
+    encoding, exposure = _draw_encoding(middle, settings, rng)
+    shades = intensity[behind] * exposure
+    return Detector(
+        beam=spectrum,
+        photons=dose * pixel_spacing**2 / middle,
+        scatter=scatter,
+        blur=float(np.hypot(rng.uniform(*SPREAD) / pixel_spacing, PIXEL_SPREAD)),
+        electronic=rng.uniform(2, 8) * pixel_spacing / FIELD,
+        exposure=exposure,
+        encoding=encoding,
+        stored_per_ln=_slope(shades, encoding),
+        aperture=aperture,
+        gain=draw_gain(rng, settings.frames),
+    )
+
+
+def _draw_encoding(middle: float, settings: SimulationSettings, rng: np.random.Generator) -> tuple[Encoding, float]:
+    """Draw the encoding, and the signal of an open pixel that suits it."""
+    relation = _chosen(settings.relations, rng)
+    bits = _chosen(settings.bits_stored, rng)
+    share, brighter, span = np.exp(rng.uniform(*np.log(MIDDLE))), rng.uniform(*BRIGHTER), rng.random()
+    steepness, sharpening = rng.uniform(1.5, 2.5), rng.uniform(0.0, 0.5)
+    if relation == "LIN":
+        return Encoding(relation, bits), share * 2**bits / middle
+    low, high = LOG_SPAN if relation == "LOG" else DISP_SPAN
+    top = math.log(middle) + brighter
+    return Encoding(relation, bits, top - (low + span * (high - low)), top, steepness, sharpening), 1.0
+
+
+def _chosen(pairs: tuple[tuple[_Choice, float], ...], rng: np.random.Generator) -> _Choice:
+    values, weights = zip(*pairs, strict=True)
+    return values[rng.choice(len(values), p=np.array(weights) / sum(weights))]
+
+
+def _slope(signal: np.ndarray, encoding: Encoding) -> float:
+    """Stored units per ln unit: the mean slope over `(N,)` signals; 1 for LIN."""
+    if encoding.relation == "LIN":
+        return 1.0
+    step = 0.01
+    curve = Encoding(encoding.relation, encoding.bits_stored, encoding.low, encoding.high, encoding.steepness)
+    rise = encoded(signal * np.float32(math.exp(step)), curve) - encoded(signal * np.float32(math.exp(-step)), curve)
+    return float(np.mean(rise, dtype=np.float64) / (2 * step))
 
 
 def draw_gain(rng: np.random.Generator, frames: int) -> np.ndarray:

@@ -2,47 +2,58 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from angiomorph.errors import InputError
-from angiomorph.simulate import anatomy, contrast, motion, physics
-from angiomorph.simulate.anatomy import Volume
+from angiomorph.simulate import anatomy, contrast, motion, physics, static, vessels
+from angiomorph.simulate.displacement import at_moment, deformed, displacement
 from angiomorph.simulate.geometry import CArm
+from angiomorph.simulate.parts import draw_parts
 from angiomorph.simulate.projector import project_points, project_volume
 from angiomorph.simulate.settings import SimulationSettings
-from angiomorph.simulate.vessels import Vessels, place, vessel_tree
+from angiomorph.simulate.territory import Territory, find_territory
+from angiomorph.simulate.vessels import Vessels
+from angiomorph.simulate.volume import Volume, materials
 
-WATER = 0.021  # 1/mm at about 55 keV, the mean energy of an 80 kV angiography beam behind its filter
-BONE = 0.037  # the same of bone mineral of 1 g/cm^3
-SPREAD = (0.17, 0.42)  # mm, standard deviation of the light's spread in the detector
-PIXEL_SPREAD = (
-    6**-0.5
-)  # pixels, of sampling: with it, frames of half the size equal 2 x 2 means in sharpness and noise (tested)
+STREAMS = ("anatomy", "vessels", "view", "motion", "contrast", "detector", "noise", "parts", "pulse", "room", "metal")
+_Streams = Mapping[str, np.random.Generator]
+
 CTA_IODINE = 0.3  # of the iodine in a grown artery: the CTA shows veins, which the agent reaches diluted
 VISIBLE = 0.02  # ln units from which a pixel counts as vessel
 DETECTOR_WIDTH = 300.0  # mm, of the middle field of view
-MIDDLE = (0.08, 0.3)  # stored value of the head's median over the largest value
+BLOCK = 4  # pixels along the side of a block of which the displacement is kept
+ALONE = 0.5  # pixels: bones that overlap count as one where they move alike to this standard deviation
+LEAST_BONE = 0.15  # g/cm^2 from which bone is seen
+THIN = 1.5  # g/cm^2 of tissue and bone from which a pixel shows the patient
+SHADE = 0.05  # g/cm^2 of metal that stays while bone behind it moves
+WATER, BONE, IODINE, METAL = physics.WATER, physics.BONE, physics.IODINE, physics.METAL
 
 
 @dataclass(frozen=True)
 class SimulatedRun:
     """One run and its truth.
 
-    In expectation `ln(frames) = background + vessel`, both with the pose, blur, scatter, gain and saturation of that frame.
+    In expectation `physics.logarithm(frames) = background + vessel`, both with the pose, beam, blur, scatter, gain and
+    saturation of that frame.
 
     Args:
-        frames: `(T, H, W)` uint8 or uint16, PixelIntensityRelationship LIN, iodine dark.
-        background: `(T, H, W)` float32, ln of the noise-free stored value without contrast agent.
-        vessel: `(T, H, W)` float32 <= 0, ln of the noise-free stored value with over that without contrast agent.
+        frames: `(T, H, W)` uint8 or uint16, stored values, iodine dark.
+        background: `(T, H, W)` float32, ln units, noise-free, without contrast agent.
+        vessel: `(T, H, W)` float32, ln units, noise-free, with contrast agent over that without; <= 0, but for the halos that
+            the sharpening of DISP adds.
         vessel_mask: `(T, H, W)` bool, vessel < -0.02.
         anatomy: `(T, H, W)` bool, inside the collimator, behind tissue, not saturated.
         pose: `(T, 6)` float64, degrees about x, y, z, mm along x, y, z, about the isocentre; the first frame's is 0.
+        displacement: `(T, H/4, W/4, 2)` float32, pixels, row and column, in blocks of 4 by 4 pixels: what the block shows lay
+            at its centre + displacement in the first frame.
+        displacement_defined: `(T, H/4, W/4)` bool, where there is bone that moves as one.
         arm: geometry.
-        bits_stored: BitsStored.
+        detector: beam and encoding.
         frame_time: ms.
         background_frames: count of frames before the contrast agent.
+        territory: "head", "neck" or "chest".
         seed: entropy of the run.
     """
 
@@ -52,39 +63,52 @@ class SimulatedRun:
     vessel_mask: np.ndarray
     anatomy: np.ndarray
     pose: np.ndarray
+    displacement: np.ndarray
+    displacement_defined: np.ndarray
     arm: CArm
-    bits_stored: int
+    detector: physics.Detector
     frame_time: float
     background_frames: int
+    territory: str
     seed: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class _Scene:
-    """All that one run is projected from."""
+class _Blood:
+    """The vessels, and what is injected into them."""
 
-    head: Volume
     vessels: Vessels
-    origin: np.ndarray
-    isocentre: np.ndarray
-    iodine: float
     bolus: contrast.Bolus
-    arrival: float
+    arrival: float  # s, at the inlet
+    iodine: float  # g/cm^3
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """All that one run is projected from; places in mm from the isocentre."""
+
+    density: np.ndarray
+    spacing: np.ndarray
+    origin: np.ndarray
     arm: CArm
     frame_time: float
     times: np.ndarray
     pose: np.ndarray
-    streams: list[np.random.Generator] = field(repr=False)
+    parts: motion.Parts
+    pulse: np.ndarray
+    blood: _Blood
+    implant: static.Implant | None
+    room: np.ndarray
 
 
 def simulate_run(
-    ct: Volume, vessels: Vessels | None, settings: SimulationSettings, seed: int | tuple[int, ...]
+    ct: Volume, scanned: Vessels | None, settings: SimulationSettings, seed: int | tuple[int, ...]
 ) -> SimulatedRun:
     """Draw one run.
 
     Args:
-        ct: head.
-        vessels: scanned vessels, or None to grow arteries in every run.
+        ct: a head, a neck or a chest.
+        scanned: vessels of a CT angiography for a head, or None to grow all vessels.
         settings: what to draw from.
         seed: the same one gives the same run, bit for bit, whatever the number of threads.
 
@@ -92,39 +116,65 @@ def simulate_run(
         frames and truth.
 
     Raises:
-        InputError: the CT holds no skull.
+        InputError: the CT is of none of these regions, or the field of view shows no patient.
     """
     entropy = (seed,) if isinstance(seed, int) else tuple(seed)
-    streams = [np.random.default_rng(s) for s in np.random.SeedSequence(entropy).spawn(7)]
-    scene = _draw_scene(ct, vessels, settings, streams)
-    return _expose(scene, settings, entropy)
+    streams = np.random.SeedSequence(entropy).spawn(len(STREAMS))
+    rngs = {name: np.random.default_rng(stream) for name, stream in zip(STREAMS, streams, strict=True)}
+    body = anatomy.vary(ct, rngs["anatomy"], settings.deformation)
+    territory = find_territory(body)
+    scene = _draw_scene(body, territory, scanned, settings, rngs)
+    return _expose(scene, territory.kind, settings, entropy, rngs)
 
 
 def _draw_scene(
-    ct: Volume, vessels: Vessels | None, settings: SimulationSettings, streams: list[np.random.Generator]
+    body: Volume, territory: Territory, scanned: Vessels | None, settings: SimulationSettings, rngs: _Streams
 ) -> _Scene:
-    head_rng, vessel_rng, view_rng, motion_rng, contrast_rng = streams[:5]
-    head = anatomy.vary(ct, head_rng, settings.deformation)
-    cavity = anatomy.find_cavity(head)
-    scanned = vessels is not None and vessel_rng.random() >= settings.grown
-    cloud = place(vessels, cavity, vessel_rng) if scanned and vessels is not None else vessel_tree(vessel_rng, cavity)
-    isocentre = cavity.centre + view_rng.uniform(-1, 1, 3) * 12 - (0, 0, view_rng.uniform(0, 35))
-    frame_time = view_rng.uniform(*settings.frame_time)
+    view, moving = rngs["view"], rngs["motion"]
+    isocentre = territory.centre + view.uniform(-1, 1, 3) * 12 - (0, 0, view.uniform(0, 35))
+    frame_time = view.uniform(*settings.frame_time)
     times = np.arange(settings.frames) * frame_time / 1000
+    arm = _draw_arm(settings, view)
+    still = moving.random() < settings.still
+    pose = _draw_pose(settings, times, moving)
+    parts = draw_parts(body, territory, times, rngs["parts"], 0.0 if still else settings.parts)
+    blood = _draw_blood(territory, isocentre, scanned, frame_time, settings, rngs)
+    implant = static.draw_implant(territory.centre - isocentre, territory.half, rngs["metal"])
     return _Scene(
-        head=head,
-        vessels=cloud,
-        origin=np.array(head.origin) - isocentre,
-        isocentre=isocentre,
-        iodine=contrast_rng.uniform(*settings.iodine) * (CTA_IODINE if scanned else 1.0),
-        bolus=contrast.draw_bolus(contrast_rng),
-        arrival=(settings.background - 1 + contrast_rng.uniform(0.05, 0.95)) * frame_time / 1000,
-        arm=_draw_arm(settings, view_rng),
+        density=materials(body),
+        spacing=np.array(body.spacing),
+        origin=np.array(body.origin) - isocentre,
+        arm=arm,
         frame_time=frame_time,
         times=times,
-        pose=_draw_pose(settings, times, motion_rng),
-        streams=streams,
+        pose=0 * pose if still else pose,
+        parts=parts,
+        pulse=motion.pulse(times, rngs["pulse"]),
+        blood=blood,
+        implant=implant if rngs["metal"].random() < settings.metal else None,
+        room=static.draw_static(arm, _inlet(blood.vessels), rngs["room"], settings.objects),
     )
+
+
+def _draw_blood(
+    territory: Territory,
+    isocentre: np.ndarray,
+    scanned: Vessels | None,
+    frame_time: float,
+    settings: SimulationSettings,
+    rngs: _Streams,
+) -> _Blood:
+    rng = rngs["contrast"]
+    from_scan = scanned is not None and territory.kind == "head" and rngs["vessels"].random() >= settings.grown
+    if from_scan and scanned is not None:
+        cloud = vessels.place(scanned, territory, rngs["vessels"])
+    else:
+        cloud = vessels.vessel_tree(rngs["vessels"], territory)
+    bolus = contrast.draw_bolus(rng)
+    arrival = (settings.background - 1 + rng.uniform(0.05, 0.95)) * frame_time / 1000
+    iodine = rng.uniform(*settings.iodine) / 1000 * (CTA_IODINE if from_scan else 1.0)
+    placed = replace(cloud, position=(cloud.position - isocentre).astype(np.float32))
+    return _Blood(placed, bolus, arrival, iodine)
 
 
 def _draw_arm(settings: SimulationSettings, rng: np.random.Generator) -> CArm:
@@ -142,75 +192,103 @@ def _draw_arm(settings: SimulationSettings, rng: np.random.Generator) -> CArm:
 
 def _draw_pose(settings: SimulationSettings, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     sizes = rng.uniform(*settings.motion_mm), rng.uniform(*settings.motion_deg)
-    moving = rng.random() >= settings.still
-    course = motion.trajectory(times, rng, *sizes)
-    return course if moving else np.zeros_like(course)
+    return motion.trajectory(times, rng, *sizes)
 
 
-def _expose(scene: _Scene, settings: SimulationSettings, entropy: tuple[int, ...]) -> SimulatedRun:
-    tissue = _project_head(scene, settings)
-    iodine = [_project_iodine(scene, frame) for frame in range(settings.frames)]
-    detector = _draw_detector(tissue[0], scene, settings)
-    noise = scene.streams[6].spawn(settings.frames)
-    shape = (settings.frames, settings.size, settings.size)
-    frames = np.empty(shape, np.uint8 if detector.bits_stored <= 8 else np.uint16)
-    background, vessel, region = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, bool)
-    for t in range(settings.frames):
-        frames[t] = physics.measured(tissue[t] + iodine[t], detector, t, noise[t])
-        empty = physics.expected(tissue[t], detector, t)
-        background[t] = np.log(empty)
-        vessel[t] = np.minimum(np.log(physics.expected(tissue[t] + iodine[t], detector, t)) - background[t], 0)
-        region[t] = (detector.aperture > 0.5) & (tissue[t] > 0.3) & (empty < 0.98 * (2**detector.bits_stored - 1))
-    return SimulatedRun(
-        frames, background, vessel, vessel < -VISIBLE, region, scene.pose, scene.arm, detector.bits_stored,
-        scene.frame_time, settings.background, entropy,
-    )  # fmt: skip
+@dataclass(frozen=True)
+class _Projected:
+    """One frame's line integrals without and with iodine, `(4, H, W)` g/cm^2, its displacement and where that is defined."""
+
+    empty: np.ndarray
+    filled: np.ndarray
+    displacement: np.ndarray
+    defined: np.ndarray
 
 
-def _project_head(scene: _Scene, settings: SimulationSettings) -> list[np.ndarray]:
-    """Line integrals of the head at each frame's pose; a pose that repeats is projected once."""
-    seen: dict[bytes, np.ndarray] = {}
-    density = anatomy.materials(scene.head)
-    for pose in scene.pose:
-        if pose.tobytes() not in seen:
-            spacing = np.array(scene.head.spacing)
-            water, bone = project_volume(density, spacing, scene.origin, scene.arm, pose)
-            seen[pose.tobytes()] = np.float32(WATER) * water + np.float32(BONE) * bone
-    return [seen[pose.tobytes()] for pose in scene.pose]
+def _project(scene: _Scene) -> Iterator[_Projected]:
+    """Yield each frame; a body at rest since the frame before is projected once."""
+    last: bytes | None = None
+    for t, pose in enumerate(scene.pose):
+        control = scene.parts.control(t)
+        if (now := pose.tobytes() + control.tobytes()) != last:
+            empty, moved, defined = _project_body(scene, pose, control)
+            last = now
+        filled = empty.copy()
+        filled[IODINE] += _project_iodine(scene, t, control)
+        yield _Projected(empty, filled, moved, defined)
 
 
-def _project_iodine(scene: _Scene, frame: int) -> np.ndarray:
-    since = scene.times[frame] - scene.arrival - scene.vessels.arrival
-    share = scene.bolus.concentration(since)
+def _project_body(scene: _Scene, pose: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    density = deformed(scene.density, scene.spacing, control)
+    paths = scene.room.copy()
+    paths[[WATER, BONE]] += project_volume(density, scene.spacing, scene.origin, scene.arm, pose) / 10
+    moved, spread, bone = displacement(density, scene.spacing, scene.origin, scene.arm, pose, control, BLOCK)
+    defined = (spread < ALONE) & (bone / 10 > LEAST_BONE) & _blocks(scene.room[METAL] < SHADE)
+    if scene.implant is not None:
+        position = _at_moment(scene, scene.implant.position, control)
+        paths[METAL] += project_points(position, scene.implant.amount, scene.implant.radius, scene.arm, pose) / 10
+    return paths, moved, defined
+
+
+def _project_iodine(scene: _Scene, frame: int, control: np.ndarray) -> np.ndarray:
+    """Mass of iodine per area, `(H, W)` g/cm^2."""
+    blood = scene.blood
+    share = blood.bolus.concentration(scene.times[frame] - blood.arrival - blood.vessels.arrival)
     there = share > 0
-    cloud = scene.vessels
-    return project_points(
-        (cloud.position[there] - scene.isocentre),
-        cloud.amount[there] * share[there] * scene.iodine,
-        cloud.radius[there],
-        scene.arm,
-        scene.pose[frame],
+    amount = blood.vessels.amount[there] * share[there] * (blood.iodine / 10)
+    place = _at_moment(scene, blood.vessels.position[there], control)
+    return project_points(place, amount, blood.vessels.radius[there], scene.arm, scene.pose[frame])
+
+
+def _inlet(cloud: Vessels) -> np.ndarray:
+    first = np.argsort(cloud.arrival, kind="stable")[: max(len(cloud.arrival) // 50, 20)]
+    return np.stack([part.mean(0) for part in np.array_split(cloud.position[first], 10)])
+
+
+def _at_moment(scene: _Scene, position: np.ndarray, control: np.ndarray) -> np.ndarray:
+    return at_moment(position, scene.spacing, scene.origin, scene.density.shape[:3], control)
+
+
+def _expose(
+    scene: _Scene, territory: str, settings: SimulationSettings, entropy: tuple[int, ...], rngs: _Streams
+) -> SimulatedRun:
+    projected = list(_project(scene))
+    detector = physics.draw_detector(projected[0].empty, scene.arm.pixel_spacing, settings, rngs["detector"])
+    noise = rngs["noise"].spawn(settings.frames)
+    taken = [_take(frame, t, detector, noise[t]) for t, frame in enumerate(projected)]
+    frames, background, vessel, region = (np.stack(part) for part in zip(*taken, strict=True))
+    open_field = detector.aperture.share > 0.5
+    return SimulatedRun(
+        frames=frames,
+        background=background,
+        vessel=vessel,
+        vessel_mask=vessel < -VISIBLE,
+        anatomy=region,
+        pose=scene.pose,
+        displacement=np.stack([frame.displacement for frame in projected]),
+        displacement_defined=np.stack([frame.defined & _blocks(open_field) for frame in projected]),
+        arm=scene.arm,
+        detector=detector,
+        frame_time=scene.frame_time,
+        background_frames=settings.background,
+        territory=territory,
+        seed=entropy,
     )
 
 
-def _draw_detector(tissue: np.ndarray, scene: _Scene, settings: SimulationSettings) -> physics.Detector:
-    rng = scene.streams[5]
-    aperture = physics.draw_aperture(rng, settings.size, settings.size, bool(rng.random() < settings.collimated))
-    scatter = rng.uniform(0.1, 0.5)
-    behind = physics.intensity(tissue, scatter, aperture)[(aperture > 0.5) & (tissue > 1)]
-    if behind.size == 0:
-        raise InputError("simulation: expected the head inside the field of view, found air only; use a larger field of view")
-    dose = np.exp(rng.uniform(*np.log(settings.dose)))
-    bits, weights = zip(*settings.bits_stored, strict=True)
-    bits_stored = int(rng.choice(bits, p=np.array(weights) / sum(weights)))
-    photons = dose * scene.arm.pixel_spacing**2 / float(np.median(behind))
-    return physics.Detector(
-        photons=photons,
-        scatter=scatter,
-        blur=float(np.hypot(rng.uniform(*SPREAD) / scene.arm.pixel_spacing, PIXEL_SPREAD)),
-        electronic=rng.uniform(2, 8) * scene.arm.pixel_spacing / (DETECTOR_WIDTH / 512),
-        exposure=np.exp(rng.uniform(*np.log(MIDDLE))) * 2**bits_stored / float(np.median(behind)),
-        bits_stored=bits_stored,
-        aperture=aperture,
-        gain=physics.draw_gain(rng, settings.frames),
-    )
+def _take(frame: _Projected, t: int, detector: physics.Detector, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Stored values, truth without iodine and of iodine, and where the patient is seen."""
+    filled = physics.exposed(frame.filled, detector)
+    without = physics.expected(physics.exposed(frame.empty, detector), detector, t)
+    background = physics.logarithm(without, detector)
+    vessel = physics.logarithm(physics.expected(filled, detector, t), detector) - background
+    if detector.encoding.relation != "DISP":
+        vessel = np.minimum(vessel, 0)  # only rounding is above
+    seen = (detector.aperture.share > 0.5) & (frame.empty[WATER] + frame.empty[BONE] > THIN)
+    return physics.measured(filled, detector, t, rng), background, vessel, seen & physics.unsaturated(without, detector)
+
+
+def _blocks(region: np.ndarray) -> np.ndarray:
+    """Return the blocks that lie wholly in a region."""
+    rows, columns = region.shape
+    return np.asarray(region.reshape(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK).all((1, 3)))

@@ -3,6 +3,7 @@
 import numpy as np
 import pydicom
 import pytest
+from pydicom.pixels import apply_modality_lut
 
 from angiomorph.dicom import write_run
 from angiomorph.errors import InputError
@@ -30,6 +31,15 @@ def test_dciodvfy_finds_no_error(tmp_path, bits, relation, numbers):
     attributes = GEOMETRY | {"MaskFrameNumbers": numbers}
     write_run(path, frames_of(bits), BitsStored=bits, relation=relation, frame_time=100 / 3, attributes=attributes)
     assert dciodvfy_errors(path) == []
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_a_logarithmic_run_carries_the_table_back_to_intensity(tmp_path, bits):
+    path, table = tmp_path / "run.dcm", np.linspace(5, 60000, 1 << bits).astype(np.uint16)
+    write_run(path, frames_of(bits), BitsStored=bits, relation="LOG", frame_time=40, modality_lut=table, attributes=GEOMETRY)
+    assert dciodvfy_errors(path) == []
+    dataset = pydicom.dcmread(path)
+    np.testing.assert_array_equal(apply_modality_lut(dataset.pixel_array, dataset), table[dataset.pixel_array])
 
 
 def test_pixels_and_attributes_come_back(tmp_path):
@@ -73,7 +83,9 @@ def test_bytes_depend_on_the_arguments_alone(tmp_path):
         ({"frames": np.zeros((2, 3, 3), np.int16)}, "int16"),
         ({"BitsStored": 14}, "BitsStored 14"),
         ({"frames": np.full((2, 3, 3), 4096, np.uint16)}, "found 4096"),
-        ({"relation": "LOG"}, "ModalityLUTSequence"),
+        ({"relation": "LOG"}, "LOG with a modality_lut of 4096 values, got 'LOG' with None"),
+        ({"relation": "LOG", "modality_lut": np.zeros(256, np.uint16)}, r"of 4096 values, got 'LOG' with \(256,\)"),
+        ({"relation": "LIN", "modality_lut": np.zeros(4096, np.uint16)}, "got 'LIN' with"),
         ({"frame_time": 0.0}, "above 0 ms"),
         ({"attributes": {"KVp": 80}}, "KVp: no such DICOM keyword"),
     ],

@@ -8,8 +8,11 @@ from angiomorph.simulate.phantom import procedural_head
 from angiomorph.simulate.run import simulate_run
 from angiomorph.simulate.settings import SimulationSettings
 
-SETTINGS = SimulationSettings(size=64, frames=6, background=2, collimated=0.0, bits_stored=((12, 1.0),))
-TRUTH = ("background", "vessel", "vessel_mask", "anatomy", "pose")
+SETTINGS = SimulationSettings(
+    size=64, frames=6, background=2, collimated=0.0, parts=0.0, objects=0.0, metal=0.0,
+    relations=(("LIN", 1.0),), bits_stored=((12, 1.0),),
+)  # fmt: skip
+TRUTH = ("background", "vessel", "vessel_mask", "anatomy", "pose", "displacement", "displacement_defined")
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,9 @@ def test_shapes_types_and_ranges(run):
     assert run.frames.dtype == np.uint16
     assert run.background.dtype == run.vessel.dtype == np.float32
     assert run.frames.max() < 4096
+    assert run.displacement.shape == (6, 32, 32, 2)
+    assert run.displacement_defined.shape == (6, 32, 32)
+    np.testing.assert_allclose(run.displacement[0], 0, atol=1e-4)
     assert run.vessel.max() == 0
     np.testing.assert_array_equal(run.vessel_mask, run.vessel < -0.02)
     assert 0.2 < run.anatomy.mean() < 1
