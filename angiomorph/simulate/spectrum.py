@@ -83,7 +83,10 @@ def beam(kv: float, copper_mm: float) -> Beam:
     stopped = 1 - np.exp(-SCINTILLATOR * coefficient("scintillator", energies))
     weights = lengths * emitted(energies, kv, copper_mm) * energies * stopped
     coefficients = np.stack([coefficient(material, energies) for material in MATERIALS])
-    return Beam(kv, energies, weights / weights.sum(), coefficients)
+    weights /= weights.sum()
+    for array in (energies, weights, coefficients):
+        array.flags.writeable = False  # every caller is given the same beam
+    return Beam(kv, energies, weights, coefficients)
 
 
 def emitted(energies: np.ndarray, kv: float, copper_mm: float) -> np.ndarray:

@@ -61,6 +61,8 @@ def test_a_beam_is_a_distribution_below_its_voltage(kv, copper):
     assert tube.energies[0] > 12
     assert tube.energies[-1] < kv == tube.kv
     assert tube.coefficients.shape == (4, len(tube.energies)) == (4, 12)
+    with pytest.raises(ValueError, match="read-only"):
+        tube.weights *= 2
 
 
 @pytest.mark.parametrize(("kv", "copper"), BEAMS)
