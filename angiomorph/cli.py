@@ -20,6 +20,7 @@ from angiomorph.errors import InputError
 
 if TYPE_CHECKING:
     from angiomorph.batch import Outcome
+    from angiomorph.simulate.settings import SimulationSettings
     from angiomorph.training import TrainingConfig
 
 PAPER = {
@@ -289,43 +290,88 @@ def _add_simulate(verbs: Any) -> None:
     verb = _verb(verbs, "simulate", _simulate, "Make angiographic runs with known truth from a CT.")
     verb.add_argument("--out", metavar="DIR", help="folder for DICOM runs and their truth")
     verb.add_argument("--store", metavar="STORE.h5", help="training store to write")
-    verb.add_argument("--ct", metavar="NII", help="head CT; without one, a procedural head")
-    verb.add_argument("--vessels", metavar="NII", help="CT angiography without bone; without one, arteries are grown")
+    verb.add_argument(
+        "--ct", metavar="CT", help="CT of head, neck or chest: NIfTI, DICOM folder; without one, a procedural head"
+    )
+    verb.add_argument("--vessels", metavar="NII", help="CT angiography of a head without bone; without one, vessels are grown")
     verb.add_argument("--runs", type=_count, default=1, help="how many (default: 1)")
-    verb.add_argument("--frames", type=_count, default=12, help="frames a run (default: 12)")
-    verb.add_argument("--background", type=_count, default=3, help="frames before the contrast agent (default: 3)")
-    verb.add_argument("--size", type=_count, default=512, help="rows and columns, pixels (default: 512)")
-    verb.add_argument("--motion-mm", type=float, nargs=2, default=(0.0, 5.0), metavar=("LOW", "HIGH"), help="largest shift")
-    verb.add_argument("--motion-deg", type=float, nargs=2, default=(0.0, 3.0), metavar=("LOW", "HIGH"), help="largest turn")
-    verb.add_argument("--still", type=_fraction, default=0.1, help="share of runs without motion (default: 0.1)")
     verb.add_argument("--seed", type=int, default=0, help="of everything drawn (default: 0)")
     verb.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    verb.add_argument("--picture", metavar="PNG", help="contact sheet to write of the runs in --out")
+    drawn = verb.add_argument_group(
+        "what is drawn (ranges and shares: anew for each run; defaults: those of SimulationSettings)"
+    )
+    for name, metavar, summary in (
+        ("frames", "N", "frames a run"),
+        ("background", "N", "frames before the contrast agent"),
+        ("size", "N", "rows and columns, pixels, a multiple of 4"),
+    ):
+        drawn.add_argument(f"--{name}", type=_count, metavar=metavar, help=summary)
+    for name, summary in (
+        ("motion-mm", "largest shift of the patient, mm"),
+        ("motion-deg", "largest turn, degrees"),
+        ("kv", "tube voltage, kV"),
+        ("copper", "filter, mm"),
+        ("dose", "photons behind the patient per mm^2 and frame"),
+        ("frame-time", "ms"),
+        ("field-of-view", "detector width over 300 mm"),
+        ("iodine", "in arteries, mg/ml"),
+        ("blush", "blood in the parenchyma over the normal"),
+    ):
+        drawn.add_argument(f"--{name}", type=float, nargs=2, metavar=("LOW", "HIGH"), help=summary)
+    for name, summary in (
+        ("still", "share of runs in which nothing moves but the blood"),
+        ("parts", "share of runs in which jaw, throat, shoulders or diaphragm move, and a heart beats"),
+        ("objects", "share of runs with a table, with leads, with a catheter"),
+        ("metal", "share of runs with a clip or a coil"),
+        ("grown", "share of runs with grown vessels although --vessels is given"),
+        ("collimated", "share of runs with a visible collimator"),
+    ):
+        drawn.add_argument(f"--{name}", type=_fraction, metavar="SHARE", help=summary)
+    drawn.add_argument("--deformation", type=float, metavar="MM", help="elastic change of the anatomy, standard deviation, mm")
+    drawn.add_argument("--views", nargs="+", metavar="VIEW", help="of frontal, lateral, oblique")
+    drawn.add_argument("--relations", nargs="+", metavar="RELATION", help="PixelIntensityRelationship, of LIN, LOG, DISP")
+    drawn.add_argument("--bits-stored", nargs="+", type=_count, metavar="BITS", help="BitsStored, of 8, 10, 12, 16")
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
-    from angiomorph.simulate.batch import simulate
-    from angiomorph.simulate.settings import SimulationSettings
+    from angiomorph.simulate.batch import run_path, simulate
 
-    settings = SimulationSettings(
-        size=arguments.size,
-        frames=arguments.frames,
-        background=arguments.background,
-        motion_mm=tuple(arguments.motion_mm),
-        motion_deg=tuple(arguments.motion_deg),
-        still=arguments.still,
-    )
+    out = None if arguments.out is None else Path(arguments.out)
+    if arguments.picture and out is None:
+        raise InputError("simulate: expected --out DIR with --picture, whose runs it shows; name a folder")
     simulate(
-        arguments.out,
+        out,
         runs=arguments.runs,
         seed=arguments.seed,
         ct=arguments.ct,
         vessels=arguments.vessels,
-        settings=settings,
+        settings=_simulation_settings(arguments),
         store=arguments.store,
         workers=arguments.workers,
         progress=_progress("runs made"),
     )
+    if arguments.picture and out is not None:
+        from angiomorph.view.contact import contact_sheet
+
+        contact_sheet([run_path(out, number) for number in range(1, arguments.runs + 1)], arguments.picture)
     return 0
+
+
+def _simulation_settings(arguments: argparse.Namespace) -> SimulationSettings:
+    from dataclasses import fields
+
+    from angiomorph.simulate.settings import SimulationSettings
+
+    given = {field.name: getattr(arguments, field.name) for field in fields(SimulationSettings)}
+    chosen: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value is not None
+    }
+    for name in ("relations", "bits_stored"):
+        if name in chosen:
+            usual = dict(getattr(SimulationSettings, name))
+            chosen[name] = tuple((value, usual.get(value, 1.0)) for value in chosen[name])
+    return SimulationSettings(**chosen)
 
 
 def _add_evaluate(verbs: Any) -> None:

@@ -70,7 +70,7 @@ def simulate(
         out: folder for `<name>.dcm` and `<name>_truth.h5`, or None.
         runs: how many, >= 1.
         seed: >= 0.
-        ct: NIfTI head CT, or None for the procedural head.
+        ct: CT of a head, neck or chest: NIfTI file or DICOM folder; or None for the procedural head.
         vessels: NIfTI CT angiography without bone, or None to grow all arteries.
         settings: of the runs; None for the defaults.
         store: training store to create, or None.
@@ -99,6 +99,15 @@ def simulate(
                 progress(done, runs)
 
 
+def run_path(out: Path, number: int) -> Path:
+    """Return where `simulate` writes run `number`, counted from 1."""
+    return out / f"{_name(number)}.dcm"
+
+
+def _name(number: int) -> str:
+    return f"run-{number:06d}"
+
+
 @dataclass(frozen=True)
 class _Inputs:
     """What every run of one simulation is made from; read once in each process."""
@@ -111,7 +120,7 @@ class _Inputs:
 
     def make(self, number: int) -> tuple[str, stores.StoredRun]:
         """Make run `number`, write its files if there is a folder, and return its name and what a store keeps."""
-        name = f"run-{number:06d}"
+        name = _name(number)
         run = simulate_run(self.ct, self.vessels, self.settings, (self.seed, number))
         if self.out is not None:
             self.out.mkdir(parents=True, exist_ok=True)

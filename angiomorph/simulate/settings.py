@@ -18,7 +18,7 @@ class SimulationSettings:
     """What the runs of one simulation have in common; ranges (low, high) are drawn anew for each run.
 
     Args:
-        size: rows and columns, pixels; the field of view does not depend on it.
+        size: rows and columns, pixels, a multiple of 4; the field of view does not depend on it.
         frames: a run's frame count, background frames included.
         background: frames before the contrast agent arrives.
         motion_mm: largest translation of the head within a run, mm.
@@ -75,9 +75,9 @@ class SimulationSettings:
         for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"simulation: expected {name} as a share from 0 to 1, found {getattr(self, name)}")
-        if self.size < 32 or not 1 <= self.background <= self.frames:
+        if self.size < 32 or self.size % 4 or not 1 <= self.background <= self.frames:
             raise InputError(
-                f"simulation: expected size >= 32 and 1 <= background <= frames, found size {self.size}, "
+                f"simulation: expected size >= 32 and a multiple of 4, and 1 <= background <= frames, found size {self.size}, "
                 f"background {self.background}, frames {self.frames}"
             )
         if not 50 <= self.kv[0] <= self.kv[1] <= 150:
