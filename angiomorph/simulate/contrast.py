@@ -1,12 +1,16 @@
-"""The contrast agent's bolus."""
+"""The contrast agent's bolus, and where it is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from angiomorph.simulate.cloud import Vessels
+
 STEP = 0.01  # s, of the table that the curve is read from
+DISPERSION = 0.45  # standard deviation of the time through the capillaries over its mean
+PASSED = (0.0, 0.5, 1.0)  # of the capillaries, when blood is in arteries, capillaries, veins
 
 
 @dataclass(frozen=True)
@@ -20,11 +24,27 @@ class Bolus:
         duration: of the injection, s.
         shape: of the gamma variate, > 1.
         scale: of the gamma variate, s.
+        transit: mean time that blood takes through capillaries, s, >= 0.
     """
 
     duration: float
     shape: float
     scale: float
+    transit: float = 2.0
+
+    def after(self, passed: float) -> Bolus:
+        """Return the bolus behind a part of the capillaries, dispersed by their unequal lengths.
+
+        The means and the variances of both transits add, `mean = shape scale + m`, `variance = shape scale^2 + (0.45 m)^2` with
+        `m = passed * transit`, and a gamma variate has both.
+
+        Args:
+            passed: part of the capillaries, 0..1.
+        """
+        extra = passed * self.transit
+        mean = self.shape * self.scale + extra
+        variance = self.shape * self.scale**2 + (DISPERSION * extra) ** 2
+        return replace(self, shape=mean**2 / variance, scale=variance / mean)
 
     def table(self) -> tuple[np.ndarray, np.ndarray]:
         """Times `(N,)` s from 0 until all has passed, and concentration relative to an endless injection, 0..1."""
@@ -49,6 +69,26 @@ class Bolus:
         return np.interp(time, times, values, left=0.0, right=0.0)
 
 
+def share(bolus: Bolus, cloud: Vessels, since_injection: float) -> np.ndarray:
+    """Concentration in each body of a vessel cloud, relative to what is injected.
+
+    Args:
+        bolus: the injection.
+        cloud: vessels.
+        since_injection: time since the injection began, s.
+
+    Returns:
+        `(N,)` float32, 0..1; its time integral is `bolus.duration * cloud.dilution`.
+    """
+    out = np.zeros(len(cloud.amount), np.float32)
+    for phase, passed in enumerate(PASSED):
+        there = cloud.phase == phase
+        if there.any():
+            out[there] = bolus.after(passed).concentration(since_injection - cloud.arrival[there])
+    return out * cloud.dilution
+
+
 def draw_bolus(rng: np.random.Generator) -> Bolus:
-    """Draw a hand or pump injection into a cerebral artery: 0.8 to 3 s, transit spread 0.1 to 0.4 s."""
-    return Bolus(duration=rng.uniform(0.8, 3.0), shape=rng.uniform(1.5, 3.0), scale=rng.uniform(0.08, 0.25))
+    """Draw a hand or pump injection into an artery: 0.8 to 3 s, transit spread 0.1 to 0.4 s, 1.2 to 3 s through capillaries."""
+    duration, shape, scale = rng.uniform(0.8, 3.0), rng.uniform(1.5, 3.0), rng.uniform(0.08, 0.25)
+    return Bolus(duration, shape, scale, transit=rng.uniform(1.2, 3.0))

@@ -4,7 +4,6 @@ import pytest
 
 from angiomorph.errors import InputError
 from angiomorph.simulate.anatomy import (
-    Territory,
     Volume,
     elastic_control,
     load_ct,
@@ -13,13 +12,8 @@ from angiomorph.simulate.anatomy import (
     thin_out,
     vary,
 )  # fmt: skip
-from angiomorph.simulate.geometry import CArm
 from angiomorph.simulate.phantom import procedural_head
-from angiomorph.simulate.projector import project_points
-from angiomorph.simulate.vessels import THINNEST, load_vessels, place, vessel_tree
 from angiomorph.simulate.volume import BONE, BONE_OVER_WATER, attenuation_from_hu
-
-CAVITY = Territory("head", np.array((5.0, -10.0, 20.0)), np.array((64.0, 76.0, 62.0)))
 
 
 @pytest.fixture(scope="module")
@@ -156,73 +150,3 @@ def test_the_elastic_field_has_its_size_and_is_smooth():
 def test_the_procedural_head_repeats_with_its_seed(head):
     np.testing.assert_array_equal(procedural_head(1).attenuation, head.attenuation)
     assert np.abs(procedural_head(2).attenuation - head.attenuation).max() > 0.5
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_arteries_grow_inside_the_cavity_from_a_trunk_below_it(seed):
-    tree = vessel_tree(np.random.default_rng(seed), CAVITY)
-    depth = np.linalg.norm((tree.position - CAVITY.centre) / CAVITY.half, axis=1)
-    thin = tree.radius < 1
-    assert np.percentile(depth[thin], 95) < 1.1
-    assert np.ptp(tree.position[thin], axis=0).min() > 30
-    assert tree.position[:, 2].min() < CAVITY.centre[2] - CAVITY.half[2] - 30
-    assert THINNEST < tree.radius.min() < 0.3
-    assert 1.4 < tree.radius.max() < 3
-    assert 5000 < len(tree.radius) < 300000
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_bolus_passes_wide_arteries_first(seed):
-    tree = vessel_tree(np.random.default_rng(seed), CAVITY)
-    assert tree.arrival.min() < 0.1
-    assert np.median(tree.arrival[tree.radius < 0.3]) > np.median(tree.arrival[tree.radius > 1.2]) + 0.1
-    assert tree.arrival.max() < 4
-
-
-def test_the_amount_is_the_volume_of_the_tubes():
-    """Bodies of one radius r stand for a length of amount / (pi r^2): none longer than 1.2 mm, so that no tube shows gaps."""
-    tree = vessel_tree(np.random.default_rng(0), CAVITY)
-    piece = tree.amount / (np.pi * tree.radius**2)
-    assert 0.05 < piece.min() < piece.max() < 2 * tree.radius.max()
-    assert np.all(piece < 2.5 * tree.radius + 0.5)
-
-
-def angiography(tmp_path):
-    values = np.zeros((30, 40, 20))
-    values[14:16, 20, :] = 400
-    values[5:25, 20, 15] = 100
-    return save(tmp_path / "cta.nii", values, np.diag((2.0, 2.0, 3.0, 1.0)))
-
-
-def test_reads_vessels_as_bodies_with_their_blood_volume(tmp_path):
-    cloud = load_vessels(angiography(tmp_path))
-    full, part = 38 * 12.0, 20 * 12 * 100 / (0.7 * 400)
-    assert cloud.amount.sum() == pytest.approx(full + part, rel=1e-4)
-    assert cloud.position[:, 1].min() >= 39
-    assert cloud.position[:, 1].max() <= 41
-
-
-def test_a_wide_scanned_vessel_shows_no_lattice(tmp_path):
-    """Eight voxels of 0.65 x 0.65 x 0.9 mm deep, seen along their rows, where a lattice would show most."""
-    values = np.zeros((60, 60, 60))
-    values[10:50, 26:34, 15:45] = 300
-    affine = np.diag((0.65, 0.65, 0.9, 1.0))
-    affine[:3, 3] = -30 * np.diag(affine)[:3]
-    cloud = load_vessels(save(tmp_path / "cta.nii", values, affine))
-    image = project_points(cloud.position, cloud.amount, cloud.radius, CArm(1100, 740, 0, 0, 128, 128, 0.55), np.zeros(6))
-    middle = image[50:78, 50:78]
-    assert middle.mean() == pytest.approx(8 * 0.65, rel=0.02)
-    assert middle.std() < 0.05 * middle.mean()
-
-
-def test_placed_vessels_fill_the_cavity_and_arrive_from_below(tmp_path):
-    placed = place(load_vessels(angiography(tmp_path)), CAVITY, np.random.default_rng(0))
-    assert np.abs((placed.position - CAVITY.centre) / CAVITY.half).max() < 1.5
-    order = np.argsort(placed.position[:, 2])
-    assert placed.arrival[order[:5]].mean() < placed.arrival[order[-5:]].mean()
-    assert placed.arrival.min() >= 0
-
-
-def test_a_scan_with_its_bone_is_no_vessel_volume(tmp_path):
-    with pytest.raises(InputError, match="removed"):
-        load_vessels(save(tmp_path / "ct.nii", block() + 1001))

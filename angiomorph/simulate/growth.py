@@ -1,0 +1,213 @@
+"""Growing trees of vessels: smooth trunks, and branches that fork by Murray's law until they are thin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from angiomorph.simulate.cloud import Vessels, bodies, speed
+from angiomorph.simulate.territory import Territory
+
+THINNEST = 0.21  # mm radius at which a tree ends; what follows is its capillary bed
+STEPS = 40  # samples along one branch
+PIECE = 0.4  # mm, of a trunk
+
+Steering = Callable[[np.ndarray], np.ndarray]  # places (n, 3) to a push (n, 3), added to unit directions
+
+
+@dataclass(frozen=True)
+class Tips:
+    """Growing ends: where, whither, how wide (mm), and the place each is to supply; `(n, 3)`, `(n, 3)`, `(n,)`, `(n, 3)`."""
+
+    position: np.ndarray
+    direction: np.ndarray
+    radius: np.ndarray
+    target: np.ndarray
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Branches of one age.
+
+    Args:
+        track: `(S, n, 3)`, middles of the pieces of each branch, from its root, mm.
+        length: `(n,)` mm.
+        radius: `(n,)` mm.
+        parent: `(n,)` index into the generation before; of the first, into the tips that were given.
+    """
+
+    track: np.ndarray
+    length: np.ndarray
+    radius: np.ndarray
+    parent: np.ndarray
+
+    def amount(self) -> np.ndarray:
+        """Return the volume of each piece, `(S, n)` mm^3."""
+        return np.tile(np.pi * self.radius**2 * self.length / len(self.track), (len(self.track), 1))
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A tube: middles of its pieces `(n, 3)`, their lengths and radii `(n,)`, mm, and its end's place and direction `(3,)`."""
+
+    position: np.ndarray
+    length: np.ndarray
+    radius: np.ndarray
+    end: np.ndarray
+    direction: np.ndarray
+
+    def cloud(self, start: float = 0.0) -> Vessels:
+        """Return it as an artery that the bolus enters at `start`, s."""
+        return bodies(self.position, np.pi * self.radius**2 * self.length, self.radius, start + self.times())
+
+    def times(self) -> np.ndarray:
+        """Return the bolus's way from its start to each piece, `(n,)` s."""
+        return np.cumsum(self.length / speed(self.radius))
+
+
+def trunk(path: np.ndarray, radius: float, end_radius: float | None = None) -> Trunk:
+    """Lay a smooth tube through points.
+
+    Args:
+        path: `(n, 3)` mm, n >= 2.
+        radius: at its start, mm.
+        end_radius: at its end; None for the same.
+
+    Returns:
+        the tube, in pieces of 0.4 mm.
+    """
+    from scipy.interpolate import CubicSpline
+
+    chord = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    fine = CubicSpline(chord, path)(np.arange(0, chord[-1], PIECE))
+    piece = np.linalg.norm(np.diff(fine, axis=0), axis=1)
+    radii = np.linspace(radius, radius if end_radius is None else end_radius, len(piece))
+    return Trunk((fine[1:] + fine[:-1]) / 2, piece, radii, fine[-1], normal(fine[-1] - fine[-2]))
+
+
+def normal(vectors: np.ndarray) -> np.ndarray:
+    """Return vectors `(..., 3)` at unit length."""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def within(region: Territory, depth: float = 0.9) -> Steering:
+    """Turn back what comes near an ellipsoid's surface.
+
+    Args:
+        region: the ellipsoid.
+        depth: share of its half axes from which the push begins.
+    """
+
+    def push(position: np.ndarray) -> np.ndarray:
+        unit = (position - region.centre) / region.half
+        away = np.linalg.norm(unit, axis=1, keepdims=True)
+        return -0.15 * unit / np.maximum(away, 1e-6) * np.clip((away - depth) / 0.1, 0, 2)
+
+    return push
+
+
+def along(region: Territory, depth: float) -> Steering:
+    """Keep what grows near an ellipsoid's surface.
+
+    Args:
+        region: the ellipsoid.
+        depth: share of its half axes at which it is to stay.
+    """
+
+    def push(position: np.ndarray) -> np.ndarray:
+        unit = (position - region.centre) / region.half
+        away = np.linalg.norm(unit, axis=1, keepdims=True)
+        return -0.3 * unit / np.maximum(away, 1e-6) * np.clip((away - depth) / 0.05, -2, 2)
+
+    return push
+
+
+def grow(
+    tips: Tips,
+    rng: np.random.Generator,
+    steer: Steering,
+    scatter: np.ndarray,
+    thinnest: float = THINNEST,
+    spread: float = 0.5,
+    stretch: float = 1.0,
+) -> list[Generation]:
+    """Let tips grow and fork until all are thin.
+
+    At each fork r^3 = r1^3 + r2^3 (C. D. Murray, PNAS 12 (1926) 207-214); a child's target scatters about its parent's.
+
+    Args:
+        tips: where to start.
+        rng: source.
+        steer: keeps branches in their region.
+        scatter: `(3,)` mm, the region's size.
+        thinnest: radius at which branches end, mm.
+        spread: standard deviation of the first children's targets, in `scatter`; falls by 0.85 with each fork, to 0.15.
+        stretch: of the branches' length over `8 mm + 12 radius`; above 1 they are straighter too.
+
+    Returns:
+        the generations.
+    """
+    generations, parent = [], np.arange(len(tips.radius))
+    while len(tips.radius):
+        generation, tips = _extend(tips, parent, rng, steer, stretch)
+        generations.append(generation)
+        tips, parent = _fork(tips, spread * scatter, thinnest, rng)
+        spread = max(0.85 * spread, 0.15)
+    return generations
+
+
+def _extend(
+    tips: Tips, parent: np.ndarray, rng: np.random.Generator, steer: Steering, stretch: float
+) -> tuple[Generation, Tips]:
+    """Let every tip grow one branch, winding towards its target."""
+    count = len(tips.radius)
+    length = stretch * (8 + 12 * tips.radius) * rng.uniform(0.6, 1.5, count)
+    piece = (length / STEPS)[:, None]
+    position, direction, bend = tips.position, tips.direction, np.zeros((count, 3))
+    track = np.empty((STEPS, count, 3))
+    for step in range(STEPS):
+        bend = 0.92 * bend + rng.normal(0, 0.05, (count, 3)) / max(stretch, 1.0)
+        pull = 0.07 * normal(tips.target - position + 1e-6)
+        direction = normal(direction + np.sqrt(piece) * bend + pull + steer(position))
+        track[step] = position + piece * direction / 2
+        position = position + piece * direction
+    return Generation(track, length, tips.radius, parent), Tips(position, direction, tips.radius, tips.target)
+
+
+def _fork(tips: Tips, spread: np.ndarray, thinnest: float, rng: np.random.Generator) -> tuple[Tips, np.ndarray]:
+    """Split every tip in two; the thinnest end."""
+    count = len(tips.radius)
+    share = rng.uniform(0.25, 0.75, count)
+    radius = np.concatenate([tips.radius * share ** (1 / 3), tips.radius * (1 - share) ** (1 / 3)])
+    across = normal(np.cross(tips.direction, rng.normal(size=(count, 3))))
+    angle = rng.uniform(0.35, 0.9, (count, 1))
+    direction = np.concatenate(
+        [tips.direction + angle * (1 - share[:, None]) * across, tips.direction - angle * share[:, None] * across]
+    )
+    target = np.tile(tips.target, (2, 1)) + rng.normal(0, 1, (2 * count, 3)) * spread
+    keep = radius > thinnest
+    children = Tips(np.tile(tips.position, (2, 1))[keep], normal(direction)[keep], radius[keep], target[keep])
+    return children, np.tile(np.arange(count), 2)[keep]
+
+
+def arteries(generations: list[Generation], start: np.ndarray) -> Vessels:
+    """Return grown branches as arteries.
+
+    Args:
+        generations: from `grow`.
+        start: `(n,)` when the bolus reaches each of its first tips, s.
+
+    Returns:
+        their bodies; the bolus runs from the roots to the ends.
+    """
+    position, amount, radius, arrival = [], [], [], []
+    for one in generations:
+        begin, time = start[one.parent], one.length / speed(one.radius)
+        position.append(one.track.reshape(-1, 3))
+        amount.append(one.amount().ravel())
+        radius.append(np.tile(one.radius, len(one.track)))
+        arrival.append((begin + (np.arange(0.5, len(one.track))[:, None] / len(one.track)) * time).ravel())
+        start = begin + time
+    return bodies(*(np.concatenate(column) for column in (position, amount, radius, arrival)))
