@@ -1,4 +1,4 @@
-"""The patient that is projected: a CT, its random variations, and the names of all that concerns the patient's volume."""
+"""The patient that is projected: a CT and its random variations."""
 
 from __future__ import annotations
 
@@ -11,22 +11,10 @@ from angiomorph.dicom.ct import is_dicom, read_ct
 from angiomorph.errors import InputError
 from angiomorph.simulate.nifti import load_nifti
 from angiomorph.simulate.projector import resample
-from angiomorph.simulate.territory import Territory, find_cavity, find_territory, patient
-from angiomorph.simulate.volume import BONE, SOFT, TISSUE, Volume, attenuation_from_hu, materials
+from angiomorph.simulate.territory import patient
+from angiomorph.simulate.volume import BONE, TISSUE, Volume, attenuation_from_hu
 
-__all__ = [
-    "SOFT",
-    "Territory",
-    "Volume",
-    "elastic_control",
-    "find_cavity",
-    "find_territory",
-    "load_ct",
-    "materials",
-    "prolong",
-    "thin_out",
-    "vary",
-]
+__all__ = ["Volume", "elastic_control", "load_ct", "prolong", "thin_out", "vary"]
 
 TRABECULAE = 0.25  # relative density variation of bone from voxel to voxel
 NECK = 60.0  # mm of body added where a scan ends in it

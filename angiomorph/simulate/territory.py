@@ -86,24 +86,6 @@ def find_territory(volume: Volume) -> Territory:
     return _neck(grid)
 
 
-def find_cavity(volume: Volume) -> Territory:
-    """Find the intracranial cavity: the largest soft region with bone on its left, right, front, back and above it.
-
-    Args:
-        volume: a head.
-
-    Returns:
-        the ellipsoid that spans it.
-
-    Raises:
-        InputError: there is no such region.
-    """
-    cavity = _cavity(thinned(volume))
-    if cavity is None:
-        raise InputError("CT: expected a head with a skull around its brain, found no region enclosed by bone; give a head CT")
-    return cavity
-
-
 def patient(volume: Volume) -> Volume:
     """Clear the air around the patient of the table and of what lies on it.
 

@@ -4,16 +4,14 @@ import pytest
 
 from angiomorph.errors import InputError
 from angiomorph.simulate.anatomy import (
-    Volume,
     elastic_control,
     load_ct,
-    materials,
     prolong,
     thin_out,
     vary,
 )  # fmt: skip
 from angiomorph.simulate.phantom import procedural_head
-from angiomorph.simulate.volume import BONE, BONE_OVER_WATER, attenuation_from_hu
+from angiomorph.simulate.volume import BONE, BONE_OVER_WATER, Volume, attenuation_from_hu, materials
 
 
 @pytest.fixture(scope="module")

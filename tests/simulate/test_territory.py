@@ -4,7 +4,7 @@ import pytest
 from angiomorph.errors import InputError
 from angiomorph.simulate.anatomy import load_ct
 from angiomorph.simulate.phantom import procedural_head
-from angiomorph.simulate.territory import find_cavity, find_territory, patient
+from angiomorph.simulate.territory import find_territory, patient
 from angiomorph.simulate.volume import Volume
 from tests.simulate.bodies import HEART, HEART_HALF, chest, neck
 from tests.tools import shared_data
@@ -45,8 +45,6 @@ def test_what_is_no_patient_is_refused(value):
     volume = Volume(np.full((20, 20, 20), value, np.float32), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0))
     with pytest.raises(InputError, match="neck with its spine, found none"):
         find_territory(volume)
-    with pytest.raises(InputError, match="skull"):
-        find_cavity(volume)
 
 
 def test_the_table_is_cleared_and_the_patient_is_not():
