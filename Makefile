@@ -10,17 +10,21 @@ PYTHON ?=
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3.10 python3 python)
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))
 EXAMPLE := data/example_run.dcm
+OUT ?= build/peers
+CT ?=
+VESSELS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint peers clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    register the example run and show where its pictures are"
 	@echo "make test    run the tests"
 	@echo "make lint    check format, style and types"
+	@echo "make peers   compare with other registrations on simulated runs; CT=head.nii.gz VESSELS=cta.nii.gz OUT=DIR PEERS_ARGS="
 	@echo "make clean   remove what the others made"
 
 demo: $(VENV)/.demo
@@ -41,15 +45,20 @@ lint: $(VENV)/.lint
 	@echo "== Types"
 	@$(BIN)/mypy
 
+peers: $(VENV)/.peers
+	@echo "== Comparing with other registrations (half an hour on two cores; a stopped run goes on)"
+	@$(BIN)/python -m benchmarks.peers $(if $(CT),--ct '$(CT)') $(if $(VESSELS),--vessels '$(VESSELS)') --out '$(OUT)' $(PEERS_ARGS)
+
 clean:
 	@echo "== Removing $(VENV), demo and what was built or cached"
 	@rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find angiomorph tests -type d -name __pycache__ -prune -exec rm -rf {} +
+	@find angiomorph benchmarks tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.demo: EXTRAS :=
-$(VENV)/.test: EXTRAS := [test,simulate]
+$(VENV)/.test: EXTRAS := [test,simulate,benchmark]
 $(VENV)/.lint: EXTRAS := [lint,test,simulate]
-$(VENV)/.demo $(VENV)/.test $(VENV)/.lint: $(VENV)/.made setup.cfg pyproject.toml
+$(VENV)/.peers: EXTRAS := [simulate,benchmark]
+$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.peers: $(VENV)/.made setup.cfg pyproject.toml
 	@echo "== Installing AngioMorph$(EXTRAS) and TensorFlow into $(VENV) (about 1 GB to download the first time)"
 	@$(BIN)/python -m pip install --editable '.$(EXTRAS)'
 	@touch $@

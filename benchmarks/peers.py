@@ -1,0 +1,183 @@
+"""Compare AngioMorph with its peers: `python -m benchmarks.peers --ct CT --vessels CTA --out DIR`, or `make peers`.
+
+Every method registers the same frames to the same background, normalised alike, in one process and with the same number of
+threads, and is judged by the same scores (`angiomorph.evaluate`). Scores are kept as they come, so
+that a command that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from angiomorph.cli import REFINE
+from angiomorph.errors import InputError
+from benchmarks import command
+from benchmarks.methods import PEERS, Peer
+
+if TYPE_CHECKING:
+    from angiomorph.evaluate import Score
+    from angiomorph.registration import Model
+    from benchmarks.runs import Sample
+    from benchmarks.scores import ScoreFile
+
+OURS = {
+    "AngioMorph, network alone": {"refine_steps": 0, "guard": False},
+    "AngioMorph, refined": {"refine_steps": REFINE, "guard": False},
+    "AngioMorph (default)": {"refine_steps": REFINE, "guard": True},
+}
+NAMES = (*(peer.name for peer in PEERS), *OURS)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One line of the table.
+
+    Args:
+        name: of the line.
+        parameters: that the method was run with.
+        warps: sample -> (warps `(F, H, W, 2)` of its frames, seconds a frame).
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+    warps: Callable[[Sample], tuple[np.ndarray, float]]
+
+
+def methods(names: Sequence[str], model: Model) -> list[Method]:
+    """Return the named methods, peers first."""
+    peers = [Method(peer.name, peer.parameters, _of_peer(peer)) for peer in PEERS if peer.name in names]
+    about = {"model": model.sha256, "lambda": model.hyper}
+    ours = [Method(name, about | how, _of_ours(model, how)) for name, how in OURS.items() if name in names]
+    return peers + ours
+
+
+def _of_peer(peer: Peer) -> Callable[[Sample], tuple[np.ndarray, float]]:
+    return lambda sample: peer.warps(sample.moving, sample.fixed)
+
+
+def _of_ours(model: Model, how: Mapping[str, Any]) -> Callable[[Sample], tuple[np.ndarray, float]]:
+    from angiomorph.registration import register_series
+
+    def warps(sample: Sample) -> tuple[np.ndarray, float]:
+        start = time.perf_counter()
+        result = register_series(sample.series, model, **how)
+        seconds = (time.perf_counter() - start) / len(sample.series.frames)
+        if result.background.numbers != sample.numbers:
+            raise InputError(
+                f"{sample.name}: expected the same background frames for all methods, {sample.numbers}, but the model chose "
+                f"{result.background.numbers}; compare a model of intensity auto"
+            )
+        return result.warp[list(sample.frames)], seconds
+
+    return warps
+
+
+def compare(
+    paths: Sequence[Path], chosen: Sequence[Method], scores: ScoreFile, count: int, threads: int
+) -> dict[str, list[Score]]:
+    """Score every method on every run, each in turn on one run before the next run is read.
+
+    Args:
+        paths: simulated runs.
+        chosen: methods.
+        scores: kept from before, and added to.
+        count: frames registered a run.
+        threads: recorded with the scores.
+
+    Returns:
+        by method, the scores in the order of `paths`.
+    """
+    from benchmarks.runs import read_sample
+    from benchmarks.scores import key
+
+    table: dict[str, list[Score]] = {method.name: [] for method in chosen}
+    warm: set[str] = set()
+    for number, path in enumerate(paths, start=1):
+        sample = read_sample(path, count)
+        for method in chosen:
+            of = key(str(path), sample.frames, method.name, method.parameters, threads)
+            if of not in scores:
+                if method.name not in warm:  # libraries load and graphs are traced the first time: not timed
+                    method.warps(sample.first())
+                    warm.add(method.name)
+                scores.add(of, sample.score(*method.warps(sample)))
+            table[method.name].append(scores[of])
+        print(f"runs compared: {number}/{len(paths)}", file=sys.stderr, flush=True)
+    return table
+
+
+def _sets(arguments: argparse.Namespace) -> list[Path]:
+    from benchmarks.runs import run_paths, simulated
+
+    if arguments.data:
+        return run_paths(arguments.data)
+    given = {"ct": arguments.ct, "vessels": arguments.vessels, "workers": arguments.workers, "size": arguments.size}
+    moving = simulated(
+        arguments.out / "moving",
+        runs=arguments.runs,
+        seed=arguments.seed,
+        still=False,
+        progress=command.progress("moving runs made"),
+        **given,
+    )
+    still = simulated(
+        arguments.out / "still",
+        runs=arguments.still_runs,
+        seed=arguments.still_seed,
+        still=True,
+        progress=command.progress("still runs made"),
+        **given,
+    )
+    return moving + still
+
+
+def peers(arguments: argparse.Namespace) -> None:
+    """Simulate, register, score; print the table and write it and its pictures."""
+    from angiomorph.registration import SHIPPED, Model
+    from benchmarks import pictures, table
+    from benchmarks.scores import ScoreFile
+
+    model = Model(arguments.model or SHIPPED)
+    chosen = methods(command.chosen(arguments.methods, NAMES), model)
+    paths = _sets(arguments)
+    scores = ScoreFile(arguments.out / "scores.csv")
+    compared = compare(paths, chosen, scores, arguments.frames_per_run, arguments.threads)
+    lines = table.lines(compared)
+    about = {
+        "processor": command.processor(),
+        "threads": arguments.threads,
+        "frames_per_run": arguments.frames_per_run,
+        "runs": [str(path) for path in paths],
+        "versions": command.versions(),
+        "parameters": {method.name: dict(method.parameters) for method in chosen},
+    }
+    text = table.markdown(lines, f"{about['processor']}, {arguments.threads} threads")
+    table.write(lines, text, about, arguments.out)
+    print(text, flush=True)
+    pictures.tradeoff(lines, arguments.out / "peers_tradeoff.png")
+    rows = pictures.pictured(paths, compared)
+    pictures.panels(rows, chosen, arguments.frames_per_run, arguments.out / "peers.png")
+    for name in ("peers.md", "peers.csv", "peers.json", "peers.png", "peers_tradeoff.png"):
+        print(arguments.out / name)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; see `python -m benchmarks.peers --help`."""
+    parser = command.parser("Compare AngioMorph with its peers.", out="build/peers", frames=3, runs=20, seed=4200)
+    parser.add_argument("--still-runs", type=int, default=8, metavar="N", help="runs in which nothing moves (default: 8)")
+    parser.add_argument("--still-seed", type=int, default=4300, metavar="N", help="of these runs (default: 4300)")
+    parser.add_argument("--data", type=Path, nargs="+", metavar="DIR", help="simulated runs to compare on, instead of new ones")
+    parser.add_argument("--model", metavar="M.h5", help="model (default: the shipped one)")
+    return command.run(peers, parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Scores kept on disk as they come, so that a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from angiomorph.evaluate import Score
+
+FIGURES = tuple(field.name for field in fields(Score))
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a score belongs to; a score is used again only where all of it is the same.
+
+    Args:
+        run: file of the run, relative to the output folder or absolute.
+        frames: indices of the registered frames, from 0, as text.
+        method: its name.
+        parameters: of the method, as JSON.
+        threads: that it was timed with.
+    """
+
+    run: str
+    frames: str
+    method: str
+    parameters: str
+    threads: str
+
+
+def key(run: str, frames: tuple[int, ...], method: str, parameters: Mapping[str, Any], threads: int) -> Key:
+    """Return the key of a score."""
+    return Key(run, " ".join(map(str, frames)), method, json.dumps(dict(parameters), sort_keys=True), str(threads))
+
+
+class ScoreFile:
+    """A CSV file of scores, one line a run and method, written as they come.
+
+    Args:
+        path: of the file; made where there is none. Lines of another version or cut short are left out.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._head = [*(field.name for field in fields(Key)), *FIGURES]
+        self._scores = dict(self._read())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([self._head, *map(self._row, self._scores)])
+
+    def _read(self) -> list[tuple[Key, Score]]:
+        if not self._path.exists():
+            return []
+        with self._path.open(newline="") as file:
+            rows = list(csv.reader(file))
+        if not rows or rows[0] != self._head:
+            return []
+        split = len(fields(Key))
+        whole = [row for row in rows[1:] if len(row) == len(self._head) and all(row)]
+        return [(Key(*row[:split]), Score(*map(float, row[split:]))) for row in whole]
+
+    def _row(self, of: Key) -> list[str]:
+        return [*astuple(of), *map(repr, astuple(self._scores[of]))]
+
+    def __contains__(self, of: Key) -> bool:
+        """Return whether the score is known."""
+        return of in self._scores
+
+    def __getitem__(self, of: Key) -> Score:
+        """Return a known score."""
+        return self._scores[of]
+
+    def add(self, of: Key, score: Score) -> None:
+        """Keep a score, on disk too."""
+        self._scores[of] = score
+        with self._path.open("a", newline="") as file:
+            csv.writer(file).writerow(self._row(of))
