@@ -55,7 +55,7 @@ clean:
 	@find angiomorph benchmarks tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.demo: EXTRAS :=
-$(VENV)/.test: EXTRAS := [test,simulate,benchmark]
+$(VENV)/.test: EXTRAS := [test,simulate]
 $(VENV)/.lint: EXTRAS := [lint,test,simulate]
 $(VENV)/.peers: EXTRAS := [simulate,benchmark]
 $(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.peers: $(VENV)/.made setup.cfg pyproject.toml

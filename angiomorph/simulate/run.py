@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
 from angiomorph.simulate import anatomy, contrast, motion, physics, static, vessels
+from angiomorph.simulate.cloud import CAPILLARY
 from angiomorph.simulate.displacement import at_moment, deformed, displacement
 from angiomorph.simulate.geometry import CArm
 from angiomorph.simulate.parts import draw_parts
@@ -23,7 +25,7 @@ _Streams = Mapping[str, np.random.Generator]
 CTA_IODINE = 0.3  # of the iodine in a grown artery: the CTA shows veins, which the agent reaches diluted
 VISIBLE = 0.02  # ln units from which a pixel counts as vessel
 DETECTOR_WIDTH = 300.0  # mm, of the middle field of view
-BLOCK = 4  # pixels along the side of a block of which the displacement is kept
+BLOCK = 4  # pixels along the side of a block of which the displacement is kept, and on which smooth tissue is projected
 ALONE = 0.5  # pixels: bones that overlap count as one where they move alike to this standard deviation
 LEAST_BONE = 0.15  # g/cm^2 from which bone is seen
 THIN = 1.5  # g/cm^2 of tissue and bone from which a pixel shows the patient
@@ -152,7 +154,7 @@ def _draw_scene(
         pulse=motion.pulse(times, rngs["pulse"]),
         blood=blood,
         implant=implant if rngs["metal"].random() < settings.metal else None,
-        room=static.draw_static(arm, _inlet(blood.vessels), rngs["room"], settings.objects),
+        room=static.draw_static(arm, vessels.inlet(blood.vessels), rngs["room"], settings.objects),
     )
 
 
@@ -173,7 +175,9 @@ def _draw_blood(
     bolus = contrast.draw_bolus(rng)
     arrival = (settings.background - 1 + rng.uniform(0.05, 0.95)) * frame_time / 1000
     iodine = rng.uniform(*settings.iodine) / 1000 * (CTA_IODINE if from_scan else 1.0)
-    placed = replace(cloud, position=(cloud.position - isocentre).astype(np.float32))
+    blush = np.where(cloud.phase == CAPILLARY, rng.uniform(*settings.blush), 1.0).astype(np.float32)
+    shift = isocentre.astype(np.float32)
+    placed = replace(cloud, position=cloud.position - shift, amount=cloud.amount * blush, path=cloud.path - shift)
     return _Blood(placed, bolus, arrival, iodine)
 
 
@@ -233,16 +237,26 @@ def _project_body(scene: _Scene, pose: np.ndarray, control: np.ndarray) -> tuple
 def _project_iodine(scene: _Scene, frame: int, control: np.ndarray) -> np.ndarray:
     """Mass of iodine per area, `(H, W)` g/cm^2."""
     blood = scene.blood
-    share = blood.bolus.concentration(scene.times[frame] - blood.arrival - blood.vessels.arrival)
-    there = share > 0
-    amount = blood.vessels.amount[there] * share[there] * (blood.iodine / 10)
-    place = _at_moment(scene, blood.vessels.position[there], control)
-    return project_points(place, amount, blood.vessels.radius[there], scene.arm, scene.pose[frame])
+    share = contrast.share(blood.bolus, blood.vessels, scene.times[frame] - blood.arrival)
+    amount = blood.vessels.amount * share * np.float32(blood.iodine / 10)
+    position = vessels.pulsed(blood.vessels, scene.pulse[frame])
+    tissue = blood.vessels.phase == CAPILLARY
+    total = np.zeros((scene.arm.rows, scene.arm.columns), np.float32)
+    for kind, arm in ((~tissue, scene.arm), (tissue, _coarse(scene.arm))):
+        there = kind & (amount > 0)
+        place = _at_moment(scene, position[there], control)
+        projected = project_points(place, amount[there], blood.vessels.radius[there], arm, scene.pose[frame])
+        total += projected if arm is scene.arm else _refined(projected)
+    return total
 
 
-def _inlet(cloud: Vessels) -> np.ndarray:
-    first = np.argsort(cloud.arrival, kind="stable")[: max(len(cloud.arrival) // 50, 20)]
-    return np.stack([part.mean(0) for part in np.array_split(cloud.position[first], 10)])
+def _coarse(arm: CArm) -> CArm:
+    return replace(arm, rows=arm.rows // BLOCK, columns=arm.columns // BLOCK, pixel_spacing=arm.pixel_spacing * BLOCK)
+
+
+def _refined(image: np.ndarray) -> np.ndarray:
+    """Enlarge a coarse projection smoothly; line integrals do not depend on a pixel's size."""
+    return ndimage.zoom(ndimage.gaussian_filter(image, 1, mode="nearest"), BLOCK, order=1, mode="nearest", grid_mode=True)
 
 
 def _at_moment(scene: _Scene, position: np.ndarray, control: np.ndarray) -> np.ndarray:
