@@ -23,7 +23,9 @@ def simulate(folder, *options):
     return evaluate.simulated_runs([str(folder)])
 
 
-@pytest.mark.xfail(reason="the model was trained before tissue blush was simulated: on a run of blush alone it keeps too little contrast")
+@pytest.mark.xfail(
+    reason="the model was trained before tissue blush was simulated: on a run of blush alone it keeps too little contrast"
+)
 def test_motion_goes_and_contrast_stays(tmp_path, model):
     runs = simulate(tmp_path, "--runs", 3, "--seed", 9000, "--still", 0, "--motion-mm", 1, 5, "--motion-deg", 1, 3)
     score = evaluate.mean([evaluate.evaluate_run(run, model, model.hyper, refine_steps=REFINE) for run in runs])
