@@ -361,13 +361,13 @@ PEERS = (
     Peer(
         "elastix rigid",
         elastix,
-        {"transforms": ("rigid",), "iterations": 256, "samples": 4096, "bins": 32, "resolutions": 4, "masked": True},
+        {"transforms": ("rigid",), "iterations": 256, "samples": 2048, "bins": 64, "resolutions": 4, "masked": True},
         "itk-elastix",
     ),
     Peer(
         "elastix affine",
         elastix,
-        {"transforms": ("affine",), "iterations": 256, "samples": 4096, "bins": 32, "resolutions": 4, "masked": True},
+        {"transforms": ("affine",), "iterations": 256, "samples": 2048, "bins": 64, "resolutions": 4, "masked": True},
         "itk-elastix",
     ),
     Peer(
@@ -376,8 +376,8 @@ PEERS = (
         {
             "transforms": ("affine", "bspline"),
             "iterations": 256,
-            "samples": 4096,
-            "bins": 32,
+            "samples": 2048,
+            "bins": 64,
             "resolutions": 4,
             "masked": True,
             "spacing": 32.0,
@@ -389,9 +389,9 @@ PEERS = (
         "ANTs SyN",
         syn,
         {
-            "metric": "CC",
-            "sampling": 4,
-            "iterations": (40, 20, 10),
+            "metric": "mattes",
+            "sampling": 32,
+            "iterations": (40, 20, 0),
             "step": 0.2,
             "flow_sigma": 3.0,
             "total_sigma": 0.0,
@@ -414,7 +414,7 @@ PEERS = (
     Peer(
         "TV-L1 flow",
         tv_l1_flow,
-        {"attachment": 0.15, "scales": 5, "warps": 5, "inner": 10, "outer": 2, "smoothing": 0.0},
+        {"attachment": 0.15, "scales": 12, "warps": 5, "inner": 10, "outer": 2, "smoothing": 0.0},
         "opencv-contrib-python-headless",
     ),
 )

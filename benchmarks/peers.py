@@ -103,7 +103,7 @@ def compare(
     for number, path in enumerate(paths, start=1):
         sample = read_sample(path, count)
         for method in chosen:
-            of = key(str(path), sample.frames, method.name, method.parameters, threads)
+            of = key(sample, method.name, method.parameters, threads)
             if of not in scores:
                 if method.name not in warm:  # libraries load and graphs are traced the first time: not timed
                     method.warps(sample.first())

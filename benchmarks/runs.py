@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +27,7 @@ class Sample:
 
     Args:
         name: of the run.
+        digest: of its file, which tells it from other runs of the same name.
         series: the whole run.
         numbers: frame numbers, from 1, of the background.
         frames: indices, from 0, of the registered frames, ascending.
@@ -36,6 +38,7 @@ class Sample:
     """
 
     name: str
+    digest: str
     series: Series
     numbers: tuple[int, ...]
     frames: tuple[int, ...]
@@ -84,6 +87,7 @@ def read_sample(path: Path, count: int) -> Sample:
     part = replace(series, frames=series.frames[kept], frame_times=series.frame_times[kept])
     return Sample(
         name=path.stem,
+        digest=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
         series=series,
         numbers=numbers,
         frames=tuple(frames),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from angiomorph.evaluate import Score
+from benchmarks.runs import Sample
 
 FIGURES = tuple(field.name for field in fields(Score))
 
@@ -19,7 +20,7 @@ class Key:
     """What a score belongs to; a score is used again only where all of it is the same.
 
     Args:
-        run: file of the run, relative to the output folder or absolute.
+        run: name and digest.
         frames: indices of the registered frames, from 0, as text.
         method: its name.
         parameters: of the method, as JSON.
@@ -33,9 +34,10 @@ class Key:
     threads: str
 
 
-def key(run: str, frames: tuple[int, ...], method: str, parameters: Mapping[str, Any], threads: int) -> Key:
-    """Return the key of a score."""
-    return Key(run, " ".join(map(str, frames)), method, json.dumps(dict(parameters), sort_keys=True), str(threads))
+def key(sample: Sample, method: str, parameters: Mapping[str, Any], threads: int) -> Key:
+    """Return the key of a method's score on a run."""
+    frames = " ".join(map(str, sample.frames))
+    return Key(f"{sample.name} {sample.digest}", frames, method, json.dumps(dict(parameters), sort_keys=True), str(threads))
 
 
 class ScoreFile:

@@ -12,27 +12,31 @@ import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import command
 from benchmarks.methods import PEERS, Peer
+
+if TYPE_CHECKING:
+    from benchmarks.runs import Sample
+    from benchmarks.scores import ScoreFile
 
 Grid = Mapping[str, Sequence[Any]]
 
 # Of each grid all combinations are tried, beside the parameters of `methods.PEERS` that it does not name.
 GRIDS: Mapping[str, Sequence[Grid]] = {
-    "pixel shift": [{"smoothing": (4.0, 8.0, 16.0)}],
+    "pixel shift": [{"smoothing": (4.0, 8.0, 16.0, 32.0)}],
     "elastix rigid": [{"bins": (32, 64), "masked": (False, True)}],
-    "elastix affine": [{"bins": (32, 64), "masked": (False, True)}, {"bins": (64,), "samples": (8192,)}],
+    "elastix affine": [{"bins": (32, 64), "masked": (False, True)}],
     "elastix B-spline": [{"spacing": (32.0, 64.0), "bending": (0.0, 3e3, 3e4, 3e5)}],
     "ANTs SyN": [
         {"metric": ("mattes",), "sampling": (32,), "flow_sigma": (3.0,), "total_sigma": (0.0, 1.0, 3.0)},
-        {"metric": ("mattes",), "sampling": (32,), "flow_sigma": (6.0,), "total_sigma": (1.0,)},
+        {"metric": ("mattes",), "sampling": (32,), "flow_sigma": (6.0,), "total_sigma": (3.0,)},
         {"metric": ("CC",), "sampling": (4,), "flow_sigma": (6.0,), "total_sigma": (1.0,)},
     ],
-    "symmetric demons": [{"sigma": (3.0, 4.0, 6.0, 8.0), "matched": (False,)}, {"sigma": (4.0,), "matched": (True,)}],
-    "DIS flow": [{"alpha": (100.0, 400.0, 1600.0, 6400.0), "finest": (1, 2), "smoothing": (0.0, 8.0)}],
-    "TV-L1 flow": [{"attachment": (0.02, 0.03, 0.04, 0.06), "warps": (5, 10)}],
+    "symmetric demons": [{"sigma": (4.0, 6.0, 8.0, 12.0), "matched": (False,)}, {"sigma": (8.0,), "matched": (True,)}],
+    "DIS flow": [{"alpha": (400.0, 1600.0, 6400.0), "finest": (1, 2, 3), "smoothing": (0.0, 16.0)}],
+    "TV-L1 flow": [{"attachment": (0.01, 0.02, 0.03, 0.04), "warps": (5, 10)}],
 }
 
 
@@ -80,13 +84,13 @@ def tune(arguments: argparse.Namespace) -> None:
             _tune_one(peer, samples, scores, arguments.threads)
 
 
-def _tune_one(peer: Peer, samples: Sequence[Any], scores: Any, threads: int) -> None:
+def _tune_one(peer: Peer, samples: Sequence[Sample], scores: ScoreFile, threads: int) -> None:
     from angiomorph.evaluate import mean
     from benchmarks.scores import key
 
     ranked = []
     for entry in entries(peer):
-        keys = [key(sample.name, sample.frames, entry.name, entry.parameters, threads) for sample in samples]
+        keys = [key(sample, entry.name, entry.parameters, threads) for sample in samples]
         for sample, of in zip(samples, keys, strict=True):
             if of not in scores:
                 scores.add(of, sample.score(*entry.warps(sample.moving, sample.fixed)))

@@ -1,0 +1,149 @@
+"""The comparison: who is run on what, what is kept, and what the pictures show."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from angiomorph.errors import InputError
+from angiomorph.evaluate import Score
+from benchmarks import command, peers, pictures, table
+from benchmarks.scores import ScoreFile
+from tests.benchmarks.made import SIDE, make_run
+from tests.runs import save_tiny_model
+from tests.tools import REPOSITORY
+
+
+class Shift(peers.Method):
+    """A method that finds the same shift everywhere, and counts how often it is asked."""
+
+    def __init__(self, name: str, down: float, right: float) -> None:
+        self.asked: list[int] = []
+        super().__init__(name, {"down": down, "right": right}, self._warps)
+
+    def _warps(self, sample):
+        self.asked.append(len(sample.frames))
+        shift = np.float32([self.parameters["down"], self.parameters["right"]])
+        return np.broadcast_to(shift, (len(sample.frames), SIDE, SIDE, 2)).copy(), 0.25
+
+
+Shift.__setattr__ = object.__setattr__  # it counts, which a frozen method does not
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    shifts = {"a": (3, -2), "b": (3, -2), "c": (0, 0)}
+    return [make_run(folder / f"{name}.dcm", shift, seed) for seed, (name, shift) in enumerate(shifts.items())]
+
+
+@pytest.fixture
+def compared(paths, tmp_path) -> dict[str, list[Score]]:
+    methods = [Shift("none", 0, 0), Shift("exact", 3, -2)]
+    return peers.compare(paths, methods, ScoreFile(tmp_path / "scores.csv"), 2, 1)
+
+
+def test_methods_are_scored_on_each_run_in_turn(compared):
+    assert [score.artefact_left for score in compared["exact"][:2]] == pytest.approx([0, 0], abs=1e-5)
+    assert [score.artefact_left for score in compared["none"][:2]] == pytest.approx([1, 1])
+    assert [table.is_still(score) for score in compared["none"]] == [False, False, True]
+    assert compared["none"][2].harm == pytest.approx(0, abs=1e-6)
+    assert compared["exact"][2].harm > 1
+    assert compared["exact"][0].ms_per_frame == pytest.approx(250)
+
+
+def test_first_call_is_not_scored_and_nothing_is_run_twice(paths, tmp_path):
+    method = Shift("exact", 3, -2)
+    scores = ScoreFile(tmp_path / "scores.csv")
+    peers.compare(paths[:2], [method], scores, 2, 1)
+    assert method.asked == [1, 2, 2]  # the first with one frame, to warm up
+    again = Shift("exact", 3, -2)
+    peers.compare(paths, [again], ScoreFile(tmp_path / "scores.csv"), 2, 1)
+    assert again.asked == [1, 2]  # the third run alone
+    changed = Shift("exact", 3, -1)
+    peers.compare(paths[:1], [changed], ScoreFile(tmp_path / "scores.csv"), 2, 1)
+    assert changed.asked == [1, 2]
+
+
+@pytest.fixture
+def model(tmp_path):
+    from angiomorph.registration import Model
+
+    return Model(save_tiny_model(tmp_path / "tiny.h5"))
+
+
+def test_ours_is_what_register_series_gives_of_the_same_frames(paths, model):
+    from angiomorph.registration import register_series
+    from benchmarks.runs import read_sample
+
+    sample = read_sample(paths[0], 2)
+    (method,) = peers.methods(["AngioMorph, network alone"], model)
+    warps, seconds = method.warps(sample)
+    np.testing.assert_array_equal(warps, register_series(sample.series, model).warp[list(sample.frames)])
+    assert seconds > 0
+    assert method.parameters["model"] == model.sha256
+
+
+def test_other_background_than_the_peers_is_refused(paths, model, monkeypatch):
+    from angiomorph.background import Background
+    from benchmarks.runs import read_sample
+
+    sample = read_sample(paths[0], 1)
+    monkeypatch.setattr("angiomorph.registration.choose_background", lambda *_: Background((1,), "number"))
+    (method,) = peers.methods(["AngioMorph, network alone"], model)
+    with pytest.raises(InputError, match="expected the same background frames"):
+        method.warps(sample)
+
+
+def test_all_methods_come_peers_first(model):
+    assert tuple(method.name for method in peers.methods(peers.NAMES, model)) == peers.NAMES
+    assert peers.NAMES[0] == "none"
+
+
+def test_names_of_methods_are_checked():
+    assert command.chosen(["b", "a"], ["a", "b", "c"]) == ["a", "b"]
+    assert command.chosen(None, ["a", "b"]) == ["a", "b"]
+    with pytest.raises(InputError, match=r"--methods: expected of 'a', 'b', got 'd'"):
+        command.chosen(["d"], ["a", "b"])
+
+
+def test_pictured_are_moving_runs_over_the_order_of_error_and_a_still_one(compared, paths):
+    shown = pictures.pictured(paths, compared)
+    assert set(shown) == set(paths)
+    assert shown[-1] == paths[2]
+
+
+def test_panels_are_a_row_a_run_and_a_column_a_method(paths, tmp_path):
+    methods = [Shift("none", 0, 0), Shift("exact", 3, -2)]
+    pictures.panels(paths[:2], methods, 2, tmp_path / "peers.png")
+    picture = imread(tmp_path / "peers.png")[..., 0]
+    rows, columns = picture.shape
+    assert columns == 5 * (SIDE + 4) - 4
+    bottom = picture[rows - SIDE :]
+    truth, none, exact = (bottom[8:-8, k * (SIDE + 4) + 8 : k * (SIDE + 4) + SIDE - 8] for k in (2, 3, 4))
+    assert np.abs(exact - truth).mean() < 0.25 * np.abs(none - truth).mean()
+
+
+def test_square_of_artefact_and_vessels_is_found():
+    artefact, vessel = np.zeros((2, 512, 512), np.float32)
+    artefact[300:320, 60:90] = 1
+    vessel[330:340, 100:120] = -1
+    rows, columns = pictures._where(artefact, vessel, np.ones((512, 512), bool))
+    assert rows.stop - rows.start == columns.stop - columns.start == pictures.SIDE
+    assert rows.start <= 300 < 340 <= rows.stop
+    assert columns.start <= 60 < 120 <= columns.stop
+
+
+def test_tradeoff_is_drawn(compared, tmp_path):
+    pictures.tradeoff(table.lines(compared), tmp_path / "tradeoff.png")
+    assert imread(tmp_path / "tradeoff.png").std() > 0.05
+
+
+@pytest.mark.parametrize("module", ["peers", "tune"])
+def test_help_is_instant_and_names_the_options(module):
+    code = [sys.executable, "-m", f"benchmarks.{module}", "--help"]
+    text = subprocess.run(code, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=20).stdout
+    assert "--frames-per-run" in text
+    assert "--vessels" in text

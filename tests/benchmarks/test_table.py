@@ -1,0 +1,88 @@
+"""The table: means, intervals, and where its figures go."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from angiomorph.evaluate import Score
+from benchmarks import table
+from benchmarks.scores import FIGURES
+
+
+def score(**given: float) -> Score:
+    return Score(**dict.fromkeys(FIGURES, 0.0) | {"harm": math.nan} | given)
+
+
+STILL = {"harm": 0.2, "artefact_left": math.nan}
+COMPARED = {
+    "none": [score(artefact_left=1, ms_per_frame=0), score(artefact_left=1, ms_per_frame=0), score(**STILL)],
+    "other": [
+        score(artefact_left=0.2, folding=0.01, ms_per_frame=100),
+        score(artefact_left=0.4, folding=0.03, ms_per_frame=900),
+        score(**STILL, contrast_kept=0.8, ms_per_frame=300),
+    ],
+}
+
+
+def test_interval_is_that_of_the_percentile_bootstrap():
+    values = np.random.default_rng(1).gamma(2, size=20)
+    found = table.figure(values.tolist())
+    other = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2))
+    assert found.mean == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx(tuple(other.confidence_interval), abs=0.03)
+    assert found.runs == 20
+
+
+def test_runs_without_a_figure_do_not_count():
+    found = table.figure([1.0, math.nan, 3.0], scale=100)
+    assert (found.mean, found.low, found.high, found.runs) == (200, 100, 300, 2)
+    assert math.isnan(table.figure([math.nan]).mean)
+
+
+def test_lines_part_moving_and_still_runs_and_take_the_median_time():
+    none, other = table.lines(COMPARED)
+    assert other.moving["artefact_left"].mean == pytest.approx(0.3)
+    assert other.moving["artefact_left"].runs == 2
+    assert other.moving["folding"].mean == pytest.approx(2)  # per cent
+    assert other.still["harm"].mean == pytest.approx(0.2)
+    assert other.still["contrast_kept"].mean == pytest.approx(0.8)
+    assert other.seconds == pytest.approx(0.3)
+    assert none.moving["artefact_left"] == table.Figure(1, 1, 1, 2)
+
+
+def test_markdown_has_a_row_a_method_and_says_how_many_runs():
+    text = table.markdown(table.lines(COMPARED), "a processor, 2 threads")
+    head, rule, *rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    assert len(head) == len(rule) == len(rows[0]) == len(rows[1])
+    assert head[1].strip() == "moving (2): artefact left"
+    assert [cell.strip() for cell in head if "still (1)" in cell] == [
+        "still (1): harm",
+        "still (1): contrast kept",
+        "still (1): RMSE / floor",
+    ]
+    assert rows[1][0].strip() == "other"
+    assert rows[1][1].strip() == "0.300 [0.200, 0.400]"
+    assert rows[1][-1].strip() == "0.300"
+    assert "a processor, 2 threads" in text
+
+
+def test_table_of_moving_runs_alone_leaves_still_cells_empty():
+    text = table.markdown(table.lines({"none": COMPARED["none"][:2]}), "-")
+    assert text.splitlines()[2].count("| - ") == 3
+
+
+def test_files_hold_the_same_figures(tmp_path):
+    lines = table.lines(COMPARED)
+    table.write(lines, "text", {"threads": 2}, tmp_path)
+    with (tmp_path / "peers.csv").open() as file:
+        rows = {(row["method"], row["runs"], row["figure"]): row for row in csv.DictReader(file)}
+    record = json.loads((tmp_path / "peers.json").read_text())
+    assert float(rows["other", "moving", "artefact_left"]["mean"]) == lines[1].moving["artefact_left"].mean
+    assert record["lines"][1]["moving"]["artefact_left"]["mean"] == lines[1].moving["artefact_left"].mean
+    assert float(rows["other", "all", "seconds"]["mean"]) == lines[1].seconds
+    assert record["about"] == {"threads": 2}
+    assert (tmp_path / "peers.md").read_text() == "text"
