@@ -210,4 +210,4 @@ def arteries(generations: list[Generation], start: np.ndarray) -> Vessels:
         radius.append(np.tile(one.radius, len(one.track)))
         arrival.append((begin + (np.arange(0.5, len(one.track))[:, None] / len(one.track)) * time).ravel())
         start = begin + time
-    return bodies(*(np.concatenate(column) for column in (position, amount, radius, arrival)))
+    return bodies(np.concatenate(position), np.concatenate(amount), np.concatenate(radius), np.concatenate(arrival))
