@@ -357,7 +357,7 @@ def _flipped(field: np.ndarray) -> np.ndarray:
 # The best of its grid on the development set: `python -m benchmarks.tune --ct CT --vessels CTA --out DIR` prints them.
 PEERS = (
     Peer("none", none, {}, "numpy"),
-    Peer("pixel shift", pixel_shift, {"smoothing": 4.0, "reach": 32}, "scipy"),
+    Peer("pixel shift", pixel_shift, {"smoothing": 16.0, "reach": 32}, "scipy"),
     Peer(
         "elastix rigid",
         elastix,
@@ -381,7 +381,7 @@ PEERS = (
             "resolutions": 4,
             "masked": True,
             "spacing": 32.0,
-            "bending": 1.0,
+            "bending": 3e4,
         },
         "itk-elastix",
     ),
@@ -402,19 +402,19 @@ PEERS = (
     Peer(
         "symmetric demons",
         demons,
-        {"iterations": (40, 30, 20, 10), "sigma": 2.0, "update_sigma": 0.0, "matched": False},
+        {"iterations": (40, 30, 20, 10), "sigma": 4.0, "update_sigma": 0.0, "matched": False},
         "SimpleITK",
     ),
     Peer(
         "DIS flow",
         dis_flow,
-        {"preset": "MEDIUM", "alpha": 20.0, "smoothing": 0.0, "finest": 1},
+        {"preset": "MEDIUM", "alpha": 400.0, "smoothing": 0.0, "finest": 2},
         "opencv-contrib-python-headless",
     ),
     Peer(
         "TV-L1 flow",
         tv_l1_flow,
-        {"attachment": 0.15, "scales": 12, "warps": 5, "inner": 10, "outer": 2, "smoothing": 0.0},
+        {"attachment": 0.04, "scales": 12, "warps": 10, "inner": 10, "outer": 2, "smoothing": 0.0},
         "opencv-contrib-python-headless",
     ),
 )
