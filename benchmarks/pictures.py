@@ -111,7 +111,7 @@ def tradeoff(lines: Sequence[Line], path: Path) -> None:
 def _scatter(axes: Axes, lines: Sequence[Line], runs: str, name: str) -> None:
     for number, line in enumerate(lines):
         across, up = (getattr(line, runs)[figure] for figure in (name, "contrast_kept"))
-        if not (across.runs and up.runs):
+        if not (across.count and up.count):
             continue
         ours = line.method.startswith("AngioMorph")
         axes.errorbar(

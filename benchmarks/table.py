@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from angiomorph.evaluate import Score
+from angiomorph.interval import Interval, interval
 
 Runs = Literal["moving", "still"]
 
@@ -34,23 +35,6 @@ UNITS = {"folding": 100.0}
 
 
 @dataclass(frozen=True)
-class Figure:
-    """The mean of a figure over runs.
-
-    Args:
-        mean: nan where no run has it.
-        low: of the 95 % interval.
-        high: of the 95 % interval.
-        runs: that have it.
-    """
-
-    mean: float
-    low: float
-    high: float
-    runs: int
-
-
-@dataclass(frozen=True)
 class Line:
     """One method's line.
 
@@ -62,26 +46,9 @@ class Line:
     """
 
     method: str
-    moving: Mapping[str, Figure]
-    still: Mapping[str, Figure]
+    moving: Mapping[str, Interval]
+    still: Mapping[str, Interval]
     seconds: float
-
-
-def figure(values: Sequence[float], scale: float = 1.0) -> Figure:
-    """Return the mean of the values that are there, and its 95 % interval by the bootstrap over runs (percentiles).
-
-    Args:
-        values: one a run; nan where a run has none.
-        scale: multiplies all.
-
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
-    """
-    there = scale * np.array([value for value in values if not math.isnan(value)])
-    if not there.size:
-        return Figure(math.nan, math.nan, math.nan, 0)
-    draws = np.random.default_rng(0).choice(there, (10_000, there.size)).mean(1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Figure(float(there.mean()), float(low), float(high), there.size)
 
 
 def is_still(score: Score) -> bool:
@@ -99,7 +66,7 @@ def lines(compared: Mapping[str, Sequence[Score]]) -> list[Line]:
     for method, scores in compared.items():
         parts = {
             runs: {
-                name: figure(
+                name: interval(
                     [getattr(score, name) for score in scores if is_still(score) == (runs == "still")], UNITS.get(name, 1)
                 )
                 for _, name, _ in columns
@@ -117,7 +84,9 @@ def markdown(lines_: Sequence[Line], machine: str) -> str:
         lines_: of the table.
         machine: what the time was taken on.
     """
-    counts = {runs: max((part.runs for line in lines_ for part in getattr(line, runs).values()), default=0) for runs in COLUMNS}
+    counts = {
+        runs: max((part.count for line in lines_ for part in getattr(line, runs).values()), default=0) for runs in COLUMNS
+    }
     heads = [f"{runs} ({counts[runs]}): {head}" for runs, columns in COLUMNS.items() for head, _, _ in columns]
     rows = [["method", *heads, "s a frame"], ["---"] * (len(heads) + 2)]
     for line in lines_:
@@ -127,8 +96,8 @@ def markdown(lines_: Sequence[Line], machine: str) -> str:
     return f"{body}\n\nMean over the runs [95 % interval, bootstrap over runs]; time: median over the runs, {machine}.\n"
 
 
-def _cell(part: Figure, style: str) -> str:
-    if not part.runs:
+def _cell(part: Interval, style: str) -> str:
+    if not part.count:
         return "-"
     return f"{part.mean:{style}} [{part.low:{style}}, {part.high:{style}}]"
 
@@ -142,7 +111,7 @@ def write(lines_: Sequence[Line], text: str, about: Mapping[str, Any], folder: P
         for line in lines_:
             for runs in COLUMNS:
                 for name, part in getattr(line, runs).items():
-                    writer.writerow([line.method, runs, name, part.mean, part.low, part.high, part.runs])
+                    writer.writerow([line.method, runs, name, part.mean, part.low, part.high, part.count])
             writer.writerow([line.method, "all", "seconds", line.seconds, "", "", ""])
     record = {"about": about, "lines": [asdict(line) for line in lines_]}
     (folder / "peers.json").write_text(json.dumps(_plain(record), indent=1))

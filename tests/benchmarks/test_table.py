@@ -4,11 +4,10 @@ import csv
 import json
 import math
 
-import numpy as np
 import pytest
-from scipy import stats
 
 from angiomorph.evaluate import Score
+from angiomorph.interval import Interval
 from benchmarks import table
 from benchmarks.scores import FIGURES
 
@@ -28,30 +27,15 @@ COMPARED = {
 }
 
 
-def test_interval_is_that_of_the_percentile_bootstrap():
-    values = np.random.default_rng(1).gamma(2, size=20)
-    found = table.figure(values.tolist())
-    other = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2))
-    assert found.mean == pytest.approx(values.mean())
-    assert (found.low, found.high) == pytest.approx(tuple(other.confidence_interval), abs=0.03)
-    assert found.runs == 20
-
-
-def test_runs_without_a_figure_do_not_count():
-    found = table.figure([1.0, math.nan, 3.0], scale=100)
-    assert (found.mean, found.low, found.high, found.runs) == (200, 100, 300, 2)
-    assert math.isnan(table.figure([math.nan]).mean)
-
-
 def test_lines_part_moving_and_still_runs_and_take_the_median_time():
     none, other = table.lines(COMPARED)
     assert other.moving["artefact_left"].mean == pytest.approx(0.3)
-    assert other.moving["artefact_left"].runs == 2
+    assert other.moving["artefact_left"].count == 2
     assert other.moving["folding"].mean == pytest.approx(2)  # per cent
     assert other.still["harm"].mean == pytest.approx(0.2)
     assert other.still["contrast_kept"].mean == pytest.approx(0.8)
     assert other.seconds == pytest.approx(0.3)
-    assert none.moving["artefact_left"] == table.Figure(1, 1, 1, 2)
+    assert none.moving["artefact_left"] == Interval(1, 1, 1, 2)
 
 
 def test_markdown_has_a_row_a_method_and_says_how_many_runs():
