@@ -375,13 +375,18 @@ def _simulation_settings(arguments: argparse.Namespace) -> SimulationSettings:
 
 
 def _add_evaluate(verbs: Any) -> None:
-    verb = _verb(verbs, "evaluate", _evaluate, "Measure registration on simulated runs against their truth.")
-    verb.add_argument("runs", nargs="+", metavar="RUN", help="simulated runs with their truth beside them, or folders")
-    verb.add_argument("--model", metavar="M.h5", help="model (default: the shipped one)")
-    verb.add_argument("--lambda", dest="hyper", type=_fraction, nargs="+", metavar="L", help="(default: the model's own)")
+    verb = _verb(verbs, "evaluate", _evaluate, "Measure registration on runs, against their truth where they are simulated.")
+    verb.add_argument("runs", nargs="+", metavar="RUN", help="runs, or folders of them; simulated ones with their truth beside")
+    verb.add_argument("--model", nargs="+", metavar="M.h5", help="one or more models (default: the shipped one)")
+    verb.add_argument("--lambda", dest="hyper", type=_fraction, nargs="+", metavar="L", help="(default: each model's own)")
     verb.add_argument("--background", default="auto", metavar="B", help="auto, tag, or frame numbers N or N-M (default: auto)")
     _add_refine(verb)
+    verb.add_argument(
+        "--out", metavar="DIR", help="folder for evaluation.md, .csv and .json, runs.csv and, of several lambda, lambda.png"
+    )
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
+    verb.add_argument("--quiet", action="store_true", help="say nothing but the table and errors")
+    verb.add_argument("--json", action="store_true", help="what evaluation.json holds on standard output, instead of the table")
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -390,14 +395,26 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from angiomorph.registration import SHIPPED, Model
 
     configure_gpu(arguments.gpu)
-    model = Model(arguments.model or SHIPPED)
-    runs = evaluate.simulated_runs(arguments.runs)
-    how = (arguments.background, arguments.refine, not arguments.no_guard)
-    for hyper in arguments.hyper or [model.hyper]:
-        scores = [evaluate.evaluate_run(run, model, hyper, *how) for run in runs]
-        rows = [*zip([run.stem for run in runs], scores, strict=True), ("mean", evaluate.mean(scores))]
-        print(f"\nlambda {hyper:.2f}\n\n{evaluate.table(rows)}", flush=True)
-    return 0
+    runs = evaluate.find_runs(arguments.runs)
+    models = [Model(path) for path in arguments.model or [SHIPPED]]
+    settings = evaluate.Settings(arguments.background, arguments.refine, not arguments.no_guard)
+    progress = _silent if arguments.quiet else _progress("runs evaluated")
+    entries, failed = evaluate.evaluate(runs, models, arguments.hyper or [], settings, progress)
+    for reason in failed.values():
+        _complain("evaluate", f"failed: {reason}")
+    if len(failed) == len(runs):
+        return 2
+    report = evaluate.report(entries, models, settings)
+    print(report.json() if arguments.json else report.text(), flush=True)
+    if arguments.out:
+        for path in report.write(Path(arguments.out)):
+            if not arguments.quiet and not arguments.json:
+                print(path)
+    return 1 if failed else 0
+
+
+def _silent(done: int, total: int) -> None:
+    """Show no progress."""
 
 
 def _add_register(verbs: Any) -> None:

@@ -1,297 +1,206 @@
-"""Registration measured: against the truth of simulated runs, and without it on real ones."""
+"""Models measured over runs: each at every λ, with the truth of simulated runs and without any on real ones."""
 
 from __future__ import annotations
 
+import csv
 import math
-import os
 import time
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from angiomorph import metrics, store
-from angiomorph.dicom import Series, find_series, read_series
+from angiomorph import __version__, comparison
+from angiomorph.dicom import SeriesFiles, find_series, read_series
 from angiomorph.errors import InputError
-from angiomorph.intensity import to_domain
-from angiomorph.layers import warp_frames
+from angiomorph.machine import machine
 from angiomorph.registration import Model, register_series
-
-STILL = 0.01  # of the noise's energy: an unregistered artefact below it is none, and the run counts as still
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """What is known of a simulated run.
-
-    Args:
-        background: `(T, H, W)` float32, ln of the noise-free frame without contrast agent, at the pose of each frame.
-        vessel: `(T, H, W)` float32 <= 0, the noise-free vessel layer, ln units.
-        vessel_mask: `(T, H, W)` bool, the vessels.
-        anatomy: `(T, H, W)` bool, where figures of merit are taken.
-        pose: `(T, 6)` float64, degrees and mm; the first frame's is 0.
-        displacement: `(T, H // 4, W // 4, 2)` float32, pixels, row and column, at the centres of blocks of 4 x 4 pixels: from
-            a pixel of a frame to where its material lies in the first frame.
-        displacement_defined: `(T, H // 4, W // 4)` bool, where a single displacement says so.
-        stored_per_ln: stored values for one ln unit; 1 for LIN, whose ln is taken.
-    """
-
-    background: np.ndarray
-    vessel: np.ndarray
-    vessel_mask: np.ndarray
-    anatomy: np.ndarray
-    pose: np.ndarray
-    displacement: np.ndarray
-    displacement_defined: np.ndarray
-    stored_per_ln: float = 1.0
+from angiomorph.scoring import Case, Score, read_truth, truth_path
+from angiomorph.store import replacing
 
 
 @dataclass(frozen=True)
-class Score:
-    """What a registration of one run is worth: its frames other than the background, inside the anatomy.
+class Settings:
+    """How runs are registered; arguments as `registration.register_series` has them."""
 
-    nan where a figure is not defined: all that need the truth where there is none, the artefact left where nothing moved,
-    harm where something did, figures of vessels where there are none, the warp's error where no displacement is defined.
+    background: str = "auto"
+    refine_steps: int = 0
+    guard: bool = True
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model at one λ.
 
     Args:
-        artefact_left: `metrics.error_energy` of the true, noise-free background moved by the warp, over that of the same
-            background unmoved: 0 nothing is left of the motion artefact, 1 nothing was gained.
-        artefact_in_vessels: the same inside vessels.
-        contrast_kept: `metrics.contrast_kept`; 1 for all.
-        cnr: `metrics.contrast_to_noise` of BSA.
-        rmse: root of `metrics.error_energy` of BSA against the true vessel layer, ln units.
-        rmse_over_floor: rmse over that of a perfect warp, which leaves the noise of the frame and of the background alone.
-        ssim: `metrics.similarity` of BSA to the true vessel layer.
-        psnr: `metrics.peak_ratio` of BSA's error, dB.
-        harm: on still runs, the artefact energy that the warp made over the energy of the noise floor; 0 for none.
-        warp_error: `metrics.endpoint_error`, pixels.
-        folding: `metrics.folding` of all frames.
-        largest_shift: `metrics.largest_shift`, pixels.
-        ms_per_frame: wall time of the registration, ms a frame.
+        model: its name, see `model_names`.
+        image_loss: that it was trained with.
+        hyper: λ.
+        scores: by the name of the run.
     """
 
-    artefact_left: float
-    artefact_in_vessels: float
-    contrast_kept: float
-    cnr: float
-    rmse: float
-    rmse_over_floor: float
-    ssim: float
-    psnr: float
-    harm: float
-    warp_error: float
-    folding: float
-    largest_shift: float
-    ms_per_frame: float
+    model: str
+    image_loss: str
+    hyper: float
+    scores: dict[str, Score] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Model and λ, as tables have it."""
+        return f"{self.model}, λ {self.hyper:.2f}"
 
 
-def truth_path(run: Path) -> Path:
-    """Return where `angiomorph simulate` writes the truth of a run."""
-    return run.with_name(f"{run.stem}_truth.h5")
-
-
-def read_truth(path: str | os.PathLike[str]) -> Truth:
-    """Read the truth of a simulated run.
-
-    Args:
-        path: `<name>_truth.h5`.
+def find_runs(paths: Sequence[str]) -> dict[str, SeriesFiles]:
+    """Return the runs under `paths` by names that tell them apart, simulated or real.
 
     Raises:
-        InputError: the file is absent or none of a simulated run.
+        InputError: a path that is not there, or a folder without runs.
     """
-    arrays, attributes = store.read_arrays(path)
-    count, rows, columns = arrays["background"].shape
-    blocks = (count, rows // metrics.BLOCK, columns // metrics.BLOCK)
-    arrays.setdefault("displacement", np.zeros((*blocks, 2), np.float32))
-    arrays.setdefault("displacement_defined", np.zeros(blocks, bool))
-    names = [field.name for field in fields(Truth) if field.name != "stored_per_ln"]
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        raise InputError(
-            f"{path}: expected the truth of a simulated run, found no {', '.join(missing)} in it; simulate it again"
+    found = find_series(paths)
+    several = {files.name for files in found if sum(other.name == files.name for other in found) > 1}
+    return {str(files.folder / files.name) if files.name in several else files.name: files for files in found}
+
+
+def model_names(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each model file: its own without ending, with as many of its folders as tell them apart."""
+    whole = [path.absolute().with_suffix("").parts for path in paths]
+    depth = 1
+    while depth < max(map(len, whole)) and len({parts[-depth:] for parts in whole}) < len(set(whole)):
+        depth += 1
+    return ["/".join(parts[-depth:]) for parts in whole]
+
+
+def evaluate(
+    runs: Mapping[str, SeriesFiles],
+    models: Sequence[Model],
+    hypers: Sequence[float],
+    settings: Settings,
+    progress: Callable[[int, int], None],
+) -> tuple[list[Entry], dict[str, str]]:
+    """Register every run by every model at every λ and score it, against its truth where there is one.
+
+    Args:
+        runs: from `find_runs`; each is read once.
+        models: the networks.
+        hypers: λ, [0, 1]; empty for each model's own.
+        settings: of all registrations.
+        progress: called with (runs done, runs).
+
+    Returns:
+        the entries, models first, and by name what was wrong with the runs that could not be scored.
+    """
+    names = model_names([model.path for model in models])
+    pairs = [
+        (model, Entry(name, model.image_loss, hyper))
+        for model, name in zip(models, names, strict=True)
+        for hyper in hypers or [model.hyper]
+    ]
+    failed = {}
+    for done, (name, files) in enumerate(runs.items(), start=1):
+        try:
+            scores = _scores(files, pairs, settings)
+        except InputError as error:
+            failed[name] = str(error)
+        else:
+            for (_, entry), one in zip(pairs, scores, strict=True):
+                entry.scores[name] = one
+        progress(done, len(runs))
+    return [entry for _, entry in pairs], failed
+
+
+def _scores(files: SeriesFiles, pairs: Sequence[tuple[Model, Entry]], settings: Settings) -> list[Score]:
+    series = read_series(files)
+    known = truth_path(files.paths[0])
+    truth = read_truth(known) if known.exists() else None
+    cases: dict[tuple[int, ...], Case] = {}
+    scores = []
+    for model, entry in pairs:
+        start = time.perf_counter()
+        result = register_series(
+            series,
+            model,
+            hyper=entry.hyper,
+            background=settings.background,
+            refine_steps=settings.refine_steps,
+            guard=settings.guard,
         )
-    return Truth(**{name: arrays[name] for name in names}, stored_per_ln=float(attributes.get("stored_per_ln", 1.0)))
+        seconds = time.perf_counter() - start
+        numbers = result.background.numbers
+        if numbers not in cases:
+            cases[numbers] = Case(series, numbers, truth)
+        scores.append(cases[numbers].score(result.warp, seconds))
+    return scores
 
 
-class Case:
-    """A run with its chosen background, ready to score any number of warps.
-
-    Args:
-        series: the run.
-        background_numbers: frame numbers, from 1, of the frames whose mean is warped.
-        truth: of the run, or None.
-
-    Raises:
-        InputError: the truth is one of other frames.
-    """
-
-    def __init__(self, series: Series, background_numbers: Sequence[int], truth: Truth | None) -> None:
-        if truth is not None and truth.background.shape != series.frames.shape:
-            raise InputError(
-                f"{series.name}: expected the truth of {series.frames.shape} frames, found {truth.background.shape}; "
-                "simulate run and truth together"
-            )
-        self._truth = truth
-        self._chosen = [number - 1 for number in background_numbers]
-        others = np.setdiff1d(np.arange(len(series.frames)), self._chosen)
-        self._scored = others.tolist() or list(range(len(series.frames)))
-        values = _ln(series, 1.0 if truth is None else truth.stored_per_ln)
-        self._values = values[self._scored]
-        self._reference = _mean(values, self._chosen)
-        if truth is not None:
-            self._take(truth)
-
-    def _take(self, truth: Truth) -> None:
-        parts = (truth.background, truth.vessel, truth.vessel_mask, truth.anatomy)
-        self._background, self._vessel, self._vessel_mask, self._roi = (part[self._scored] for part in parts)
-        self._clean = _mean(truth.background, self._chosen)
-        self._before, self._before_in_vessels = self._artefact(np.broadcast_to(self._clean, self._background.shape))
-        self._floor = metrics.error_energy(self._values, self._background + self._vessel, self._roi)
-        self._floor += metrics.error_energy(np.broadcast_to(self._reference, self._roi.shape), self._clean[None], self._roi)
-        self._true_warp, self._warp_defined = _true_warps(truth, self._scored, self._chosen)
-
-    def _artefact(self, moved: np.ndarray) -> tuple[float, float]:
-        """Return the energy of the motion artefact in all of the anatomy and inside vessels."""
-        everywhere = metrics.error_energy(moved, self._background, self._roi)
-        return everywhere, metrics.error_energy(moved, self._background, self._roi, self._vessel_mask)
-
-    def score(self, warp: np.ndarray, seconds: float) -> Score:
-        """Return what a warp of the run is worth.
-
-        Args:
-            warp: `(T, H, W, 2)`, pixels, ij order, of all frames of the run.
-            seconds: wall time that all of it took.
-        """
-        used = warp[self._scored]
-        bsa = self._values - _moved(self._reference, used)
-        common = {
-            "folding": metrics.folding(warp),
-            "largest_shift": metrics.largest_shift(warp),
-            "ms_per_frame": 1e3 * seconds / len(warp),
-        }
-        known = _unknown() if self._truth is None else self._against_truth(used, bsa)
-        return Score(**known, **common)
-
-    def _against_truth(self, warp: np.ndarray, bsa: np.ndarray) -> dict[str, float]:
-        clean = _moved(self._clean, warp)
-        left, in_vessels = self._artefact(clean)
-        moves = self._before > STILL * self._floor
-        energy = metrics.error_energy(bsa, self._vessel, self._roi)
-        return {
-            "artefact_left": left / self._before if moves else math.nan,
-            "artefact_in_vessels": in_vessels / self._before_in_vessels if moves else math.nan,
-            "contrast_kept": metrics.contrast_kept(
-                self._background + self._vessel - clean, self._vessel, self._vessel_mask, self._roi
-            ),
-            "cnr": metrics.contrast_to_noise(bsa, self._vessel_mask, self._roi),
-            "rmse": math.sqrt(energy),
-            "rmse_over_floor": math.sqrt(energy / self._floor),
-            "ssim": metrics.similarity(bsa, self._vessel, self._roi),
-            "psnr": metrics.peak_ratio(energy),
-            "harm": math.nan if moves else (left - self._before) / self._floor,
-            "warp_error": metrics.endpoint_error(warp, self._true_warp, self._warp_defined),
-        }
-
-
-def score(series: Series, background_numbers: Sequence[int], warp: np.ndarray, truth: Truth | None, seconds: float) -> Score:
-    """Return what a warp of one run is worth, whatever method it came from.
-
-        moved = mean(ln(frames of background_numbers))(x + warp(x)), BSA = ln(frame) - moved
+@dataclass(frozen=True)
+class Report:
+    """An evaluation in words, figures and files.
 
     Args:
-        series: the run.
-        background_numbers: frame numbers, from 1, of the frames whose mean was registered.
-        warp: `(T, H, W, 2)` float32, pixels, ij order, on the grid of each frame.
-        truth: of the run, or None for a real one.
-        seconds: wall time of the registration of all frames.
-
-    Raises:
-        InputError: the truth is one of other frames.
+        entries: from `evaluate`, each with one score at least.
+        about: how they were made; what JSON can hold.
     """
-    return Case(series, background_numbers, truth).score(warp, seconds)
+
+    entries: Sequence[Entry]
+    about: Mapping[str, Any]
+
+    def _lines(self) -> list[comparison.Line]:
+        return comparison.lines({entry.name: list(entry.scores.values()) for entry in self.entries})
+
+    def text(self) -> str:
+        """Return a Markdown table of the means with their intervals, and before it, of one entry, every run's figures."""
+        table = comparison.markdown(self._lines(), str(self.about["machine"]))
+        return table if len(self.entries) > 1 else f"{_runs_table(self.entries[0])}\n\n{table}"
+
+    def json(self) -> str:
+        """Return the means with their intervals, and how they were made."""
+        return comparison.as_json(self._lines(), self.about)
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write `evaluation.md`, `.csv`, `.json`, `runs.csv`, of several λ `lambda.png`, and return their paths."""
+        paths = comparison.write(self._lines(), self.text(), self.about, folder, "evaluation")
+        _write_runs(self.entries, folder / "runs.csv")
+        paths.append(folder / "runs.csv")
+        if len({entry.hyper for entry in self.entries}) > 1:
+            from angiomorph.view.curves import lambda_figure
+
+            lambda_figure(self.entries, folder / "lambda.png")
+            paths.append(folder / "lambda.png")
+        return paths
 
 
-def _unknown() -> dict[str, float]:
-    """Return nan for all figures that need the truth."""
-    given = ("folding", "largest_shift", "ms_per_frame")
-    return {field.name: math.nan for field in fields(Score) if field.name not in given}
-
-
-def _ln(series: Series, stored_per_ln: float) -> np.ndarray:
-    if series.relation == "LIN":
-        return to_domain(series.frames, "log")
-    return to_domain(series.frames, "linear") / np.float32(stored_per_ln)
-
-
-def _mean(values: np.ndarray, indices: Sequence[int]) -> np.ndarray:
-    return np.asarray(values[list(indices)].mean(0, dtype=np.float64), np.float32)
-
-
-def _moved(reference: np.ndarray, warp: np.ndarray) -> np.ndarray:
-    return np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
-
-
-def _true_warps(truth: Truth, frames: Sequence[int], background: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the true warps to the mean place in the background frames, and where all of them are defined."""
-    warps, defined = [], []
-    for frame in frames:
-        pairs = [metrics.warp_between(truth.displacement, truth.displacement_defined, frame, number) for number in background]
-        warps.append(np.mean([warp for warp, _ in pairs], axis=0))
-        defined.append(np.all([where for _, where in pairs], axis=0))
-    return np.stack(warps), np.stack(defined)
-
-
-def evaluate_run(
-    run: Path, model: Model, hyper: float, background: str = "auto", refine_steps: int = 0, guard: bool = True
-) -> Score:
-    """Register a simulated run and compare it with its truth.
+def report(entries: Sequence[Entry], models: Sequence[Model], settings: Settings) -> Report:
+    """Return the report of an evaluation.
 
     Args:
-        run: DICOM file with `<name>_truth.h5` beside it.
-        model: the network.
-        hyper: λ, [0, 1].
-        background: as `registration.register_series`.
-        refine_steps: as `registration.register_series`.
-        guard: as `registration.register_series`.
-
-    Raises:
-        InputError: no truth, or a truth of other frames than the run's.
+        entries: from `evaluate`.
+        models: that were evaluated.
+        settings: of all registrations.
     """
-    series = read_series(run)
-    truth = read_truth(truth_path(run))
-    start = time.perf_counter()
-    result = register_series(series, model, hyper=hyper, background=background, refine_steps=refine_steps, guard=guard)
-    seconds = time.perf_counter() - start
-    return score(series, result.background.numbers, result.warp, truth, seconds)
+    names = model_names([model.path for model in models])
+    about = {
+        "version": __version__,
+        "machine": machine(),
+        "models": {name: model.sha256 for name, model in zip(names, models, strict=True)},
+        "settings": asdict(settings),
+        "runs": list(entries[0].scores),
+    }
+    return Report(entries, about)
 
 
-def simulated_runs(paths: Sequence[str]) -> list[Path]:
-    """Return the DICOM files under `paths` that have a truth beside them.
-
-    Raises:
-        InputError: there is none.
-    """
-    runs = [files.paths[0] for files in find_series(paths) if truth_path(files.paths[0]).exists()]
-    if not runs:
-        raise InputError(
-            f"{', '.join(map(str, paths))}: expected simulated runs with <name>_truth.h5 beside them, found none; "
-            "make some with `angiomorph simulate --out DIR`"
-        )
-    return runs
+def _runs_table(entry: Entry) -> str:
+    rows = [["run", *(part.name for part in fields(Score))], ["---"] * (1 + len(fields(Score)))]
+    for run, score in entry.scores.items():
+        rows.append([run, *("-" if math.isnan(value) else format(value, ".4g") for value in astuple(score))])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def mean(scores: Sequence[Score]) -> Score:
-    """Return the mean of each figure over the runs that have it."""
-    columns = zip(*map(astuple, scores), strict=True)
-    return Score(
-        *(float(np.mean(there)) if (there := [v for v in column if not math.isnan(v)]) else math.nan for column in columns)
-    )
-
-
-def table(rows: Sequence[tuple[str, Score]]) -> str:
-    """Return a Markdown table, one named row a score."""
-    head = ["run", *(field.name for field in fields(Score))]
-    lines = [head, ["---"] * len(head)]
-    lines += [[name, *(format(value, ".4g") for value in astuple(score))] for name, score in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _write_runs(entries: Sequence[Entry], path: Path) -> None:
+    """Write every score as a line of a CSV file, empty where a figure is not defined."""
+    with replacing(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["model", "image_loss", "lambda", "run", "runs", *(part.name for part in fields(Score))])
+        for entry in entries:
+            for run, score in entry.scores.items():
+                figures = ("" if math.isnan(value) else repr(value) for value in astuple(score))
+                writer.writerow([entry.model, entry.image_loss, entry.hyper, run, score.runs, *figures])

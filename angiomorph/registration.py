@@ -72,6 +72,7 @@ class Model:
         self.size = int(metadata.get("size", 512))
         self.intensity = str(metadata.get("intensity", "auto"))
         self.hyper = float(metadata.get("lambda", 0.7))
+        self.image_loss = str(metadata.get("image_loss", "vle"))
         self.similarity = _similarity(self.path, metadata)
         self._multiple = max(networks.MULTIPLE, 2 ** len(self._network.get_config()["nb_unet_features"][0]))
         self._predictors: dict[tuple[int, int], tf.keras.Model] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import os
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -86,16 +85,6 @@ def versions(peers: Sequence[Peer] = PEERS) -> dict[str, str]:
     """Return the version of every package that a figure depends on."""
     packages = dict.fromkeys(["angiomorph", "tensorflow", *(peer.package for peer in peers)])
     return {package: importlib.metadata.version(package) for package in packages}
-
-
-def processor() -> str:
-    """Return the name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def progress(what: str) -> Callable[[int, int], None]:

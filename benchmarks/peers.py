@@ -1,7 +1,7 @@
 """Compare AngioMorph with its peers: `python -m benchmarks.peers --ct CT --vessels CTA --out DIR`, or `make peers`.
 
 Every method registers the same frames to the same background, normalised alike, in one process and with the same number of
-threads, and is judged by the same scores (`angiomorph.evaluate`). Scores are kept as they come, so
+threads, and is judged by the same scores (`angiomorph.scoring`). Scores are kept as they come, so
 that a command that was stopped goes on.
 """
 
@@ -19,12 +19,13 @@ import numpy as np
 
 from angiomorph.cli import REFINE
 from angiomorph.errors import InputError
+from angiomorph.machine import processor
 from benchmarks import command
 from benchmarks.methods import PEERS, Peer
 
 if TYPE_CHECKING:
-    from angiomorph.evaluate import Score
     from angiomorph.registration import Model
+    from angiomorph.scoring import Score
     from benchmarks.runs import Sample
     from benchmarks.scores import ScoreFile
 
@@ -141,26 +142,29 @@ def _sets(arguments: argparse.Namespace) -> list[Path]:
 
 def peers(arguments: argparse.Namespace) -> None:
     """Simulate, register, score; print the table and write it and its pictures."""
+    from angiomorph import comparison
     from angiomorph.registration import SHIPPED, Model
-    from benchmarks import pictures, table
+    from benchmarks import pictures
     from benchmarks.scores import ScoreFile
+    from benchmarks.validation import validation
 
     model = Model(arguments.model or SHIPPED)
     chosen = methods(command.chosen(arguments.methods, NAMES), model)
     paths = _sets(arguments)
     scores = ScoreFile(arguments.out / "scores.csv")
     compared = compare(paths, chosen, scores, arguments.frames_per_run, arguments.threads)
-    lines = table.lines(compared)
+    lines = comparison.lines(compared)
     about = {
-        "processor": command.processor(),
+        "processor": processor(),
         "threads": arguments.threads,
         "frames_per_run": arguments.frames_per_run,
         "runs": [str(path) for path in paths],
         "versions": command.versions(),
         "parameters": {method.name: dict(method.parameters) for method in chosen},
     }
-    text = table.markdown(lines, f"{about['processor']}, {arguments.threads} threads")
-    table.write(lines, text, about, arguments.out)
+    table = comparison.markdown(lines, f"{about['processor']}, {arguments.threads} threads")
+    text = f"{table}\nRank correlation of figures without truth with the true ones:\n\n{validation(compared)}\n"
+    comparison.write(lines, text, about, arguments.out, "peers")
     print(text, flush=True)
     pictures.tradeoff(lines, arguments.out / "peers_tradeoff.png")
     rows = pictures.pictured(paths, compared)

@@ -13,12 +13,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-from angiomorph.evaluate import Score
+from angiomorph.comparison import Line
 from angiomorph.intensity import to_domain
 from angiomorph.layers import warp_frames
+from angiomorph.scoring import Score
 from angiomorph.view.pictures import Panel, frame_window, grid
 from benchmarks.runs import Sample, read_sample
-from benchmarks.table import Line, is_still
 
 if TYPE_CHECKING:
     from benchmarks.peers import Method
@@ -33,8 +33,8 @@ def pictured(paths: Sequence[Path], compared: Mapping[str, Sequence[Score]]) -> 
     """
     scores = next(iter(compared.values()))
     ranked = sorted(range(len(paths)), key=lambda index: scores[index].rmse_over_floor)
-    moving = [index for index in ranked if not is_still(scores[index])]
-    still = [index for index in ranked if is_still(scores[index])]
+    moving = [index for index in ranked if scores[index].runs == "moving"]
+    still = [index for index in ranked if scores[index].runs == "still"]
     shown = dict.fromkeys(moving[int(share * len(moving))] for share in (1 / 6, 1 / 2, 5 / 6) if moving)
     return [paths[index] for index in (*shown, *still[len(still) // 2 : len(still) // 2 + 1])]
 

@@ -18,7 +18,7 @@ import pydicom
 from scipy import ndimage
 
 from angiomorph import store
-from angiomorph.evaluate import simulated_runs
+from benchmarks.runs import run_paths
 
 SIZE = 512
 MEASURES = {
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("simulated", nargs="+", metavar="SIMULATED")
     given = arguments.parse_args(argv)
     truth = real(given.real)
-    runs = [simulated(path) for path in simulated_runs(given.simulated)]
+    runs = [simulated(path) for path in run_paths(map(Path, given.simulated))]
     print("| measure | real | simulated: median (least to most) | what |\n|---|---|---|---|")
     for name, what in MEASURES.items():
         values = [run[name] for run in runs]

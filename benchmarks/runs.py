@@ -15,8 +15,8 @@ from angiomorph import __version__, metrics
 from angiomorph.background import choose_background
 from angiomorph.dicom import Series, read_series
 from angiomorph.errors import InputError
-from angiomorph.evaluate import Case, Score, Truth, read_truth, truth_path
 from angiomorph.intensity import normalisation, normalise, resolve_mode, to_domain
+from angiomorph.scoring import Case, Score, Truth, read_truth, truth_path
 
 MOTION_MM, MOTION_DEG = (1.0, 5.0), (1.0, 3.0)
 

@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from angiomorph.evaluate import Score
+from angiomorph.scoring import Score
 from benchmarks.runs import Sample
 
 FIGURES = tuple(field.name for field in fields(Score))

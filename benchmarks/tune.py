@@ -85,7 +85,7 @@ def tune(arguments: argparse.Namespace) -> None:
 
 
 def _tune_one(peer: Peer, samples: Sequence[Sample], scores: ScoreFile, threads: int) -> None:
-    from angiomorph.evaluate import mean
+    from angiomorph.comparison import figures
     from benchmarks.scores import key
 
     ranked = []
@@ -94,15 +94,17 @@ def _tune_one(peer: Peer, samples: Sequence[Sample], scores: ScoreFile, threads:
         for sample, of in zip(samples, keys, strict=True):
             if of not in scores:
                 scores.add(of, sample.score(*entry.warps(sample.moving, sample.fixed)))
-        ranked.append((mean([scores[of] for of in keys]), entry))
-        print(f"{peer.name}: {ranked[-1][0].rmse_over_floor:.3f} {_varied(entry)}", file=sys.stderr, flush=True)
-    ranked.sort(key=lambda pair: pair[0].rmse_over_floor)
+        means = {name: part.mean for name, part in figures([scores[of] for of in keys]).items()}
+        ranked.append((means, entry))
+        print(f"{peer.name}: {means['rmse_over_floor']:.3f} {_varied(entry)}", file=sys.stderr, flush=True)
+    ranked.sort(key=lambda pair: pair[0]["rmse_over_floor"])
     print(f"\n## {peer.name}\n")
-    print("| parameters | RMSE / floor | artefact left | contrast kept | folding | s a frame |")
+    print("| parameters | RMSE / floor | artefact left | contrast kept | folding, % | s a frame |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for score, entry in ranked:
-        figures = f"{score.rmse_over_floor:.3f} | {score.artefact_left:.3f} | {score.contrast_kept:.3f} | {score.folding:.5f}"
-        print(f"| {_varied(entry)} | {figures} | {score.ms_per_frame / 1e3:.2f} |")
+    for means, entry in ranked:
+        cells = [means[name] for name in ("rmse_over_floor", "artefact_left", "contrast_kept", "folding")]
+        row = [_varied(entry), *(f"{cell:.3f}" for cell in cells), f"{means['ms_per_frame'] / 1e3:.2f}"]
+        print(f"| {' | '.join(row)} |")
     best = ranked[0][1]
     same = "as methods.py has it" if dict(best.parameters) == dict(peer.parameters) else "OTHER THAN methods.py HAS IT"
     print(f"\nBest, {same}: `{dict(best.parameters)}`")

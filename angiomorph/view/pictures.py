@@ -52,7 +52,8 @@ def subtraction_window(bsa: np.ndarray) -> tuple[float, float]:
     return -depth, depth / 2
 
 
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure as PNG, under its name only when it is whole."""
     with replacing(path) as partial:
         FigureCanvasAgg(figure).print_png(str(partial))
 
@@ -92,7 +93,7 @@ def grid(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str]) -> None:
             _draw(figure.add_axes((left / width, bottom / height, wide / width, high / height)), panel)
             middle = ((left + wide / 2) / width, (bottom + high + caption / 2) / height)
             figure.text(*middle, panel.title, color="white", ha="center", va="center", fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def learning_curve(
@@ -116,7 +117,7 @@ def learning_curve(
     axes.set(xlabel="epoch (each run visited once)", ylabel="loss", yscale=scale)
     axes.grid(alpha=0.3)
     axes.legend()
-    _save(figure, path)
+    save(figure, path)
 
 
 def _number(cell: str) -> float:

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from angiomorph import store
 from angiomorph.dicom import write_run
-from angiomorph.evaluate import truth_path
+from angiomorph.scoring import truth_path
 
 SIDE, FRAMES, BACKGROUND = 64, 6, 2
 

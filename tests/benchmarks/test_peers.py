@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from angiomorph import comparison
 from angiomorph.errors import InputError
-from angiomorph.evaluate import Score
-from benchmarks import command, peers, pictures, table
+from angiomorph.scoring import Score
+from benchmarks import command, peers, pictures
 from benchmarks.scores import ScoreFile
 from tests.benchmarks.made import SIDE, make_run
 from tests.runs import save_tiny_model
@@ -48,7 +49,7 @@ def compared(paths, tmp_path) -> dict[str, list[Score]]:
 def test_methods_are_scored_on_each_run_in_turn(compared):
     assert [score.artefact_left for score in compared["exact"][:2]] == pytest.approx([0, 0], abs=1e-5)
     assert [score.artefact_left for score in compared["none"][:2]] == pytest.approx([1, 1])
-    assert [table.is_still(score) for score in compared["none"]] == [False, False, True]
+    assert [score.runs == "still" for score in compared["none"]] == [False, False, True]
     assert compared["none"][2].harm == pytest.approx(0, abs=1e-6)
     assert compared["exact"][2].harm > 1
     assert compared["exact"][0].ms_per_frame == pytest.approx(250)
@@ -137,7 +138,7 @@ def test_square_of_artefact_and_vessels_is_found():
 
 
 def test_tradeoff_is_drawn(compared, tmp_path):
-    pictures.tradeoff(table.lines(compared), tmp_path / "tradeoff.png")
+    pictures.tradeoff(comparison.lines(compared), tmp_path / "tradeoff.png")
     assert imread(tmp_path / "tradeoff.png").std() > 0.05
 
 

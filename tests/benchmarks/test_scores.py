@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from angiomorph.evaluate import Score
+from angiomorph.scoring import Score
 from benchmarks.scores import FIGURES, ScoreFile, key
 
 SAMPLE = SimpleNamespace(name="run-000001", digest="ab", frames=(3, 5))

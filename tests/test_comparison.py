@@ -3,13 +3,15 @@
 import csv
 import json
 import math
+from dataclasses import fields
 
 import pytest
 
-from angiomorph.evaluate import Score
+from angiomorph import comparison
 from angiomorph.interval import Interval
-from benchmarks import table
-from benchmarks.scores import FIGURES
+from angiomorph.scoring import Score
+
+FIGURES = tuple(part.name for part in fields(Score))
 
 
 def score(**given: float) -> Score:
@@ -28,7 +30,7 @@ COMPARED = {
 
 
 def test_lines_part_moving_and_still_runs_and_take_the_median_time():
-    none, other = table.lines(COMPARED)
+    none, other = comparison.lines(COMPARED)
     assert other.moving["artefact_left"].mean == pytest.approx(0.3)
     assert other.moving["artefact_left"].count == 2
     assert other.moving["folding"].mean == pytest.approx(2)  # per cent
@@ -39,7 +41,7 @@ def test_lines_part_moving_and_still_runs_and_take_the_median_time():
 
 
 def test_markdown_has_a_row_a_method_and_says_how_many_runs():
-    text = table.markdown(table.lines(COMPARED), "a processor, 2 threads")
+    text = comparison.markdown(comparison.lines(COMPARED), "a processor, 2 threads")
     head, rule, *rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
     assert len(head) == len(rule) == len(rows[0]) == len(rows[1])
     assert head[1].strip() == "moving (2): artefact left"
@@ -54,14 +56,19 @@ def test_markdown_has_a_row_a_method_and_says_how_many_runs():
     assert "a processor, 2 threads" in text
 
 
-def test_table_of_moving_runs_alone_leaves_still_cells_empty():
-    text = table.markdown(table.lines({"none": COMPARED["none"][:2]}), "-")
-    assert text.splitlines()[2].count("| - ") == 3
+def test_a_table_has_columns_for_the_kinds_of_run_that_there_are():
+    moving = comparison.markdown(comparison.lines({"none": COMPARED["none"][:2]}), "-")
+    assert "still" not in moving
+    assert "real" not in moving
+    blank = Score(**dict.fromkeys(FIGURES, math.nan) | {"edge_left": 0.5, "ms_per_frame": 7})
+    real = comparison.markdown(comparison.lines({"other": [blank]}), "-").splitlines()
+    assert real[0].startswith("| method | real (1): edge energy left | real (1): deviation left |")
+    assert real[2] == "| other | 0.500 [0.500, 0.500] | - | - | - | 0.007 |"
 
 
 def test_files_hold_the_same_figures(tmp_path):
-    lines = table.lines(COMPARED)
-    table.write(lines, "text", {"threads": 2}, tmp_path)
+    lines = comparison.lines(COMPARED)
+    comparison.write(lines, "text", {"threads": 2}, tmp_path, "peers")
     with (tmp_path / "peers.csv").open() as file:
         rows = {(row["method"], row["runs"], row["figure"]): row for row in csv.DictReader(file)}
     record = json.loads((tmp_path / "peers.json").read_text())
