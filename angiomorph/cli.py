@@ -316,7 +316,7 @@ def _add_simulate(verbs: Any) -> None:
         ("frame-time", "ms"),
         ("field-of-view", "detector width over 300 mm"),
         ("iodine", "in arteries, mg/ml"),
-        ("blush", "blood in the parenchyma over the normal"),
+        ("blush", "blood shown in capillaries over what flows in, 0 to 1"),
     ):
         drawn.add_argument(f"--{name}", type=float, nargs=2, metavar=("LOW", "HIGH"), help=summary)
     for name, summary in (

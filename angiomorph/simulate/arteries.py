@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from angiomorph.simulate.cloud import Vessels, bodies, joined
-from angiomorph.simulate.growth import Steering, Tips, Trunk, along, arteries, grow, normal, trunk, within
+from angiomorph.simulate.cloud import Inflow, Vessels, both, carried, joined
+from angiomorph.simulate.growth import Branches, Tips, Trunk, along, flow_into, grow, normal, supplied, trunk, within
 from angiomorph.simulate.territory import Territory
 
 Points = Sequence[tuple[float, float, float]]
@@ -18,6 +19,7 @@ CAROTID = np.array(
 )
 VERTEBRAL = np.array([(16, -28, -120), (15, -32, -60), (18, -34, -22), (8, -30, -10), (2, -14, 0), (0, -8, 12), (0, -7, 22)])
 EXTERNAL = np.array([(29, -2, -96), (34, 0, -75), (40, 0, -50), (47, 2, -30)])  # the external carotid, to below its end
+NARROWER = 0.8  # an internal carotid's branches than by Murray's law, or the blood in it would be too much
 BELOW = 80.0  # mm of the catheter below the first point of an artery
 
 
@@ -31,7 +33,7 @@ def places(territory: Territory, unit: np.ndarray | Points) -> np.ndarray:
     return territory.centre + territory.half * np.array(unit)
 
 
-def head_arteries(rng: np.random.Generator, cavity: Territory) -> Vessels:
+def head_arteries(rng: np.random.Generator, cavity: Territory) -> tuple[Vessels, Inflow]:
     """Grow one or both internal carotids, a carotid with its external branches, or the vertebrobasilar system.
 
     Args:
@@ -39,7 +41,7 @@ def head_arteries(rng: np.random.Generator, cavity: Territory) -> Vessels:
         cavity: to fill.
 
     Returns:
-        bodies along the centre lines, amount = pi radius^2 ds, and the catheter's path.
+        bodies along the centre lines, amount = pi radius^2 ds, with the catheter's path; and what they bring to the tissue.
     """
     choice = rng.random()
     if choice < 0.7:
@@ -47,30 +49,30 @@ def head_arteries(rng: np.random.Generator, cavity: Territory) -> Vessels:
         grown = [_carotid(rng, cavity, s) for s in ([side] if choice < 0.5 else [-1, 1])]
     else:
         grown = [_basilar(rng, cavity)]
-    steer = within(cavity)
-    branches = [arteries(grow(tips, rng, steer, cavity.half), _reached(tube, tips)) for tube, tips in grown]
-    clouds = [tube.cloud() for tube, _ in grown] + branches
     first = grown[0][0]
-    if len(grown) == 2:
-        return _injected(joined(clouds), first, 0.0)  # from the arch: the tip is below both
+    branches = [(_at_end(tube, tips), grow(tips, rng, within(cavity), cavity.half)) for tube, tips in grown]
     if choice < 0.5 and rng.random() < 0.3:
-        clouds.append(_external(rng, cavity, side, first))
-        return _injected(joined(clouds), first, rng.uniform(0, 15))
-    return _injected(joined(clouds), first, rng.uniform(0, 50))
+        fork, outside, trees = _external(rng, cavity, side, first)
+        cloud, ends, times = supplied(first, branches, beside=[(fork, flow_into(trees))])
+        more, others, _ = supplied(outside, trees, times[fork])
+        return _injected(joined([cloud, more]), both(ends, others), first, times, rng.uniform(0, 15))
+    clouds, into, reached = zip(*(supplied(tube, [one]) for (tube, _), one in zip(grown, branches, strict=True)), strict=True)
+    tip = 0.0 if len(grown) == 2 else rng.uniform(0, 50)  # both are filled from the arch, below them
+    return _injected(joined(clouds), both(*into), first, reached[0], tip)
 
 
-def _reached(tube: Trunk, tips: Tips) -> np.ndarray:
-    return np.full(len(tips.radius), tube.times()[-1])
+def _at_end(tube: Trunk, tips: Tips) -> np.ndarray:
+    return np.full(len(tips.radius), len(tube.length) - 1)
 
 
-def _injected(cloud: Vessels, tube: Trunk, tip: float) -> Vessels:
+def _injected(cloud: Vessels, ends: Inflow, tube: Trunk, times: np.ndarray, tip: float) -> tuple[Vessels, Inflow]:
     """Let the bolus start `tip` mm along a tube, by which the cloud begins; the catheter comes from below the tube to there."""
     before = int(np.sum(np.cumsum(tube.length) <= tip))
-    later = cloud.part(np.arange(before, len(cloud.amount)))
+    late = times[before - 1] if before else 0.0
     below = tube.position[0] + np.linspace(-BELOW, 0, 41)[:-1, None] * (0.0, 0.05, 1)
     path = np.concatenate([below, tube.position[: before + 1 : 5]])
-    arrival = later.arrival - (tube.times()[before - 1] if before else 0.0)
-    return bodies(later.position, later.amount, later.radius, arrival, path=path)
+    later = cloud.part(np.arange(before, len(cloud.amount)))
+    return replace(later, arrival=later.arrival - np.float32(late)).reached_by(path), replace(ends, arrival=ends.arrival - late)
 
 
 def _carotid(rng: np.random.Generator, cavity: Territory, side: int) -> tuple[Trunk, Tips]:
@@ -80,7 +82,7 @@ def _carotid(rng: np.random.Generator, cavity: Territory, side: int) -> tuple[Tr
     targets = places(cavity, [(0.7 * side, 0.0, 0.2), (0.12 * side, 0.5, 0.45)])
     ways = np.array([(side, 0.1, 0.2), (-0.3 * side, 1, 0.3)]) + rng.normal(0, 0.1, (2, 3))
     split = rng.uniform(0.5, 0.7)
-    radius = tube.radius[-1] * 0.8 * np.array([split, 1 - split]) ** (1 / 3)
+    radius = tube.radius[-1] * NARROWER * np.array([split, 1 - split]) ** (1 / 3)
     return tube, Tips(np.tile(tube.end, (2, 1)), normal(ways + 0.2 * tube.direction), radius, targets)
 
 
@@ -94,25 +96,26 @@ def _basilar(rng: np.random.Generator, cavity: Territory) -> tuple[Trunk, Tips]:
     return tube, Tips(np.tile(tube.end, (4, 1)), normal(ways), radius, targets)
 
 
-def _external(rng: np.random.Generator, cavity: Territory, side: int, internal: Trunk) -> Vessels:
-    """External carotid of a head: to the scalp over temple and occiput, to the dura, the jaw and the face."""
+def _external(rng: np.random.Generator, cavity: Territory, side: int, internal: Trunk) -> tuple[int, Trunk, list[Branches]]:
+    """External carotid of a head, from a piece of the internal: to scalp over temple and occiput, dura, jaw and face."""
     path = (EXTERNAL + rng.normal(0, 1.5, EXTERNAL.shape)) * (side, 1, 1) + base(cavity)
     fork = int(np.argmin(np.linalg.norm(internal.position - path[0], axis=1)))
     tube = trunk(np.concatenate([internal.position[fork : fork + 1], path]), 1.9, 1.3)
-    start = internal.times()[fork]
     scalp = [(1.1 * side, 0.35, 0.3), (1.05 * side, -0.2, 0.5), (0.7 * side, -0.95, 0.0)]
     face = [(0.3 * side, 1.15, -1.2), (0.45 * side, 0.85, -0.9), (0.2 * side, 0.7, -1.5)]
     at_scalp, at_face = np.array([0.99, 0.99, 0.45]), np.array([0.3, 0.8, 0.15])
-    dura = side_branches(rng, tube, np.array([0.8]), places(cavity, [(0.9 * side, 0.1, 0.1)]), 0.6)
-    outside = side_branches(rng, tube, at_scalp, places(cavity, scalp), 0.8)
-    facial = side_branches(rng, tube, at_face, places(cavity, face), 0.9)
-    return joined(
+    dura = side_tips(rng, tube, np.array([0.8]), places(cavity, [(0.9 * side, 0.1, 0.1)]), 0.6)
+    outside = side_tips(rng, tube, at_scalp, places(cavity, scalp), 0.7)
+    facial = side_tips(rng, tube, at_face, places(cavity, face), 0.75)
+    within_face = within(Territory("face", *_face(cavity)))
+    return (
+        fork,
+        tube,
         [
-            tube.cloud(start),
-            side_arteries(rng, tube, start, outside, along(cavity, 1.17), 0.4 * cavity.half, 0.3),
-            side_arteries(rng, tube, start, dura, along(cavity, 1.0), 0.4 * cavity.half, 0.25),
-            side_arteries(rng, tube, start, facial, within(Territory("face", *_face(cavity))), 0.3 * cavity.half, 0.3),
-        ]
+            (outside[0], grow(outside[1], rng, along(cavity, 1.17), 0.4 * cavity.half, 0.3)),
+            (dura[0], grow(dura[1], rng, along(cavity, 1.0), 0.4 * cavity.half, 0.25)),
+            (facial[0], grow(facial[1], rng, within_face, 0.3 * cavity.half, 0.3)),
+        ],
     )
 
 
@@ -120,8 +123,8 @@ def _face(cavity: Territory) -> tuple[np.ndarray, np.ndarray]:
     return places(cavity, [(0.0, 0.65, -1.1)])[0], cavity.half * (0.85, 0.6, 0.8)
 
 
-def side_branches(
-    rng: np.random.Generator, tube: Trunk, share: np.ndarray, targets: np.ndarray, part: float
+def side_tips(
+    rng: np.random.Generator, tube: Trunk, share: np.ndarray, targets: np.ndarray, part: float | np.ndarray
 ) -> tuple[np.ndarray, Tips]:
     """Let branches leave a tube towards their targets.
 
@@ -130,10 +133,10 @@ def side_branches(
         tube: the trunk.
         share: `(n,)` of its length, 0..1, where they leave.
         targets: `(n, 3)` mm.
-        part: their radius over the trunk's there, up to a fifth less.
+        part: their radius over the trunk's there, up to a fifth less; of all, or `(n,)`.
 
     Returns:
-        the trunk's piece that each leaves, and the tips.
+        the trunk's piece at whose end each leaves, and the tips.
     """
     index = np.minimum((share * len(tube.radius)).astype(int), len(tube.radius) - 2)
     forwards = normal(tube.position[index + 1] - tube.position[index])
@@ -142,22 +145,7 @@ def side_branches(
     return index, Tips(tube.position[index], ways, radius, targets)
 
 
-def side_arteries(
-    rng: np.random.Generator,
-    tube: Trunk,
-    start: float,
-    branches: tuple[np.ndarray, Tips],
-    steer: Steering,
-    scatter: np.ndarray,
-    thinnest: float,
-    stretch: float = 1.0,
-) -> Vessels:
-    """Grow branches of a trunk that the bolus enters at `start`, s; other arguments as in `growth.grow`."""
-    index, tips = branches
-    return arteries(grow(tips, rng, steer, scatter, thinnest, stretch=stretch), start + tube.times()[index])
-
-
-def neck_arteries(rng: np.random.Generator, territory: Territory) -> Vessels:
+def neck_arteries(rng: np.random.Generator, territory: Territory) -> tuple[Vessels, Inflow, Inflow]:
     """Grow the common carotid of one side, its bifurcation, the internal carotid to the top, the external with its branches.
 
     Args:
@@ -165,7 +153,7 @@ def neck_arteries(rng: np.random.Generator, territory: Territory) -> Vessels:
         territory: a neck.
 
     Returns:
-        as `head_arteries`.
+        as `head_arteries`, and what leaves the neck by the internal carotid.
     """
     side = int(rng.choice([-1, 1]))
     x, y, low, high = 0.42 * side, 0.15, -1.0, 1.0
@@ -185,13 +173,18 @@ def neck_arteries(rng: np.random.Generator, territory: Territory) -> Vessels:
     internal = trunk(np.concatenate([[common.end], top + rng.normal(0, 1.0, top.shape)]), rng.uniform(2.2, 2.7))
     up = places(territory, [(0.95 * x, y + 0.12, fork + 0.12), (1.1 * x, y + 0.12, 0.5), (1.3 * x, y + 0.05, high)])
     external = trunk(np.concatenate([[common.end], up + rng.normal(0, 1.0, up.shape)]), 2.0, 1.4)
-    start = float(common.times()[-1])
     targets = places(
         territory,
         [(0.25 * side, 0.6, fork - 0.35), (0.2 * side, 0.8, fork + 0.1), (0.4 * side, 0.85, 0.6), (0.6 * side, -0.7, 0.6),
          (0.7 * side, 0.5, 0.95), (0.75 * side, -0.3, 1.0)],
     )  # fmt: skip
-    branches = side_branches(rng, external, np.array([0.05, 0.2, 0.35, 0.4, 0.98, 0.98]), targets, 0.7)
-    grown = side_arteries(rng, external, start, branches, within(territory, 0.85), 0.35 * territory.half, 0.25)
-    cloud = joined([common.cloud(), internal.cloud(start), external.cloud(start), grown])
-    return _injected(cloud, common, rng.uniform(0.1, 0.6) * float(common.length.sum()))
+    index, tips = side_tips(rng, external, np.array([0.05, 0.2, 0.35, 0.4, 0.98, 0.98]), targets, 0.55)
+    branches = [(index, grow(tips, rng, within(territory, 0.85), 0.35 * territory.half, 0.25))]
+    upwards = float(carried(NARROWER * internal.radius[-1]))
+    below, times = common.supply(np.array([len(common.length) - 1]), np.array([upwards + flow_into(branches)]))
+    above, passed = internal.supply(np.array([len(internal.length) - 1]), np.array([upwards]), times[-1])
+    outside, ends, _ = supplied(external, branches, times[-1])
+    out = Inflow(internal.end[None], np.array([upwards]), np.array([upwards]), passed[-1:])
+    tip = rng.uniform(0.1, 0.6) * float(common.length.sum())
+    cloud, leaving = _injected(joined([below, above, outside]), both(out, ends), common, times, tip)
+    return cloud, leaving.part(slice(1, None)), leaving.part(slice(1))

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from angiomorph.simulate.cloud import Vessels
+from angiomorph.simulate.cloud import ARTERY, CAPILLARY, VEIN, Vessels
 
 STEP = 0.01  # s, of the table that the curve is read from
 DISPERSION = 0.45  # standard deviation of the time through the capillaries over its mean
-PASSED = (0.0, 0.5, 1.0)  # of the capillaries, when blood is in arteries, capillaries, veins
 
 
 @dataclass(frozen=True)
@@ -32,18 +31,14 @@ class Bolus:
     scale: float
     transit: float = 2.0
 
-    def after(self, passed: float) -> Bolus:
-        """Return the bolus behind a part of the capillaries, dispersed by their unequal lengths.
+    def after(self) -> Bolus:
+        """Return the bolus behind the capillaries, dispersed by their unequal lengths.
 
-        The means and the variances of both transits add, `mean = shape scale + m`, `variance = shape scale^2 + (0.45 m)^2` with
-        `m = passed * transit`, and a gamma variate has both.
-
-        Args:
-            passed: part of the capillaries, 0..1.
+        The means and the variances of both transits add, `mean = shape scale + transit`, `variance = shape scale^2 +
+        (0.45 transit)^2`, and a gamma variate has both.
         """
-        extra = passed * self.transit
-        mean = self.shape * self.scale + extra
-        variance = self.shape * self.scale**2 + (DISPERSION * extra) ** 2
+        mean = self.shape * self.scale + self.transit
+        variance = self.shape * self.scale**2 + (DISPERSION * self.transit) ** 2
         return replace(self, shape=mean**2 / variance, scale=variance / mean)
 
     def table(self) -> tuple[np.ndarray, np.ndarray]:
@@ -68,6 +63,25 @@ class Bolus:
         times, values = self.table()
         return np.interp(time, times, values, left=0.0, right=0.0)
 
+    def within(self, time: np.ndarray) -> np.ndarray:
+        """Mean concentration in the capillaries, of what has flowed into them and not yet out.
+
+        `c(t) = integral over s in [0, t] of (c_in(s) - c_out(s)) / transit`: their volume is flow times transit (P. Meier,
+        K. L. Zierler, J. Appl. Physiol. 6 (1954) 731-744).
+
+        Args:
+            time: any shape, s, since the bolus reached the capillaries.
+
+        Returns:
+            0..1, as `concentration`.
+        """
+        if self.transit == 0:
+            return self.concentration(time)
+        times, gone = self.after().table()
+        kept = self.concentration(times) - gone
+        volume = (np.cumsum(kept) - kept / 2) * STEP / self.transit
+        return np.interp(time, times, np.maximum(volume, 0), left=0.0, right=0.0)  # where all has passed, rounding is left
+
 
 def share(bolus: Bolus, cloud: Vessels, since_injection: float) -> np.ndarray:
     """Concentration in each body of a vessel cloud, relative to what is injected.
@@ -81,10 +95,10 @@ def share(bolus: Bolus, cloud: Vessels, since_injection: float) -> np.ndarray:
         `(N,)` float32, 0..1; its time integral is `bolus.duration * cloud.dilution`.
     """
     out = np.zeros(len(cloud.amount), np.float32)
-    for phase, passed in enumerate(PASSED):
+    for phase, curve in ((ARTERY, bolus.concentration), (CAPILLARY, bolus.within), (VEIN, bolus.after().concentration)):
         there = cloud.phase == phase
         if there.any():
-            out[there] = bolus.after(passed).concentration(since_injection - cloud.arrival[there])
+            out[there] = curve(since_injection - cloud.arrival[there])
     return out * cloud.dilution
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from angiomorph.simulate.cloud import Vessels, bodies, speed
+from angiomorph.simulate.cloud import NO_FLOW, Inflow, Vessels, bodies, both, carried, joined, speed
 from angiomorph.simulate.territory import Territory
 
 THINNEST = 0.21  # mm radius at which a tree ends; what follows is its capillary bed
@@ -15,6 +15,7 @@ STEPS = 40  # samples along one branch
 PIECE = 0.4  # mm, of a trunk
 
 Steering = Callable[[np.ndarray], np.ndarray]  # places (n, 3) to a push (n, 3), added to unit directions
+Branches = tuple[np.ndarray, "list[Generation]"]  # pieces (n,) of a trunk at whose end they leave, and what grew from there
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,26 @@ class Trunk:
     end: np.ndarray
     direction: np.ndarray
 
-    def cloud(self, start: float = 0.0) -> Vessels:
-        """Return it as an artery that the bolus enters at `start`, s."""
-        return bodies(self.position, np.pi * self.radius**2 * self.length, self.radius, start + self.times())
+    def amount(self) -> np.ndarray:
+        """Return the volume of each piece, `(n,)` mm^3."""
+        return np.pi * self.radius**2 * self.length
 
-    def times(self) -> np.ndarray:
-        """Return the bolus's way from its start to each piece, `(n,)` s."""
-        return np.cumsum(self.length / speed(self.radius))
+    def supply(self, at: np.ndarray, flow: np.ndarray, start: float = 0.0) -> tuple[Vessels, np.ndarray]:
+        """Let the tube be an artery that carries what leaves it, and ends with the last that does.
+
+        Args:
+            at: `(m,)` piece at whose end each branch leaves.
+            flow: `(m,)` of each branch, mm^3/s.
+            start: when the bolus enters the tube, s.
+
+        Returns:
+            its bodies, and when the bolus is at the end of each piece, `(n,)` s; blood takes volume over flow to pass a piece.
+        """
+        within = np.cumsum(np.bincount(at, flow, len(self.length))[::-1])[::-1]
+        keep = np.arange(len(within)) <= at.max()
+        time = np.where(keep, self.amount() / np.maximum(within, NO_FLOW), 0.0)
+        after = start + np.cumsum(time)
+        return bodies(self.position[keep], self.amount()[keep], self.radius[keep], (after - time / 2)[keep]), after
 
 
 def trunk(path: np.ndarray, radius: float, end_radius: float | None = None) -> Trunk:
@@ -192,22 +206,52 @@ def _fork(tips: Tips, spread: np.ndarray, thinnest: float, rng: np.random.Genera
     return children, np.tile(np.arange(count), 2)[keep]
 
 
-def arteries(generations: list[Generation], start: np.ndarray) -> Vessels:
-    """Return grown branches as arteries.
+def arteries(generations: list[Generation], start: np.ndarray) -> tuple[Vessels, Inflow]:
+    """Return grown branches as arteries, and what they bring to the tissue.
 
     Args:
         generations: from `grow`.
         start: `(n,)` when the bolus reaches each of its first tips, s.
 
     Returns:
-        their bodies; the bolus runs from the roots to the ends.
+        their bodies, the bolus running from the roots to the ends; and at each end, or fork with a branch too thin to be shown,
+        the blood that leaves: what flows in by Murray's law less what the branches that follow take on.
     """
-    position, amount, radius, arrival = [], [], [], []
-    for one in generations:
+    clouds, ends = [], []
+    for one, children in zip(generations, [*generations[1:], None], strict=True):
         begin, time = start[one.parent], one.length / speed(one.radius)
-        position.append(one.track.reshape(-1, 3))
-        amount.append(one.amount().ravel())
-        radius.append(np.tile(one.radius, len(one.track)))
-        arrival.append((begin + (np.arange(0.5, len(one.track))[:, None] / len(one.track)) * time).ravel())
-        start = begin + time
-    return bodies(np.concatenate(position), np.concatenate(amount), np.concatenate(radius), np.concatenate(arrival))
+        steps = len(one.track)
+        arrival = begin + (np.arange(0.5, steps)[:, None] / steps) * time
+        clouds.append(bodies(one.track.reshape(-1, 3), one.amount().ravel(), np.tile(one.radius, steps), arrival.ravel()))
+        start, flow = begin + time, carried(one.radius)
+        if children is not None:
+            flow = flow - np.bincount(children.parent, carried(children.radius), len(flow))
+        leaving = flow > NO_FLOW
+        ends.append(Inflow(one.track[-1], flow, flow, start).part(leaving))
+    return joined(clouds), both(*ends)
+
+
+def flow_into(branches: Sequence[Branches]) -> float:
+    """Return what branches of a trunk carry together by Murray's law, mm^3/s."""
+    return float(sum(carried(tree[0].radius).sum() for _, tree in branches))
+
+
+def supplied(
+    tube: Trunk, branches: Sequence[Branches], start: float = 0.0, beside: Sequence[tuple[int, float]] = ()
+) -> tuple[Vessels, Inflow, np.ndarray]:
+    """Let a trunk carry the blood of its branches.
+
+    Args:
+        tube: the trunk.
+        branches: of it.
+        start: when the bolus enters it, s.
+        beside: piece and flow (mm^3/s) of other trunks that leave it.
+
+    Returns:
+        the bodies of all, what they bring to the tissue, and when the bolus is at the end of each piece of the trunk, s.
+    """
+    at = np.concatenate([*(index for index, _ in branches), [piece for piece, _ in beside]]).astype(int)
+    flow = np.concatenate([*(carried(tree[0].radius) for _, tree in branches), [flow for _, flow in beside]])
+    cloud, times = tube.supply(at, flow, start)
+    clouds, ends = zip(*(arteries(tree, times[index]) for index, tree in branches), strict=True)
+    return joined([cloud, *clouds]), both(*ends), times

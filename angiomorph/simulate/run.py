@@ -167,12 +167,12 @@ def _draw_blood(
     rngs: _Streams,
 ) -> _Blood:
     rng = rngs["contrast"]
+    bolus = contrast.draw_bolus(rng)
     from_scan = scanned is not None and territory.kind == "head" and rngs["vessels"].random() >= settings.grown
     if from_scan and scanned is not None:
         cloud = vessels.place(scanned, territory, rngs["vessels"])
     else:
-        cloud = vessels.vessel_tree(rngs["vessels"], territory)
-    bolus = contrast.draw_bolus(rng)
+        cloud = vessels.vessel_tree(rngs["vessels"], territory, bolus.transit)
     arrival = (settings.background - 1 + rng.uniform(0.05, 0.95)) * frame_time / 1000
     iodine = rng.uniform(*settings.iodine) / 1000 * (CTA_IODINE if from_scan else 1.0)
     blush = np.where(cloud.phase == CAPILLARY, rng.uniform(*settings.blush), 1.0).astype(np.float32)

@@ -36,7 +36,8 @@ class SimulationSettings:
         field_of_view: detector width over the 300 mm of the middle one.
         deformation: elastic change of the anatomy, standard deviation, mm; also sets scaling.
         iodine: in grown arteries, mg/ml; a CTA with its wide veins gets 0.3 of it.
-        blush: blood in the parenchyma over the normal 4 %.
+        blush: blood shown in capillaries, 0..1, over flow times transit time, which is 1 to 4 % of a brain's tissue; over 2 to
+            4 % of it about the vessels of a CTA. Above 1 there would be more iodine than was injected.
         grown: share of runs with a grown arterial tree where a CTA is given.
         collimated: share of runs with a visible collimator.
         relations: PixelIntensityRelationship and how often, as pairs.
@@ -60,7 +61,7 @@ class SimulationSettings:
     field_of_view: tuple[float, float] = (0.65, 1.1)
     deformation: float = 3.0
     iodine: tuple[float, float] = (70.0, 180.0)
-    blush: tuple[float, float] = (0.3, 1.2)
+    blush: tuple[float, float] = (0.3, 1.0)
     grown: float = 0.5
     collimated: float = 0.35
     relations: tuple[tuple[str, float], ...] = (("LIN", 0.8), ("LOG", 0.12), ("DISP", 0.08))
@@ -72,6 +73,8 @@ class SimulationSettings:
             low, high = getattr(self, name)
             if not 0 <= low <= high:
                 raise InputError(f"simulation: expected {name} as low, high with 0 <= low <= high, found {low}, {high}")
+        if self.blush[1] > 1:
+            raise InputError(f"simulation: expected blush up to 1, found {self.blush[1]:g}: tissue holds no more than flows in")
         for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"simulation: expected {name} as a share from 0 to 1, found {getattr(self, name)}")

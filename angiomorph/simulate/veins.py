@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from angiomorph.simulate.arteries import base, places
-from angiomorph.simulate.cloud import VEIN, Vessels, bodies, joined, speed
+from angiomorph.simulate.cloud import NO_FLOW, VEIN, Inflow, Vessels, bodies, both, carried, joined, speed, width
 from angiomorph.simulate.growth import Generation, Steering, Tips, Trunk, along, grow, normal, trunk, within
 from angiomorph.simulate.territory import Territory
 
-SLOWER = 0.6  # of the bolus in veins than in arteries of the same radius
-DRAINED = (
-    7.0,
-    15.0,
-)  # mm to the next injected tissue: up to the first a vein's end drains it alone, from the second not at all
-FAINT = 0.02  # dilution below which a vein is left out
+SLOWER = 0.6  # of the blood in veins than in arteries of the same radius
 SINUS = 1.2  # of a sinus's radius over that of a vein by Murray's law
 THINNEST_VEIN = 0.5  # mm radius
 STRAIGHTER = 1.8  # than arteries, and longer from fork to fork
@@ -37,86 +32,67 @@ TRANSVERSE = [
 JUGULAR = np.array([(30, -12, -45), (33, -10, -80), (31, -2, -125), (29, 2, -170)])  # mm from the sella, going on from there
 
 
-@dataclass(frozen=True)
-class Inflow:
-    """Blood that enters at n places: flow `(n,)` (mm^3 by Murray's law, radius cubed), injected part of it, its arrival, s."""
-
-    flow: np.ndarray
-    fed: np.ndarray
-    arrival: np.ndarray
-
-    def whole(self, share: float = 1.0) -> Inflow:
-        """Return a share of all of it as one inflow."""
-        fed = self.fed.sum()
-        arrival = (self.fed * self.arrival).sum() / max(fed, 1e-9)
-        return Inflow(np.array([share * self.flow.sum()]), np.array([share * fed]), np.array([arrival]))
+def vein_width(flow: np.ndarray) -> np.ndarray:
+    """Return the radius of veins that carry a flow, mm: by Murray's law, at 0.6 of the speed in arteries; flow in mm^3/s."""
+    return width(np.maximum(flow, NO_FLOW) / SLOWER)
 
 
-def both(*inflows: Inflow) -> Inflow:
-    """Return several inflows as one list of places."""
-    return Inflow(*(np.concatenate([getattr(one, name) for one in inflows]) for name in ("flow", "fed", "arrival")))
+def drain(trees: Sequence[list[Generation]], tissue: Inflow) -> list[tuple[Vessels, Inflow]]:
+    """Let blood flow from tissue into the nearest end or fork of grown branches, and to their roots.
 
-
-def drain(generations: list[Generation], tissue: Vessels) -> tuple[Vessels, Inflow]:
-    """Let blood flow from the ends of grown branches to their roots.
-
-    Every branch of radius r carries r^3 (Murray); what its branches do not bring it drains from the tissue at its end. Injected
-    blood keeps its sum at every junction, and arrives with the mean of what flows in.
+    Each branch is as wide as what flows in it needs. Blood keeps its sum at every junction, the injected part of it too, which
+    arrives with the mean of what flows in.
 
     Args:
-        generations: from `growth.grow`, root first.
-        tissue: capillaries.
+        trees: from `growth.grow`, root first.
+        tissue: what flows out of it.
 
     Returns:
-        the veins that carry injected blood, and what leaves each first branch.
+        of each tree the veins that carry injected blood, and what leaves each first branch.
     """
     from scipy.spatial import cKDTree
 
-    tree = cKDTree(tissue.position) if len(tissue.amount) else None
-    clouds, after = [], Inflow(*np.zeros((3, 0)))
-    parents = np.empty(0, int)
-    for one in reversed(generations):
-        count, flow = len(one.radius), one.radius**3
-        brought, fed, moment = (
-            np.bincount(parents, weight, count) for weight in (after.flow, after.fed, after.fed * after.arrival)
-        )
-        share, arrival = _drained(tree, tissue, one.track[-1])
-        own = np.clip(flow - brought, 0, None) * share
-        fed, moment = fed + own, moment + own * arrival
-        begin, time = moment / np.maximum(fed, 1e-9), one.length / (SLOWER * speed(one.radius))
-        clouds.append(_branch_cloud(one, begin, time, fed / flow))
-        parents, after = one.parent, Inflow(flow, fed, begin + time)
+    count = [len(one.radius) for tree in trees for one in tree]
+    ends = np.concatenate([one.track[-1] for tree in trees for one in tree])
+    _, nearest = cKDTree(ends).query(tissue.position)
+    own = iter(np.split(tissue.gathered(nearest, len(ends)), np.cumsum(count)[:-1], axis=1))
+    return [_drained(tree, [next(own) for _ in tree]) for tree in trees]
+
+
+def _drained(tree: list[Generation], own: list[np.ndarray]) -> tuple[Vessels, Inflow]:
+    """Let one tree carry what its branches drain themselves: flow, fed and fed * arrival, `(3, n)` of each generation."""
+    clouds, flows = [], own[-1]
+    for one, below in zip(reversed(tree), [*reversed(own[:-1]), None], strict=True):
+        flow, fed, moment = flows
+        radius = vein_width(flow)
+        time = one.length / (SLOWER * speed(radius))
+        begin = moment / np.maximum(fed, NO_FLOW)
+        after = Inflow(one.track[0], flow, fed, begin + time)
+        clouds.append(_branch_cloud(one, radius, begin, time, fed / np.maximum(flow, NO_FLOW)))
+        if below is not None:
+            flows = below + after.gathered(one.parent, below.shape[1])
     return joined(clouds), after
 
 
-def _drained(tree: Any, tissue: Vessels, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Share of what each end drains that comes from injected tissue, and when the bolus is there."""
-    if tree is None:
-        return np.zeros(len(ends)), np.zeros(len(ends))
-    distance, nearest = tree.query(ends)
-    return np.clip((DRAINED[1] - distance) / (DRAINED[1] - DRAINED[0]), 0, 1), tissue.arrival[nearest]
-
-
-def _branch_cloud(one: Generation, begin: np.ndarray, time: np.ndarray, dilution: np.ndarray) -> Vessels:
-    steps = len(one.track)
+def _branch_cloud(one: Generation, radius: np.ndarray, begin: np.ndarray, time: np.ndarray, dilution: np.ndarray) -> Vessels:
+    steps, keep = len(one.track), dilution > 0
     since = 1 - np.arange(0.5, steps)[:, None] / steps  # the track leads from the root, against the flow
-    keep = np.tile(dilution > FAINT, steps)
     return bodies(
-        one.track.reshape(-1, 3)[keep],
-        one.amount().ravel()[keep],
-        np.tile(one.radius, steps)[keep],
-        (begin + since * time).ravel()[keep],
+        one.track[:, keep].reshape(-1, 3),
+        np.tile(np.pi * radius**2 * one.length / steps, (steps, 1))[:, keep].ravel(),
+        np.tile(radius[keep], steps),
+        (begin + since * time)[:, keep].ravel(),
         VEIN,
-        np.tile(np.minimum(dilution, 1), steps)[keep],
+        np.tile(dilution[keep], steps),
     )
 
 
 def collect(tube: Trunk, at: np.ndarray, inflow: Inflow) -> tuple[Vessels, Inflow]:
-    """Let a tube collect what veins bring, its radius that of the flow by Murray's law, a fifth wider as a sinus is.
+    """Let a tube collect what veins bring, its radius that of a vein of its flow, a fifth wider as a sinus is.
 
     Args:
         tube: its centre line, from its beginning to its outlet.
-        at: `(n,)` piece of the tube that each inflow enters.
+        at: `(n,)` piece of the tube at whose beginning each inflow enters.
         inflow: of n veins.
 
     Returns:
@@ -124,16 +100,17 @@ def collect(tube: Trunk, at: np.ndarray, inflow: Inflow) -> tuple[Vessels, Inflo
     """
     count = len(tube.length)
     flow = np.cumsum(np.bincount(at, inflow.flow, count))
-    radius = SINUS * np.maximum(flow, 1e-3) ** (1 / 3)
-    time = np.cumsum(tube.length / (SLOWER * speed(radius)))
-    fed = np.cumsum(np.bincount(at, inflow.fed, count))
-    moment = np.cumsum(np.bincount(at, inflow.fed * (inflow.arrival - time[at]), count))
-    arrival = moment / np.maximum(fed, 1e-9) + time
-    dilution = fed / np.maximum(flow, 1e-9)
-    keep = dilution > FAINT
+    radius = SINUS * vein_width(flow)
     amount = np.pi * radius**2 * tube.length
-    cloud = bodies(tube.position[keep], amount[keep], radius[keep], arrival[keep], VEIN, np.minimum(dilution[keep], 1))
-    return cloud, Inflow(flow[-1:], fed[-1:], arrival[-1:])
+    time = amount / np.maximum(flow, NO_FLOW)
+    after = np.cumsum(time)
+    entered = replace(inflow, arrival=inflow.arrival - (after - time)[at])
+    _, fed, moment = np.cumsum(entered.gathered(at, count), axis=1)
+    arrival = moment / np.maximum(fed, NO_FLOW) + after
+    keep = fed > 0
+    dilution = fed[keep] / flow[keep]
+    cloud = bodies(tube.position[keep], amount[keep], radius[keep], (arrival - time / 2)[keep], VEIN, dilution)
+    return cloud, Inflow(tube.end[None], flow[-1:], fed[-1:], arrival[-1:])
 
 
 def tributaries(
@@ -144,17 +121,15 @@ def tributaries(
     radius: np.ndarray,
     steer: Steering,
     scatter: np.ndarray,
-    tissue: Vessels,
     thinnest: float = THINNEST_VEIN,
     stretch: float = STRAIGHTER,
-) -> tuple[Vessels, Inflow]:
-    """Grow veins from pieces `at` of a tube towards targets, and drain tissue through them; other arguments as elsewhere."""
+) -> list[Generation]:
+    """Grow veins from pieces `at` of a tube towards targets, as wide as to fork alike; arguments as elsewhere."""
     ways = normal(normal(targets - tube.position[at]) + rng.normal(0, 0.2, targets.shape))
-    tips = Tips(tube.position[at], ways, radius, targets)
-    return drain(grow(tips, rng, steer, scatter, thinnest, 0.25, stretch), tissue)
+    return grow(Tips(tube.position[at], ways, radius, targets), rng, steer, scatter, thinnest, 0.25, stretch)
 
 
-def head_veins(rng: np.random.Generator, cavity: Territory, tissue: Vessels) -> Vessels:
+def head_veins(rng: np.random.Generator, cavity: Territory, tissue: Inflow) -> tuple[Vessels, Inflow]:
     """Grow the veins of a brain, down to the two jugular veins, of which one is wider.
 
     Those of the cortex drain into the superior sagittal sinus, those of temporal lobe and cerebellum into the transverse ones,
@@ -163,26 +138,28 @@ def head_veins(rng: np.random.Generator, cavity: Territory, tissue: Vessels) -> 
     Args:
         rng: source.
         cavity: of the head.
-        tissue: its capillaries.
+        tissue: what flows out of it.
 
     Returns:
-        bodies of phase 2.
+        bodies of phase 2, and what leaves the two jugular veins.
     """
     surface, scatter = along(cavity, 0.97), 0.5 * cavity.half
     sagittal, straight = trunk(places(cavity, SAGITTAL), 1.0), trunk(places(cavity, STRAIGHT), 1.0)
     at, targets = _cortical(rng, cavity, sagittal)
-    upper, above = tributaries(rng, sagittal, at, targets, rng.uniform(0.8, 1.7, len(at)), surface, scatter, tissue)
-    sinus, into = collect(sagittal, at, above)
+    upper = tributaries(rng, sagittal, at, targets, rng.uniform(0.8, 1.7, len(at)), surface, scatter)
     inner = places(cavity, [(0.12, 0.25, 0.1), (-0.12, 0.25, 0.1), (0.3, 0.15, -0.3), (-0.3, 0.15, -0.3)])
     start = np.zeros(4, int)
-    deep, under = tributaries(
-        rng, straight, start, inner, rng.uniform(0.8, 1.3, 4), within(cavity, 0.6), 0.3 * cavity.half, tissue
-    )
-    galen, also = collect(straight, start, under)
-    clouds, right = [upper, sinus, deep, galen], rng.uniform(0.3, 0.8)
-    for side, share in ((1, right), (-1, 1 - right)):
-        clouds += _transverse(rng, cavity, side, both(into, also).whole(share), tissue)
-    return joined(clouds)
+    deep = tributaries(rng, straight, start, inner, rng.uniform(0.8, 1.3, 4), within(cavity, 0.6), 0.3 * cavity.half)
+    sides = [_transverse(rng, cavity, side) for side in (1, -1)]
+    veins, outflows = zip(*drain([upper, deep, *(tree for _, _, tree in sides)], tissue), strict=True)
+    sinus, above = collect(sagittal, at, outflows[0])
+    galen, under = collect(straight, start, outflows[1])
+    right, clouds, out = rng.uniform(0.3, 0.8), [*veins, sinus, galen], []
+    for (tube, at, _), share, more in zip(sides, (right, 1 - right), outflows[2:], strict=True):
+        jugular, leaving = collect(tube, np.concatenate([[0], at]), both(both(above, under).whole(share), more))
+        clouds.append(jugular)
+        out.append(leaving)
+    return joined(clouds), both(*out)
 
 
 def _cortical(rng: np.random.Generator, cavity: Territory, sagittal: Trunk) -> tuple[np.ndarray, np.ndarray]:
@@ -196,8 +173,8 @@ def _cortical(rng: np.random.Generator, cavity: Territory, sagittal: Trunk) -> t
     return at, places(cavity, 0.95 * unit)
 
 
-def _transverse(rng: np.random.Generator, cavity: Territory, side: int, inflow: Inflow, tissue: Vessels) -> list[Vessels]:
-    """Transverse and sigmoid sinus of one side with the veins of temporal lobe and cerebellum, and the jugular vein."""
+def _transverse(rng: np.random.Generator, cavity: Territory, side: int) -> tuple[Trunk, np.ndarray, list[Generation]]:
+    """Transverse and sigmoid sinus of one side and the jugular vein, and the veins of temporal lobe and cerebellum into it."""
     path = np.concatenate([places(cavity, TRANSVERSE), base(cavity) + JUGULAR])
     path[:, 0] = cavity.centre[0] + side * (path[:, 0] - cavity.centre[0])
     path[1:] += rng.normal(0, 1.5, path[1:].shape)
@@ -207,27 +184,24 @@ def _transverse(rng: np.random.Generator, cavity: Territory, side: int, inflow: 
     targets = places(
         cavity, [(0.5 * side, -0.7, -0.6), (0.9 * side, 0.0, 0.15), (0.93 * side, 0.25, -0.2), (0.85 * side, -0.4, 0.25)]
     )
-    veins, more = tributaries(rng, tube, at, targets, rng.uniform(0.8, 1.4, 4), along(cavity, 0.95), 0.4 * cavity.half, tissue)
-    return [veins, collect(tube, np.concatenate([[0], at]), both(inflow, more))[0]]
+    return tube, at, tributaries(rng, tube, at, targets, rng.uniform(0.8, 1.4, 4), along(cavity, 0.95), 0.4 * cavity.half)
 
 
-def neck_veins(rng: np.random.Generator, territory: Territory, arteries: Vessels) -> Vessels:
-    """Lay the internal jugular vein beside the injected carotid; the blood in it comes from the brain above, mixed with other.
+def neck_veins(rng: np.random.Generator, territory: Territory, upwards: Inflow) -> tuple[Vessels, Inflow]:
+    """Lay the internal jugular vein beside the injected carotid; what comes back from the brain is mixed with other blood.
 
     Args:
         rng: source.
         territory: a neck.
-        arteries: of it.
+        upwards: what leaves the neck by the injected internal carotid, of which 30 to 70 % come back on its side.
 
     Returns:
-        bodies of phase 2.
+        bodies of phase 2, and what leaves the vein.
     """
-    side = 1 if np.median(arteries.position[:, 0]) > territory.centre[0] else -1
+    side = 1 if upwards.position[0, 0] > territory.centre[0] else -1
     way = [(0.6, -0.05, 1.5), (0.6, -0.05, 0.8), (0.62, 0.1, 0.0), (0.55, 0.15, -0.8), (0.4, 0.2, -1.5)]
     path = places(territory, np.array(way) * (side, 1, 1)) + rng.normal(0, 1.5, (len(way), 3))
-    radius = rng.uniform(3.5, 6.0) / SINUS
-    top = float(arteries.arrival[arteries.position[:, 2] > np.percentile(arteries.position[:, 2], 99)].min())
-    inflow = Inflow(
-        np.array([radius**3]), np.array([rng.uniform(0.3, 0.7) * radius**3]), np.array([top + rng.uniform(1.5, 2.5)])
-    )
-    return collect(trunk(path, 1.0), np.zeros(1, int), inflow)[0]
+    back = upwards.whole(rng.uniform(0.3, 0.7))
+    other = SLOWER * carried(rng.uniform(3.5, 6.0, 1) / SINUS)
+    inflow = replace(back, flow=back.fed + other, arrival=back.arrival + rng.uniform(1.5, 2.5))
+    return collect(trunk(path, 1.0), np.zeros(1, int), inflow)

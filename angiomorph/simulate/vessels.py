@@ -8,8 +8,8 @@ import numpy as np
 
 from angiomorph.errors import InputError
 from angiomorph.simulate.arteries import head_arteries, neck_arteries
-from angiomorph.simulate.capillaries import capillaries
-from angiomorph.simulate.cloud import ARTERY, SPEED, Vessels, bodies, joined
+from angiomorph.simulate.capillaries import capillaries, scanned_capillaries
+from angiomorph.simulate.cloud import ARTERY, Vessels, bodies, joined
 from angiomorph.simulate.heart import chest_vessels
 from angiomorph.simulate.nifti import load_nifti
 from angiomorph.simulate.territory import Territory
@@ -20,8 +20,8 @@ __all__ = ["Vessels", "inlet", "load_vessels", "place", "pulsed", "vessel_tree"]
 FULL = 0.7  # of a CTA's 99.9th percentile: from here a voxel is all vessel
 OVERLAP = 2.0  # half a voxel is seen as a disc so much wider than a ball of its volume: wide vessels then look filled, to 4 %
 EMPTY = 0.1  # below, it is noise
-BRAIN_BLOOD = (0.02, 0.04)  # volume share of capillary blood in the brain
-NECK_BLOOD = (0.005, 0.015)
+BRAIN_BLOOD = (0.02, 0.04)  # volume share of capillary blood in the brain about scanned vessels
+SCANNED_SPEED = 125.0  # mm/s of the bolus over the distance from the inlet to a scanned vessel
 PULSE = 0.35  # mm by which the pulse wave moves the widest artery
 SWING = np.array(((0.05, 0.09, 0.12), (-0.1, 0.06, 0.05), (0.08, -0.09, 0.07)))  # 1/mm, wave vectors of its direction
 BELOW = 100.0  # mm of the catheter below the lowest scanned artery
@@ -89,10 +89,10 @@ def place(vessels: Vessels, cavity: Territory, rng: np.random.Generator) -> Vess
     keep = np.ones(len(unit), bool) if rng.random() < 0.4 else unit[:, 0] > rng.uniform(-0.3, -0.1)
     lowest = position[:, 2] <= np.percentile(position[:, 2], 10)
     slowness = 1 + 3 * np.abs(_smooth(unit, rng, 0.3)[:, 0])
-    arrival = np.linalg.norm(position - position[lowest].mean(axis=0), axis=1) / (0.5 * SPEED) * slowness
+    arrival = np.linalg.norm(position - position[lowest].mean(axis=0), axis=1) / SCANNED_SPEED * slowness
     path = _widest(position[lowest & keep]) + np.linspace(-BELOW, 0, 51)[:, None] * (0.0, 0.05, 1)
     cloud = bodies(position[keep], vessels.amount[keep], vessels.radius[keep], arrival[keep], path=path)
-    return joined([cloud, capillaries(cloud, cavity, rng, rng.uniform(*BRAIN_BLOOD), thin=np.inf)])
+    return joined([cloud, scanned_capillaries(cloud, cavity, rng, rng.uniform(*BRAIN_BLOOD))])
 
 
 def _widest(position: np.ndarray) -> np.ndarray:
@@ -112,30 +112,32 @@ def _smooth(unit: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarr
     return np.sin(unit @ waves.T + phases) @ weights
 
 
-def vessel_tree(rng: np.random.Generator, territory: Territory) -> Vessels:
+def vessel_tree(rng: np.random.Generator, territory: Territory, transit: float = 2.0) -> Vessels:
     """Grow the vessels that one injection shows: arteries, the tissue they feed, and the veins that drain it.
 
-    At each fork r^3 = r1^3 + r2^3 (C. D. Murray, PNAS 12 (1926) 207-214); the bolus travels at `250 mm/s * sqrt(r / 2 mm)` in
-    arteries and 0.6 times as fast in veins.
+    At each fork r^3 = r1^3 + r2^3 (C. D. Murray, PNAS 12 (1926) 207-214); branches carry `pi r^2 * 400 mm/s * r / 2 mm`, trunks
+    the sum of theirs, veins by 0.6 of the speed what drains into them. Blood takes volume over flow to pass any stretch, the
+    capillaries too: iodine is neither made nor lost from the catheter's tip to where it leaves.
 
     Args:
         rng: source; decides which arteries are injected: in a head one or both internal carotids, a carotid with its external
             branches, or the vertebrobasilar system; in a neck one carotid; in a chest a coronary artery or one or both
             pulmonary arteries.
         territory: to fill.
+        transit: mean time that blood takes through capillaries, s, as `contrast.Bolus.transit`.
 
     Returns:
         bodies along the centre lines, amount = pi r^2 ds, and of tissue, amount = its blood.
     """
     if territory.kind == "chest":
-        return chest_vessels(rng, territory)
+        return chest_vessels(rng, territory, transit)[0]
     if territory.kind == "neck":
-        arteries = neck_arteries(rng, territory)
-        tissue = capillaries(arteries, territory, rng, rng.uniform(*NECK_BLOOD), (0.0, 0.85))
-        return joined([arteries, tissue, neck_veins(rng, territory, arteries)])
-    arteries = head_arteries(rng, territory)
-    tissue = capillaries(arteries, territory, rng, rng.uniform(*BRAIN_BLOOD))
-    return joined([arteries, tissue, head_veins(rng, territory, tissue)])
+        arteries, ends, upwards = neck_arteries(rng, territory)
+        tissue, _ = capillaries(ends, territory, rng, transit, (0.0, 0.85))
+        return joined([arteries, tissue, neck_veins(rng, territory, upwards)[0]])
+    arteries, ends = head_arteries(rng, territory)
+    tissue, outflow = capillaries(ends, territory, rng, transit)
+    return joined([arteries, tissue, head_veins(rng, territory, outflow)[0]])
 
 
 def inlet(cloud: Vessels) -> np.ndarray:

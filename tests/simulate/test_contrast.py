@@ -9,9 +9,9 @@ TIME = np.arange(-2, 40, 0.002)
 
 
 @pytest.mark.parametrize("bolus", BOLI)
-@pytest.mark.parametrize("passed", [0.0, 0.5, 1.0])
-def test_all_that_is_injected_passes_every_point(bolus, passed):
-    part = bolus.after(passed).concentration(TIME)
+@pytest.mark.parametrize("curve", ["concentration", "within", "behind"])
+def test_all_that_is_injected_passes_every_point(bolus, curve):
+    part = bolus.after().concentration(TIME) if curve == "behind" else getattr(bolus, curve)(TIME)
     assert part[TIME < 0].max() == 0
     assert 0 <= part.min() <= part.max() <= 1
     assert part.sum() * 0.002 == pytest.approx(bolus.duration, rel=2e-3)
@@ -25,16 +25,28 @@ def test_bolus_is_the_injection_smeared_by_the_gamma_variate():
 
 
 @pytest.mark.parametrize("bolus", BOLI)
-@pytest.mark.parametrize("passed", [0.0, 0.5, 1.0])
-def test_capillaries_delay_and_disperse_by_what_they_say(bolus, passed):
-    """Mean = duration / 2 + shape scale + m; variance = duration^2 / 12 + shape scale^2 + (0.45 m)^2, m = passed * transit."""
-    curve = bolus.after(passed).concentration(TIME)
+@pytest.mark.parametrize("behind", [False, True])
+def test_capillaries_delay_and_disperse_by_what_they_say(bolus, behind):
+    """Mean = duration / 2 + shape scale + m; variance = duration^2 / 12 + shape scale^2 + (0.45 m)^2, m = 0 or transit."""
+    curve = (bolus.after() if behind else bolus).concentration(TIME)
     mean = (curve * TIME).sum() / curve.sum()
     variance = (curve * (TIME - mean) ** 2).sum() / curve.sum()
-    extra = passed * bolus.transit
+    extra = bolus.transit if behind else 0.0
     assert mean == pytest.approx(bolus.duration / 2 + bolus.shape * bolus.scale + extra, abs=0.01)
     expected = bolus.duration**2 / 12 + bolus.shape * bolus.scale**2 + (DISPERSION * extra) ** 2
     assert variance == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("bolus", BOLI)
+def test_capillaries_hold_what_has_flowed_in_and_not_out(bolus):
+    """At every time, with a trapezoidal sum of its own."""
+    came, went = (np.cumsum(part.concentration(TIME)) * 0.002 for part in (bolus, bolus.after()))
+    np.testing.assert_allclose(bolus.within(TIME) * bolus.transit, came - went, atol=2e-3)
+
+
+def test_no_transit_leaves_the_bolus_as_it_comes():
+    bolus = Bolus(1.0, 2.0, 0.2, transit=0.0)
+    np.testing.assert_array_equal(bolus.within(TIME), bolus.concentration(TIME))
 
 
 def three():

@@ -14,6 +14,7 @@ from angiomorph.simulate.settings import SimulationSettings
         ({"background": 0}, "background"),
         ({"views": ("sideways",)}, "sideways"),
         ({"views": ()}, "frontal"),
+        ({"blush": (0.3, 1.2)}, "blush up to 1, found 1.2"),
     ],
 )
 def test_impossible_settings_are_refused(changes, told):

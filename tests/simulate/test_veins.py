@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
-from angiomorph.simulate.cloud import VEIN, bodies
+from angiomorph.simulate.arteries import head_arteries
+from angiomorph.simulate.capillaries import capillaries
+from angiomorph.simulate.cloud import VEIN, Inflow, both
 from angiomorph.simulate.growth import Generation, trunk
 from angiomorph.simulate.territory import Territory
-from angiomorph.simulate.veins import DRAINED, SINUS, SLOWER, Inflow, both, collect, drain
+from angiomorph.simulate.veins import SINUS, SLOWER, collect, drain, head_veins
 from angiomorph.simulate.vessels import vessel_tree
 
 CAVITY = Territory("head", np.array((5.0, -10.0, 20.0)), np.array((64.0, 76.0, 62.0)))
@@ -23,14 +25,22 @@ def fork():
     return [root, Generation(track, np.full(2, 32.0), np.ones(2), np.zeros(2, int))]
 
 
-def way(length, radius):
-    return length / (SLOWER * 250 * np.sqrt(radius / 2))
+def tissue(position, flow, fed, arrival):
+    return Inflow(np.array(position, float), *(np.array(column, float) for column in (flow, fed, arrival)))
+
+
+def way(length, flow):
+    """Seconds through a vein, with its radius from `flow = 0.6 * 200 pi radius^3` written out."""
+    radius = (flow / (SLOWER * 200 * np.pi)) ** (1 / 3)
+    return np.pi * radius**2 * length / flow
+
+
+LEFT, RIGHT, MIDDLE = (32.0, 28.0, 0.0), (32.0, -28.0, 0.0), (28.0, 1.0, 0.0)
 
 
 def test_a_vein_that_drains_injected_and_other_tissue_is_half_diluted():
-    """Tissue lies at the end of the one branch alone, reached after 1.5 s: the root has half of its blood from there."""
-    tissue = bodies(np.array([(32.0, 28.0, 0.0)]), np.ones(1), 5.0, np.array([1.5]))
-    veins, out = drain(fork(), tissue)
+    """As much blood from either branch's tissue, only the one's injected and there after 1.5 s: the root has half of it."""
+    [(veins, out)] = drain([fork()], tissue([LEFT, RIGHT], (300, 300), (300, 0), (1.5, 0)))
     assert (veins.phase == VEIN).all()
     branch, root = veins.position[:, 1] > 0.1, veins.position[:, 1] == 0
     assert branch.sum() == root.sum() == 4
@@ -38,57 +48,74 @@ def test_a_vein_that_drains_injected_and_other_tissue_is_half_diluted():
     np.testing.assert_array_equal(veins.dilution[branch], 1)
     np.testing.assert_allclose(veins.dilution[root], 0.5, rtol=1e-6)
     order = np.argsort(-veins.position[branch, 1])
-    np.testing.assert_allclose(
-        veins.arrival[branch][order], 1.5 + way(32, 1.0) * np.array((0.125, 0.375, 0.625, 0.875)), rtol=1e-5
-    )
-    end = 1.5 + way(32, 1.0) + way(32, 2 ** (1 / 3))
-    np.testing.assert_allclose((out.flow, out.fed, out.arrival), ([2], [1], [end]), rtol=1e-6)
-    np.testing.assert_allclose(veins.amount[root], np.pi * 2 ** (2 / 3) * 8, rtol=1e-6)
+    arrival = 1.5 + way(32, 300) * np.array((0.125, 0.375, 0.625, 0.875))
+    np.testing.assert_allclose(veins.arrival[branch][order], arrival, rtol=1e-5)
+    end = 1.5 + way(32, 300) + way(32, 600)
+    np.testing.assert_allclose((out.flow, out.fed, out.arrival), ([600], [300], [end]), rtol=1e-6)
+    np.testing.assert_allclose(veins.radius[root], (600 / (120 * np.pi)) ** (1 / 3), rtol=1e-6)
+    np.testing.assert_allclose(veins.amount[root], np.pi * (600 / (120 * np.pi)) ** (2 / 3) * 8, rtol=1e-6)
 
 
 def test_arrivals_mix_by_what_flows():
-    tissue = bodies(np.array([(32.0, 28.0, 0.0), (32.0, -28.0, 0.0)]), np.ones(2), 5.0, np.array([1.0, 3.0]))
-    _, out = drain(fork(), tissue)
-    end = 2.0 + way(32, 1.0) + way(32, 2 ** (1 / 3))
-    np.testing.assert_allclose((out.flow, out.fed, out.arrival), ([2], [2], [end]), rtol=1e-6)
+    """100 after 1 s and 300 after 3 s, each by its branch."""
+    [(_, out)] = drain([fork()], tissue([LEFT, RIGHT], (100, 300), (100, 300), (1, 3)))
+    end = (1 + way(32, 100) + 3 * (3 + way(32, 300))) / 4 + way(32, 400)
+    np.testing.assert_allclose((out.flow, out.fed, out.arrival), ([400], [400], [end]), rtol=1e-6)
 
 
-def test_what_branches_do_not_bring_comes_from_the_tissue_at_the_fork():
-    """A root of radius 3^(1/3) with two branches of 1 drains a third of its blood where they join it."""
-    generations = fork()
-    generations[0] = Generation(generations[0].track, np.array([32.0]), np.array([3 ** (1 / 3)]), np.array([0]))
-    _, out = drain(generations, bodies(np.array([(28.0, 0.0, 0.0)]), np.ones(1), 5.0, np.array([1.0])))
-    np.testing.assert_allclose((out.flow, out.fed), ([3], [1]), rtol=1e-6)
+def test_tissue_drains_once_into_the_next_end_or_fork_of_all_trees():
+    """Two trees 100 mm apart; what lies at the fork of the first enters there, far tissue the tree that is nearer."""
+    other = [Generation(one.track + np.array((100.0, 0, 0)), one.length, one.radius, one.parent) for one in fork()]
+    places = [LEFT, MIDDLE, (150.0, 28.0, 0.0), (132.0, 28.0, 40.0)]
+    (veins, first), (more, second) = drain([fork(), other], tissue(places, (1, 2, 4, 8), (1, 1, 1, 1), np.zeros(4)))
+    np.testing.assert_allclose((first.flow, first.fed), ([3], [2]))
+    np.testing.assert_allclose((second.flow, second.fed), ([12], [2]))
+    assert sorted(set(veins.dilution.round(6))) == pytest.approx([2 / 3, 1], abs=1e-6)
+    np.testing.assert_allclose(more.dilution, 1 / 6, rtol=1e-6)
 
 
-def test_injected_tissue_further_away_is_drained_in_part_or_not():
-    """Half way between both distances: half of it."""
-    generations = fork()[:1]
-    end = generations[0].track[-1, 0]
-    for distance, part in ((DRAINED[0], 1), (sum(DRAINED) / 2, 0.5), (DRAINED[1] + 1, 0)):
-        _, out = drain(generations, bodies(end[None] + (0, 0, distance), np.ones(1), 5.0, np.zeros(1)))
-        np.testing.assert_allclose(out.fed, [2 * part], rtol=1e-6)
-    assert len(drain(generations, bodies(np.empty((0, 3)), np.empty(0), 1.0, np.empty(0)))[0].amount) == 0
+def test_tissue_without_injected_blood_shows_no_veins():
+    [(veins, out)] = drain([fork()], tissue([LEFT], [5], [0], [0]))
+    assert len(veins.amount) == 0
+    np.testing.assert_allclose((out.flow, out.fed), ([5], [0]))
 
 
 def test_a_sinus_widens_dilutes_and_keeps_the_injected_blood():
-    """Flow 8 with 6 injected at its start, 19 without any at its half: radius 1.2 * 2 and 1.2 * 3, dilution 3/4 and 6/27."""
+    """Flow 8 k, 6 k injected, at its start, 19 k, none injected, at its half: radius 2.4 and 3.6, dilution 3/4 and 6/27."""
+    k = 0.6 * 200 * np.pi
     tube = trunk(np.array([(0.0, 0, 0), (0, 0, 20), (0, 0, 40)]), 1.0)
-    inflow = both(Inflow(*np.array([[8.0], [6.0], [2.0]])), Inflow(*np.array([[19.0], [0.0], [0.0]])))
+    inflow = tissue([(0, 0, 0), (0, 0, 20)], (8 * k, 19 * k), (6 * k, 0), (2, 0))
     cloud, out = collect(tube, np.array([0, 50]), inflow)
     first, second = cloud.position[:, 2] < 20, cloud.position[:, 2] > 20
     np.testing.assert_allclose(cloud.radius[first], SINUS * 2, rtol=1e-6)
     np.testing.assert_allclose(cloud.radius[second], SINUS * 3, rtol=1e-6)
     np.testing.assert_allclose(cloud.dilution[first], 0.75, rtol=1e-6)
     np.testing.assert_allclose(cloud.dilution[second], 6 / 27, rtol=1e-6)
-    np.testing.assert_allclose((out.flow, out.fed), ([27], [6]), rtol=1e-9)
-    assert out.arrival[0] == pytest.approx(2 + way(20, SINUS * 2) + way(19.6, SINUS * 3), abs=0.01)
+    np.testing.assert_allclose((out.flow, out.fed), ([27 * k], [6 * k]), rtol=1e-9)
+    slow = np.pi * (SINUS * np.array((2, 3))) ** 2 / (k * np.array((8, 27)))  # s/mm
+    length = np.array((50 * 0.4, (len(tube.length) - 50) * 0.4))
+    assert out.arrival[0] == pytest.approx(2 + (slow * length).sum(), rel=1e-5)
+    assert cloud.arrival[0] == pytest.approx(2 + slow[0] * 0.2, rel=1e-5)
 
 
 def test_a_whole_share_keeps_ratio_and_mean():
-    inflow = Inflow(np.array([1.0, 3.0]), np.array([1.0, 1.0]), np.array([2.0, 4.0]))
-    part = inflow.whole(0.25)
+    part = tissue(np.zeros((2, 3)), (1, 3), (1, 1), (2, 4)).whole(0.25)
     np.testing.assert_allclose((part.flow, part.fed, part.arrival), ([1], [0.5], [3]))
+    assert both(part, part).flow.sum() == 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_jugular_veins_carry_what_the_tissue_gives(seed):
+    """Of all blood and of the injected; and the volume of injected blood is its flow times its time on the way."""
+    rng = np.random.default_rng(seed)
+    _, given = capillaries(head_arteries(rng, CAVITY)[1], CAVITY, rng, 2.0)
+    veins, out = head_veins(rng, CAVITY, given)
+    assert out.flow.sum() == pytest.approx(given.flow.sum(), rel=1e-9)
+    assert out.fed.sum() == pytest.approx(given.fed.sum(), rel=1e-9)
+    assert 0 < veins.dilution.min() < veins.dilution.max() <= 1
+    held = (veins.amount.astype(float) * veins.dilution).sum()
+    on_the_way = (out.fed * out.arrival).sum() - (given.fed * given.arrival).sum()
+    assert held == pytest.approx(on_the_way, rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(4))
