@@ -1,13 +1,15 @@
-"""What several test modules need: programs that nobody here wrote, and shared data that is not part of the project.
+"""What several test modules need: programs and packages that nobody here wrote, and shared data that is no part of the project.
 
-from tests.tools import require_tool, shared_data
+from tests.tools import require_package, require_tool, shared_data
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -20,7 +22,23 @@ def require_tool(name: str) -> str:
     path = shutil.which(name)
     if path is not None:
         return path
-    reason = f"the program {name} is not installed (Debian package {DEBIAN_PACKAGES.get(name, 'dcmtk')})"
+    _absent(f"the program {name} is not installed (Debian package {DEBIAN_PACKAGES.get(name, 'dcmtk')})")
+
+
+def require_package(name: str, extra: str) -> None:
+    """Skip the test where the package `name`, as pip calls it, is absent, or fail it if ANGIOMORPH_REQUIRE_TOOLS=1.
+
+    Args:
+        name: of the package.
+        extra: of this project, that brings it.
+    """
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        _absent(f"the package {name} is not installed (pip install '.[{extra}]')")
+
+
+def _absent(reason: str) -> NoReturn:
     if os.environ.get("ANGIOMORPH_REQUIRE_TOOLS") == "1":
         pytest.fail(f"{reason}, and ANGIOMORPH_REQUIRE_TOOLS=1 asks for it")
     pytest.skip(reason)

@@ -1,33 +1,23 @@
 """Every peer's warp against a known one: moved(x) = moving(x + warp(x)), rows first, on the fixed grid."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from benchmarks.methods import PEERS, Peer, levelled, lit, none, pixel_shift
+from tests.tools import require_package
 
 # What SWIG of ITK and SimpleITK makes Python 3.12 and newer warn of when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore:builtin type .* has no __module__ attribute:DeprecationWarning")
 
 SIDE = 256
 MARGIN = 32  # pixels: beyond the border nothing is known
-MODULES = {
-    "itk-elastix": "itk",
-    "antspyx": "ants",
-    "SimpleITK": "SimpleITK",
-    "opencv-contrib-python-headless": "cv2",
-    "numpy": "numpy",
-    "scipy": "scipy",
-}
 
 
 def peer(name: str) -> Peer:
-    """Return a peer; skip the test where its package is absent."""
+    """Return a peer whose package is here."""
     found = next(peer for peer in PEERS if peer.name == name)
-    if importlib.util.find_spec(MODULES[found.package]) is None:
-        pytest.skip(f"the package {found.package} is not installed (pip install '.[benchmark]')")
+    require_package(found.package, "benchmark")
     return found
 
 
