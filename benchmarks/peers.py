@@ -1,8 +1,8 @@
 """Compare AngioMorph with its peers: `python -m benchmarks.peers --ct CT --vessels CTA --out DIR`, or `make peers`.
 
 Every method registers the same frames to the same background, normalised alike, in one process and with the same number of
-threads, and is judged by the same scores (`angiomorph.scoring`). Scores are kept as they come, so
-that a command that was stopped goes on.
+threads, and is judged by the same scores (`angiomorph.scoring`). Scores are kept as they come, so that a command that was
+stopped goes on; where the code of a method or of the scores has changed, they are taken anew.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from angiomorph.cli import REFINE
 from angiomorph.errors import InputError
 from angiomorph.machine import processor
 from benchmarks import command
-from benchmarks.methods import PEERS, Peer
+from benchmarks.methods import MODULES, PEERS, Peer
 
 if TYPE_CHECKING:
     from angiomorph.registration import Model
@@ -34,6 +34,14 @@ OURS = {
     "AngioMorph, refined": {"refine_steps": REFINE, "guard": False},
     "AngioMorph (default)": {"refine_steps": REFINE, "guard": True},
 }
+OUR_MODULES = (
+    "angiomorph.dataset",
+    "angiomorph.losses",
+    "angiomorph.networks",
+    "angiomorph.refinement",
+    "angiomorph.registration",
+    "benchmarks.peers",
+)
 NAMES = (*(peer.name for peer in PEERS), *OURS)
 
 
@@ -45,18 +53,20 @@ class Method:
         name: of the line.
         parameters: that the method was run with.
         warps: sample -> (warps `(F, H, W, 2)` of its frames, seconds a frame).
+        modules: whose code makes the warps.
     """
 
     name: str
     parameters: Mapping[str, Any]
     warps: Callable[[Sample], tuple[np.ndarray, float]]
+    modules: Sequence[str]
 
 
 def methods(names: Sequence[str], model: Model) -> list[Method]:
     """Return the named methods, peers first."""
-    peers = [Method(peer.name, peer.parameters, _of_peer(peer)) for peer in PEERS if peer.name in names]
+    peers = [Method(peer.name, peer.parameters, _of_peer(peer), MODULES) for peer in PEERS if peer.name in names]
     about = {"model": model.sha256, "lambda": model.hyper}
-    ours = [Method(name, about | how, _of_ours(model, how)) for name, how in OURS.items() if name in names]
+    ours = [Method(name, about | how, _of_ours(model, how), OUR_MODULES) for name, how in OURS.items() if name in names]
     return peers + ours
 
 
@@ -104,7 +114,7 @@ def compare(
     for number, path in enumerate(paths, start=1):
         sample = read_sample(path, count)
         for method in chosen:
-            of = key(sample, method.name, method.parameters, threads)
+            of = key(sample, method.name, method.parameters, threads, method.modules)
             if of not in scores:
                 if method.name not in warm:  # libraries load and graphs are traced the first time: not timed
                     method.warps(sample.first())

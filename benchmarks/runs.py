@@ -17,6 +17,7 @@ from angiomorph.dicom import Series, read_series
 from angiomorph.errors import InputError
 from angiomorph.intensity import normalisation, normalise, resolve_mode, to_domain
 from angiomorph.scoring import Case, Score, Truth, read_truth, truth_path
+from benchmarks.source import digest
 
 MOTION_MM, MOTION_DEG = (1.0, 5.0), (1.0, 3.0)
 
@@ -136,13 +137,14 @@ def simulated(
         progress: called with (runs done, runs).
 
     Raises:
-        InputError: the folder holds another set.
+        InputError: the folder holds another set, or one of another simulator.
     """
     from angiomorph.simulate.batch import simulate
     from angiomorph.simulate.settings import SimulationSettings
 
     settings = SimulationSettings(size=size, still=float(still), motion_mm=MOTION_MM, motion_deg=MOTION_DEG)
-    made = {"runs": runs, "seed": seed, "ct": ct, "vessels": vessels, "version": __version__, "settings": asdict(settings)}
+    made = {"runs": runs, "seed": seed, "ct": ct, "vessels": vessels, "settings": asdict(settings)}
+    made |= {"version": __version__, "simulator": digest("angiomorph.simulate")}
     record, text = folder / "set.json", json.dumps(made, indent=1)
     if record.exists() and record.read_text() != text:
         raise InputError(

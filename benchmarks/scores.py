@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from angiomorph.scoring import Score
 from benchmarks.runs import Sample
+from benchmarks.source import digest
 
+# What chooses the frames and the background, and judges the warps.
+JUDGES = (
+    "angiomorph.background",
+    "angiomorph.intensity",
+    "angiomorph.layers",
+    "angiomorph.metrics",
+    "angiomorph.noreference",
+    "angiomorph.scoring",
+    "benchmarks.runs",
+)
 FIGURES = tuple(field.name for field in fields(Score))
 
 
@@ -25,6 +36,7 @@ class Key:
         method: its name.
         parameters: of the method, as JSON.
         threads: that it was timed with.
+        code: digest of the sources of method and metrics.
     """
 
     run: str
@@ -32,12 +44,27 @@ class Key:
     method: str
     parameters: str
     threads: str
+    code: str
 
 
-def key(sample: Sample, method: str, parameters: Mapping[str, Any], threads: int) -> Key:
-    """Return the key of a method's score on a run."""
-    frames = " ".join(map(str, sample.frames))
-    return Key(f"{sample.name} {sample.digest}", frames, method, json.dumps(dict(parameters), sort_keys=True), str(threads))
+def key(sample: Sample, method: str, parameters: Mapping[str, Any], threads: int, modules: Sequence[str]) -> Key:
+    """Return the key of a method's score on a run.
+
+    Args:
+        sample: the run.
+        method: its name.
+        parameters: of the method.
+        threads: that it is timed with.
+        modules: of the method, by dotted name.
+    """
+    return Key(
+        run=f"{sample.name} {sample.digest}",
+        frames=" ".join(map(str, sample.frames)),
+        method=method,
+        parameters=json.dumps(dict(parameters), sort_keys=True),
+        threads=str(threads),
+        code=digest(*JUDGES, *modules),
+    )
 
 
 class ScoreFile:

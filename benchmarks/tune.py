@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import command
-from benchmarks.methods import PEERS, Peer
+from benchmarks.methods import MODULES, PEERS, Peer
 
 if TYPE_CHECKING:
     from benchmarks.runs import Sample
@@ -90,7 +90,7 @@ def _tune_one(peer: Peer, samples: Sequence[Sample], scores: ScoreFile, threads:
 
     ranked = []
     for entry in entries(peer):
-        keys = [key(sample, entry.name, entry.parameters, threads) for sample in samples]
+        keys = [key(sample, entry.name, entry.parameters, threads, MODULES) for sample in samples]
         for sample, of in zip(samples, keys, strict=True):
             if of not in scores:
                 scores.add(of, sample.score(*entry.warps(sample.moving, sample.fixed)))

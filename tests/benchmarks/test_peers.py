@@ -10,8 +10,8 @@ from matplotlib.image import imread
 from angiomorph import comparison
 from angiomorph.errors import InputError
 from angiomorph.scoring import Score
-from benchmarks import command, peers, pictures
-from benchmarks.scores import ScoreFile
+from benchmarks import command, peers, pictures, source
+from benchmarks.scores import JUDGES, ScoreFile
 from tests.benchmarks.made import SIDE, make_run
 from tests.runs import save_tiny_model
 from tests.tools import REPOSITORY
@@ -22,7 +22,7 @@ class Shift(peers.Method):
 
     def __init__(self, name: str, down: float, right: float) -> None:
         self.asked: list[int] = []
-        super().__init__(name, {"down": down, "right": right}, self._warps)
+        super().__init__(name, {"down": down, "right": right}, self._warps, ("tests.benchmarks.test_peers",))
 
     def _warps(self, sample):
         self.asked.append(len(sample.frames))
@@ -85,6 +85,14 @@ def test_ours_is_what_register_series_gives_of_the_same_frames(paths, model):
     np.testing.assert_array_equal(warps, register_series(sample.series, model).warp[list(sample.frames)])
     assert seconds > 0
     assert method.parameters["model"] == model.sha256
+
+
+def test_every_method_names_the_code_that_its_scores_depend_on(model):
+    own = {method.name: set(method.modules) for method in peers.methods(peers.NAMES, model)}
+    assert own["DIS flow"] == {"benchmarks.methods"}
+    assert own["AngioMorph, network alone"] >= {"angiomorph.registration", "angiomorph.refinement", "angiomorph.losses"}
+    digests = {name: source.digest(*JUDGES, *modules) for name, modules in own.items()}
+    assert len(set(digests.values())) == 2
 
 
 def test_other_background_than_the_peers_is_refused(paths, model, monkeypatch):

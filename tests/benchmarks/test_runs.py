@@ -109,6 +109,14 @@ def test_other_set_in_the_folder_is_refused(tmp_path, simulate):
     assert len(simulate) == 1
 
 
+def test_set_of_another_simulator_is_refused(tmp_path, simulate, monkeypatch):
+    runs.simulated(tmp_path, **GIVEN)
+    monkeypatch.setattr(runs, "digest", lambda *modules: f"of {modules} after a change")
+    with pytest.raises(InputError, match=r"expected the set that is asked for.*name another --out"):
+        runs.simulated(tmp_path, **GIVEN)
+    assert len(simulate) == 1
+
+
 def test_folder_without_runs_is_refused(tmp_path):
     with pytest.raises(InputError, match="expected simulated runs"):
         runs.run_paths([tmp_path])

@@ -7,16 +7,20 @@ from types import SimpleNamespace
 import pytest
 
 from angiomorph.scoring import Score
-from benchmarks.scores import FIGURES, ScoreFile, key
+from benchmarks import source
+from benchmarks.scores import FIGURES, JUDGES, ScoreFile, key
+from benchmarks.source import digest
 
 SAMPLE = SimpleNamespace(name="run-000001", digest="ab", frames=(3, 5))
+PARAMETERS = {"alpha": 20.0, "iterations": (40, 20)}
+MODULES = ("benchmarks.methods",)
 SCORE = Score(**{name: 0.1 * (number + 1) for number, name in enumerate(FIGURES)} | {"harm": math.nan})
 
 
 @pytest.fixture
 def kept(tmp_path):
     """Return a file with one score, and the score's key."""
-    of = key(SAMPLE, "DIS flow", {"alpha": 20.0, "iterations": (40, 20)}, 2)
+    of = key(SAMPLE, "DIS flow", PARAMETERS, 2, MODULES)
     ScoreFile(tmp_path / "out" / "scores.csv").add(of, SCORE)
     return tmp_path / "out" / "scores.csv", of
 
@@ -34,23 +38,31 @@ def test_score_comes_back_exactly(kept):
 @pytest.mark.parametrize(
     "other",
     [
-        key(SAMPLE, "DIS flow", {"alpha": 21.0, "iterations": (40, 20)}, 2),
-        key(SAMPLE, "DIS flow", {"alpha": 20.0, "iterations": (40, 20)}, 1),
-        key(SAMPLE, "TV-L1 flow", {"alpha": 20.0, "iterations": (40, 20)}, 2),
-        key(
-            SimpleNamespace(name="run-000001", digest="ac", frames=(3, 5)),
-            "DIS flow",
-            {"alpha": 20.0, "iterations": (40, 20)},
-            2,
-        ),
-        key(
-            SimpleNamespace(name="run-000001", digest="ab", frames=(3,)), "DIS flow", {"alpha": 20.0, "iterations": (40, 20)}, 2
-        ),
+        key(SAMPLE, "DIS flow", PARAMETERS | {"alpha": 21.0}, 2, MODULES),
+        key(SAMPLE, "DIS flow", PARAMETERS, 1, MODULES),
+        key(SAMPLE, "TV-L1 flow", PARAMETERS, 2, MODULES),
+        key(SimpleNamespace(**vars(SAMPLE) | {"digest": "ac"}), "DIS flow", PARAMETERS, 2, MODULES),
+        key(SimpleNamespace(**vars(SAMPLE) | {"frames": (3,)}), "DIS flow", PARAMETERS, 2, MODULES),
     ],
     ids=["parameters", "threads", "method", "run", "frames"],
 )
 def test_score_of_something_else_is_not_used(kept, other):
     assert other not in ScoreFile(kept[0])
+
+
+@pytest.mark.parametrize("changed", [*JUDGES, *MODULES])
+def test_score_of_changed_code_is_not_used(kept, monkeypatch, changed):
+    path, of = kept
+    assert key(SAMPLE, "DIS flow", PARAMETERS, 2, MODULES) == of
+    files = source._files
+    other = path.parent / "other.py"
+    other.write_text("CHANGED = True\n")
+    monkeypatch.setattr(source, "_files", lambda module: [("", other)] if module == changed else files(module))
+    digest.cache_clear()
+    after = key(SAMPLE, "DIS flow", PARAMETERS, 2, MODULES)
+    digest.cache_clear()
+    assert after not in ScoreFile(path)
+    assert replace(after, code=of.code) == of
 
 
 def test_line_cut_short_is_left_out_and_the_file_goes_on(kept):
