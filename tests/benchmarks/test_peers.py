@@ -1,17 +1,24 @@
 """The comparison: who is run on what, what is kept, and what the pictures show."""
 
+import itertools
+import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.image import imread
+from skimage.color import rgb2lab
 
 from angiomorph import comparison
 from angiomorph.errors import InputError
 from angiomorph.scoring import Score
 from benchmarks import command, peers, pictures, source
-from benchmarks.scores import JUDGES, ScoreFile
+from benchmarks.scores import FIGURES, JUDGES, ScoreFile
 from tests.benchmarks.made import SIDE, make_run
 from tests.runs import save_tiny_model
 from tests.tools import REPOSITORY
@@ -121,18 +128,40 @@ def test_names_of_methods_are_checked():
 def test_pictured_are_moving_runs_over_the_order_of_error_and_a_still_one(compared, paths):
     shown = pictures.pictured(paths, compared)
     assert set(shown) == set(paths)
-    assert shown[-1] == paths[2]
+    assert list(shown)[-1] == paths[2]
+    assert shown[paths[1]] == {"none": compared["none"][1], "exact": compared["exact"][1]}
 
 
-def test_panels_are_a_row_a_run_and_a_column_a_method(paths, tmp_path):
+def test_panels_are_a_row_a_run_and_a_column_a_method(paths, compared, tmp_path):
     methods = [Shift("none", 0, 0), Shift("exact", 3, -2)]
-    pictures.panels(paths[:2], methods, 2, tmp_path / "peers.png")
+    shown = pictures.pictured(paths[:2], {name: scores[:2] for name, scores in compared.items()})
+    pictures.panels(shown, methods, 2, tmp_path / "peers.png")
     picture = imread(tmp_path / "peers.png")[..., 0]
     rows, columns = picture.shape
-    assert columns == 5 * (SIDE + 4) - 4
-    bottom = picture[rows - SIDE :]
-    truth, none, exact = (bottom[8:-8, k * (SIDE + 4) + 8 : k * (SIDE + 4) + SIDE - 8] for k in (2, 3, 4))
+    assert columns == pictures.LEFT + 4 * (SIDE + pictures.GAP)
+    assert rows == pictures.HEAD + 2 * (SIDE + pictures.FOOT)
+    top = rows - pictures.FOOT - SIDE
+    lefts = [pictures.LEFT + number * (SIDE + pictures.GAP) for number in (1, 2, 3)]
+    truth, none, exact = (picture[top + 8 : top + SIDE - 8, left + 8 : left + SIDE - 8] for left in lefts)
     assert np.abs(exact - truth).mean() < 0.25 * np.abs(none - truth).mean()
+
+
+def test_captions_fit_their_panels():
+    score = Score(**dict.fromkeys(FIGURES, 10.123) | {"harm": math.nan})
+    below = [pictures._worth(score), pictures._worth(replace(score, harm=-10.123))]
+    drawing = Figure(figsize=(4, 4), dpi=pictures.DPI)
+    renderer = FigureCanvasAgg(drawing).get_renderer()
+    captions = [(pictures._heading(name), {**pictures.HEAD_FONT, "weight": "bold"}, pictures.HEAD) for name in peers.NAMES]
+    captions += [(text, pictures.FOOT_FONT, pictures.FOOT) for text in below]
+    for text, font, height in captions:
+        extent = drawing.text(0.5, 0.5, text, **font).get_window_extent(renderer)
+        assert extent.width < pictures.SIDE
+        assert extent.height < height
+
+
+def test_below_a_panel_stands_harm_where_nothing_moved(compared):
+    assert pictures._worth(compared["none"][0]).startswith("artefact left 1.000\ncontrast kept ")
+    assert pictures._worth(compared["none"][2]).startswith("harm 0.000\ncontrast kept ")
 
 
 def test_square_of_artefact_and_vessels_is_found():
@@ -146,8 +175,38 @@ def test_square_of_artefact_and_vessels_is_found():
 
 
 def test_tradeoff_is_drawn(compared, tmp_path):
-    pictures.tradeoff(comparison.lines(compared), tmp_path / "tradeoff.png")
+    named = {"none": compared["none"], "AngioMorph (default)": compared["exact"]}
+    pictures.tradeoff(comparison.lines(named), tmp_path / "tradeoff.png")
     assert imread(tmp_path / "tradeoff.png").std() > 0.05
+
+
+def test_every_method_has_a_marker_of_its_own():
+    assert set(pictures.STYLES) == set(peers.NAMES)
+    assert len({str(style.marker) for style in pictures.STYLES.values()}) == len(peers.NAMES)
+
+
+# Linear RGB as seen without long-, middle- or short-wave cones: Machado et al., IEEE TVCG 15, 2009, severity 1.
+SEEN = {
+    "all cones": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+@pytest.mark.parametrize("eye", SEEN)
+def test_colour_blind_readers_tell_ours_from_peers_and_peers_from_each_other(eye):
+    def seen(colour: str) -> np.ndarray:
+        value = np.array(to_rgb(colour))
+        linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+        mixed = np.clip(np.array(SEEN[eye]) @ linear, 0, 1)
+        return rgb2lab(np.where(mixed <= 0.0031308, 12.92 * mixed, 1.055 * mixed ** (1 / 2.4) - 0.055))
+
+    (ours,) = {pictures.STYLES[name].colour for name in peers.OURS}
+    others = [seen(pictures.STYLES[name].colour) for name in peers.NAMES if name not in peers.OURS]
+    # CIE76; 2.3 is just noticeable.
+    assert min(np.linalg.norm(seen(ours) - other) for other in others) > 25
+    assert min(np.linalg.norm(one - other) for one, other in itertools.combinations(others, 2)) > 5
 
 
 @pytest.mark.parametrize("module", ["peers", "tune"])
