@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit, prange
 
 from angiomorph.simulate.geometry import CArm
-from angiomorph.simulate.projector import planes, rays_in_voxels, steepest, trilinear
+from angiomorph.simulate.projector import BLOCK, content, occupied, planes, rays_in_voxels, steepest, trilinear
 
 
 def deformed(density: np.ndarray, spacing: np.ndarray, control: np.ndarray) -> np.ndarray:
@@ -99,7 +99,14 @@ def _invert(position, spacing, origin, size, control, out):  # type: ignore[no-u
 
 
 def displacement(
-    density: np.ndarray, spacing: np.ndarray, origin: np.ndarray, arm: CArm, pose: np.ndarray, control: np.ndarray, block: int
+    density: np.ndarray,
+    spacing: np.ndarray,
+    origin: np.ndarray,
+    arm: CArm,
+    pose: np.ndarray,
+    control: np.ndarray,
+    block: int,
+    blocks: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where on the detector the bone that blocks of pixels show at this moment lies at rest.
 
@@ -116,6 +123,7 @@ def displacement(
         control: `(3, D, D, D)` float32, mm along x, y, z from a point of the body to where it is at rest, spread evenly over
             the volume.
         block: pixels along a block's side.
+        blocks: of `projector.occupied(density)`, where it is known already.
 
     Returns:
         u `(h, w, 2)` float32, pixels, row and column, 0 where there is no bone; spread `(h, w)` float32, pixels: large where
@@ -124,11 +132,12 @@ def displacement(
     start, first, right, down = rays_in_voxels(arm, pose, spacing, origin, block)
     source, corner, across, along = arm.rays()
     area = arm.pixel_spacing**2
+    filled = occupied(density) if blocks is None else blocks
     sums = np.zeros((arm.rows // block, arm.columns // block, 4))
     detector = (corner - source, np.cross(across, along) / area, across / area, along / area)
     _weigh(
-        density, np.asarray(spacing, np.float64), np.asarray(origin, np.float64), start, first, right, down,
-        control, source, *detector, arm.source_detector, block, sums,
+        density, filled, np.asarray(spacing, np.float64), np.asarray(origin, np.float64), start, first, right, down,
+        control, bool(control.any()), source, *detector, arm.source_detector, block, sums,
     )  # fmt: skip
     weight = np.maximum(sums[..., 0], 1e-12)
     mean = sums[..., 1:3] / weight[..., None]
@@ -138,28 +147,39 @@ def displacement(
 
 @njit(parallel=True, cache=True)
 def _weigh(  # type: ignore[no-untyped-def]
-    density, spacing, origin, start, first, right, down, control, source, corner, axis, across, along, distance, block, sums
-):
-    nz, ny, nx, _ = density.shape
-    n = np.array([nx, ny, nz])
+    density, filled, spacing, origin, start, first, right, down,
+    control, moving, source, corner, axis, across, along, distance, block, sums,
+):  # fmt: skip
+    n = np.array(density.shape[2::-1])
     for row in prange(sums.shape[0]):
-        step, q = np.empty(3), np.empty(3)
+        step, q, ray = np.empty(3), np.empty(3), np.empty(4)
         for column in range(sums.shape[1]):
             for a in range(3):
                 step[a] = first[a] + row * down[a] + column * right[a] - start[a]
             m, b, c = steepest(step)
             low, high = planes(n, start, step, m, b, c)
             length = math.sqrt((step[0] * spacing[0]) ** 2 + (step[1] * spacing[1]) ** 2 + (step[2] * spacing[2]) ** 2)
+            length /= abs(step[m])
+            step /= step[m]
+            rest = start - start[m] * step
+            ray[0], ray[1], ray[2], ray[3] = rest[b], rest[c], step[b], step[c]
             here_row, here_column = row * block + (block - 1) / 2, column * block + (block - 1) / 2
+            bony = False
             for k in range(low, high + 1):
+                if k == low or k % BLOCK == 0:
+                    bony = content(filled, n, m, k // BLOCK, ray, ray) > 1
+                if not bony:
+                    continue
                 for a in range(3):
-                    q[a] = start[a] + (k - start[m]) / step[m] * step[a]
-                w = density[round(q[2]), round(q[1]), round(q[0]), 1] * length / abs(step[m])
+                    q[a] = rest[a] + k * step[a]
+                w = density[int(q[2] + 0.5), int(q[1] + 0.5), int(q[0] + 0.5), 1] * length
                 if w <= 0:
                     continue
                 x, y, z = (q[0] * spacing[0] + origin[0]), (q[1] * spacing[1] + origin[1]), (q[2] * spacing[2] + origin[2])
-                dx, dy, dz = _sampled(control, spacing, origin, n, x, y, z)
-                x, y, z = x + dx - source[0], y + dy - source[1], z + dz - source[2]
+                if moving:
+                    dx, dy, dz = _sampled(control, spacing, origin, n, x, y, z)
+                    x, y, z = x + dx, y + dy, z + dz
+                x, y, z = x - source[0], y - source[1], z - source[2]
                 scale = distance / abs(x * axis[0] + y * axis[1] + z * axis[2])
                 x, y, z = x * scale - corner[0], y * scale - corner[1], z * scale - corner[2]
                 i = x * along[0] + y * along[1] + z * along[2] - here_row

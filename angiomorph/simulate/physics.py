@@ -102,11 +102,12 @@ def transmission(paths: np.ndarray, spectrum: Beam) -> np.ndarray:
         `(H, W)` float32.
     """
     out = np.empty(paths.shape[1:], np.float32)
-    _transmit(np.ascontiguousarray(paths), spectrum.coefficients, spectrum.weights, out)
+    coefficients, weights = spectrum.coefficients.astype(np.float32), spectrum.weights.astype(np.float32)
+    _transmit(np.ascontiguousarray(paths, np.float32), coefficients, weights, out)
     return out
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, fastmath=True)
 def _transmit(paths, coefficients, weights, out):  # type: ignore[no-untyped-def]
     for row in prange(out.shape[0]):
         for column in range(out.shape[1]):
@@ -115,7 +116,7 @@ def _transmit(paths, coefficients, weights, out):  # type: ignore[no-untyped-def
             if water == 0 and bone == 0 and iodine == 0 and metal == 0:
                 out[row, column] = 1
                 continue
-            total = 0.0
+            total = np.float32(0)
             for e in range(len(weights)):
                 exponent = coefficients[0, e] * water + coefficients[1, e] * bone
                 if iodine != 0 or metal != 0:

@@ -10,10 +10,45 @@ from numba import njit, prange
 from angiomorph.simulate.geometry import CArm, rotation
 
 EDGE = 1e-6  # voxels kept from the grid's border, more than rounding along a ray can add up to
+BLOCK = 8  # voxels along the side of a block that is passed over where it is empty
+FRACTION = 2**32  # a place along a ray is counted in parts of a voxel: whole numbers are faster to split than floats
+TILE = 16  # rays side by side that pass over the same empty blocks
 BANDS = 16  # detector bands projected independently; fixed, so that sums do not depend on the thread count
 
 
-def project_volume(density: np.ndarray, spacing: np.ndarray, origin: np.ndarray, arm: CArm, pose: np.ndarray) -> np.ndarray:
+def occupied(density: np.ndarray) -> np.ndarray:
+    """Say which materials there are in blocks of 8 x 8 x 8 voxels.
+
+    Args:
+        density: `(Z, Y, X, 2)` float32.
+
+    Returns:
+        `(ceil(Z / 8), ceil(Y / 8), ceil(X / 8))` uint8: 1 for the first material, 2 for the second, 3 for both, 0 for none.
+    """
+    out = np.zeros([-(-size // BLOCK) for size in density.shape[:3]], np.uint8)
+    _occupy(density, out)
+    return out
+
+
+@njit(parallel=True, cache=True)
+def _occupy(density, out):  # type: ignore[no-untyped-def]
+    nz, ny, nx, _ = density.shape
+    for block in prange(out.shape[0]):
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, nz)):
+            for j in range(ny):
+                for k in range(nx):
+                    kind = np.uint8(density[i, j, k, 0] != 0) | np.uint8(density[i, j, k, 1] != 0) << 1
+                    out[block, j // BLOCK, k // BLOCK] |= kind
+
+
+def project_volume(
+    density: np.ndarray,
+    spacing: np.ndarray,
+    origin: np.ndarray,
+    arm: CArm,
+    pose: np.ndarray,
+    blocks: np.ndarray | None = None,
+) -> np.ndarray:
     """Line integrals of two materials in a rigidly moved volume along the rays from the source to each pixel's centre.
 
     Joseph's method: `sum_k f(s + a_k d) |d| / |d_m|` over the planes k of the axis m along which the ray d is steepest.
@@ -24,6 +59,7 @@ def project_volume(density: np.ndarray, spacing: np.ndarray, origin: np.ndarray,
         origin: of voxel [0, 0, 0] at pose 0, x, y, z, mm from the isocentre.
         arm: geometry.
         pose: `(6,)` degrees about x, y, z and mm: a point x of the volume lies at `R x + t`.
+        blocks: of `occupied(density)`, where it is known already.
 
     Returns:
         `(2, rows, columns)` float32, mm (times the density's unit).
@@ -34,7 +70,17 @@ def project_volume(density: np.ndarray, spacing: np.ndarray, origin: np.ndarray,
     start, first, right, down = rays_in_voxels(arm, pose, spacing, origin, 1)
     out = np.empty((2, arm.rows, arm.columns), np.float32)
     size = np.array(density.shape[2::-1], np.int64)
-    _march(density.ravel(), size, np.asarray(spacing, np.float64), start, first, right, down, out)
+    _march(
+        density.ravel(),
+        occupied(density) if blocks is None else blocks,
+        size,
+        np.asarray(spacing, np.float64),
+        start,
+        first,
+        right,
+        down,
+        out,
+    )
     return out
 
 
@@ -69,29 +115,71 @@ def planes(n, start, step, m, b, c):  # type: ignore[no-untyped-def]
     return math.ceil(low), math.floor(high)
 
 
+@njit(cache=True, inline="always")
+def _blocks(p, q, r, s, size):  # type: ignore[no-untyped-def]
+    """First and last block of an axis that bilinear samples among four places reach, within the grid."""
+    low, high = max(min(min(p, q), min(r, s)), 0.0), min(max(max(p, q), max(r, s)) + 1, size - 1.0)
+    return int(low) // BLOCK, int(high) // BLOCK
+
+
 @njit(cache=True)
-def _ray(flat, n, stride, start, step, m, b, c):  # type: ignore[no-untyped-def]
-    """Sums of bilinear samples of both materials over the planes of axis m along start + a * step (index units)."""
-    first, last = planes(n, start, step, m, b, c)
-    slope_b, slope_c = step[b] / step[m], step[c] / step[m]
-    at_b = start[b] + (first - start[m]) * slope_b
-    at_c = start[c] + (first - start[m]) * slope_c
+def content(filled, n, m, block, one, other):  # type: ignore[no-untyped-def]
+    """What the blocks hold that rays between two border on, on all planes of one block of axis m.
+
+    A ray is `(rest_b, rest_c, slope_b, slope_c)`: on plane k it is at rest + k * slope along the axes other than m.
+    """
+    b, c = others(m)
+    near, far = block * BLOCK, block * BLOCK + BLOCK - 1
+    low_b, high_b = _blocks(
+        one[0] + near * one[2], one[0] + far * one[2], other[0] + near * other[2], other[0] + far * other[2], n[b]
+    )
+    low_c, high_c = _blocks(
+        one[1] + near * one[3], one[1] + far * one[3], other[1] + near * other[3], other[1] + far * other[3], n[c]
+    )
+    kind = 0
+    for i in range(low_b, high_b + 1):
+        for j in range(low_c, high_c + 1):
+            if m == 0:
+                kind |= filled[j, i, block]
+            elif m == 1:
+                kind |= filled[j, block, i]
+            else:
+                kind |= filled[block, j, i]
+    return kind
+
+
+@njit(cache=True, inline="always")
+def others(m):  # type: ignore[no-untyped-def]
+    """The axes other than m, ascending."""
+    return (0 if m else 1), (1 if m == 2 else 2)
+
+
+@njit(cache=True, inline="always")
+def _stretch(flat, sm, sb, sc, first, end, at_b, at_c, slope_b, slope_c, second):  # type: ignore[no-untyped-def]
+    """Sums of bilinear samples of both materials on the planes first to end."""
+    whole_b, step_b = np.int64(at_b * FRACTION), np.int64(slope_b * FRACTION)
+    whole_c, step_c = np.int64(at_c * FRACTION), np.int64(slope_c * FRACTION)
     one, two = np.float32(0), np.float32(0)
-    sm, sb, sc = stride[m], stride[b], stride[c]
-    for k in range(first, last + 1):
-        i, j = int(at_b), int(at_c)
-        wb, wc = np.float32(at_b - i), np.float32(at_c - j)
-        p = k * sm + i * sb + j * sc
+    for k in range(first, end + 1):
+        p = k * sm + (whole_b >> 32) * sb + (whole_c >> 32) * sc
+        wb, wc = _part(whole_b), _part(whole_c)
         p00, p10 = np.uintp(p), np.uintp(p + sb)  # unsigned: no test for negative indices
         p01, p11 = np.uintp(p + sc), np.uintp(p + sb + sc)
         near = flat[p00] + wb * (flat[p10] - flat[p00])
         one += near + wc * (flat[p01] + wb * (flat[p11] - flat[p01]) - near)
-        p00, p10, p01, p11 = p00 + np.uintp(1), p10 + np.uintp(1), p01 + np.uintp(1), p11 + np.uintp(1)
-        near = flat[p00] + wb * (flat[p10] - flat[p00])
-        two += near + wc * (flat[p01] + wb * (flat[p11] - flat[p01]) - near)
-        at_b += slope_b
-        at_c += slope_c
+        if second:
+            p00, p10, p01, p11 = p00 + np.uintp(1), p10 + np.uintp(1), p01 + np.uintp(1), p11 + np.uintp(1)
+            near = flat[p00] + wb * (flat[p10] - flat[p00])
+            two += near + wc * (flat[p01] + wb * (flat[p11] - flat[p01]) - near)
+        whole_b += step_b
+        whole_c += step_c
     return one, two
+
+
+@njit(cache=True, inline="always")
+def _part(whole):  # type: ignore[no-untyped-def]
+    """Fraction of a voxel, of 31 bits, which a signed conversion takes."""
+    return np.float32(np.int32((whole & (FRACTION - 1)) >> 1)) * np.float32(2 / FRACTION)
 
 
 @njit(cache=True, inline="always")
@@ -105,18 +193,50 @@ def steepest(step):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, cache=True)
-def _march(flat, n, spacing, start, first, right, down, out):  # type: ignore[no-untyped-def]
+def _march(flat, filled, n, spacing, start, first, right, down, out):  # type: ignore[no-untyped-def]
     stride = 2 * np.array([1, n[0], n[0] * n[1]])
     for row in prange(out.shape[1]):
-        step = np.empty(3)
-        for column in range(out.shape[2]):
-            for axis in range(3):
-                step[axis] = first[axis] + row * down[axis] + column * right[axis] - start[axis]
-            m, b, c = steepest(step)
-            one, two = _ray(flat, n, stride, start, step, m, b, c)
-            length = math.sqrt((step[0] * spacing[0]) ** 2 + (step[1] * spacing[1]) ** 2 + (step[2] * spacing[2]) ** 2)
-            out[0, row, column] = one * np.float32(length / abs(step[m]))
-            out[1, row, column] = two * np.float32(length / abs(step[m]))
+        step, ray, limits, sums = (
+            np.empty(3),
+            np.empty((TILE, 4)),
+            np.empty((TILE, 3), np.int64),
+            np.empty((TILE, 3), np.float32),
+        )
+        for left in range(0, out.shape[2], TILE):
+            count = min(TILE, out.shape[2] - left)
+            for i in range(count):
+                for axis in range(3):
+                    step[axis] = first[axis] + row * down[axis] + (left + i) * right[axis] - start[axis]
+                m, b, c = steepest(step)
+                limits[i, 0] = m
+                limits[i, 1], limits[i, 2] = planes(n, start, step, m, b, c)
+                ray[i, 2], ray[i, 3] = step[b] / step[m], step[c] / step[m]
+                ray[i, 0], ray[i, 1] = start[b] - start[m] * ray[i, 2], start[c] - start[m] * ray[i, 3]
+                length = math.sqrt((step[0] * spacing[0]) ** 2 + (step[1] * spacing[1]) ** 2 + (step[2] * spacing[2]) ** 2)
+                sums[i, 0], sums[i, 1], sums[i, 2] = 0, 0, length / abs(step[m])
+            _tile(flat, filled, n, stride, ray[:count], limits[:count], sums)
+            for i in range(count):
+                out[0, row, left + i], out[1, row, left + i] = sums[i, 0] * sums[i, 2], sums[i, 1] * sums[i, 2]
+
+
+@njit(cache=True)
+def _tile(flat, filled, n, stride, ray, limits, sums):  # type: ignore[no-untyped-def]
+    """Add to `sums` what rays side by side pass, block after block of planes."""
+    alike = limits[:, 0].min() == limits[:, 0].max()
+    for block in range(limits[:, 1].min() // BLOCK, limits[:, 2].max() // BLOCK + 1):
+        kind = content(filled, n, limits[0, 0], block, ray[0], ray[-1]) if alike else 3
+        if kind == 0:
+            continue
+        for i in range(len(ray)):
+            low, high = max(limits[i, 1], block * BLOCK), min(limits[i, 2], block * BLOCK + BLOCK - 1)
+            if low > high:
+                continue
+            m = limits[i, 0]
+            b, c = others(m)
+            at_b, at_c = ray[i, 0] + low * ray[i, 2], ray[i, 1] + low * ray[i, 3]
+            one, two = _stretch(flat, stride[m], stride[b], stride[c], low, high, at_b, at_c, ray[i, 2], ray[i, 3], kind > 1)
+            sums[i, 0] += one
+            sums[i, 1] += two
 
 
 def project_points(position: np.ndarray, amount: np.ndarray, radius: np.ndarray, arm: CArm, pose: np.ndarray) -> np.ndarray:

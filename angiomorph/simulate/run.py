@@ -13,7 +13,7 @@ from angiomorph.simulate.cloud import CAPILLARY
 from angiomorph.simulate.displacement import at_moment, deformed, displacement
 from angiomorph.simulate.geometry import CArm
 from angiomorph.simulate.parts import draw_parts
-from angiomorph.simulate.projector import project_points, project_volume
+from angiomorph.simulate.projector import occupied, project_points, project_volume
 from angiomorph.simulate.settings import SimulationSettings
 from angiomorph.simulate.territory import Territory, find_territory
 from angiomorph.simulate.vessels import Vessels
@@ -212,21 +212,26 @@ class _Projected:
 def _project(scene: _Scene) -> Iterator[_Projected]:
     """Yield each frame; a body at rest since the frame before is projected once."""
     last: bytes | None = None
+    at_rest = occupied(scene.density)
     for t, pose in enumerate(scene.pose):
         control = scene.parts.control(t)
         if (now := pose.tobytes() + control.tobytes()) != last:
-            empty, moved, defined = _project_body(scene, pose, control)
+            density = deformed(scene.density, scene.spacing, control)
+            blocks = at_rest if density is scene.density else occupied(density)
+            empty, moved, defined = _project_body(scene, density, blocks, pose, control)
             last = now
         filled = empty.copy()
         filled[IODINE] += _project_iodine(scene, t, control)
         yield _Projected(empty, filled, moved, defined)
 
 
-def _project_body(scene: _Scene, pose: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    density = deformed(scene.density, scene.spacing, control)
+def _project_body(
+    scene: _Scene, density: np.ndarray, blocks: np.ndarray, pose: np.ndarray, control: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    place = scene.spacing, scene.origin, scene.arm, pose
     paths = scene.room.copy()
-    paths[[WATER, BONE]] += project_volume(density, scene.spacing, scene.origin, scene.arm, pose) / 10
-    moved, spread, bone = displacement(density, scene.spacing, scene.origin, scene.arm, pose, control, BLOCK)
+    paths[[WATER, BONE]] += project_volume(density, *place, blocks) / 10
+    moved, spread, bone = displacement(density, *place, control, BLOCK, blocks)
     defined = (spread < ALONE) & (bone / 10 > LEAST_BONE) & _blocks(scene.room[METAL] < SHADE)
     if scene.implant is not None:
         position = _at_moment(scene, scene.implant.position, control)
@@ -292,10 +297,13 @@ def _expose(
 
 def _take(frame: _Projected, t: int, detector: physics.Detector, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """Stored values, truth without iodine and of iodine, and where the patient is seen."""
-    filled = physics.exposed(frame.filled, detector)
-    without = physics.expected(physics.exposed(frame.empty, detector), detector, t)
+    empty = filled = physics.exposed(frame.empty, detector)
+    without = signal = physics.expected(empty, detector, t)
+    if not np.array_equal(frame.filled[IODINE], frame.empty[IODINE]):
+        filled = physics.exposed(frame.filled, detector)
+        signal = physics.expected(filled, detector, t)
     background = physics.logarithm(without, detector)
-    vessel = physics.logarithm(physics.expected(filled, detector, t), detector) - background
+    vessel = physics.logarithm(signal, detector) - background
     if detector.encoding.relation != "DISP":
         vessel = np.minimum(vessel, 0)  # only rounding is above
     seen = (detector.aperture.share > 0.5) & (frame.empty[WATER] + frame.empty[BONE] > THIN)
