@@ -11,7 +11,7 @@ from angiomorph.simulate.growth import Branches, Trunk, along, flow_into, grow, 
 from angiomorph.simulate.territory import Territory
 from angiomorph.simulate.veins import collect, drain, tributaries
 
-THINNEST_CORONARY, THINNEST_PULMONARY = 0.25, 0.75  # mm radius
+THINNEST_CORONARY, THINNEST_PULMONARY, THINNEST_PULMONARY_VEIN = 0.25, 0.5, 0.75  # mm radius
 SHORTER = 0.5  # branches of pulmonary vessels, for their width
 
 # Points on their way, in the heart's half axes from its centre, x to the patient's right.
@@ -96,7 +96,7 @@ def pulmonary_veins(rng: np.random.Generator, heart: Territory, side: int, tissu
     at = np.zeros(4, int)
     targets = places(region, [(0.1 * side, 0.2, 0.6), (0.2 * side, -0.3, -0.6), (0.4 * side, 0.4, -0.2), (0.0, -0.6, 0.2)])
     radius = rng.uniform(3.0, 4.5, 4)
-    tree = tributaries(rng, tube, at, targets, radius, within(region), region.half, THINNEST_PULMONARY, SHORTER)
+    tree = tributaries(rng, tube, at, targets, radius, within(region), region.half, THINNEST_PULMONARY_VEIN, SHORTER)
     [(veins, inflow)] = drain([tree], tissue)
     wide, out = collect(tube, at, inflow)
     return joined([veins, wide]), out
@@ -162,7 +162,7 @@ def pulmonary_arteries(rng: np.random.Generator, heart: Territory, side: int, fr
     tube = trunk(places(heart, [*first, *TO_LUNG[side]]), rng.uniform(6.5, 8.5), 6.0)
     region = lung(heart, side)
     targets = places(region, [(0.1 * side, 0.3, 0.6), (0.2 * side, -0.3, -0.5), (0.4 * side, 0.4, -0.2), (0.0, -0.6, 0.3)])
-    index, tips = side_tips(rng, tube, np.array([0.8, 0.98, 0.98, 0.9]), targets, 0.5)
+    index, tips = side_tips(rng, tube, np.array([0.8, 0.98, 0.98, 0.9]), targets, 0.42)
     cloud, ends, _ = supplied(
         tube, [(index, grow(tips, rng, within(region), region.half, THINNEST_PULMONARY, stretch=SHORTER))]
     )

@@ -36,7 +36,7 @@ class SimulationSettings:
         field_of_view: detector width over the 300 mm of the middle one.
         deformation: elastic change of the anatomy, standard deviation, mm; also sets scaling.
         iodine: in grown arteries, mg/ml; a CTA with its wide veins gets 0.3 of it.
-        blush: blood shown in capillaries, 0..1, over flow times transit time, which is 1 to 4 % of a brain's tissue; over 2 to
+        blush: blood shown in capillaries, 0..1, over flow times transit time, about 1 to 7 % of a brain's tissue; over 2 to
             4 % of it about the vessels of a CTA. Above 1 there would be more iodine than was injected.
         grown: share of runs with a grown arterial tree where a CTA is given.
         collimated: share of runs with a visible collimator.
