@@ -74,11 +74,8 @@ def _deviation(values: np.ndarray) -> float:
 
 def _slope(frame: np.ndarray, inside: np.ndarray) -> float:
     """Slope of the radial power spectrum of the largest square within the field, both axes logarithmic."""
-    rows, columns = np.nonzero(inside)
-    centre = int(np.median(rows)), int(np.median(columns))
-    half = min(*centre, frame.shape[0] - centre[0], frame.shape[1] - centre[1])
-    while not inside[centre[0] - half : centre[0] + half, centre[1] - half : centre[1] + half].all():
-        half -= 1
+    reach = ndimage.distance_transform_cdt(np.pad(inside, 1), metric="chessboard")[1:-1, 1:-1]
+    centre, half = np.unravel_index(np.argmax(reach), reach.shape), int(reach.max()) - 1
     square = frame[centre[0] - half : centre[0] + half, centre[1] - half : centre[1] + half]
     window = np.hanning(2 * half)
     power = np.abs(np.fft.fft2((square - square.mean()) * window * window[:, None])) ** 2
