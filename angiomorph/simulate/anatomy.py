@@ -5,25 +5,34 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from scipy import ndimage
+from numba import njit, prange
+from scipy import fft, ndimage
 
 from angiomorph.dicom.ct import is_dicom, read_ct
 from angiomorph.errors import InputError
-from angiomorph.simulate.nifti import load_nifti
+from angiomorph.simulate.nifti import Triple, load_nifti
 from angiomorph.simulate.projector import resample
 from angiomorph.simulate.territory import patient
 from angiomorph.simulate.volume import BONE, TISSUE, Volume, attenuation_from_hu
 
-__all__ = ["Volume", "elastic_control", "load_ct", "prolong", "thin_out", "vary"]
+__all__ = ["Volume", "elastic_control", "load_ct", "prolong", "sharpen_bone", "thin_out", "vary"]
 
-TRABECULAE = 0.25  # relative density variation of bone from voxel to voxel
+POINT_SPREAD = (0.45, 0.55)  # mm and voxels, the larger: standard deviation of a CT's blur and of its interpolation
+DEBLURRINGS = 2  # iterations: more amplify the CT's noise
+DENSEST = 1.2  # attenuation over BONE up to which bone is deblurred: fillings would ring
+TRABECULAE = (0.1, 0.3)  # relative density variation of bone
+ROUGHNESS, COARSE = 2.6, 10.0  # its power falls by frequency to this power from this wavelength, mm, as in an angiogram's bone
+WINDING, STRETCH = 7.0, 50.0  # the same of the field whose zeros are sutures and vessels' grooves
+GROOVE = (0.4, 0.9)  # share of bone that a groove lacks
+HALF_WIDTH = 0.8  # mm, of a groove
+TILE = (108, 120, 125)  # voxels along z, y, x, of texture that is repeated
 NECK = 60.0  # mm of body added where a scan ends in it
 CUT = 0.005  # of a slice that tissue fills if it cuts through the body
 LARGEST, FINEST = 32_000_000, 0.9  # voxels, mm
 
 
 def load_ct(path: str | os.PathLike[str]) -> Volume:
-    """Read a CT as attenuation, without its table, prolonged where the scan ends in the body, thinned out if it is very large.
+    """Read a CT as attenuation: without its table, bone sharpened, prolonged where it ends in the body, thinned out if large.
 
     Values of a NIfTI file within 0..1 are taken as `(HU + 1000) / 2900`, all others as HU. Of a volume of more than 32 million
     voxels, those smaller than 0.9 mm are averaged to that size.
@@ -46,7 +55,7 @@ def load_ct(path: str | os.PathLike[str]) -> Volume:
             f"{path}: expected a CT in Hounsfield units (or scaled to 0..1), found values {values.min():g}..{values.max():g}, "
             "nearly all of them air; check its rescale"
         )
-    return prolong(patient(thin_out(Volume(attenuation, spacing, origin))))
+    return prolong(sharpen_bone(patient(thin_out(Volume(attenuation, spacing, origin)))))
 
 
 def thin_out(volume: Volume, largest: int = LARGEST) -> Volume:
@@ -119,7 +128,7 @@ def vary(volume: Volume, rng: np.random.Generator, deformation: float) -> Volume
     control = elastic_control(rng, deformation) / spacing[:, None, None, None]
     attenuation = volume.attenuation[:, :, ::-1] if mirror else volume.attenuation
     moved = resample(np.ascontiguousarray(attenuation), 1 / scale[::-1], (shape - 1) / 2, control)
-    return Volume(_vary_bone(moved, rng), volume.spacing, volume.origin)
+    return Volume(_vary_bone(moved, volume.spacing, rng), volume.spacing, volume.origin)
 
 
 def elastic_control(rng: np.random.Generator, deformation: float) -> np.ndarray:
@@ -136,9 +145,65 @@ def elastic_control(rng: np.random.Generator, deformation: float) -> np.ndarray:
     return np.stack([ndimage.zoom(c, 4, order=3, mode="nearest", grid_mode=True) for c in coarse]).astype(np.float32)
 
 
-def _vary_bone(attenuation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    bone = attenuation > BONE
-    density = np.float32(rng.uniform(0.85, 1.25))
-    texture = 1 + np.float32(TRABECULAE) * rng.standard_normal(int(bone.sum()), np.float32)
-    attenuation[bone] += (attenuation[bone] - np.float32(BONE)) * (density * texture - 1)
+def sharpen_bone(volume: Volume) -> Volume:
+    """Undo part of a CT's blur in bone, by Van Cittert's iteration with the constraint that bone stays bone.
+
+    With the excess e over 250 HU and Gaussian blur G: `e_(n+1) = max(e_n + e_0 - G e_n, e_0 / 5)` where e_0 > 0, then scaled to
+    the sum of e_0. What exceeds 1450 HU is left as it is.
+
+    Args:
+        volume: a CT.
+
+    Returns:
+        the same volume where there is no bone.
+
+    Source: P. A. Jansson, Deconvolution of Images and Spectra, 2nd ed., Academic Press 1997, ch. 4.
+    """
+    excess = np.maximum(volume.attenuation - np.float32(BONE), 0)
+    blurred = np.minimum(excess, np.float32(DENSEST))
+    spread = [max(POINT_SPREAD[0] / size, POINT_SPREAD[1]) for size in volume.spacing[::-1]]
+    sharp = blurred
+    for _ in range(DEBLURRINGS):
+        sharp = np.maximum(sharp + blurred - ndimage.gaussian_filter(sharp, spread, truncate=3.0), blurred / 5)
+        sharp[blurred == 0] = 0
+    sharp *= blurred.sum(dtype=np.float64) / max(sharp.sum(dtype=np.float64), 1e-6)
+    return Volume(volume.attenuation + np.where(blurred > 0, sharp - blurred, 0), volume.spacing, volume.origin)
+
+
+def _vary_bone(attenuation: np.ndarray, spacing: Triple, rng: np.random.Generator) -> np.ndarray:
+    density = np.float32(rng.uniform(0.85, 1.25)) * _texture(spacing, rng)
+    _scale_bone(attenuation, density)
     return attenuation
+
+
+@njit(parallel=True, cache=True)
+def _scale_bone(attenuation, density):  # type: ignore[no-untyped-def]
+    """Multiply what is above BONE by a density that is repeated over the volume."""
+    threshold = np.float32(BONE)
+    for i in prange(attenuation.shape[0]):
+        for j in range(attenuation.shape[1]):
+            for k in range(attenuation.shape[2]):
+                if attenuation[i, j, k] > threshold:
+                    relative = density[i % density.shape[0], j % density.shape[1], k % density.shape[2]]
+                    attenuation[i, j, k] = threshold + (attenuation[i, j, k] - threshold) * relative
+
+
+def _texture(spacing: Triple, rng: np.random.Generator) -> np.ndarray:
+    """Relative density of bone of mean 1, `TILE` voxels that fit one another at opposite faces: trabeculae and grooves."""
+    trabeculae, _ = _fractal(spacing, ROUGHNESS, COARSE, rng)
+    field, rise = _fractal(spacing, WINDING, STRETCH, rng)
+    groove = np.exp(-((field / np.float32(rise * HALF_WIDTH)) ** 2))
+    density = np.exp(np.float32(rng.uniform(*TRABECULAE)) * trabeculae) * (1 - np.float32(rng.uniform(*GROOVE)) * groove)
+    return np.asarray(density / density.mean(dtype=np.float64), np.float32)
+
+
+def _fractal(spacing: Triple, power: float, coarsest: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Noise of deviation 1 and power spectrum `(f^2 + 1 / coarsest^2)^(-power / 2)`, and its root mean square rise per mm."""
+    cycles = [np.fft.fftfreq(size, step) for size, step in zip(TILE, spacing[::-1], strict=True)]
+    cycles[2] = np.fft.rfftfreq(TILE[2], spacing[0])
+    z, y, x = np.ix_(*(np.float32(c**2) for c in cycles))
+    square = z + y + x
+    gain = (square + np.float32(coarsest**-2)) ** np.float32(-power / 4)
+    noise = fft.irfftn(fft.rfftn(rng.standard_normal(TILE, np.float32)) * gain, TILE)
+    rise = 2 * np.pi * np.sqrt(np.average(square, weights=gain**2) / 3)
+    return noise / noise.std(), float(rise)

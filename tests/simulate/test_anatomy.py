@@ -1,12 +1,16 @@
+from itertools import pairwise
+
 import nibabel
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from angiomorph.errors import InputError
 from angiomorph.simulate.anatomy import (
     elastic_control,
     load_ct,
     prolong,
+    sharpen_bone,
     thin_out,
     vary,
 )  # fmt: skip
@@ -54,7 +58,9 @@ def test_reads_a_ct_in_ras_whatever_its_axes_and_prolongs_the_cut_end(tmp_path):
     assert volume.spacing == (4.0, 3.0, 3.0)
     assert volume.attenuation.shape == (16 + 20, 14, 12)
     assert volume.origin == (0.0, -7.0, 5.0 - 60)
-    assert volume.attenuation[22, 2, 2] == pytest.approx(attenuation_from_hu(np.array(1000.0)))
+    bone = volume.attenuation[20:24, 2:4, 2:4]
+    np.testing.assert_allclose(bone, 2, rtol=0.05)
+    assert bone.mean() == pytest.approx(attenuation_from_hu(np.array(1000.0)))
     assert volume.attenuation[22, 8, 6] == 1
     np.testing.assert_array_equal(volume.attenuation[0], volume.attenuation[20])
 
@@ -136,6 +142,64 @@ def test_no_deformation_leaves_all_but_bone_and_side(head):
     original = min(head.attenuation, mirrored, key=lambda volume: np.abs(volume - plain).sum())
     soft = original <= BONE
     np.testing.assert_allclose(plain[soft], original[soft], atol=1e-6)
+
+
+def plate():
+    """Two tables of bone with marrow between them within tissue, voxels of 1 mm, sharp and as a CT shows them."""
+    profile = np.ones(24, np.float32)
+    profile[9:15] = 2.4, 2.4, 1.5, 1.5, 2.4, 2.4
+    sharp = np.tile(profile[:, None, None], (1, 20, 20))
+    return sharp, ndimage.gaussian_filter(sharp, 0.55)
+
+
+def test_sharpening_undoes_part_of_the_blur_of_bone_and_nothing_else():
+    sharp, blurred = plate()
+    once = sharpen_bone(Volume(blurred, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))).attenuation
+    bone = blurred > BONE
+    np.testing.assert_array_equal(once[~bone], blurred[~bone])
+    assert once[bone].min() > BONE
+    assert once[bone].mean() == pytest.approx(blurred[bone].mean(), rel=1e-5)
+    assert np.ptp(once[9:15, 10, 10]) > 1.2 * np.ptp(blurred[9:15, 10, 10])
+    assert np.ptp(once[9:15, 10, 10]) < 1.1 * np.ptp(sharp[9:15, 10, 10])
+
+
+def test_a_filling_does_not_ring():
+    _, blurred = plate()
+    filled = blurred.copy()
+    filled[10, 10, 10] = 20
+    near, far = (sharpen_bone(Volume(v, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))).attenuation for v in (filled, blurred))
+    assert near[10, 10, 10] > 19
+    near[10, 10, 10] = far[10, 10, 10]
+    assert np.abs(near - far).max() < 0.1
+
+
+def bone_density(spacing, seed=4):
+    """Relative density over that of 1750 HU of a block of solid bone, as large as the texture's tile."""
+    block = Volume(np.full((108, 120, 125), 2.75, np.float32), spacing, (0.0, 0.0, 0.0))
+    return (vary(block, np.random.default_rng(seed), 0.0).attenuation - BONE) / (2.75 - BONE)
+
+
+def test_the_texture_of_bone_keeps_its_density_and_is_fractal():
+    """The power of its shadow, as of the block's slice through the origin, falls as frequency^-2.6 up to 0.4 cycles a mm."""
+    density = bone_density((1.0, 1.0, 1.0))
+    assert density.min() > 0
+    assert 0.85 < density.mean() < 1.25
+    assert 0.1 < density.std() / density.mean() < 0.5
+    power = np.abs(np.fft.fft2(density.sum(axis=0))) ** 2
+    frequency = np.hypot(np.fft.fftfreq(120)[:, None], np.fft.fftfreq(125))
+    edges = np.geomspace(0.12, 0.4, 9)
+    means = [np.log(power[(frequency > a) & (frequency < b)].mean()) for a, b in pairwise(edges)]
+    slope = np.polyfit(np.log(np.sqrt(edges[1:] * edges[:-1])), means, 1)[0]
+    assert slope == pytest.approx(-2.6, abs=0.4)
+
+
+def test_the_texture_of_bone_is_alike_along_all_axes_in_mm():
+    """Its correlation over 2 mm: 4 voxels of 0.5 mm along x, one of 2 mm along z."""
+    density = bone_density((0.5, 1.0, 2.0)) - 1
+    over = [np.corrcoef(np.delete(density, np.s_[-n:], axis).ravel(), np.delete(density, np.s_[:n], axis).ravel())[0, 1]
+            for axis, n in ((0, 1), (1, 2), (2, 4))]  # fmt: skip
+    assert min(over) > 0.15
+    assert max(over) - min(over) < 0.05
 
 
 def test_the_elastic_field_has_its_size_and_is_smooth():
