@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -25,6 +25,9 @@ BRIGHTER = (1.2, 2.2)  # ln units from the patient's median to where a logarithm
 LOG_SPAN, DISP_SPAN = (5.5, 7.5), (3.2, 4.5)  # ln units from darkest to brightest
 BEHIND = 4.0  # g/cm^2 of tissue and bone from which a pixel is behind the patient
 HALO = 3.0  # pixels, of the blur that sharpening subtracts
+COMPRESSION = (0.2, 0.6)  # of DISP's slow variation
+STEP = 0.002  # of DISP's and LOG's span, to either side, by which a slope is measured
+BEYOND = 2.0  # spans below DISP's low end that are kept until its range is evened out
 WATER, BONE, IODINE, METAL = range(4)  # of the paths
 _Choice = TypeVar("_Choice")
 
@@ -33,11 +36,14 @@ _Choice = TypeVar("_Choice")
 class Encoding:
     """How the detector's signal becomes stored values up to `top = 2^bits_stored - 1`.
 
-    With the signal s, u = (ln s - low) / (high - low) and its blurred copy b (by `HALO` pixels):
+    With the signal s, u = (ln s - low) / (high - low), its copies b blurred by `HALO` pixels and m by a tenth of the width:
 
         LIN:  stored = s
         LOG:  stored = top * u
-        DISP: stored = top * (1/2 + tanh(steepness * (v - 1/2)) / (2 tanh(steepness / 2))),  v = u + sharpening * (u - b)
+        DISP: stored = top * (1/2 + tanh(steepness * (v - 1/2)) / (2 tanh(steepness / 2))),
+              v = u + compression * (1 - m) + sharpening * (u - b)
+
+    and what is beyond 0..top saturates; DISP's u is limited to -2..1 before, as by its detector.
 
     Args:
         relation: PixelIntensityRelationship: "LIN", "LOG" or "DISP".
@@ -46,6 +52,10 @@ class Encoding:
         high: ln of the signal that is stored as `top`, for LOG and DISP.
         steepness: of DISP's curve, > 0.
         sharpening: of edges, for DISP.
+        compression: share of what varies slowly that DISP takes away, 0 to 1.
+
+    Source: compression is the single-scale form of latitude reduction in P. Vuylsteke and E. Schoeters, Proc. SPIE 2167 (1994)
+    551-560.
     """
 
     relation: str
@@ -54,6 +64,7 @@ class Encoding:
     high: float = 1.0
     steepness: float = 1.0
     sharpening: float = 0.0
+    compression: float = 0.0
 
     @property
     def top(self) -> int:
@@ -199,17 +210,29 @@ def encoded(signal: np.ndarray, encoding: Encoding) -> np.ndarray:
     """
     if encoding.relation == "LIN":
         return np.clip(signal, 0, encoding.top)
-    span = np.float32(encoding.high - encoding.low)
-    shade = (np.log(np.maximum(signal, np.float32(math.exp(encoding.low)))) - np.float32(encoding.low)) / span
+    shade = _shade(signal, encoding)
     if encoding.relation == "DISP":
-        shade = _displayed(np.minimum(shade, np.float32(1)), encoding)
+        shade = _curve(_processed(shade, encoding), encoding)
     return np.clip(encoding.top * shade, 0, encoding.top).astype(np.float32)
 
 
-def _displayed(shade: np.ndarray, encoding: Encoding) -> np.ndarray:
+def _shade(signal: np.ndarray, encoding: Encoding) -> np.ndarray:
+    """u of `Encoding`, limited, below since noise may take a signal below 0."""
+    span = encoding.high - encoding.low
+    lowest = encoding.low - (BEYOND * span if encoding.relation == "DISP" else 0.0)
+    shade = (np.log(np.maximum(signal, np.float32(math.exp(lowest)))) - np.float32(encoding.low)) / np.float32(span)
+    return np.asarray(np.minimum(shade, np.float32(1)))
+
+
+def _processed(shade: np.ndarray, encoding: Encoding) -> np.ndarray:
+    """v of `Encoding`."""
     halo = ndimage.gaussian_filter(shade, HALO, mode="nearest")
-    sharper = shade + np.float32(encoding.sharpening) * (shade - halo)
-    bend = np.tanh(np.float32(encoding.steepness) * (sharper - np.float32(0.5)))
+    lift = np.float32(encoding.compression) * (1 - _smooth(shade))
+    return np.asarray(shade + lift + np.float32(encoding.sharpening) * (shade - halo))
+
+
+def _curve(shade: np.ndarray, encoding: Encoding) -> np.ndarray:
+    bend = np.tanh(np.float32(encoding.steepness) * (shade - np.float32(0.5)))
     return np.asarray(np.float32(0.5) + bend / np.float32(2 * math.tanh(encoding.steepness / 2)))
 
 
@@ -269,7 +292,6 @@ def draw_detector(paths: np.ndarray, pixel_spacing: float, settings: SimulationS
     middle = float(np.median(intensity[behind]))
     dose = np.exp(rng.uniform(*np.log(settings.dose)))
     encoding, exposure = _draw_encoding(middle, settings, rng)
-    shades = intensity[behind] * exposure
     return Detector(
         beam=spectrum,
         photons=dose * pixel_spacing**2 / middle,
@@ -278,7 +300,7 @@ def draw_detector(paths: np.ndarray, pixel_spacing: float, settings: SimulationS
         electronic=rng.uniform(2, 8) * pixel_spacing / FIELD,
         exposure=exposure,
         encoding=encoding,
-        stored_per_ln=_slope(shades, encoding),
+        stored_per_ln=_slope(intensity * exposure, behind, encoding),
         aperture=aperture,
         gain=draw_gain(rng, settings.frames),
     )
@@ -293,8 +315,13 @@ def _draw_encoding(middle: float, settings: SimulationSettings, rng: np.random.G
     if relation == "LIN":
         return Encoding(relation, bits), share * 2**bits / middle
     low, high = LOG_SPAN if relation == "LOG" else DISP_SPAN
+    width = low + span * (high - low)
     top = math.log(middle) + brighter
-    return Encoding(relation, bits, top - (low + span * (high - low)), top, steepness, sharpening), 1.0
+    if relation == "LOG":
+        return Encoding(relation, bits, top - width, top), 1.0
+    compression = rng.uniform(*COMPRESSION)
+    # What varies slowly keeps the drawn span, and detail gains what compression makes free.
+    return Encoding(relation, bits, top - (1 - compression) * width, top, steepness, sharpening, compression), 1.0
 
 
 def _chosen(pairs: tuple[tuple[_Choice, float], ...], rng: np.random.Generator) -> _Choice:
@@ -302,14 +329,17 @@ def _chosen(pairs: tuple[tuple[_Choice, float], ...], rng: np.random.Generator) 
     return values[rng.choice(len(values), p=np.array(weights) / sum(weights))]
 
 
-def _slope(signal: np.ndarray, encoding: Encoding) -> float:
-    """Stored units per ln unit: the mean slope over `(N,)` signals; 1 for LIN."""
+def _slope(signal: np.ndarray, behind: np.ndarray, encoding: Encoding) -> float:
+    """Stored units per ln unit of detail: the mean slope over the pixels `(H, W)` behind the patient; 1 for LIN."""
     if encoding.relation == "LIN":
         return 1.0
-    step = 0.01
-    curve = Encoding(encoding.relation, encoding.bits_stored, encoding.low, encoding.high, encoding.steepness)
-    rise = encoded(signal * np.float32(math.exp(step)), curve) - encoded(signal * np.float32(math.exp(-step)), curve)
-    return float(np.mean(rise, dtype=np.float64) / (2 * step))
+    shade = _shade(signal, encoding)
+    if encoding.relation == "LOG":
+        low, high = (np.clip(shade[behind] + step, 0, 1) for step in (-STEP, STEP))
+    else:
+        shade = _processed(shade, replace(encoding, sharpening=0.0))[behind]
+        low, high = (np.clip(_curve(shade + np.float32(step), encoding), 0, 1) for step in (-STEP, STEP))
+    return encoding.top * float(np.mean(high - low, dtype=np.float64)) / (2 * STEP * (encoding.high - encoding.low))
 
 
 def draw_gain(rng: np.random.Generator, frames: int) -> np.ndarray:

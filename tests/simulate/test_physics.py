@@ -114,9 +114,28 @@ def test_sharpening_overshoots_at_an_edge_and_leaves_plains_alone():
     np.testing.assert_allclose(sharp[:, (0, -1)], plain[:, (0, -1)], atol=0.5)
 
 
+def test_compression_evens_out_what_varies_slowly_and_keeps_detail():
+    """By a nearly straight curve: shadows half the span apart keep 1 - 0.4 of it, stripes of 8 pixels all of theirs."""
+    signal = np.full((64, 512), -2.5, np.float32)
+    signal[:, 256:] = -0.5
+    signal += 0.1 * np.where(np.arange(512) // 4 % 2, 1, -1).astype(np.float32)
+    straight = Encoding("DISP", 12, -4.0, 0.0, 1e-3)
+    plain, even = (physics.encoded(np.exp(signal), replace(straight, compression=k)) / 4095 for k in (0.0, 0.4))
+    far = [even[32, columns].mean() for columns in (slice(16, 32), slice(480, 496))]
+    assert far[1] - far[0] == pytest.approx(0.6 * 0.5, abs=0.005)
+    assert far[1] == pytest.approx(1 - 0.6 * 0.125, abs=0.005)
+    np.testing.assert_allclose(np.ptp(even[:, 16:32], axis=1), 0.05, atol=0.004)
+    np.testing.assert_allclose(np.ptp(plain[:, 16:32], axis=1), 0.05, atol=0.001)
+
+
 @pytest.mark.parametrize(
     ("encoding", "exposure", "per_ln", "bound"),
-    [(LIN12, 3000.0, 1.0, 0.002), (LOG12, 1.0, 4095 / 6.5, 0.002), (DISP10, 1.0, 300.0, 0.004)],
+    [
+        (LIN12, 3000.0, 1.0, 0.002),
+        (LOG12, 1.0, 4095 / 6.5, 0.002),
+        (DISP10, 1.0, 300.0, 0.004),
+        (replace(DISP10, compression=0.5), 1.0, 300.0, 0.004),
+    ],
 )
 def test_frames_have_the_truth_in_expectation(encoding, exposure, per_ln, bound):
     """Over 200 x 200 pixels and 5 frames, but for the known -sigma^2/2 of a logarithm (and DISP's bend)."""
@@ -198,10 +217,12 @@ def test_the_slope_of_display_values_is_measured_where_the_patient_is():
     settings = SimulationSettings(relations=(("DISP", 1.0),), collimated=0.0, bits_stored=((12, 1.0),))
     paths = head_paths()
     camera = physics.draw_detector(paths, 2.0, settings, np.random.default_rng(2))
-    plain = replace(camera, encoding=replace(camera.encoding, sharpening=0.0), gain=np.ones(1))
+    plain = replace(camera, encoding=replace(camera.encoding, sharpening=0.0), gain=np.ones(1), blur=0.0)
     inside = paths[0] > 15
-    lighter = paths - np.array([0.05, 0, 0, 0], np.float32)[:, None, None]
-    dark, light = (physics.expected(physics.exposed(p, plain), plain, 0) for p in (paths, lighter))
+    assert plain.encoding.compression > 0.2
+    detail = np.where(np.indices(inside.shape).sum(axis=0) % 2, 0.025, -0.025).astype(np.float32)
+    dark, light = (paths + np.stack([sign * detail, *np.zeros((3, *detail.shape), np.float32)]) for sign in (1, -1))
+    dark, light = (physics.expected(physics.exposed(p, plain), plain, 0) for p in (dark, light))
     rise = physics.encoded(light, plain.encoding) - physics.encoded(dark, plain.encoding)
     slope = (rise / np.log(light / dark))[inside]
     assert slope.mean() == pytest.approx(camera.stored_per_ln, rel=0.1)
