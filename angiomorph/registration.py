@@ -198,7 +198,7 @@ def register_series(
         hyper=hyper,
         refine=refine_steps,
     )
-    return _guarded(result, reference, _worthwhile(result, seen, series.shutter)) if guard else result
+    return _guarded(result, reference, _worthwhile(result, seen, series)) if guard else result
 
 
 def _guarded(result: Registration, reference: np.ndarray, worthwhile: np.ndarray) -> Registration:
@@ -212,15 +212,20 @@ def _guarded(result: Registration, reference: np.ndarray, worthwhile: np.ndarray
     )
 
 
-def _worthwhile(result: Registration, seen: np.ndarray, roi: np.ndarray) -> np.ndarray:
-    """Return for each frame whether its warp takes three tenths of the bright residue away, `(T,)` bool."""
-    field = shrink(seen, roi)[1]
+def _worthwhile(result: Registration, seen: np.ndarray, series: Series) -> np.ndarray:
+    """Return for each frame whether its warp takes three tenths of the bright residue away, `(T,)` bool.
 
-    def residue(subtracted: np.ndarray) -> float:
-        return bright_residue(shrink(subtracted[None], roi)[0], field)
+    Pixels that are saturated in the frame or in the background do not count: where exposures differ, so do they, unmoved.
+    """
+    roi = series.shutter
+    full = shrink((series.frames >= 2**series.bits_stored - 1).astype(np.float32), roi)[0] > 0
+    field = shrink(seen, roi)[1] & ~full & ~full[[number - 1 for number in result.background.numbers]].any(0)
 
-    pairs = zip(result.bsa, result.dsa, strict=True)
-    return np.array([residue(bsa) <= WORTHWHILE * residue(dsa) for bsa, dsa in pairs])
+    def residue(subtracted: np.ndarray, region: np.ndarray) -> float:
+        return bright_residue(shrink(subtracted[None], roi)[0], region)
+
+    frames = zip(result.bsa, result.dsa, field, strict=True)
+    return np.array([region.any() and residue(bsa, region) <= WORTHWHILE * residue(dsa, region) for bsa, dsa, region in frames])
 
 
 def _refined(
