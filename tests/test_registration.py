@@ -7,10 +7,11 @@ from scipy import ndimage
 
 from angiomorph import networks
 from angiomorph.backend import tf
+from angiomorph.background import Background
 from angiomorph.errors import InputError
 from angiomorph.intensity import Normalisation, normalise
 from angiomorph.layers import resize_frames
-from angiomorph.registration import Model, register_series
+from angiomorph.registration import Model, Registration, _worthwhile, register_series
 from tests.runs import SIZE, phantom, save_tiny_model, series
 
 
@@ -212,3 +213,22 @@ def test_the_guard_leaves_still_frames_as_they_are_and_lets_a_gain_pass(tmp_path
     np.testing.assert_array_equal(guarded.bsa[1], guarded.dsa[1])
     np.testing.assert_array_equal(guarded.warp[2], free.warp[2])
     assert np.std(guarded.bsa[2][8:-8, 8:-8]) < 0.5 * np.std(guarded.dsa[2][8:-8, 8:-8])
+
+
+def test_the_guard_does_not_count_what_is_saturated_in_frame_or_background():
+    """Air that is saturated in one exposure and not in the other is lighter than the level, though nothing moves."""
+    rng = np.random.default_rng(6)
+    noise = rng.normal(0, 0.01, (3, 48, 48)).astype(np.float32)
+    gain = np.zeros((3, 48, 48), np.float32)
+    gain[1:, :, 36:] = 0.5  # what a warp takes away
+    zero = np.zeros_like(noise)
+    warped = Registration(noise, noise + gain, zero, np.zeros((3, 48, 48, 2)), Background((1,), "number"), "", "log", 0.5, 0)
+    seen = np.full((3, 48, 48), 0.5)
+    frames = np.full((3, 48, 48), 2000, np.uint16)
+    assert _worthwhile(warped, seen, series(frames)).tolist() == [False, True, True]
+    frames[1, :, 36:] = 4095
+    assert _worthwhile(warped, seen, series(frames)).tolist() == [False, False, True]
+    frames[0, :, 36:] = 4095
+    assert not _worthwhile(warped, seen, series(frames)).any()
+    frames[:] = 4095
+    assert not _worthwhile(warped, seen, series(frames)).any()
