@@ -10,8 +10,10 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +46,7 @@ PAPER = {
 }
 TRAIN_DEFAULTS = {**PAPER, "intensity": "auto", "init": "he"}
 REFINE = 40
+SILENCE = 60  # seconds without a line on progress
 EXAMPLES = "Research use only. Exit status: 0 all done; 1 some runs failed; 2 wrong use or unusable input."
 
 
@@ -234,21 +237,24 @@ def _stores(data: list[Path], model_dir: Path, resume: bool) -> list[Path]:
     prepared = model_dir / "archive.h5"
     if not (resume and prepared.exists()):
         print(f"preparing {prepared} from {len(archive)} DICOM paths")
-        _prepare_into(archive, prepared)
+        _prepare_into(archive, prepared, size=None, workers=os.cpu_count() or 1)
     return [*stores, prepared]
 
 
 def _add_prepare(verbs: Any) -> None:
     verb = _verb(verbs, "prepare", _prepare, "Turn a DICOM archive into a training store without identities.")
     verb.add_argument("dicom", nargs="+", metavar="DICOM", help="DICOM files, folders, or trees of them")
-    verb.add_argument("store", metavar="STORE.h5", help="the training store to write")
+    verb.add_argument("store", metavar="STORE.h5", help="the training store to write; the same command goes on if stopped")
+    verb.add_argument("--size", type=_count, metavar="N", help="shrink frames whose longer side is larger, pixels")
+    verb.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="processes (default: one a core)")
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    return _prepare_into([Path(path) for path in arguments.dicom], Path(arguments.store))
+    dicom = [Path(path) for path in arguments.dicom]
+    return _prepare_into(dicom, Path(arguments.store), size=arguments.size, workers=arguments.workers)
 
 
-def _prepare_into(dicom: Sequence[Path], path: Path) -> int:
+def _prepare_into(dicom: Sequence[Path], path: Path, *, size: int | None, workers: int) -> int:
     from angiomorph.prepare import prepare
     from angiomorph.store import is_hdf5
 
@@ -257,33 +263,56 @@ def _prepare_into(dicom: Sequence[Path], path: Path) -> int:
             f"{path}: expected a new file or an older store to replace, found something else; name the store last: "
             "angiomorph prepare DICOM... STORE.h5"
         )
-    report = prepare(dicom, path, progress=_progress("runs read"))
+    report = prepare(dicom, path, size=size, workers=workers, progress=_progress("runs read"), say=_say)
     for name, reason in report.left_out:
         print(f"left out {name}: {reason}", file=sys.stderr)
     print(f"{path}: {report.taken} runs taken, {len(report.left_out)} left out")
     return 1 if report.left_out else 0
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _progress(what: str) -> Callable[[int, int], None]:
-    """Return a callback that shows (done, total) as a bar on a terminal and as a few plain lines elsewhere."""
+    """Return a callback that shows (done, total) and the time left, as a bar on a terminal and as plain lines elsewhere.
+
+    Lines come at each tenth and after a minute without one. What the first call counts as done counts for no speed.
+    """
     if sys.stderr.isatty():
         from tqdm import tqdm
 
         bar = tqdm(desc=what)
 
         def update(done: int, total: int) -> None:
-            bar.total = total
+            if bar.total is None:
+                bar.total, bar.initial, bar.n = total, done, done
+                bar.refresh()
             bar.update(done - bar.n)
             if done == total:
                 bar.close()
 
         return update
 
+    first: list[tuple[float, int]] = []  # time and count of the first call
+    last = [time.monotonic()]
+
     def line(done: int, total: int) -> None:
-        if done == total or done * 10 // total != (done - 1) * 10 // total:
-            print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)
+        now = time.monotonic()
+        if not first:
+            first.append((now, done))
+        if done == total or done * 10 // total != (done - 1) * 10 // total or now - last[0] >= SILENCE:
+            last[0] = now
+            _say(f"{what}: {done}/{total}{_left(now - first[0][0], done - first[0][1], total - done)}")
 
     return line
+
+
+def _left(elapsed: float, done: int, left: int) -> str:
+    """Return ", about 1:02:03 left" for `left` runs at the speed of `done` runs in `elapsed` seconds."""
+    if not done or not left:
+        return ""
+    return f", about {timedelta(seconds=round(elapsed / done * left))} left"
 
 
 def _add_simulate(verbs: Any) -> None:

@@ -16,6 +16,7 @@ from angiomorph.backend import tf
 from angiomorph.errors import InputError
 from angiomorph.intensity import Normalisation, normalisation, normalise, pad, resolve_mode, to_domain
 from angiomorph.layers import resize_frames
+from angiomorph.shrinking import fitted_shape
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,6 @@ class Pairs:
     moving: np.ndarray
     fixed: np.ndarray
     hyper: float
-
-
-def fitted_shape(shape: Sequence[int], size: int) -> tuple[int, int]:
-    """Return the frame's shape shrunk so that its longer side is at most `size`; smaller frames keep theirs."""
-    scale = min(1.0, size / max(shape))
-    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
 def draw_hyper(rng: np.random.Generator, oversample_rate: float) -> float:

@@ -144,7 +144,7 @@ class DurableFile:
         return size
 
     def _parts(self, count: int) -> list[tuple[int, int, int]]:
-        """Return (start, stop, page) of what `count` bytes from here cover: by pages before the committed end, the rest at once."""
+        """Return (start, stop, page) of what `count` bytes from here cover: by pages before the committed end, else at once."""
         end = self._position + count
         starts = [self._position, *range((self._position // PAGE + 1) * PAGE, min(end, self._protected), PAGE)]
         if self._position < self._protected < end:
@@ -163,7 +163,7 @@ class DurableFile:
             data += more
         return bytes(data).ljust(stop - start, b"\0")
 
-    def _put(self, start: int, data: memoryview | bytes) -> None:
+    def _put(self, start: int, data: memoryview | bytearray) -> None:
         self._file.seek(start)
         left = memoryview(data)
         while left:

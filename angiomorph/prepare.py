@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
+import re
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from angiomorph import store
-from angiomorph.dicom import Series, SeriesFiles, find_series, read_series
+from angiomorph import __version__
+from angiomorph.dicom import SeriesFiles, find_series, read_series
 from angiomorph.errors import InputError
+from angiomorph.preparation import Preparation
+from angiomorph.shrinking import shrink_frames
+from angiomorph.store import StoredRun
+from angiomorph.workers import Died, in_order
 
-COLUMNS = ("key", "series_sha256", "frames", "rows", "columns", "relation", "bits_stored", "background", "left_out")
+SECONDS = 10  # between two words on how many files were looked at
 
 
 @dataclass(frozen=True)
@@ -36,85 +42,159 @@ def prepare(
     paths: Iterable[str | os.PathLike[str]],
     store_path: str | os.PathLike[str],
     *,
+    size: int | None = None,
+    workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> PrepareReport:
-    """Write every usable run of DICOM files, folders or trees to a training store, whole or not at all.
+    """Write every usable run of DICOM files, folders or trees to a training store, under its final name whole or not at all.
 
     Runs are called run-000001, run-000002, ... in the order of `find_series`, unusable ones included, so that a run's key
     does not depend on whether others can be read. Neither the store nor the manifest beside it (`<store>.manifest.csv`)
     has a name, a date, a path or a UID in it; the manifest tells runs apart by the SHA-256 of their SeriesInstanceUID.
 
+    Finished runs wait in the folder `.<store>.partial` beside the store. Stopped by whatever means, the same call goes on
+    after the last of them; `preparation.Preparation` says how.
+
+    Left out, with the reason in the manifest, are runs that `read_series` refuses, whose decoder dies, or of which every frame
+    is named as background. Runs with iodine from the first frame on are taken: see docs/prepare.md.
+
     Args:
         paths: DICOM files and folders.
         store_path: the store's final name.
-        progress: called with the number of runs done and of all runs.
+        size: frames whose longer side is larger, pixels, shrink to it (`shrinking.shrink_frames`); None for none.
+        workers: processes that decode, at least 1; memory holds about `2 * workers` runs.
+        progress: called with the number of runs done and of all runs, first with those done by an earlier call.
+        say: called with a line of text while runs are looked for and when earlier work is gone on with.
 
     Raises:
-        InputError: no run at all, or none that can be used.
+        InputError: no run at all, or none that can be used; `.<store>.partial` holds other work; the store cannot be written,
+            as on a full disk, in which case what is finished is kept.
     """
-    found = find_series(paths)
-    rows, left_out = [], []
+    if workers < 1 or (size is not None and size < 1):
+        raise InputError(f"prepare: expected size and workers of at least 1, found {size} and {workers}")
+    say = say or (lambda line: None)
+    found = find_series(paths, _looking(say))
     path = Path(store_path)
-    manifest = path.with_name(f"{path.stem}.manifest.csv")
-    with store.replacing(path) as partial, store.replacing(manifest) as partial_manifest:
-        with store.create(partial) as file:
-            for index, files in enumerate(found, 1):
-                row, reason = _add(file, f"run-{index:06d}", files)
-                rows.append(row)
-                if reason:
-                    left_out.append((files.name, reason))
-                if progress is not None:
-                    progress(index, len(found))
-        _write_manifest(partial_manifest, rows)
-        if len(left_out) == len(found):
-            raise InputError(
-                f"{path}: expected at least one usable run among {len(found)}, found none; the first: {left_out[0][1]}"
+    try:
+        work = Preparation(path, _job(found, size))
+        try:
+            return _prepared(work, found, size, workers, progress or (lambda done, total: None), say)
+        finally:
+            work.close()
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected to write the store, but {error.strerror or error}; the runs finished so far are kept beside it: "
+            "make room, give the same command again, and it goes on from there"
+        ) from error
+
+
+def _prepared(
+    work: Preparation,
+    found: list[SeriesFiles],
+    size: int | None,
+    workers: int,
+    progress: Callable[[int, int], None],
+    say: Callable[[str], None],
+) -> PrepareReport:
+    reasons = {
+        index: f"{found[index].paths[0]}: {line['left_out']}" for index, line in enumerate(work.lines) if line["left_out"]
+    }
+    if work.done:
+        say(f"resuming: {work.done} of {len(found)} runs already there")
+    progress(work.done, len(found))
+    results = in_order(partial(_read, size=size), found[work.done :], workers)
+    for index, result in enumerate(results, work.done):
+        run, reason = (result, "") if isinstance(result, StoredRun) else (None, _reason(result, found[index]))
+        work.add(_line(index, found[index], run, reason), run)
+        if reason:
+            reasons[index] = reason
+        progress(index + 1, len(found))
+    left_out = tuple((found[index].name, reason) for index, reason in reasons.items())
+    if len(left_out) == len(found):
+        work.discard()
+        raise InputError(
+            f"{work.path}: expected at least one usable run among {len(found)}, found none; the first: {left_out[0][1]}"
+        )
+    work.finish()
+    return PrepareReport(len(found) - len(left_out), left_out, work.manifest)
+
+
+def _looking(say: Callable[[str], None]) -> Callable[[int], None]:
+    last = [time.monotonic()]
+
+    def update(files: int) -> None:
+        if time.monotonic() - last[0] >= SECONDS:
+            last[0] = time.monotonic()
+            say(f"looking for runs: {files} files looked at")
+
+    return update
+
+
+def _job(found: list[SeriesFiles], size: int | None) -> str:
+    """Return a SHA-256 that is another one for other files, changed files, other options, or another version."""
+    job = hashlib.sha256(f"{__version__} {size}".encode())
+    for files in found:
+        for path in files.paths:
+            status = path.stat() if path.exists() else None
+            job.update(
+                repr((os.fspath(path.resolve()), status and (status.st_size, status.st_mtime_ns))).encode("utf-8", "replace")
             )
-    return PrepareReport(len(found) - len(left_out), tuple(left_out), manifest)
+    return job.hexdigest()
 
 
-def _add(file: Any, key: str, files: SeriesFiles) -> tuple[dict[str, Any], str]:
-    """Return a run's line of the manifest and, if it cannot be used, why."""
-    line = {"key": key, "series_sha256": hashlib.sha256(files.uid.encode()).hexdigest() if files.uid else ""}
+def _read(files: SeriesFiles, *, size: int | None) -> StoredRun | str:
+    """Return a run as the store keeps it, or why it cannot be used."""
     try:
         series = read_series(files)
+        if len(set(series.background_numbers)) == len(series.frames):
+            return f"{files.paths[0]}: expected a contrast frame, found every frame named as background; give the whole run"
+        frames = series.frames if size is None else shrink_frames(series.frames, size)
     except InputError as error:
-        return line | {"left_out": _anonymous(str(error), files)}, str(error)
-    store.append(
-        file,
-        key,
-        store.StoredRun(
-            series.frames,
-            series.relation,
-            series.bits_stored,
-            background=series.background_numbers,
-            frame_time=series.frame_time,
-        ),
+        return str(error)
+    except OSError as error:
+        return f"{files.paths[0]}: expected a DICOM file, but it cannot be read: {error.strerror}; try again"
+    except MemoryError:
+        return f"{files.paths[0]}: expected a run that fits into memory, found a larger one; try fewer workers"
+    return StoredRun(frames, series.relation, series.bits_stored, series.background_numbers, series.frame_time)
+
+
+def _reason(result: str | Died, files: SeriesFiles) -> str:
+    if isinstance(result, str):
+        return result
+    return (
+        f"{files.paths[0]}: expected pixels that decode, but the process that decoded them ended with {result}: the file is "
+        "damaged, its decoder at fault, or memory ran out; fetch the file again, or try fewer workers"
     )
-    return line | _properties(series), ""
 
 
-def _properties(series: Series) -> dict[str, Any]:
-    frames, rows, columns = series.frames.shape
-    return {
+def _line(index: int, files: SeriesFiles, run: StoredRun | None, reason: str) -> dict[str, Any]:
+    """Return a run's line of the manifest."""
+    line: dict[str, Any] = {
+        "key": f"run-{index + 1:06d}",
+        "series_sha256": hashlib.sha256(files.uid.encode()).hexdigest() if files.uid else "",
+        "left_out": _anonymous(reason, files),
+    }
+    if run is None:
+        return line
+    frames, rows, columns = run.frames.shape
+    return line | {
         "frames": frames,
         "rows": rows,
         "columns": columns,
-        "relation": series.relation,
-        "bits_stored": series.bits_stored,
-        "background": " ".join(map(str, series.background_numbers)),
+        "relation": run.relation,
+        "bits_stored": run.bits_stored,
+        "background": " ".join(map(str, run.background)),
     }
 
 
 def _anonymous(reason: str, files: SeriesFiles) -> str:
     """Return an error text without file names, which archives often make of patients' names."""
+    if not reason:
+        return ""
     for path in files.paths:
-        reason = reason.replace(str(path), "file").replace(path.name, "file")
+        reason = reason.replace(str(path), "file")
+    for path in files.paths:
+        # Whole words: a file that is called 1 must not change the numbers in the text that have a 1 in them.
+        reason = re.sub(rf"(?<![\w.]){re.escape(path.name)}(?!\w)", "file", reason)
     return reason
-
-
-def _write_manifest(path: Path, lines: list[dict[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(lines)

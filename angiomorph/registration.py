@@ -13,7 +13,6 @@ import numpy as np
 from angiomorph import networks
 from angiomorph.backend import tf
 from angiomorph.background import Background, choose_background, shrink
-from angiomorph.dataset import fitted_shape
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
 from angiomorph.intensity import LN, STORED, normalisation, normalise, pad, resolve_mode, to_domain, unpad
@@ -21,6 +20,7 @@ from angiomorph.layers import resize_frames, resize_warp, warp_frames
 from angiomorph.losses import SIMILARITIES, Similarity
 from angiomorph.metrics import bright_residue
 from angiomorph.refinement import refine
+from angiomorph.shrinking import fitted_shape
 
 REFINED_SIZE = 256
 WORTHWHILE = 0.7  # of the bright residue at most, or the warp is not worth its risk to the vessels

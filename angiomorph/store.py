@@ -32,6 +32,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from angiomorph.durable import DurableFile
 from angiomorph.errors import InputError
 
 FORMAT = "angiomorph-store"
@@ -77,7 +78,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def create(path: str | os.PathLike[str]) -> h5py.File:
+def create(path: str | os.PathLike[str] | DurableFile) -> h5py.File:
     """Open a new, empty training store for writing (see the module's schema)."""
     store = h5py.File(path, "w")
     store.attrs["format"] = FORMAT
@@ -85,11 +86,16 @@ def create(path: str | os.PathLike[str]) -> h5py.File:
     return store
 
 
+def extend(path: str | os.PathLike[str] | DurableFile) -> h5py.File:
+    """Open a store that `create` made for writing more runs."""
+    return h5py.File(path, "r+")
+
+
 def append(store: h5py.File, key: str, run: StoredRun) -> None:
     """Add one run to an open training store.
 
     Args:
-        store: from `create`.
+        store: from `create` or `extend`.
         key: group name; carries no identity.
         run: what to store.
 

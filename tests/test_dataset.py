@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from angiomorph import store
-from angiomorph.dataset import Sampling, batches, count_series, dataset, draw_hyper, draw_pairs, fitted_shape, steps_per_epoch
+from angiomorph.dataset import Sampling, batches, count_series, dataset, draw_hyper, draw_pairs, steps_per_epoch
 from angiomorph.errors import InputError
 
 SMALL = Sampling(frames_per_series=4, batch_size=2, size=16)
@@ -110,13 +110,6 @@ def test_keras_is_given_inputs_targets_and_sample_weights(archive):
     assert not zero_flow.numpy().any()
     np.testing.assert_allclose(weights[0], 1 - hyper[:, 0])
     np.testing.assert_allclose(weights[1], hyper[:, 0])
-
-
-@pytest.mark.parametrize(
-    ("shape", "size", "expected"), [((512, 512), 256, (256, 256)), ((1000, 500), 512, (512, 256)), ((40, 30), 512, (40, 30))]
-)
-def test_larger_frames_shrink_and_smaller_ones_stay(shape, size, expected):
-    assert fitted_shape(shape, size) == expected
 
 
 def test_a_store_without_runs_is_refused(tmp_path):

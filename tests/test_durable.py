@@ -85,10 +85,12 @@ def test_hdf5_is_whole_whichever_write_was_the_last(tmp_path, monkeypatch):
     for name in ("_put", "_replace_log", "_apply"):
         monkeypatch.setattr(DurableFile, name, after(getattr(DurableFile, name)))
     file = opened(work / "s.h5")
-    for index in range(6):
-        with h5py.File(file, "r+" if index else "w") as hdf5:
-            add_run(hdf5, index)
-        file.commit(b"%d" % (index + 1))
+    for start, mode in ((0, "w"), (3, "r+")):
+        with h5py.File(file, mode) as hdf5:
+            for index in range(start, start + 3):
+                add_run(hdf5, index)
+                hdf5.flush()
+                file.commit(b"%d" % (index + 1))
     file.close()
     monkeypatch.undo()
     assert len(states) > 50

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ ENDING = re.compile(r"\.[A-Za-z]\w*$")  # not the last number of a UID
 Group = tuple[str, int, int, str]
 
 
-def find_series(paths: Iterable[str | os.PathLike[str]]) -> list[SeriesFiles]:
+def find_series(paths: Iterable[str | os.PathLike[str]], progress: Callable[[int], None] | None = None) -> list[SeriesFiles]:
     """Find every run in files, folders and trees, reading headers only.
 
     A multi-frame file is a run. Single-frame files of one folder are a run if they share SeriesInstanceUID and
@@ -38,6 +39,7 @@ def find_series(paths: Iterable[str | os.PathLike[str]]) -> list[SeriesFiles]:
 
     Args:
         paths: files and folders.
+        progress: called for each file with the number of files looked at.
 
     Returns:
         the runs in the order of `paths`, within a folder sorted by path; `(folder, name)` is distinct for each.
@@ -47,10 +49,12 @@ def find_series(paths: Iterable[str | os.PathLike[str]]) -> list[SeriesFiles]:
     """
     given = list(dict.fromkeys(Path(path) for path in paths))
     folders = [path for path in given if path.is_dir()]
-    runs = list(_in_folder([path for path in given if not path.is_dir() and _existing(path)], Path(), by_itself=True))
+    looked = _counting(progress)
+    alone = [path for path in given if not path.is_dir() and _existing(path)]
+    runs = list(_in_folder(alone, Path(), looked, by_itself=True))
     for folder in folders:
         root = Path(folder.resolve().name) if len(folders) > 1 else Path()
-        found = list(_in_tree(folder, root))
+        found = list(_in_tree(folder, root, looked))
         if not found:
             raise InputError(
                 f"{folder}: expected XA runs in this folder, found none; give a folder that has DICOM files of them"
@@ -70,16 +74,22 @@ def _existing(path: Path) -> bool:
     return True
 
 
-def _in_tree(root: Path, folder: Path) -> Iterator[SeriesFiles]:
+def _counting(progress: Callable[[int], None] | None) -> Callable[[], None]:
+    count = itertools.count(1)
+    return lambda: None if progress is None else progress(next(count))
+
+
+def _in_tree(root: Path, folder: Path, looked: Callable[[], None]) -> Iterator[SeriesFiles]:
     for place, subfolders, names in os.walk(root):
         subfolders.sort()
         files = [path for name in sorted(names) if (path := Path(place, name)).is_file()]
-        yield from _in_folder(files, folder / Path(place).relative_to(root), by_itself=False)
+        yield from _in_folder(files, folder / Path(place).relative_to(root), looked, by_itself=False)
 
 
-def _in_folder(files: list[Path], folder: Path, *, by_itself: bool) -> Iterator[SeriesFiles]:
+def _in_folder(files: list[Path], folder: Path, looked: Callable[[], None], *, by_itself: bool) -> Iterator[SeriesFiles]:
     frames: dict[Group, list[tuple[float, Path]]] = {}
     for path in files:
+        looked()
         try:
             dataset = read_header(path, KEYWORDS).dataset
         except InputError:
