@@ -1,6 +1,7 @@
 """The programs as a user runs them: exit status, what is said and where, and what is left on disk."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pydicom
 import pytest
 from pydicom.uid import UltrasoundMultiFrameImageStorage
 
-from angiomorph import networks
+from angiomorph import cli, networks, store
 from angiomorph.backend import tf, vxm
 from angiomorph.cli import main
 from tests.dicom_tools import dciodvfy_errors
@@ -292,6 +293,42 @@ def test_prepare(tmp_path, capsys, xa_file):
     assert main(["prepare", str(bad), str(target)]) == 2
     assert "at least one usable run among 1" in capsys.readouterr().err
     assert target.read_bytes() == before
+
+
+def test_prepare_shrinks_and_tells_of_its_progress(tmp_path, capsys, xa_file):
+    for index in range(3):
+        xa_file(f"archive/{index}.dcm", frames=FRAMES)
+    arguments = ["prepare", str(tmp_path / "archive"), str(tmp_path / "s.h5"), "--size", str(SIZE // 2), "--workers", "1"]
+    assert main(arguments) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "runs read: 0/3"
+    assert re.fullmatch(r"runs read: 2/3, about 0:00:\d\d left", lines[2])
+    assert lines[3:] == ["runs read: 3/3"]
+    with store.reading(tmp_path / "s.h5") as file:
+        assert store.read(file, "run-000003").frames.shape == (3, SIZE // 2, SIZE // 2)
+    refused_by_argparse(capsys, [*arguments[:-1], "0"], "--workers", "expected a whole number from 1")
+
+
+def test_progress_estimates_from_what_this_call_did(capsys, monkeypatch):
+    clock = iter([0, 0, 10, 15, 80, 85])  # its start, then each call
+    monkeypatch.setattr(cli.time, "monotonic", lambda: next(clock))
+    progress = cli._progress("runs read")
+    for done in (600, 601, 602, 603, 699):  # of these the first were there before
+        progress(done, 1000)
+    assert capsys.readouterr().err.splitlines() == [
+        "runs read: 600/1000",
+        "runs read: 603/1000, about 2:56:27 left",  # 397 at 3 in 80 s, after a minute without a line
+    ]
+
+
+def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    progress = cli._progress("runs read")
+    for done in (5, 6, 7):
+        progress(done, 7)
+    said = capsys.readouterr().err
+    assert "5/7 [" in said
+    assert said.rstrip().splitlines()[-1].split("\r")[-1].startswith("runs read: 100%")
 
 
 def test_prepare_does_not_take_a_run_for_its_store(tmp_path, capsys, xa_file):

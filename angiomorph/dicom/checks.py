@@ -22,6 +22,10 @@ from angiomorph.errors import InputError
 
 SUBTRACTION_CODE = "113062"  # DCM, "Pixel by pixel subtraction"
 SUBTRACTED = re.compile(r"(?<!UN)(?<!NON)(?<!NON[- ])(?<!NOT )SUBTRACT|\b[DB]SA\b")
+MOTIONS = {  # what moves: the attribute that says so, and its steps from frame to frame
+    "C-arm": ("PositionerMotion", ("PositionerPrimaryAngleIncrement", "PositionerSecondaryAngleIncrement")),
+    "table": ("TableMotion", ("TableVerticalIncrement", "TableLateralIncrement", "TableLongitudinalIncrement")),
+}
 UNIFORM = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation")
 
 
@@ -137,11 +141,14 @@ def subtraction_evidence(dataset: Dataset) -> str:
 
 
 def _check_still(path: Path, dataset: Dataset) -> None:
-    for keyword, part in (("PositionerMotion", "C-arm"), ("TableMotion", "table")):
-        motions = functional(dataset, "PositionerPositionSequence", keyword)
-        if text(dataset, keyword) == "DYNAMIC" or "DYNAMIC" in motions:
+    for part, (keyword, increments) in MOTIONS.items():
+        motions = [text(dataset, keyword), *functional(dataset, "PositionerPositionSequence", keyword)]
+        # What is said to rest may tremble by a fraction of a degree; increments count where nothing is said.
+        steps = [] if "STATIC" in motions else [step for step in increments if any(values(dataset, step))]
+        if "DYNAMIC" in motions or steps:
+            found = "DYNAMIC" if "DYNAMIC" in motions else f"{label(steps[0])} other than 0"
             raise InputError(
-                f"{path}: expected a resting {part} ({label(keyword)} STATIC), found DYNAMIC: no frame is the background of "
+                f"{path}: expected a resting {part} ({label(keyword)} STATIC), found {found}: no frame is the background of "
                 "another; give a run acquired in one position"
             )
 

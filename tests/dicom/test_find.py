@@ -112,3 +112,12 @@ def test_only_headers_are_read(xa_file, tmp_path):
     header_only.write_bytes(path.read_bytes()[: -len(dataset.PixelData)])
     assert [run.name for run in find_series([tmp_path])] == ["cut", "run"]
     assert {run.uid for run in find_series([tmp_path])} == {dataset.SeriesInstanceUID}
+
+
+def test_progress_counts_every_file_looked_at(xa_file, tmp_path):
+    for name in ("a/one.dcm", "b/two.dcm", "alone.dcm"):
+        xa_file(name)
+    (tmp_path / "a" / "notes.txt").write_text("no picture")
+    seen = []
+    assert len(find_series([tmp_path / "a", tmp_path / "b", tmp_path / "alone.dcm"], seen.append)) == 3
+    assert seen == [1, 2, 3, 4]

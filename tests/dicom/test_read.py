@@ -253,6 +253,11 @@ REFUSED = {
         r"resting C-arm \(PositionerMotion \(0018,1500\) STATIC\), found DYNAMIC",
     ),
     "travelling": (setting(TableMotion="DYNAMIC"), r"resting table \(TableMotion"),
+    "turning by steps": (
+        setting(PositionerPrimaryAngleIncrement=[0, 1.5, 3, 4.5], PositionerMotion=""),
+        r"resting C-arm .*found PositionerPrimaryAngleIncrement \(0018,1520\) other than 0: no frame is the background",
+    ),
+    "travelling by steps": (setting(TableLongitudinalIncrement=[0, 20, 20, 20]), "found TableLongitudinalIncrement"),
     "derived subtracted": (
         setting(ImageType=["DERIVED", "PRIMARY", "SINGLE PLANE"], DerivationDescription="Subtracted, edge enhanced"),
         r"already subtracted \(ImageType DERIVED, and DerivationDescription \(0008,2111\) speaks of subtraction\)",
@@ -287,6 +292,15 @@ def test_unsubtracted_derived_runs_are_read(xa_file):
         "DerivationDescription": "unsubtracted, sharpened",
     }
     assert len(read_series(xa_file(change=setting(**derived))).frames) == 4
+
+
+def test_what_is_said_to_rest_may_tremble(xa_file):
+    rests = {
+        "PositionerMotion": "STATIC",
+        "PositionerPrimaryAngleIncrement": [0, 0.1, 0, 0.1],
+        "TableVerticalIncrement": [0, 0, 0, 0],
+    }
+    assert len(read_series(xa_file(change=setting(**rests))).frames) == 4
 
 
 def test_single_frame_is_no_run(xa_file):
