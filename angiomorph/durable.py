@@ -57,8 +57,12 @@ class DurableFile:
             raise
 
     def close(self) -> None:
-        """Close the file, without a commit."""
-        self._file.close()
+        """Close the file, without a commit; what was committed is then on disk without its log too."""
+        try:
+            if not self._file.closed:
+                os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
 
     def commit(self, note: bytes = b"") -> None:
         """Make everything written so far count, together with `note`, on disk and in one step.

@@ -3,7 +3,7 @@
 Training store (`angiomorph prepare`, `angiomorph simulate --store`), one group a run at the root::
 
     /<run>                      run key: "run-000001" or the archive's anonymous key; never an identity
-        frames (T, H, W)        uint8 | uint16, as stored in DICOM, iodine dark; chunk (1, H, W)
+        frames (T, H, W)        uint8 | uint16, as stored in DICOM, iodine dark; chunk (1, H, W), not compressed
         @relation               "LIN" | "LOG" | "DISP": PixelIntensityRelationship
         @bits_stored            BitsStored
         @background             int array, background frame numbers named by the source, from 1; may be empty

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
@@ -80,7 +82,8 @@ class _Worker(Generic[Task, Result]):
         context = get_context("spawn")  # a fork would take along the locks of libraries' threads
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(self.function, theirs), daemon=True)
-        self.process.start()
+        with _interrupts_waiting():
+            self.process.start()
         theirs.close()  # or the end of the process would not end what comes from it
         self.task: int | None = None
         self.ready = False
@@ -124,6 +127,20 @@ class _Worker(Generic[Task, Result]):
             results[self.task] = died
         self.connection.close()
         self._start()
+
+
+@contextmanager
+def _interrupts_waiting() -> Iterator[None]:
+    """Start processes that no interrupt reaches: on a terminal it goes to all, and a starting one would print a traceback."""
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # or Python starts it within, and undoes the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _speaking(pool: list[_Worker[Task, Result]]) -> list[_Worker[Task, Result]]:

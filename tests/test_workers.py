@@ -75,3 +75,28 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
     assert done.returncode == 1
     assert "expected a process to start, but it ended with exit status 1" in done.stderr
     assert '`if __name__ == "__main__":`' in done.stderr
+
+
+@pytest.mark.parametrize("seconds", [0, 0.3])
+def test_an_interrupt_from_the_terminal_is_the_parents_alone(tmp_path, seconds):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, time\n"
+        "from angiomorph.workers import in_order\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        print('started', flush=True)\n"
+        "        list(in_order(time.sleep, [20, 20], 2))\n"
+        "    except KeyboardInterrupt:\n"
+        "        sys.exit(130)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, script]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    process.stdout.readline()
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)
+    assert (process.returncode, *said) == (130, "", "")
