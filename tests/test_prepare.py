@@ -242,6 +242,28 @@ def test_reasons_survive_a_stop(archive, tmp_path):
     assert report.manifest.read_bytes() == once.manifest.read_bytes()
 
 
+@pytest.mark.parametrize("name", ["s.manifest.csv", "s.h5"])
+def test_stopped_while_the_final_names_are_given_it_gives_them_again(archive, tmp_path, monkeypatch, name):
+    once, replace = prepare([archive], tmp_path / "once.h5"), os.replace
+
+    def stop(source, target):
+        if target == tmp_path / name:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare([archive], tmp_path / "s.h5")
+    said = []
+    report = prepare([archive], tmp_path / "s.h5", say=said.append)
+    assert said == ["resuming: 4 of 4 runs already there"]
+    assert (report.taken, len(report.left_out)) == (once.taken, len(once.left_out))
+    assert contents(tmp_path / "s.h5") == contents(tmp_path / "once.h5")
+    assert report.manifest.read_bytes() == once.manifest.read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
 RUNS = 7
 
 
