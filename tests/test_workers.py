@@ -81,9 +81,10 @@ def test_a_script_without_a_guard_is_told_so(tmp_path):
 def test_an_interrupt_from_the_terminal_is_the_parents_alone(tmp_path, seconds):
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys, time\n"
+        "import signal, sys, time\n"
         "from angiomorph.workers import in_order\n"
         "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
         "    try:\n"
         "        print('started', flush=True)\n"
         "        list(in_order(time.sleep, [20, 20], 2))\n"
