@@ -42,6 +42,7 @@ PAPER = {
     "hyp_rank": None,
     "init": "voxelmorph",
     "oversample_rate": 0.0,
+    "lambda_sampling": "ends",
     "intensity": "linear",
 }
 TRAIN_DEFAULTS = {**PAPER, "intensity": "auto", "init": "he"}
@@ -169,11 +170,30 @@ def _add_train(verbs: Any) -> None:
     verb.add_argument("--intensity", choices=("auto", "log", "linear"), help="auto: log for LIN runs (default: auto)")
     verb.add_argument("--init", choices=("he", "voxelmorph"), help="first weights (default: he)")
     verb.add_argument(
+        "--lambda-sampling",
+        choices=("uniform", "ends", "beta"),
+        help="how lambda is drawn: uniform; uniform but for --oversample-rate; or Beta(2, 2) (default: ends)",
+    )
+    verb.add_argument(
         "--lambda", dest="hyper", type=_fraction, metavar="L", help="to register with by default (default: 0.7; 0.5 for minmax)"
     )
     verb.add_argument("--load-weights", metavar="M.h5", help="model to begin with")
     verb.add_argument("--initial-epoch", type=int, default=0, metavar="N", help="epochs counted as done (default: 0)")
     verb.add_argument("--resume", action="store_true", help="go on from the model directory's last checkpoint")
+    verb.add_argument(
+        "--checkpoint-steps",
+        type=_count,
+        default=1000,
+        metavar="N",
+        help="steps between checkpoints within an epoch (default: 1000)",
+    )
+    verb.add_argument("--keep", type=_count, default=3, metavar="N", help="checkpoints kept (default: 3)")
+    verb.add_argument(
+        "--on-nan",
+        choices=("stop", "skip"),
+        default="stop",
+        help="at a batch whose loss or gradient is not finite: stop, or leave it out (default: stop)",
+    )
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and draws (default: 0)")
 
@@ -190,7 +210,12 @@ def _training_config(arguments: argparse.Namespace) -> TrainingConfig:
     from angiomorph.training import TrainingConfig
 
     options = _resolved(arguments)
-    drawn = ("frames_per_series", "background_frames", "batch_size", "size", "oversample_rate", "intensity")
+    drawn = ("frames_per_series", "background_frames", "batch_size", "size", "oversample_rate", "lambda_sampling", "intensity")
+    if options["oversample_rate"] and options["lambda_sampling"] != "ends":
+        raise InputError(
+            f"--oversample-rate {options['oversample_rate']}: expected --lambda-sampling ends with it, got "
+            f"{options['lambda_sampling']}; leave one of them out"
+        )
     sampling = Sampling(**{name: options.pop(name) for name in drawn}, seed=arguments.seed)
     return TrainingConfig(
         image_loss=arguments.image_loss,
@@ -198,6 +223,9 @@ def _training_config(arguments: argparse.Namespace) -> TrainingConfig:
         hyper=arguments.hyper,
         load_weights=arguments.load_weights,
         initial_epoch=arguments.initial_epoch,
+        checkpoint_steps=arguments.checkpoint_steps,
+        keep=arguments.keep,
+        on_nan=arguments.on_nan,
         **options,
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
+import math
 import platform
 import sys
 from collections.abc import Sequence
@@ -11,16 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from angiomorph import __version__, networks
+from angiomorph import __version__, checkpoints, networks
 from angiomorph.backend import configure_gpu, tf, vxm
-from angiomorph.dataset import Sampling, count_series, dataset, steps_per_epoch
+from angiomorph.checkpoints import Progress, Table
+from angiomorph.dataset import Sampling, Source, dataset, steps_per_epoch
 from angiomorph.errors import InputError
+from angiomorph.guard import GuardedAdam
 from angiomorph.losses import SIMILARITIES, GradientPenalty
-from angiomorph.store import replacing
 from angiomorph.view.pictures import learning_curve
 
 DEFAULT_LAMBDA = {"mse": 0.7, "minmax": 0.5, "vle": 0.7}  # what the paper evaluated each loss with
-KEPT_CHECKPOINTS = 3
+ON_NAN = ("stop", "skip")
+MOST_SKIPPED = 100  # in a row: weights that give nothing finite any more do not recover
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,9 @@ class TrainingConfig:
         hyper: λ that the model registers with where the user names none; None for the paper's choice for the loss.
         load_weights: a model `.h5` to begin with; None for random weights.
         initial_epoch: number of epochs counted as done.
+        checkpoint_steps: batches between checkpoints within an epoch.
+        keep: number of checkpoints kept.
+        on_nan: "stop" or "skip", what a batch does whose loss or gradient is not finite.
     """
 
     image_loss: str = "vle"
@@ -62,31 +71,145 @@ class TrainingConfig:
     hyper: float | None = None
     load_weights: str | None = None
     initial_epoch: int = 0
+    checkpoint_steps: int = 1000
+    keep: int = 3
+    on_nan: str = "stop"
 
 
-RESUMABLE = ("epochs", "lr", "hyper", "load_weights", "initial_epoch")
+RESUMABLE = ("epochs", "lr", "hyper", "load_weights", "initial_epoch", "checkpoint_steps", "keep", "on_nan")
 
 
-class Checkpoint(tf.keras.callbacks.Callback):
-    """After every epoch, write model, optimizer and epoch count (`checkpoints/NNNN.h5`), the plain model and the picture.
+class Upkeep(tf.keras.callbacks.Callback):
+    """Count steps, guard against what is not finite, write logs, checkpoints and the model, in an order that survives a kill.
 
     Args:
         model_dir: the model directory.
+        config: the training.
+        source: what the steps draw from.
+        steps: batches an epoch.
+        progress: where the training begins; kept up to date.
     """
 
-    def __init__(self, model_dir: Path) -> None:
+    def __init__(self, model_dir: Path, config: TrainingConfig, source: Source, steps: int, progress: Progress) -> None:
         super().__init__()
         self.model_dir = model_dir
+        self.config = config
+        self.source = source
+        self.steps = steps
+        self.progress = progress
+        self.table = Table(model_dir / "steps.csv")
+        self.history = Table(model_dir / "history.csv")
+        self.board = tf.summary.create_file_writer(str(model_dir / "tensorboard"))
+        self._skipped = 0
+        self._means: list[float] = []
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Write a first checkpoint, so that a training can be resumed from its first step on."""
+        if not checkpoints.found(self.model_dir):
+            self._save_checkpoint()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Go on with the running means of an epoch that was left in its middle."""
+        if self.progress.metrics:
+            _set_means(self.model, self.progress.metrics)
+        self._means = self.progress.metrics
+        self.progress.metrics = []
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Log the step and write a checkpoint when it is time.
+
+        Raises:
+            InputError: loss or gradient is not finite and the training stops there, or the disk is full.
+        """
+        self._count(float(self.model.optimizer.last_loss), float(self.model.optimizer.last_norm))
+        if self.progress.step % self.steps and self.progress.step % self.config.checkpoint_steps == 0:
+            self._save_checkpoint()
+
+    def lose_step(self) -> None:
+        """Count a step whose warp was not finite, so that TensorFlow broke it and fit off.
+
+        Raises:
+            InputError: the training stops there, or the disk is full.
+        """
+        epoch = self.progress.step // self.steps
+        self._count(math.nan, math.nan)
+        if self.progress.step % self.steps:
+            self.progress.metrics = _means(self.model)
+        else:
+            self.on_epoch_end(epoch, {metric.name: float(metric.result()) for metric in self.model.metrics})
+
+    def _count(self, loss: float, norm: float) -> None:
+        draw = self.source.draw(self.progress.step)
+        self._guard(loss, norm)
+        row = {"step": self.progress.step, "epoch": self.progress.step // self.steps, "lambda": draw.hyper}
+        self.table.add({**row, "loss": loss, "gradient_norm": norm})
+        self.progress.step += 1
+
+    def _guard(self, loss: float, norm: float) -> None:
+        """Stop at, or leave out of the running means, a batch that is not finite; its step was not taken."""
+        if math.isfinite(loss) and math.isfinite(norm):
+            self._skipped = 0
+            if self.config.on_nan == "skip":
+                self._means = _means(self.model)
+            return
+        found = self.source.describe(self.source.draw(self.progress.step))
+        found = f"step {self.progress.step}: {found}: loss {loss}, norm of the gradient {norm}"
+        self._skipped += 1
+        if self.config.on_nan == "stop" or self._skipped == MOST_SKIPPED:
+            raise InputError(
+                f"{found}; expected finite numbers, and the last checkpoint has them; look at these frames, lower --lr, or "
+                f"leave such batches out with --resume --on-nan skip ({self._skipped} in a row)"
+            )
+        logger.warning("%s; left out", found)
+        _set_means(self.model, self._means)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Write what Keras has reached; older checkpoints than the last three go."""
+        """Write the logs, then the model and the checkpoint that count them as done."""
+        row = dict(logs or {})
+        self.history.add({"epoch": epoch, **row})
+        self._scalars({f"epoch_{name}": value for name, value in row.items()})
         self.model.metadata["epochs"] = epoch + 1
-        folder = self.model_dir / "checkpoints"
-        networks.save(self.model, folder / f"{epoch + 1:04d}.h5", include_optimizer=True)
-        networks.save(self.model, self.model_dir / "model.h5")
-        for old in sorted(folder.glob("[0-9]*.h5"))[:-KEPT_CHECKPOINTS]:
-            old.unlink()
-        learning_curve(self.model_dir / "history.csv", self.model_dir / "learning_curve.png")
+        best = self._judge(row["loss"])
+        self._save_checkpoint(epoch_done=True)
+        model = checkpoints.image(self.model)
+        checkpoints.write(self.model_dir / "model.h5", model)
+        if best:
+            checkpoints.write(self.model_dir / "best.h5", model)
+        picture = self.model_dir / "learning_curve.png"
+        with checkpoints.writing(picture):
+            learning_curve(self.history.path, picture)
+
+    def _judge(self, loss: float) -> bool:
+        """Return whether `loss` is the lowest so far, and remember it."""
+        if self.progress.best is not None and not loss < self.progress.best:
+            self.progress.since_best += 1
+            return False
+        self.progress.best, self.progress.since_best = loss, 0
+        return True
+
+    def _scalars(self, values: dict[str, float]) -> None:
+        with checkpoints.writing(self.model_dir / "tensorboard"), self.board.as_default(self.progress.step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+
+    def _save_checkpoint(self, epoch_done: bool = False) -> None:
+        self.table.flush()
+        self.history.flush()
+        with checkpoints.writing(self.model_dir / "tensorboard"):
+            self.board.flush()
+        metrics = [] if epoch_done else _means(self.model)
+        checkpoints.save(self.model, self.model_dir, dataclasses.replace(self.progress, metrics=metrics), self.config.keep)
+
+
+def _means(model: tf.keras.Model) -> list[float]:
+    """Return the state of Keras's running means, exactly."""
+    return [float(variable) for metric in model.metrics for variable in metric.variables]
+
+
+def _set_means(model: tf.keras.Model, values: Sequence[float]) -> None:
+    variables = [variable for metric in model.metrics for variable in metric.variables]
+    for variable, value in zip(variables, values or [0.0] * len(variables), strict=True):
+        variable.assign(value)
 
 
 def build(config: TrainingConfig) -> networks.AngioMorph:
@@ -136,13 +259,13 @@ def _load_weights(model: networks.AngioMorph, path: str) -> None:
 def compile_model(model: networks.AngioMorph, config: TrainingConfig) -> None:
     """Compile with Adam and the losses of Eq. 1; λ comes as the dataset's sample weights."""
     similarity = SIMILARITIES[config.image_loss](image_sigma=config.image_sigma)
-    model.compile(tf.keras.optimizers.Adam(config.lr), [similarity, GradientPenalty()])
+    model.compile(GuardedAdam(config.lr), [similarity, GradientPenalty()])
 
 
 def train(
     stores: Sequence[Path], model_dir: Path, config: TrainingConfig, *, resume: bool = False, gpu: str | None = None
 ) -> Path:
-    """Train a network and leave a model directory: model.h5, checkpoints, config.json, history.csv, curve, TensorBoard.
+    """Train a network and leave a model directory: model.h5, best.h5, checkpoints, config.json, logs, curve, TensorBoard.
 
     Args:
         stores: training stores.
@@ -155,70 +278,87 @@ def train(
         the path of model.h5.
 
     Raises:
-        InputError: nothing to train on, nothing to resume, or a resumed training that differs from the one begun.
+        InputError: nothing to train on, nothing to resume, a resumed training that differs from the one begun, a loss that
+            is not finite, too many runs that cannot be read, or a full disk.
     """
     configure_gpu(gpu)
     tf.keras.utils.set_random_seed(config.sampling.seed)
-    series = count_series(stores)
-    model, done = _resumed(model_dir, config) if resume else _begun(model_dir, config)
-    if done >= config.epochs:
-        raise InputError(f"{model_dir}: expected fewer than --epochs {config.epochs} done, found {done}; give more --epochs")
-    steps = config.steps_per_epoch or steps_per_epoch(series, config.sampling)
-    _write_config(model_dir, config, stores, series)
-    model.fit(
-        dataset(stores, config.sampling, model.output_shape[1][1:], first_epoch=done),
-        steps_per_epoch=steps,
-        initial_epoch=done,
-        epochs=config.epochs,
-        verbose=1 if sys.stdout.isatty() else 2,
-        callbacks=_callbacks(model_dir, append=done > 0),
-    )
+    with Source(stores, config.sampling) as source:
+        steps = config.steps_per_epoch or steps_per_epoch(len(source.runs), config.sampling)
+        resolved = _resolved(config, stores, source)
+        model, progress = _resumed(model_dir, config, resolved, steps) if resume else _begun(model_dir, config, steps)
+        if progress.step >= config.epochs * steps:
+            raise InputError(
+                f"{model_dir}: expected fewer than --epochs {config.epochs} done, found {progress.step // steps}; "
+                "give more --epochs"
+            )
+        checkpoints.write(model_dir / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
+        _fit(model, source, Upkeep(model_dir, config, source, steps, progress))
     return model_dir / "model.h5"
 
 
-def _callbacks(model_dir: Path, append: bool) -> list[tf.keras.callbacks.Callback]:
-    return [
-        tf.keras.callbacks.TerminateOnNaN(),
-        tf.keras.callbacks.CSVLogger(model_dir / "history.csv", append=append),
-        tf.keras.callbacks.TensorBoard(model_dir / "tensorboard", write_graph=False),
-        Checkpoint(model_dir),
-    ]
+def _fit(model: networks.AngioMorph, source: Source, upkeep: Upkeep) -> None:
+    """Call fit, and again for the rest of an epoch in whose middle a training goes on."""
+    epochs, steps = upkeep.config.epochs, upkeep.steps
+    while upkeep.progress.step < epochs * steps:
+        epoch, offset = divmod(upkeep.progress.step, steps)
+        try:
+            model.fit(
+                dataset(source, model.output_shape[1][1:], upkeep.progress.step),
+                steps_per_epoch=steps - offset,
+                initial_epoch=epoch,
+                epochs=epoch + 1 if offset else epochs,
+                verbose=1 if sys.stdout.isatty() else 2,
+                callbacks=[upkeep],
+            )
+        except tf.errors.OpError as error:
+            if source.error is not None:
+                raise source.error from None
+            # On a CPU, TensorFlow refuses to look up a pixel at a place that is not a number.
+            if "is not in [0," not in error.message:
+                raise
+            upkeep.lose_step()
 
 
-def _begun(model_dir: Path, config: TrainingConfig) -> tuple[networks.AngioMorph, int]:
-    if (model_dir / "checkpoints").is_dir() and any((model_dir / "checkpoints").glob("[0-9]*.h5")):
+def _begun(model_dir: Path, config: TrainingConfig, steps: int) -> tuple[networks.AngioMorph, Progress]:
+    if checkpoints.found(model_dir):
         raise InputError(f"{model_dir}: expected a new model directory, found a training in it; add --resume or name another")
+    progress = Progress(config.initial_epoch * steps)
+    checkpoints.tidy(model_dir, Progress(), 0)
     model = build(config)
     compile_model(model, config)
-    return model, config.initial_epoch
+    return model, progress
 
 
-def _resumed(model_dir: Path, config: TrainingConfig) -> tuple[networks.AngioMorph, int]:
-    checkpoints = sorted((model_dir / "checkpoints").glob("[0-9]*.h5"))
-    if not checkpoints:
-        raise InputError(f"{model_dir}: expected checkpoints/NNNN.h5 to resume from, found none; train without --resume")
-    _check_same_training(model_dir / "config.json", config)
-    model = tf.keras.models.load_model(checkpoints[-1])
+def _resumed(
+    model_dir: Path, config: TrainingConfig, resolved: dict[str, Any], steps: int
+) -> tuple[networks.AngioMorph, Progress]:
+    found = checkpoints.found(model_dir)
+    if not found:
+        raise InputError(f"{model_dir}: expected checkpoints/NNNNNNNN.h5 to resume from, found none; train without --resume")
+    _check_same_training(model_dir / "config.json", resolved)
+    model, progress = checkpoints.load(found[-1])
+    checkpoints.tidy(model_dir, progress, progress.step // steps)
     model.optimizer.learning_rate.assign(config.lr)
     model.metadata["lambda"] = _default_lambda(config)
-    return model, int(model.metadata["epochs"])
+    return model, progress
 
 
-def _check_same_training(path: Path, config: TrainingConfig) -> None:
-    begun, now = json.loads(path.read_text())["training"], json.loads(json.dumps(dataclasses.asdict(config)))
-    differing = [name for name in now if name not in RESUMABLE and now[name] != begun[name]]
+def _check_same_training(path: Path, resolved: dict[str, Any]) -> None:
+    begun, now = json.loads(path.read_text()), json.loads(json.dumps(resolved))
+    then, here = ({**given["training"], "series": given["series"]} for given in (begun, now))
+    differing = [name for name in here if name not in RESUMABLE and here[name] != then.get(name)]
     if differing:
-        found = "; ".join(f"{name}: {begun[name]} then, {now[name]} now" for name in differing)
+        found = "; ".join(f"{name}: {then.get(name)} then, {here[name]} now" for name in differing)
         raise InputError(f"{path}: expected the same training to resume (but for {', '.join(RESUMABLE)}), found {found}")
 
 
-def _write_config(model_dir: Path, config: TrainingConfig, stores: Sequence[Path], series: int) -> None:
+def _resolved(config: TrainingConfig, stores: Sequence[Path], source: Source) -> dict[str, Any]:
     versions = {"angiomorph": __version__, "tensorflow": tf.__version__, "voxelmorph": vxm.__version__}
-    resolved: dict[str, Any] = {
+    return {
         "training": dataclasses.asdict(config),
         "stores": [path.name for path in stores],
-        "series": series,
+        "series": len(source.runs),
+        "frames": source.frame_count(),
         "versions": {**versions, "python": platform.python_version()},
     }
-    with replacing(model_dir / "config.json") as partial:
-        partial.write_text(json.dumps(resolved, indent=2) + "\n")

@@ -1,13 +1,15 @@
 """The training pipeline: what is drawn, that it is reproducible, and what Keras is given."""
 
-import itertools
+from contextlib import suppress
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from angiomorph import store
-from angiomorph.dataset import Sampling, batches, count_series, dataset, draw_hyper, draw_pairs, steps_per_epoch
+from angiomorph.backend import tf
+from angiomorph.dataset import Sampling, Source, dataset, draw_hyper, draw_pairs, steps_per_epoch
 from angiomorph.errors import InputError
 
 SMALL = Sampling(frames_per_series=4, batch_size=2, size=16)
@@ -25,13 +27,40 @@ def archive(tmp_path) -> Path:
     return path
 
 
-def take(paths, sampling, count, first_epoch=0):
-    return list(itertools.islice(batches(paths, sampling, first_epoch), count))
+def take(paths, sampling, count, first_step=0):
+    with Source(paths, sampling) as source:
+        return [source.batch(step) for step in range(first_step, first_step + count)]
+
+
+def spoil(path: Path, key: str, frame: int) -> None:
+    """Overwrite a frame's chunk in the file so that its checksum fails."""
+    with h5py.File(path) as file:
+        chunk = file[key]["frames"].id.get_chunk_info_by_coord((frame, 0, 0))
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset : chunk.byte_offset + 8] = b"spoilt!!"
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def checked(tmp_path, archive) -> Path:
+    """The same runs, each frame with a checksum."""
+    path = tmp_path / "checked.h5"
+    with h5py.File(archive) as source, store.create(path) as file:
+        for key, group in source.items():
+            copy = file.create_group(key)
+            copy.create_dataset("frames", data=group["frames"][()], chunks=(1, 16, 12), fletcher32=True)
+            copy.attrs.update(group.attrs)
+    return path
 
 
 def test_an_epoch_visits_every_run_with_its_share_of_frames(archive):
     steps = steps_per_epoch(3, SMALL)
     assert steps == 6
+    with Source([archive], SMALL) as source:
+        assert source.frame_count() == 18
+        assert sorted(source.draw(step).run for step in range(steps)) == [0, 0, 1, 1, 2, 2]
+        orders = [[source.draw(step).run for step in range(first, first + steps)] for first in range(0, 60, steps)]
+    assert len({tuple(order) for order in orders}) > 1
     drawn = take([archive], SMALL, steps)
     assert all(pairs.moving.shape == pairs.fixed.shape == (2, 16, 16) for pairs in drawn)
     assert all(pairs.moving.dtype == pairs.fixed.dtype == np.float32 for pairs in drawn)
@@ -59,11 +88,44 @@ def test_draws_are_the_same_for_a_seed_and_other_for_another(archive):
     assert [pairs.hyper for pairs in first] != [pairs.hyper for pairs in other]
 
 
-def test_an_epoch_does_not_depend_on_the_ones_before(archive):
-    whole, resumed = take([archive], SMALL, 12)[6:], take([archive], SMALL, 6, first_epoch=1)
+@pytest.mark.parametrize("first", [1, 5, 6, 9])
+def test_a_step_does_not_depend_on_the_ones_before(archive, first):
+    whole, resumed = take([archive], SMALL, 12)[first:], take([archive], SMALL, 12 - first, first)
     for one, two in zip(whole, resumed, strict=True):
         np.testing.assert_array_equal(one.moving, two.moving)
+        np.testing.assert_array_equal(one.fixed, two.fixed)
         assert one.hyper == two.hyper
+
+
+def test_a_step_is_described_by_run_frames_and_lambda(archive):
+    with Source([archive], SMALL) as source:
+        draw = source.draw(4)
+        frames = [", ".join(str(index + 1) for index in part) for part in (draw.background, draw.contrast)]
+        expected = f"run run-{draw.run} of archive.h5, background frames {frames[0]}, contrast frames {frames[1]}, λ "
+        assert source.describe(draw).startswith(expected)
+
+
+def test_an_unreadable_run_is_reported_once_and_others_take_its_place(checked, caplog):
+    spoil(checked, "run-1", 4)
+    drawn = take([checked], SMALL, 12)
+    assert len(drawn) == 12
+    assert [record.getMessage().partition(": HDF5")[0] for record in caplog.records] == ["run run-1 of checked.h5 is left out"]
+    assert "(frames: 5)" in caplog.text
+    # Begun in the middle, where the run may not have been visited yet, the steps are the same.
+    for one, two in zip(drawn[5:], take([checked], SMALL, 7, 5), strict=True):
+        np.testing.assert_array_equal(one.fixed, two.fixed)
+        assert one.hyper == two.hyper
+
+
+def test_more_than_half_of_the_runs_unreadable_stops(checked):
+    spoil(checked, "run-1", 4)
+    spoil(checked, "run-2", 0)
+    with pytest.raises(InputError, match=r"expected at least half of the 3 runs to be readable, found 2 that are not"):
+        take([checked], SMALL, 6)
+    with Source([checked], SMALL) as source:
+        with suppress(tf.errors.OpError):
+            list(dataset(source, (8, 8, 2)).take(6))
+        assert "found 2" in str(source.error)
 
 
 def test_frames_are_drawn_with_replacement_and_uniformly():
@@ -91,17 +153,29 @@ def test_short_runs_keep_a_contrast_frame(frames):
 
 def test_lambda_is_uniform_with_its_ends_oversampled_as_asked():
     rng = np.random.default_rng(0)
-    hypers = np.array([draw_hyper(rng, 0.2) for _ in range(10000)])
+    hypers = np.array([draw_hyper(rng, Sampling(oversample_rate=0.2)) for _ in range(10000)])
     # 10 % expected at each end: five standard deviations are 1.5 %
     assert abs((hypers == 0).mean() - 0.1) < 0.015
     assert abs((hypers == 1).mean() - 0.1) < 0.015
     inside = hypers[(hypers > 0) & (hypers < 1)]
     assert np.abs(np.histogram(inside, 10, (0, 1))[0] / inside.size - 0.1).max() < 0.02
-    assert not {0.0, 1.0} & {draw_hyper(rng, 0.0) for _ in range(1000)}
+    for sampling in (Sampling(), Sampling(lambda_sampling="uniform", oversample_rate=1.0)):
+        assert not {0.0, 1.0} & {draw_hyper(rng, sampling) for _ in range(1000)}
+
+
+def test_lambda_of_the_beta_distribution_has_its_moments():
+    rng = np.random.default_rng(0)
+    hypers = np.array([draw_hyper(rng, Sampling(lambda_sampling="beta")) for _ in range(10000)])
+    # Beta(2, 2): mean 1/2, variance 1/20, P(λ < 0.1) = 3 * 0.1² - 2 * 0.1³ = 0.028
+    assert hypers.mean() == pytest.approx(0.5, abs=0.012)
+    assert hypers.var() == pytest.approx(0.05, abs=0.003)
+    assert (hypers < 0.1).mean() == pytest.approx(0.028, abs=0.009)
 
 
 def test_keras_is_given_inputs_targets_and_sample_weights(archive):
-    (moving, fixed, hyper), (target, zero_flow), weights = next(iter(dataset([archive], SMALL, (8, 8, 2))))
+    with Source([archive], SMALL) as source:
+        (moving, fixed, hyper), (target, zero_flow), weights = next(iter(dataset(source, (8, 8, 2), 3)))
+        np.testing.assert_array_equal(fixed[..., 0], source.batch(3).fixed)
     assert moving.shape == fixed.shape == target.shape == (2, 16, 16, 1)
     np.testing.assert_array_equal(fixed, target)
     assert hyper.shape == (2, 1)
@@ -115,4 +189,4 @@ def test_keras_is_given_inputs_targets_and_sample_weights(archive):
 def test_a_store_without_runs_is_refused(tmp_path):
     store.create(tmp_path / "empty.h5").close()
     with pytest.raises(InputError, match="expected at least one run to train on, found none"):
-        count_series([tmp_path / "empty.h5"])
+        Source([tmp_path / "empty.h5"], SMALL)

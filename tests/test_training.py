@@ -1,16 +1,26 @@
 """Training through the command line: the objective, the model directory, resuming, the paper's preset."""
 
 import csv
+import errno
 import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
-from angiomorph import networks, store
+from angiomorph import checkpoints, networks, store
 from angiomorph.backend import tf
 from angiomorph.cli import _training_config as training_config
 from angiomorph.cli import main, parser
-from angiomorph.dataset import Sampling, dataset
+from angiomorph.dataset import Pairs, Sampling, Source, dataset
+from angiomorph.errors import InputError
 from angiomorph.losses import VLE, GradientPenalty
 from angiomorph.networks import AngioMorph
 from angiomorph.training import TrainingConfig, build, compile_model
@@ -37,6 +47,23 @@ def train(*arguments) -> int:
     return main(["train", *map(str, arguments)])
 
 
+def table(path):
+    """Return a CSV file's columns as arrays."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+
+
+def board(model_dir):
+    """Return (step, tag) of everything TensorBoard would show."""
+    shown = []
+    for path in (model_dir / "tensorboard").glob("**/events.out.tfevents.*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            shown += [(event.step, value.tag) for value in event.summary.value]
+    return sorted(shown)
+
+
 def history(model_dir):
     with open(model_dir / "history.csv", newline="") as file:
         return [float(row["loss"]) for row in csv.DictReader(file)]
@@ -46,7 +73,8 @@ def test_the_objective_is_equation_one(archive):
     config = TrainingConfig(sampling=Sampling(frames_per_series=4, batch_size=4, size=32), enc=[4], dec=[4, 4], hyp_units=[4])
     model = build(config)
     compile_model(model, config)
-    (moving, fixed, hyper), targets, weights = next(iter(dataset([archive], config.sampling, (32, 32, 2))))
+    with Source([archive], config.sampling) as source:
+        (moving, fixed, hyper), targets, weights = next(iter(dataset(source, (32, 32, 2))))
     # Unequal λ within the batch, so that a weight paired with the wrong sample would show.
     hyper = tf.constant([[0.1], [0.4], [0.7], [1.0]])
     weights = (1 - hyper[:, 0], hyper[:, 0])
@@ -62,11 +90,19 @@ def test_a_training_leaves_its_model_directory_and_learns(tmp_path, archive):
     model_dir = tmp_path / "m"
     assert train(archive, "--model-dir", model_dir, *TINY, *FEW, "--epochs", 6, "--steps-per-epoch", 10) == 0
     names = {path.name for path in model_dir.iterdir()}
-    assert names == {"model.h5", "checkpoints", "config.json", "history.csv", "tensorboard", "learning_curve.png"}
-    assert sorted(path.name for path in (model_dir / "checkpoints").iterdir()) == ["0004.h5", "0005.h5", "0006.h5"]
+    assert names == {
+        *("model.h5", "best.h5", "checkpoints", "config.json"),
+        *("history.csv", "steps.csv", "tensorboard", "learning_curve.png"),
+    }
+    assert sorted(path.name for path in (model_dir / "checkpoints").iterdir()) == [f"{n:08d}.h5" for n in (40, 50, 60)]
     losses = history(model_dir)
     assert len(losses) == 6
     assert np.mean(losses[-2:]) < np.mean(losses[:2])
+    steps = table(model_dir / "steps.csv")
+    # Batches of equal size: an epoch's loss is the mean of its steps', which Keras keeps by itself.
+    np.testing.assert_allclose(losses, steps["loss"].reshape(6, 10).mean(1), rtol=1e-5)
+    best = tf.keras.models.load_model(model_dir / "best.h5", compile=False)
+    assert best.metadata["epochs"] == 1 + np.argmin(losses)
     resolved = json.loads((model_dir / "config.json").read_text())
     assert resolved["training"]["sampling"]["seed"] == 0
     assert resolved["versions"]["voxelmorph"] == "0.2"
@@ -91,10 +127,179 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, archive):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+def started(arguments, log):
+    """Return a training in a process of its own."""
+    command = [sys.executable, "-m", "angiomorph", "train", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "TF_NUM_INTRAOP_THREADS": "1"})
+
+
+def wait_for_another_checkpoint(process, model_dir, known):
+    deadline = time.monotonic() + 180
+    while process.poll() is None and time.monotonic() < deadline:
+        if set(checkpoints.found(model_dir)) - known:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"no new checkpoint; exit status {process.poll()}")
+
+
+def test_a_training_killed_at_random_moments_goes_on_as_if_nothing_had_been(tmp_path, archive):
+    options = [archive, *TINY, *FEW, "--seed", 3, "--oversample-rate", 0.2, "--epochs", 4, "--steps-per-epoch", 101]
+    options += ["--checkpoint-steps", 6]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(*options, "--model-dir", whole) == 0
+    moments, reached = random.Random(), []
+    for attempt in range(3):
+        known = set(checkpoints.found(parts))
+        with open(tmp_path / "log.txt", "a") as log:
+            process = started([*options, "--model-dir", parts, *(["--resume"] if attempt else [])], log)
+            wait_for_another_checkpoint(process, parts, known)
+            time.sleep(moments.uniform(0, 1.5))
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL, (tmp_path / "log.txt").read_text()
+        reached.append(int(checkpoints.found(parts)[-1].stem))
+    assert reached == sorted(reached), reached
+    assert 0 < reached[-1] < 404, reached
+    assert train(*options, "--model-dir", parts, "--resume") == 0
+    expected, found = table(whole / "steps.csv"), table(parts / "steps.csv")
+    for column in ("step", "epoch", "lambda"):
+        np.testing.assert_array_equal(found[column], expected[column], err_msg=f"killed at {reached}")
+    np.testing.assert_array_equal(found["step"], range(404))
+    # One thread and two add in other orders; a wrong draw or a lost moment would differ in the first digits.
+    np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-3, err_msg=f"killed at {reached}")
+    for column, values in table(whole / "history.csv").items():
+        np.testing.assert_allclose(table(parts / "history.csv")[column], values, rtol=1e-4)
+    assert board(parts) == board(whole)
+    assert not list(parts.glob("**/.*.partial"))
+
+
+def test_logs_are_cut_to_what_a_checkpoint_counts_as_done(tmp_path):
+    (tmp_path / "steps.csv").write_text("step,loss\n0,0.5\n1,0.4\n2,0.3\n3,0.")
+    (tmp_path / "history.csv").write_text("epoch,loss\n0,0.5\n1,0.4\n")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / ".00000004.h5.123.partial").write_text("cut short")
+    writer = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
+    with writer.as_default():
+        for step in range(5):
+            tf.summary.scalar("loss", 0.1, step)
+    writer.close()
+    events = next((tmp_path / "tensorboard").iterdir())
+    events.write_bytes(events.read_bytes()[:-3])
+    checkpoints.tidy(tmp_path, checkpoints.Progress(2), 1)
+    assert (tmp_path / "steps.csv").read_text() == "step,loss\n0,0.5\n1,0.4\n"
+    assert (tmp_path / "history.csv").read_text() == "epoch,loss\n0,0.5\n"
+    assert board(tmp_path) == [(0, "loss"), (1, "loss"), (2, "loss")]
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+@contextmanager
+def largest_file(size):
+    """Let no file grow beyond `size` bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_stops_with_one_line_and_the_last_checkpoint_whole(tmp_path, archive, capfd):
+    options = [archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--steps-per-epoch", 3]
+    assert train(*options, "--epochs", 1) == 0
+    last = checkpoints.found(tmp_path / "m")[-1]
+    content = last.read_bytes()
+    capfd.readouterr()
+    with largest_file(len(content) // 2):
+        assert train(*options, "--epochs", 2, "--resume", "--keep", 1) == 2
+    said = capfd.readouterr().err.splitlines()
+    assert [line for line in said if line.startswith("angiomorph")] == said[-1:]
+    assert f"{tmp_path / 'm' / 'checkpoints' / '00000006.h5'}: expected room" in said[-1]
+    assert os.strerror(errno.EFBIG) in said[-1]
+    assert "--resume" in said[-1]
+    assert checkpoints.found(tmp_path / "m")[-1] == last
+    assert last.read_bytes() == content
+    assert not list((tmp_path / "m").glob("**/.*.partial"))
+    assert train(*options, "--epochs", 2, "--resume") == 0
+    np.testing.assert_array_equal(table(tmp_path / "m" / "steps.csv")["step"], range(6))
+
+
+def test_a_full_disk_under_the_logs_is_told_by_their_names(tmp_path):
+    log = checkpoints.Table(tmp_path / "steps.csv")
+    for step in range(1000):
+        log.add({"step": step, "loss": 0.5})
+    with largest_file(1000), pytest.raises(InputError, match=r"steps.csv: expected room .*--resume"):
+        log.flush()
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match="expected room and permission to write, found"):
+        checkpoints.write(tmp_path / "taken" / "x.h5", b"x")
+
+
+def spoilt(monkeypatch, moving, fixed, steps):
+    """Multiply what the network sees at these steps."""
+    batch = Source.batch
+
+    def spoil(self, step):
+        pairs = batch(self, step)
+        return Pairs(pairs.moving * moving, pairs.fixed * fixed, pairs.hyper) if step in steps else pairs
+
+    monkeypatch.setattr(Source, "batch", spoil)
+
+
+# A warp that is not a number breaks TensorFlow's step off; a square that overflows gives a loss that is not finite.
+@pytest.mark.parametrize(("moving", "fixed", "loss"), [(np.nan, 1, "nan"), (1, 1e30, "inf")])
+def test_what_is_not_finite_is_named_and_stops_or_is_left_out(
+    tmp_path, archive, capsys, caplog, monkeypatch, moving, fixed, loss
+):
+    options = [archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--epochs", 2, "--steps-per-epoch", 4]
+    options += ["--checkpoint-steps", 1, "--keep", 9]
+    spoilt(monkeypatch, moving, fixed, (5, 7))
+    assert train(*options) == 2
+    with Source([archive], Sampling(frames_per_series=4, batch_size=2, size=32)) as source:
+        described = source.describe(source.draw(5))
+    error = capsys.readouterr().err
+    assert f"step 5: {described}: loss {loss}" in error
+    assert "--on-nan skip" in error
+    assert "Traceback" not in error
+    assert checkpoints.found(tmp_path / "m")[-1].stem == "00000005"
+    before, _ = checkpoints.load(checkpoints.found(tmp_path / "m")[-1])
+    assert train(*options, "--resume", "--on-nan", "skip") == 0
+    assert f"step 5: {described}: loss {loss}" in caplog.text
+    last_finite, last = (checkpoints.load(tmp_path / "m" / "checkpoints" / f"0000000{n}.h5") for n in (7, 8))
+    assert (last_finite[1].step, last[1].step) == (7, 8)
+    assert any(np.any(one != other) for one, other in zip(before.get_weights(), last[0].get_weights(), strict=True))
+    after = [*last[0].weights, *last[0].optimizer.variables]
+    assert len(after) > 3 * len(last[0].trainable_weights)
+    for one, other in zip([*last_finite[0].weights, *last_finite[0].optimizer.variables], after, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert np.isfinite(other).all()
+    steps = table(tmp_path / "m" / "steps.csv")
+    np.testing.assert_array_equal(steps["step"], range(8))
+    np.testing.assert_array_equal(np.flatnonzero(~np.isfinite(steps["loss"])), [5, 7])
+    expected = [steps["loss"][:4].mean(), steps["loss"][[4, 6]].mean()]
+    np.testing.assert_allclose(history(tmp_path / "m"), expected, rtol=1e-5)
+
+
+def test_nothing_finite_any_more_stops_even_where_such_batches_are_skipped(tmp_path, archive, capsys, monkeypatch):
+    spoilt(monkeypatch, 1, 1e30, range(200))
+    options = ["--epochs", 1, "--steps-per-epoch", 200, "--on-nan", "skip"]
+    assert train(archive, "--model-dir", tmp_path / "m", *TINY, *FEW, *options) == 2
+    assert "(100 in a row)" in capsys.readouterr().err
+
+
+def test_too_many_unreadable_runs_stop_the_training_with_one_paragraph(tmp_path, archive, capsys, monkeypatch):
+    def fail(self, indices):
+        raise OSError("filter returned failure")
+
+    monkeypatch.setattr("angiomorph.dataset.Run.read", fail)
+    assert train(archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--epochs", 1) == 2
+    error = capsys.readouterr().err
+    assert "expected at least half of the 2 runs to be readable, found 2" in error
+    assert "Traceback" not in error
+
+
 def test_what_cannot_be_resumed_or_begun_is_refused(tmp_path, archive, capsys):
     options = [archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--epochs", 1, "--steps-per-epoch", 1]
     assert train(*options, "--resume") == 2
-    assert "expected checkpoints/NNNN.h5 to resume from, found none" in capsys.readouterr().err
+    assert "expected checkpoints/NNNNNNNN.h5 to resume from, found none" in capsys.readouterr().err
     assert train(*options) == 0
     assert train(*options) == 2
     assert "found a training in it; add --resume" in capsys.readouterr().err
