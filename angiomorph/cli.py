@@ -1,4 +1,4 @@
-"""The command line: `angiomorph train | register | prepare | simulate | evaluate | import-weights | compact | bake`.
+"""The command line: `angiomorph train | register | prepare | simulate | evaluate | import-weights | compact | bake | info`.
 
 TensorFlow is imported by the verbs that compute with it, so that `--help` and data preparation are instant.
 """
@@ -98,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
         _add_import_weights,
         _add_compact,
         _add_bake,
+        _add_info,
     ):
         add(verbs)
     return top
@@ -194,6 +195,13 @@ def _add_train(verbs: Any) -> None:
         default="stop",
         help="at a batch whose loss or gradient is not finite: stop, or leave it out (default: stop)",
     )
+    verb.add_argument(
+        "--validation", nargs="+", default=(), metavar="STORE", help="stores of other runs that the best model is judged by"
+    )
+    verb.add_argument(
+        "--validation-steps", type=_count, metavar="N", help="steps between validations within an epoch (default: at its end)"
+    )
+    verb.add_argument("--patience", type=_count, metavar="N", help="validations without a lower loss that stop the training")
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and draws (default: 0)")
 
@@ -226,6 +234,8 @@ def _training_config(arguments: argparse.Namespace) -> TrainingConfig:
         checkpoint_steps=arguments.checkpoint_steps,
         keep=arguments.keep,
         on_nan=arguments.on_nan,
+        validation_steps=arguments.validation_steps,
+        patience=arguments.patience,
         **options,
     )
 
@@ -241,7 +251,8 @@ def _train(arguments: argparse.Namespace) -> int:
     model_dir = Path(arguments.model_dir)
     stores = _stores(data, model_dir, arguments.resume)
     config = _training_config(arguments)
-    path = train(stores, model_dir, config, resume=arguments.resume, gpu=arguments.gpu)
+    validation = [Path(path) for path in arguments.validation]
+    path = train(stores, model_dir, config, validation=validation, resume=arguments.resume, gpu=arguments.gpu)
     print(f"trained: {path}")
     return 0
 
@@ -580,6 +591,20 @@ def _bake(arguments: argparse.Namespace) -> int:
     from angiomorph import networks
 
     return _saved(networks.bake(networks.AngioMorph.load(arguments.model), arguments.hyper), arguments.out)
+
+
+def _add_info(verbs: Any) -> None:
+    verb = _verb(verbs, "info", _info, "Tell what a model, checkpoint, weights, training store or result file holds.")
+    verb.add_argument("file", metavar="FILE.h5")
+    verb.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from angiomorph.info import describe, lines
+
+    found = describe(Path(arguments.file))
+    print(json.dumps(found) if arguments.json else "\n".join(lines(found)))
+    return 0
 
 
 def _saved(model: Any, out: str) -> int:

@@ -9,6 +9,7 @@ import math
 import platform
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from angiomorph.checkpoints import Progress, Table
 from angiomorph.dataset import Sampling, Source, dataset, steps_per_epoch
 from angiomorph.errors import InputError
 from angiomorph.guard import GuardedAdam
-from angiomorph.losses import SIMILARITIES, GradientPenalty
+from angiomorph.losses import SIMILARITIES, GradientPenalty, Similarity
+from angiomorph.validation import Validation
 from angiomorph.view.pictures import learning_curve
 
 DEFAULT_LAMBDA = {"mse": 0.7, "minmax": 0.5, "vle": 0.7}  # what the paper evaluated each loss with
@@ -53,6 +55,8 @@ class TrainingConfig:
         checkpoint_steps: batches between checkpoints within an epoch.
         keep: number of checkpoints kept.
         on_nan: "stop" or "skip", what a batch does whose loss or gradient is not finite.
+        validation_steps: batches between validations within an epoch; None for the end of each epoch only.
+        patience: validations without a lower loss after which training stops; None for never.
     """
 
     image_loss: str = "vle"
@@ -74,9 +78,11 @@ class TrainingConfig:
     checkpoint_steps: int = 1000
     keep: int = 3
     on_nan: str = "stop"
+    validation_steps: int | None = None
+    patience: int | None = None
 
 
-RESUMABLE = ("epochs", "lr", "hyper", "load_weights", "initial_epoch", "checkpoint_steps", "keep", "on_nan")
+RESUMABLE = ("epochs", "lr", "hyper", "load_weights", "initial_epoch", "checkpoint_steps", "keep", "on_nan", "patience")
 
 
 class Upkeep(tf.keras.callbacks.Callback):
@@ -88,20 +94,32 @@ class Upkeep(tf.keras.callbacks.Callback):
         source: what the steps draw from.
         steps: batches an epoch.
         progress: where the training begins; kept up to date.
+        validation: what the best model and early stopping are judged by; None for the epoch's loss.
     """
 
-    def __init__(self, model_dir: Path, config: TrainingConfig, source: Source, steps: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        model_dir: Path,
+        config: TrainingConfig,
+        source: Source,
+        steps: int,
+        progress: Progress,
+        validation: Validation | None,
+    ) -> None:
         super().__init__()
         self.model_dir = model_dir
         self.config = config
         self.source = source
         self.steps = steps
         self.progress = progress
+        self.validation = validation
+        self.stopped = False
         self.table = Table(model_dir / "steps.csv")
         self.history = Table(model_dir / "history.csv")
         self.board = tf.summary.create_file_writer(str(model_dir / "tensorboard"))
         self._skipped = 0
         self._means: list[float] = []
+        self._validated: dict[str, float] = {}
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Write a first checkpoint, so that a training can be resumed from its first step on."""
@@ -122,7 +140,11 @@ class Upkeep(tf.keras.callbacks.Callback):
             InputError: loss or gradient is not finite and the training stops there, or the disk is full.
         """
         self._count(float(self.model.optimizer.last_loss), float(self.model.optimizer.last_norm))
-        if self.progress.step % self.steps and self.progress.step % self.config.checkpoint_steps == 0:
+        if not self.progress.step % self.steps:
+            return  # the epoch's end does all this
+        if self.config.validation_steps and not self.progress.step % self.config.validation_steps:
+            self._validate()
+        if not self.progress.step % self.config.checkpoint_steps:
             self._save_checkpoint()
 
     def lose_step(self) -> None:
@@ -164,40 +186,57 @@ class Upkeep(tf.keras.callbacks.Callback):
         _set_means(self.model, self._means)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Write the logs, then the model and the checkpoint that count them as done."""
+        """Write the logs and the model, then the checkpoint that counts them as done."""
         row = dict(logs or {})
-        self.history.add({"epoch": epoch, **row})
         self._scalars({f"epoch_{name}": value for name, value in row.items()})
-        self.model.metadata["epochs"] = epoch + 1
-        best = self._judge(row["loss"])
-        self._save_checkpoint(epoch_done=True)
-        model = checkpoints.image(self.model)
-        checkpoints.write(self.model_dir / "model.h5", model)
-        if best:
-            checkpoints.write(self.model_dir / "best.h5", model)
+        if self.validation is None:
+            self._judge(row["loss"])
+        elif not self.stopped:
+            self._validate()
+        self.history.add({"epoch": epoch, **row, **self._validated})
+        self._write_model("model.h5")
+        self._save_checkpoint()
         picture = self.model_dir / "learning_curve.png"
         with checkpoints.writing(picture):
             learning_curve(self.history.path, picture)
 
-    def _judge(self, loss: float) -> bool:
-        """Return whether `loss` is the lowest so far, and remember it."""
-        if self.progress.best is not None and not loss < self.progress.best:
+    def _validate(self) -> None:
+        """Measure, show, and stop the training where the loss has not fallen for `patience` validations."""
+        if self.validation is None:
+            return
+        self._validated = self.validation.measure()
+        self._scalars(self._validated)
+        with checkpoints.writing(self.model_dir / "tensorboard"), self.board.as_default(self.progress.step):
+            examples = self.validation.examples(_default_lambda(self.config))
+            tf.summary.image("background, contrast, DSA, BSA", examples, max_outputs=len(examples))
+        self._judge(self._validated["val_loss"])
+        if self.config.patience and self.progress.since_best >= self.config.patience:
+            print(f"stopped at step {self.progress.step}: {self.config.patience} validations without a lower loss", flush=True)
+            self.stopped = self.model.stop_training = True
+
+    def _judge(self, loss: float) -> None:
+        """Keep the model of the lowest loss so far."""
+        if not math.isfinite(loss) or (self.progress.best is not None and loss >= self.progress.best):
             self.progress.since_best += 1
-            return False
+            return
         self.progress.best, self.progress.since_best = loss, 0
-        return True
+        self._write_model("best.h5")
+
+    def _write_model(self, name: str) -> None:
+        self.model.metadata.update(epochs=self.progress.step // self.steps, steps=self.progress.step)
+        checkpoints.write(self.model_dir / name, checkpoints.image(self.model))
 
     def _scalars(self, values: dict[str, float]) -> None:
         with checkpoints.writing(self.model_dir / "tensorboard"), self.board.as_default(self.progress.step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
-    def _save_checkpoint(self, epoch_done: bool = False) -> None:
+    def _save_checkpoint(self) -> None:
         self.table.flush()
         self.history.flush()
         with checkpoints.writing(self.model_dir / "tensorboard"):
             self.board.flush()
-        metrics = [] if epoch_done else _means(self.model)
+        metrics = _means(self.model) if self.progress.step % self.steps else []
         checkpoints.save(self.model, self.model_dir, dataclasses.replace(self.progress, metrics=metrics), self.config.keep)
 
 
@@ -258,12 +297,22 @@ def _load_weights(model: networks.AngioMorph, path: str) -> None:
 
 def compile_model(model: networks.AngioMorph, config: TrainingConfig) -> None:
     """Compile with Adam and the losses of Eq. 1; λ comes as the dataset's sample weights."""
-    similarity = SIMILARITIES[config.image_loss](image_sigma=config.image_sigma)
-    model.compile(GuardedAdam(config.lr), [similarity, GradientPenalty()])
+    model.compile(GuardedAdam(config.lr), [_similarity(config), GradientPenalty()])
+
+
+def _similarity(config: TrainingConfig) -> Similarity:
+    similarity: Similarity = SIMILARITIES[config.image_loss](image_sigma=config.image_sigma)
+    return similarity
 
 
 def train(
-    stores: Sequence[Path], model_dir: Path, config: TrainingConfig, *, resume: bool = False, gpu: str | None = None
+    stores: Sequence[Path],
+    model_dir: Path,
+    config: TrainingConfig,
+    *,
+    validation: Sequence[Path] = (),
+    resume: bool = False,
+    gpu: str | None = None,
 ) -> Path:
     """Train a network and leave a model directory: model.h5, best.h5, checkpoints, config.json, logs, curve, TensorBoard.
 
@@ -271,6 +320,7 @@ def train(
         stores: training stores.
         model_dir: the directory, made if missing.
         config: the training.
+        validation: stores that the best model and early stopping are judged by; none for the epoch's loss.
         resume: go on from the directory's last checkpoint.
         gpu: see `backend.configure_gpu`.
 
@@ -282,25 +332,40 @@ def train(
             is not finite, too many runs that cannot be read, or a full disk.
     """
     configure_gpu(gpu)
+    if not validation and (config.patience or config.validation_steps):
+        raise InputError("train: expected --validation STORE with --patience and --validation-steps, found none")
     tf.keras.utils.set_random_seed(config.sampling.seed)
-    with Source(stores, config.sampling) as source:
+    with ExitStack() as stack:
+        source = stack.enter_context(Source(stores, config.sampling))
+        held_out = stack.enter_context(Source(validation, config.sampling)) if validation else None
         steps = config.steps_per_epoch or steps_per_epoch(len(source.runs), config.sampling)
-        resolved = _resolved(config, stores, source)
+        resolved = _resolved(config, stores, source, validation)
         model, progress = _resumed(model_dir, config, resolved, steps) if resume else _begun(model_dir, config, steps)
-        if progress.step >= config.epochs * steps:
-            raise InputError(
-                f"{model_dir}: expected fewer than --epochs {config.epochs} done, found {progress.step // steps}; "
-                "give more --epochs"
-            )
+        _check_unfinished(model_dir, config, progress, steps)
+        judge = Validation(held_out, model, _similarity(config)) if held_out else None
+        model.metadata.update(_provenance(resolved))
         checkpoints.write(model_dir / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
-        _fit(model, source, Upkeep(model_dir, config, source, steps, progress))
+        _fit(model, source, Upkeep(model_dir, config, source, steps, progress, judge))
     return model_dir / "model.h5"
+
+
+def _check_unfinished(model_dir: Path, config: TrainingConfig, progress: Progress, steps: int) -> None:
+    if progress.step >= config.epochs * steps:
+        raise InputError(
+            f"{model_dir}: expected fewer than --epochs {config.epochs} done, found {progress.step // steps}; "
+            "give more --epochs"
+        )
+    if config.patience and progress.since_best >= config.patience:
+        raise InputError(
+            f"{model_dir}: expected fewer than --patience {config.patience} validations without a lower loss, found "
+            f"{progress.since_best}; give more --patience"
+        )
 
 
 def _fit(model: networks.AngioMorph, source: Source, upkeep: Upkeep) -> None:
     """Call fit, and again for the rest of an epoch in whose middle a training goes on."""
     epochs, steps = upkeep.config.epochs, upkeep.steps
-    while upkeep.progress.step < epochs * steps:
+    while upkeep.progress.step < epochs * steps and not upkeep.stopped:
         epoch, offset = divmod(upkeep.progress.step, steps)
         try:
             model.fit(
@@ -346,18 +411,28 @@ def _resumed(
 
 def _check_same_training(path: Path, resolved: dict[str, Any]) -> None:
     begun, now = json.loads(path.read_text()), json.loads(json.dumps(resolved))
-    then, here = ({**given["training"], "series": given["series"]} for given in (begun, now))
+    then, here = (
+        {**given["training"], "series": given["series"], "validation": given.get("validation")} for given in (begun, now)
+    )
     differing = [name for name in here if name not in RESUMABLE and here[name] != then.get(name)]
     if differing:
         found = "; ".join(f"{name}: {then.get(name)} then, {here[name]} now" for name in differing)
         raise InputError(f"{path}: expected the same training to resume (but for {', '.join(RESUMABLE)}), found {found}")
 
 
-def _resolved(config: TrainingConfig, stores: Sequence[Path], source: Source) -> dict[str, Any]:
+def _provenance(resolved: dict[str, Any]) -> dict[str, Any]:
+    """Return what a model says of its making, without file names, in which a patient's name may be."""
+    training = {name: value for name, value in resolved["training"].items() if name != "load_weights"}
+    data = {"runs": resolved["series"], "frames": resolved["frames"], "validation_stores": len(resolved["validation"])}
+    return {"training": training, "data": data, "versions": resolved["versions"]}
+
+
+def _resolved(config: TrainingConfig, stores: Sequence[Path], source: Source, validation: Sequence[Path]) -> dict[str, Any]:
     versions = {"angiomorph": __version__, "tensorflow": tf.__version__, "voxelmorph": vxm.__version__}
     return {
         "training": dataclasses.asdict(config),
         "stores": [path.name for path in stores],
+        "validation": [path.name for path in validation],
         "series": len(source.runs),
         "frames": source.frame_count(),
         "versions": {**versions, "python": platform.python_version()},

@@ -113,6 +113,8 @@ def test_a_training_leaves_its_model_directory_and_learns(tmp_path, archive):
         "lambda": 0.7,
         "epochs": 6,
     }
+    assert model.metadata["data"] == {"runs": 2, "frames": 12, "validation_stores": 0}
+    assert model.metadata["training"]["lr"] == 0.001
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, archive):
@@ -125,6 +127,30 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, archive):
     assert (whole.metadata["lambda"], parts.metadata["lambda"]) == (0.7, 0.4)
     for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_validation_is_logged_keeps_the_best_and_stops(tmp_path, archive, capsys):
+    options = [archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--epochs", 9, "--steps-per-epoch", 5, "--lr", 0]
+    options += ["--validation", archive, "--validation-steps", 2]
+    # No learning, so that every validation after the first, at steps 2, 4, 5, 6, ..., brings no lower loss.
+    assert train(*options, "--patience", 1) == 0
+    assert "stopped at step 4: 1 validations without a lower loss" in capsys.readouterr().out
+    first = table(tmp_path / "m" / "history.csv")
+    assert {f"val_loss{part}" for part in ("", "_0", "_0.25", "_0.5", "_0.75", "_1")} < set(first)
+    assert tf.keras.models.load_model(tmp_path / "m" / "best.h5", compile=False).metadata["steps"] == 2
+    assert train(*options, "--patience", 1, "--resume") == 2
+    assert "expected fewer than --patience 1 validations without a lower loss, found 1" in capsys.readouterr().err
+    assert train(*options, "--patience", 3, "--resume") == 0
+    assert "stopped at step 6: 3 validations" in capsys.readouterr().out
+    np.testing.assert_array_equal(table(tmp_path / "m" / "steps.csv")["step"], range(6))
+    rows = table(tmp_path / "m" / "history.csv")
+    np.testing.assert_array_equal(rows["epoch"], [0, 1])
+    np.testing.assert_array_equal(rows["val_loss"], first["val_loss"].repeat(2))
+    shown = board(tmp_path / "m")
+    assert [step for step, tag in shown if tag == "val_loss_0.25"] == [2, 4, 5, 6]
+    assert [step for step, tag in shown if tag == "background, contrast, DSA, BSA"] == [2, 4, 5, 6]
+    assert train(archive, "--model-dir", tmp_path / "n", *TINY, "--patience", 1) == 2
+    assert "expected --validation STORE with --patience" in capsys.readouterr().err
 
 
 def started(arguments, log):
@@ -358,6 +384,12 @@ def test_the_papers_preset_holds_every_number_of_the_paper():
         hyp_rank=None,
         init="voxelmorph",
     )
+
+
+def test_an_oversampling_that_the_sampling_of_lambda_ignores_is_refused():
+    options = parser().parse_args(["train", "x.h5", "--oversample-rate", "0.2", "--lambda-sampling", "beta"])
+    with pytest.raises(InputError, match=r"--oversample-rate 0\.2: expected --lambda-sampling ends with it, got beta"):
+        training_config(options)
 
 
 def test_a_users_option_wins_over_the_preset():
