@@ -1,19 +1,21 @@
-"""The fast hyper-convolution, the batched warp, and the resampling between a frame's size and the network's."""
+"""The batched hyper-convolutions, the batched warp, and the resampling between a frame's size and the network's."""
 
 from __future__ import annotations
 
-from angiomorph.backend import ne, tf
+from collections.abc import Sequence
+from typing import Any
+
+from angiomorph.backend import ne, tf, vxm
 
 
 class HyperConv2DFromDense(ne.layers.HyperConv2DFromDense):
-    """A hyper-convolution that is one ordinary convolution when all samples of the batch share λ.
+    """A 3x3 hyper-convolution of the whole batch at once, where neurite convolves sample by sample.
 
-    neurite convolves sample by sample, each with its own generated kernel. Where all rows of the hypernetwork's output
-    agree, the kernel is generated once and the batch convolved at once; otherwise neurite's way gives the result.
-    Weights, names and values are neurite's.
+    Where all rows of the hypernetwork's output agree, the kernel is generated once and the batch convolved with it;
+    otherwise each sample is one group of a grouped convolution. Weights, names and values are neurite's.
     """
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """Convolve.
 
         Args:
@@ -22,16 +24,103 @@ class HyperConv2DFromDense(ne.layers.HyperConv2DFromDense):
         Returns:
             `(B, H, W, filters)`.
         """
-        hyper = inputs[1]
+        *features, hyper = inputs
         # Equal λ may differ in the last bit across the rows of one matrix product.
         apart = tf.reduce_max(tf.abs(hyper - hyper[:1]))
         shared = apart <= 1e-6 * tf.reduce_max(tf.abs(hyper))
-        return tf.cond(shared, lambda: self._convolve_shared(*inputs), lambda: super(HyperConv2DFromDense, self).call(inputs))
+        return tf.cond(shared, lambda: self._convolve_shared(features, hyper), lambda: self._convolve_grouped(features, hyper))
 
-    def _convolve_shared(self, features: tf.Tensor, hyper: tf.Tensor) -> tf.Tensor:
+    def _convolve(self, features: Sequence[tf.Tensor], kernel: tf.Tensor) -> tf.Tensor:
+        return tf.nn.conv2d(features[0], kernel, strides=1, padding="SAME")
+
+    def _convolve_shared(self, features: Sequence[tf.Tensor], hyper: tf.Tensor) -> tf.Tensor:
         kernel = self._call_dense_pseudo_layer(hyper[:1], self.hyperkernel)[0]
         bias = self._call_dense_pseudo_layer(hyper[:1], self.hyperbias)[0]
-        return tf.nn.bias_add(self._convolution_op(features, kernel), bias)
+        return tf.nn.bias_add(self._convolve(features, kernel), bias)
+
+    def _convolve_grouped(self, features: Sequence[tf.Tensor], hyper: tf.Tensor) -> tf.Tensor:
+        kernels = self._call_dense_pseudo_layer(hyper, self.hyperkernel)
+        biases = self._call_dense_pseudo_layer(hyper, self.hyperbias)
+        rows, columns, channels, filters = kernels.shape[1:]
+        kernel = tf.reshape(tf.transpose(kernels, [1, 2, 3, 0, 4]), [rows, columns, channels, -1])
+        convolved = self._convolve([_side_by_side(each) for each in features], kernel)
+        shape = tf.shape(features[-1])
+        apart = tf.transpose(tf.reshape(convolved, [shape[1], shape[2], shape[0], filters]), [2, 0, 1, 3])
+        return tf.ensure_shape(apart + biases[:, None, None, :], [*features[-1].shape[:3], filters])
+
+
+def _side_by_side(features: tf.Tensor) -> tf.Tensor:
+    """Return the samples of a batch as the channels of one: `(1, H, W, B * C)`."""
+    shape = tf.shape(features)
+    return tf.reshape(tf.transpose(features, [1, 2, 0, 3]), [1, shape[1], shape[2], shape[0] * shape[3]])
+
+
+class UpsampledHyperConv2DFromDense(HyperConv2DFromDense):
+    """The hyper-convolution of coarse features, doubled in size, beside fine ones, without making either.
+
+        convolve(concat(upsample(coarse), fine)) = convolve_transposed(coarse, widen(kernel)) + convolve(fine, kernel)
+
+    A 3x3 convolution of features that are doubled by repetition is a transposed one of stride 2 with a 4x4 kernel: 4
+    products a pixel and pair of channels instead of 9, and no doubled or joined features to keep for the gradient.
+    """
+
+    def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
+        """Make the weights that neurite would make for the joined features."""
+        coarse, fine, hyper = (tf.TensorShape(shape) for shape in input_shape)
+        self.coarse_channels = coarse[-1]
+        super().build([tf.TensorShape([*fine[:-1], coarse[-1] + fine[-1]]), hyper])
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Convolve.
+
+        Args:
+            inputs: coarse features `(B, H / 2, W / 2, C)`, fine ones `(B, H, W, D)`, the hypernetwork's last output `(B, U)`.
+
+        Returns:
+            `(B, H, W, filters)`.
+        """
+        return super().call(inputs)
+
+    def _convolve(self, features: Sequence[tf.Tensor], kernel: tf.Tensor) -> tf.Tensor:
+        coarse, fine = features
+        of_coarse, of_fine = kernel[:, :, : self.coarse_channels], kernel[:, :, self.coarse_channels :]
+        grouped = tf.reshape(widen(of_coarse), [4, 4, self.coarse_channels, -1, self.filters])
+        transposed = tf.reshape(tf.transpose(grouped, [0, 1, 4, 3, 2]), [4, 4, self.filters, -1])
+        shape = tf.concat([tf.shape(fine)[:3], tf.shape(kernel)[3:]], axis=0)
+        upsampled = tf.nn.conv2d_transpose(coarse, transposed, shape, strides=2, padding="SAME")
+        return upsampled + tf.nn.conv2d(fine, of_fine, strides=1, padding="SAME")
+
+
+def widen(kernel: tf.Tensor) -> tf.Tensor:
+    """Return the kernel of the transposed convolution of stride 2 that equals upsampling and convolving.
+
+        widen(kernel)[i, j] = sum of kernel[2 - i + a, 2 - j + b] over a, b in {0, 1}, of those that exist
+
+    Args:
+        kernel: of a convolution with SAME padding, `(3, 3, C, filters)`.
+
+    Returns:
+        `(4, 4, C, filters)`.
+    """
+    turned = tf.reverse(kernel, axis=[0, 1])
+    one, none = [0, 1], [0, 0]
+    rows = tf.pad(turned, [one, none, none, none]) + tf.pad(turned, [one[::-1], none, none, none])
+    return tf.pad(rows, [none, one, none, none]) + tf.pad(rows, [none, one[::-1], none, none])
+
+
+class SpatialTransformer(vxm.layers.SpatialTransformer):
+    """VoxelMorph's linear warp of one-channel frames, the whole batch at once and in float32 whatever the Keras policy.
+
+    Positions in a 512-pixel frame need more digits than half precision has.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        """Warp frames `(B, H, W, 1)` by a warp `(B, H, W, 2)`; see `warp_frames`."""
+        frames, warp = inputs
+        return tf.expand_dims(warp_frames(tf.squeeze(frames, axis=-1), warp), axis=-1)
 
 
 def warp_frames(frames: tf.Tensor, warp: tf.Tensor) -> tf.Tensor:

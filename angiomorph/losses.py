@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from angiomorph.backend import tf, vxm
+from angiomorph.backend import tf
 
 register = tf.keras.utils.register_keras_serializable(package="angiomorph")
 
@@ -186,11 +186,20 @@ class GradientPenalty(tf.keras.losses.Loss):
         Returns:
             `(B,)` float32.
         """
-        return vxm.losses.Grad("l2", loss_mult=self.loss_mult).loss(None, tf.cast(y_pred, tf.float32))
+        flow = tf.cast(y_pred, tf.float32)
+        means = [tf.reduce_mean(tf.square(_differences(flow, axis)), axis=[1, 2, 3]) for axis in (1, 2)]
+        return self.loss_mult * (means[0] + means[1]) / 2
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs to make this loss again."""
         return {**super().get_config(), "loss_mult": self.loss_mult}
+
+
+def _differences(flow: tf.Tensor, axis: int) -> tf.Tensor:
+    # The gradient of tf.slice is a padding; that of [1:] is an order of magnitude slower on a CPU.
+    first = [int(axis == each) for each in range(4)]
+    size = tf.shape(flow) - first
+    return tf.slice(flow, first, size) - tf.slice(flow, [0, 0, 0, 0], size)
 
 
 SIMILARITIES: dict[str, type[Similarity]] = {"mse": MSE, "minmax": MinMax, "vle": VLE}

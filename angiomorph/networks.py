@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,37 @@ CUSTOM_OBJECTS = {cls.__name__: cls for cls in (losses.MSE, losses.MinMax, losse
 
 
 @contextmanager
-def _fast_hyper_convolution() -> Iterator[None]:
-    # VoxelMorph's U-Net takes its hyper-convolution from neurite by name and offers no other way to choose it.
-    stock = ne.layers.HyperConv2DFromDense
-    ne.layers.HyperConv2DFromDense = layers.HyperConv2DFromDense
+def _batched_layers() -> Iterator[None]:
+    # VoxelMorph takes its hyper-convolution and its warp from these modules by name and offers no other way to choose them.
+    stock = ne.layers.HyperConv2DFromDense, vxm.layers.SpatialTransformer
+    ne.layers.HyperConv2DFromDense, vxm.layers.SpatialTransformer = _hyper_convolution, layers.SpatialTransformer
     try:
         yield
     finally:
-        ne.layers.HyperConv2DFromDense = stock
+        ne.layers.HyperConv2DFromDense, vxm.layers.SpatialTransformer = stock
+
+
+def _hyper_convolution(filters: int, **options: Any) -> Callable[[Sequence[Any]], Any]:
+    """Return what applies a new hyper-convolution to (features, hyper): to coarse and fine ones where these were joined."""
+
+    def apply(inputs: Sequence[Any]) -> Any:
+        features, hyper = inputs
+        joined = _upsampled_and_joined(features)
+        if joined is None:
+            return layers.HyperConv2DFromDense(filters, **options)([features, hyper])
+        return layers.UpsampledHyperConv2DFromDense(filters, **options)([*joined, hyper])
+
+    return apply
+
+
+def _upsampled_and_joined(features: Any) -> tuple[Any, Any] | None:
+    """Return (coarse, fine) of features that VoxelMorph's U-Net made by upsampling and concatenation; None for others."""
+    if not isinstance(features.node.layer, tf.keras.layers.Concatenate):
+        return None
+    upsampled, fine = features.node.keras_inputs
+    if not isinstance(upsampled.node.layer, tf.keras.layers.UpSampling2D):
+        return None
+    return upsampled.node.keras_inputs[0], fine
 
 
 def hypernetwork(hyp_units: Sequence[int] = HYP_UNITS, hyp_rank: int | None = None) -> tf.keras.Model:
@@ -109,7 +132,7 @@ class AngioMorph(ne.modelio.LoadableModel):
                 f"svf_resolution {svf_resolution}: expected int_steps > 0 and int_resolution > 1, got {int_steps} and "
                 f"{int_resolution}; VoxelMorph brings a coarse flow to full size only after integration"
             )
-        with _fast_hyper_convolution():
+        with _batched_layers():
             dense = vxm.networks.VxmDense(
                 tuple(int(side) for side in inshape),
                 [list(features) for features in nb_unet_features],

@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from angiomorph.backend import ne, tf, vxm
-from angiomorph.layers import HyperConv2DFromDense, resize_frames, resize_warp, warp_frames
+from angiomorph.layers import HyperConv2DFromDense, UpsampledHyperConv2DFromDense, resize_frames, resize_warp, warp_frames
 
 
 def pair_of_layers():
@@ -40,6 +40,33 @@ def test_hyper_convolution_has_neurite_gradients(shared):
         gradients.append(tape.gradient(loss, layer.trainable_weights))
     for fast, stock in zip(*gradients, strict=True):
         np.testing.assert_allclose(fast, stock, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_upsampled_hyper_convolution_has_the_values_and_gradients_of_upsampling_and_joining(shared):
+    rng = np.random.default_rng(4)
+    given = tf.keras.Input((4, 6, 3)), tf.keras.Input((8, 12, 2)), tf.keras.Input((5,))
+    fast, stock = (
+        UpsampledHyperConv2DFromDense(4, kernel_size=3, padding="same"),
+        ne.layers.HyperConv2DFromDense(4, kernel_size=3, padding="same"),
+    )
+    joined = tf.keras.layers.concatenate([tf.keras.layers.UpSampling2D(2)(given[0]), given[1]])
+    models = tf.keras.Model(given, fast(given)), tf.keras.Model(given, stock([joined, given[2]]))
+    fast.set_weights([rng.normal(size=weight.shape) for weight in fast.get_weights()])
+    stock.set_weights(fast.get_weights())
+    hyper = np.broadcast_to(rng.normal(size=(1 if shared else 3, 5)), (3, 5))
+    inputs = [tf.constant(each, tf.float32) for each in (rng.normal(size=(3, 4, 6, 3)), rng.normal(size=(3, 8, 12, 2)), hyper)]
+    results = []
+    for model, layer in zip(models, (fast, stock), strict=True):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            output = model(inputs)
+            loss = tf.reduce_mean(output**2)
+        # By λ's features the shared form gives the whole gradient to the first row; their sum is the same.
+        *by_features, by_hyper = tape.gradient(loss, [*layer.trainable_weights, *inputs])
+        results.append([output, *by_features, tf.reduce_sum(by_hyper, axis=0)])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
 def random_warp(seed: int, shape=(2, 20, 15), size=6.0):
