@@ -11,30 +11,59 @@ from angiomorph.backend import tf
 class GuardedAdam(tf.keras.optimizers.Adam):
     """Adam that leaves the weights and its own state alone where loss or gradient is not finite, and remembers both.
 
+        m = m + (gradient - m) * (1 - beta_1)
+        v = v + (gradient**2 - v) * (1 - beta_2)
+        variable = variable - learning_rate * sqrt(1 - beta_2**t) / (1 - beta_1**t) * m / (sqrt(v) + epsilon)
+
     Here, not in the training step, because Keras's stock `train_step` gives the optimizer the batch's own loss, which
-    its logs show as a running mean only. The choice is made within the graph; what a callback reads is two scalars.
+    its logs show as a running mean only. The step not taken is one of rate 0, betas 1 and gradient 0, which changes no bit: a
+    branch would make a GPU wait until the host has read the condition. TensorFlow's fused operation does in one pass over
+    the weights what Keras's Adam does in ten.
 
     Args:
         *args: of Keras's Adam.
-        **kwargs: of Keras's Adam.
+        **kwargs: of Keras's Adam; not `amsgrad`.
+
+    Raises:
+        ValueError: `amsgrad` is set.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.last_loss = tf.Variable(0.0, trainable=False, name="last_loss")
-        self.last_norm = tf.Variable(0.0, trainable=False, name="last_norm")
+        super().__init__(*args, **{**kwargs, "jit_compile": False})
+        if self.amsgrad:
+            raise ValueError("amsgrad: expected False, got True")
+        # Each replica writes its own; all are equal, as loss and gradient are those of the joint batch.
+        local = {
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        }
+        self.last_loss = tf.Variable(0.0, trainable=False, name="last_loss", **local)
+        self.last_norm = tf.Variable(0.0, trainable=False, name="last_norm", **local)
 
     def minimize(self, loss: tf.Tensor, var_list: Sequence[tf.Variable], tape: tf.GradientTape | None = None) -> None:
         """Take a step if it is finite; `last_loss` and `last_norm` (Euclidean, of the whole gradient) say what was found."""
-        pairs = list(self.compute_gradients(loss, var_list, tape))
-        norm = tf.linalg.global_norm([gradient for gradient, _ in pairs])
-        self.last_loss.assign(loss)
-        self.last_norm.assign(norm)
-        with tf.init_scope():
-            self.build(var_list)  # a branch of a graph can make no variables
+        pairs = list(self.aggregate_gradients(self.compute_gradients(loss, var_list, tape)))
+        self.last_loss.assign(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, loss))
+        self.last_norm.assign(tf.linalg.global_norm([gradient for gradient, _ in pairs]))
+        self.apply_gradients(pairs, skip_gradients_aggregation=True)
+        self.iterations.assign_sub(1 - tf.cast(self._finite(), tf.int64))
 
-        def step() -> tf.Tensor:
-            self.apply_gradients(pairs)
-            return tf.constant(True)
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        """Update a variable, and the moments m and v of its gradient, where the step is finite."""
+        place, finite = self._index_dict[self._var_key(variable)], self._finite()
+        time = tf.cast(self.iterations + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[place].handle,
+            v=self._velocities[place].handle,
+            beta1_power=tf.pow(self.beta_1, time),
+            beta2_power=tf.pow(self.beta_2, time),
+            lr=tf.where(finite, tf.cast(self.learning_rate, tf.float32), 0.0),
+            beta1=tf.where(finite, self.beta_1, 1.0),
+            beta2=tf.where(finite, self.beta_2, 1.0),
+            epsilon=self.epsilon,
+            grad=tf.math.multiply_no_nan(gradient, tf.cast(finite, tf.float32)),
+        )
 
-        tf.cond(tf.math.is_finite(loss) & tf.math.is_finite(norm), step, lambda: tf.constant(False))
+    def _finite(self) -> tf.Tensor:
+        return tf.math.is_finite(self.last_loss) & tf.math.is_finite(self.last_norm)

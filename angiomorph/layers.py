@@ -13,7 +13,11 @@ class HyperConv2DFromDense(ne.layers.HyperConv2DFromDense):
 
     Where all rows of the hypernetwork's output agree, the kernel is generated once and the batch convolved with it;
     otherwise each sample is one group of a grouped convolution. Weights, names and values are neurite's.
+
+    `one_hyper`, set before the first call, promises a batch of one λ always: a GPU need not wait for the host to look.
     """
+
+    one_hyper = False
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """Convolve.
@@ -25,6 +29,8 @@ class HyperConv2DFromDense(ne.layers.HyperConv2DFromDense):
             `(B, H, W, filters)`.
         """
         *features, hyper = inputs
+        if self.one_hyper:
+            return self._convolve_shared(features, hyper)
         # Equal λ may differ in the last bit across the rows of one matrix product.
         apart = tf.reduce_max(tf.abs(hyper - hyper[:1]))
         shared = apart <= 1e-6 * tf.reduce_max(tf.abs(hyper))

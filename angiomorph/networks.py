@@ -255,6 +255,12 @@ def _hyper_convolutions(model: AngioMorph) -> list[layers.HyperConv2DFromDense]:
     return [layer for layer in model.layers if isinstance(layer, layers.HyperConv2DFromDense)]
 
 
+def promise_one_hyper(model: AngioMorph) -> None:
+    """Promise batches of one λ each, so that none is looked at; before the model is called or compiled, and for good."""
+    for layer in _hyper_convolutions(model):
+        layer.one_hyper = True
+
+
 def initialise(model: AngioMorph, flow_sigma: float = 1e-3) -> None:
     """Give the generated kernels the scale of an ordinary network's at the start: He-normal, the same for every λ.
 

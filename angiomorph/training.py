@@ -342,6 +342,7 @@ def train(
         resolved = _resolved(config, stores, source, validation)
         model, progress = _resumed(model_dir, config, resolved, steps) if resume else _begun(model_dir, config, steps)
         _check_unfinished(model_dir, config, progress, steps)
+        networks.promise_one_hyper(model)  # as the dataset draws it
         judge = Validation(held_out, model, _similarity(config)) if held_out else None
         model.metadata.update(_provenance(resolved))
         checkpoints.write(model_dir / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())

@@ -79,6 +79,7 @@ def angiomorph(size: int, batch: int, *, shared: bool, mixed_precision: bool = F
         jit: compile by XLA.
     """
     from angiomorph.dataset import Sampling
+    from angiomorph.networks import promise_one_hyper
     from angiomorph.training import TrainingConfig, build, compile_model
 
     moving, fixed, hyper = frames(size, batch)
@@ -87,6 +88,8 @@ def angiomorph(size: int, batch: int, *, shared: bool, mixed_precision: bool = F
     config = TrainingConfig(sampling=Sampling(size=size, batch_size=batch))
     with _bfloat16() if mixed_precision else _float32():
         model = build(config)
+    if shared:
+        promise_one_hyper(model)
     compile_model(model, config)
     model.jit_compile = jit
     targets = (fixed, np.zeros((batch, size, size, 2), np.float32))

@@ -1,9 +1,10 @@
-"""The traced training step on paper: every operation has a GPU kernel for its types, and none loops or waits for Python."""
+"""The traced training step on paper: every operation has a GPU kernel for its types; none loops, branches or asks Python."""
 
 import importlib
 
 import pytest
 
+from angiomorph import networks
 from angiomorph.backend import tf
 from angiomorph.dataset import Sampling
 from angiomorph.training import TrainingConfig, build, compile_model
@@ -14,6 +15,7 @@ get_registered_kernels_for_op = importlib.import_module("tensorflow.python.frame
 op_definition = importlib.import_module("tensorflow.python.framework.op_def_registry").get
 
 LOOPS = ("While", "StatelessWhile", "Map", "For")
+BRANCHES = ("If", "StatelessIf", "Switch", "RefSwitch", "Case", "StatelessCase")  # a GPU waits until the host has read which
 PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 # Placeholders and calls vanish when TensorFlow makes a graph ready to run; what is called is walked in the library.
 STRUCTURE = ("Placeholder", "PartitionedCall", "StatefulPartitionedCall", "_Arg", "_Retval")
@@ -53,6 +55,8 @@ def reason_against(node):
         return "loop"
     if node.op in PYTHON:
         return "Python"
+    if node.op in BRANCHES:
+        return "branch"
     if "CPU" in node.device.upper():
         return f"pinned to {node.device}"
     if node.op not in STRUCTURE and not any(fits(kernel, node) for kernel in kernels_on_gpu(node.op)):
@@ -66,9 +70,8 @@ def _build_with_cuda_kernels():
         pytest.skip(f"TensorFlow {tf.__version__} is built without GPU kernels here")
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_angiomorphs_training_step_stays_on_the_gpu(shared):
-    concrete = training_step.graph(training_step.angiomorph(32, 2, shared=shared))
+def test_angiomorphs_training_step_stays_on_the_gpu():
+    concrete = training_step.graph(training_step.angiomorph(32, 2, shared=True))
     ops = {node.op for function in concrete.graph.as_graph_def().library.function for node in function.node_def}
     ops |= {node.op for node in concrete.graph.as_graph_def().node}
     expected = {"Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput", "GatherV2", "MaxPool", "MaxPoolGrad"}
@@ -76,10 +79,16 @@ def test_angiomorphs_training_step_stays_on_the_gpu(shared):
     assert findings(concrete) == []
 
 
+def test_with_lambda_of_any_kind_only_whether_they_agree_is_left_to_the_host():
+    found = findings(training_step.graph(training_step.angiomorph(32, 2, shared=False)))
+    assert {each.partition(" (")[0] for each in found} == {"If: branch", "StatelessIf: branch"}
+
+
 @pytest.mark.parametrize("image_loss", ["mse", "minmax"])
 def test_the_other_losses_stay_on_the_gpu(image_loss):
     config = TrainingConfig(image_loss=image_loss, sampling=Sampling(size=32), enc=(4, 4), dec=(4, 4, 4), hyp_units=(4,))
     model = build(config)
+    networks.promise_one_hyper(model)
     compile_model(model, config)
     element = training_step.angiomorph(32, 2, shared=True)[1]
     assert findings(training_step.graph((model, element))) == []
@@ -105,6 +114,7 @@ def on_the_cpu(image):
     [
         (lambda image: tf.py_function(lambda x: x, [image], tf.float32), "EagerPyFunc: Python"),
         (on_the_cpu, "AddV2: pinned to"),
+        (lambda image: tf.cond(tf.reduce_any(image > 0), lambda: image, lambda: -image), "StatelessIf: branch"),
         (lambda image: tf.image.extract_glimpse(image, [2, 2], [[0.0, 0.0]]), "ExtractGlimpseV2: no GPU kernel"),
         (lambda image: tf.nn.max_pool2d(tf.cast(image, tf.int32), 2, 2, "SAME"), "MaxPool: no GPU kernel"),
     ],

@@ -211,3 +211,13 @@ def test_the_config_in_the_file_is_plain_json(tmp_path, small):
         config = json.loads(file.attrs["model_config"])
     assert config["class_name"] == "AngioMorph"
     assert config["config"]["inshape"] == [32, 32]
+
+
+def test_a_network_that_is_promised_batches_of_one_lambda_gives_the_same_without_looking(small):
+    given = inputs(hyper=0.3)
+    expected = [output.numpy() for output in small(given)]
+    networks.promise_one_hyper(small)
+    for found, wanted in zip(small(given), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+    graph = tf.function(small).get_concrete_function([tf.TensorSpec(each.shape) for each in given]).graph
+    assert not {"If", "StatelessIf"} & {op.type for op in graph.get_operations()}
