@@ -44,9 +44,11 @@ class GuardedAdam(tf.keras.optimizers.Adam):
         """Take a step if it is finite; `last_loss` and `last_norm` (Euclidean, of the whole gradient) say what was found."""
         pairs = list(self.aggregate_gradients(self.compute_gradients(loss, var_list, tape)))
         self.last_loss.assign(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, loss))
-        self.last_norm.assign(tf.linalg.global_norm([gradient for gradient, _ in pairs]))
-        self.apply_gradients(pairs, skip_gradients_aggregation=True)
-        self.iterations.assign_sub(1 - tf.cast(self._finite(), tf.int64))
+        norm = tf.linalg.global_norm([gradient for gradient, _ in pairs])
+        self.last_norm.assign(norm)
+        with tf.control_dependencies([norm]):  # on a CPU a warp that is not finite breaks the step off before there is one
+            self.apply_gradients(pairs, skip_gradients_aggregation=True)
+            self.iterations.assign_sub(1 - tf.cast(self._finite(), tf.int64))
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         """Update a variable, and the moments m and v of its gradient, where the step is finite."""

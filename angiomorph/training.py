@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from angiomorph import __version__, checkpoints, networks
-from angiomorph.backend import configure_gpu, tf, vxm
+from angiomorph.backend import configure_gpu, tf, vxm, without_remapping
 from angiomorph.checkpoints import Progress, Table
 from angiomorph.dataset import Sampling, Source, dataset, steps_per_epoch
 from angiomorph.errors import InputError
@@ -346,6 +346,7 @@ def train(
         judge = Validation(held_out, model, _similarity(config)) if held_out else None
         model.metadata.update(_provenance(resolved))
         checkpoints.write(model_dir / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
+        stack.enter_context(without_remapping())
         _fit(model, source, Upkeep(model_dir, config, source, steps, progress, judge))
     return model_dir / "model.h5"
 

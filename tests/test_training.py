@@ -117,6 +117,14 @@ def test_a_training_leaves_its_model_directory_and_learns(tmp_path, archive):
     assert model.metadata["training"]["lr"] == 0.001
 
 
+def test_a_training_leaves_the_terminal_to_its_own_lines(tmp_path, archive, capfd):
+    assert train(archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--epochs", 1, "--steps-per-epoch", 2) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert [line.split()[0] for line in out.splitlines()] == ["2/2", "trained:"]
+    assert tf.config.optimizer.get_experimental_options().get("remapping", True)
+
+
 def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, archive):
     options = [archive, *TINY, *FEW, "--seed", 3, "--oversample-rate", 0.2]
     assert train(*options, "--model-dir", tmp_path / "whole", "--epochs", 3) == 0
