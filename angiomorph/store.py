@@ -3,12 +3,16 @@
 Training store (`angiomorph prepare`, `angiomorph simulate --store`), one group a run at the root::
 
     /<run>                      run key: "run-000001" or the archive's anonymous key; never an identity
-        frames (T, H, W)        uint8 | uint16, as stored in DICOM, iodine dark; chunk (1, H, W), not compressed
+        frames (T, H, W)        uint8 | uint16, as stored in DICOM, iodine dark; chunk (1, H, W), not compressed, each with
+                                HDF5's Fletcher-32 checksum, so that a damaged frame raises OSError when it is read
         @relation               "LIN" | "LOG" | "DISP": PixelIntensityRelationship
         @bits_stored            BitsStored
         @background             int array, background frame numbers named by the source, from 1; may be empty
         @frame_time             ms
     /@format                    "angiomorph-store", /@version 1
+
+The version counts what readers must know. Checksums are none of that: HDF5 checks them by itself, programs from before them
+read these stores, and stores from before them are read, unchecked.
 
 Registration (`--save h5`): `bsa` (T,H,W), `moved` (T,H,W), `warp` (T,H,W,2) float32, `background` int frame numbers from 1;
 attributes lambda, model_sha256, intensity, relation, units, refine, version.
@@ -109,7 +113,7 @@ def append(store: h5py.File, key: str, run: StoredRun) -> None:
             "convert the run to unsigned integers as DICOM stores them"
         )
     group = store.create_group(key)
-    group.create_dataset("frames", data=frames, chunks=(1, *frames.shape[1:]))
+    group.create_dataset("frames", data=frames, chunks=(1, *frames.shape[1:]), fletcher32=True)
     group.attrs["relation"] = run.relation
     group.attrs["bits_stored"] = run.bits_stored
     group.attrs["background"] = np.asarray(run.background, np.int64)
@@ -147,7 +151,11 @@ def keys(store: h5py.File) -> list[str]:
 
 
 def read(store: h5py.File, key: str) -> StoredRun:
-    """Return one run of an open store, all its frames decoded."""
+    """Return one run of an open store, all its frames decoded.
+
+    Raises:
+        OSError: a frame's bytes are not what was written.
+    """
     group = store[key]
     return StoredRun(
         frames=group["frames"][()],

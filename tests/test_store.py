@@ -34,6 +34,41 @@ def test_a_stored_run_is_read_back_exactly(tmp_path_factory, frames, relation, b
     assert (found.relation, found.bits_stored, found.background, found.frame_time) == (relation, 12, background, frame_time)
 
 
+@settings(max_examples=20, deadline=None)
+@given(dtype=st.sampled_from([np.uint8, np.uint16]), damaged=st.integers(0, 3), place=st.integers(0), bit=st.integers(0, 7))
+def test_a_flipped_bit_on_the_disk_is_found_in_its_frame_alone(tmp_path_factory, dtype, damaged, place, bit):
+    path = tmp_path_factory.mktemp("store") / "s.h5"
+    frames = np.random.default_rng(0).integers(0, 256, (4, 5, 7)).astype(dtype)
+    with store.create(path) as file:
+        store.append(file, "run-000001", store.StoredRun(frames, "LIN", 8))
+        chunk = file["run-000001/frames"].id.get_chunk_info_by_coord((damaged, 0, 0))
+    content = bytearray(path.read_bytes())
+    content[chunk.byte_offset + place % frames[0].nbytes] ^= 1 << bit
+    path.write_bytes(content)
+    with store.reading(path) as file:
+        with pytest.raises(OSError, match="filter returned failure"):
+            store.read(file, "run-000001")
+        for index, frame in enumerate(frames):
+            if index != damaged:
+                np.testing.assert_array_equal(file["run-000001/frames"][index], frame)
+                continue
+            with pytest.raises(OSError, match="filter returned failure"):
+                file["run-000001/frames"][index]
+
+
+def test_a_store_from_before_the_checksums_is_read(tmp_path):
+    with store.create(tmp_path / "s.h5") as file:
+        store.append(file, "run-000001", store.StoredRun(FRAMES, "LIN", 12))
+        attributes = dict(file["run-000001"].attrs)
+        group = file.create_group("run-000002")
+        group.create_dataset("frames", data=FRAMES, chunks=(1, 3, 4))
+        group.attrs.update(attributes)
+    with store.reading(tmp_path / "s.h5") as file:
+        found = store.read(file, "run-000002")
+    np.testing.assert_array_equal(found.frames, FRAMES)
+    assert (found.relation, found.bits_stored, found.background) == ("LIN", 12, ())
+
+
 def test_keys_are_sorted(tmp_path):
     with store.create(tmp_path / "s.h5") as file:
         for key in ("run-000002", "run-000010", "run-000001"):

@@ -1,4 +1,4 @@
-"""The benchmark of compression stores what it says and measures all kinds."""
+"""The benchmark of storage stores what it says and measures all kinds."""
 
 import h5py
 import numpy as np
@@ -29,9 +29,19 @@ def test_each_kind_is_measured(xa_file, tmp_path, capsys):
 
 def test_kinds_are_lossless_and_chunked_as_a_store(tmp_path):
     frames = storage.fitted(np.random.default_rng(0).integers(0, 4096, (2, 16, 16)).astype(np.uint16))
-    for index, options in enumerate(storage.KINDS.values()):
-        storage.write(tmp_path / f"{index}.h5", frames, options)
+    for index, (kind, options) in enumerate(storage.KINDS.items()):
+        storage.write(tmp_path / f"{index}.h5", frames, kind)
         with h5py.File(tmp_path / f"{index}.h5") as file:
             assert file["frames"].chunks == (1, 512, 512)
             assert file["frames"].compression == options.get("compression")
+            assert file["frames"].fletcher32 == (kind == "Fletcher-32")
             np.testing.assert_array_equal(file["frames"][()], frames)
+
+
+def test_a_crc32_beside_the_frames_is_checked(tmp_path):
+    storage.write(tmp_path / "s.h5", np.zeros((1, 512, 512), np.uint16), storage.CRC32)
+    assert storage.read(tmp_path / "s.h5", 2) > 0
+    with h5py.File(tmp_path / "s.h5", "r+") as file:
+        file["frames"][0, 5, 5] = 1
+    with pytest.raises(OSError, match="frame 1 is not what was written"):
+        storage.read(tmp_path / "s.h5", 2)
