@@ -178,7 +178,7 @@ def _add_train(verbs: Any) -> None:
     verb.add_argument(
         "--lambda", dest="hyper", type=_fraction, metavar="L", help="to register with by default (default: 0.7; 0.5 for minmax)"
     )
-    verb.add_argument("--load-weights", metavar="M.h5", help="model to begin with")
+    verb.add_argument("--load-weights", metavar="M.h5", help="model to begin with, VoxelMorph's too")
     verb.add_argument("--initial-epoch", type=int, default=0, metavar="N", help="epochs counted as done (default: 0)")
     verb.add_argument("--resume", action="store_true", help="go on from the model directory's last checkpoint")
     verb.add_argument(

@@ -261,6 +261,12 @@ def promise_one_hyper(model: AngioMorph) -> None:
         layer.one_hyper = True
 
 
+def kernel_shape(layer: layers.HyperConv2DFromDense) -> tuple[int, int, int, int]:
+    """Return the shape of a generated kernel, `(3, 3, C, filters)`."""
+    rows, columns, channels, filters = layer.hyperkernel[-1]
+    return rows, columns, channels, filters
+
+
 def initialise(model: AngioMorph, flow_sigma: float = 1e-3) -> None:
     """Give the generated kernels the scale of an ordinary network's at the start: He-normal, the same for every λ.
 
@@ -274,9 +280,8 @@ def initialise(model: AngioMorph, flow_sigma: float = 1e-3) -> None:
     Source: Chang, Flokas, Lipson, ICLR 2020 (why hypernetworks need their own initial scale); He et al., ICCV 2015.
     """
     for layer in _hyper_convolutions(model):
-        kernel, kernel_bias, bias, bias_bias = layer.get_weights()
-        shape = (*layer.kernel_size, kernel_bias.size // (9 * layer.filters), layer.filters)
-        layer.set_weights([kernel, tf.keras.initializers.HeNormal()(shape).numpy().ravel(), bias, bias_bias])
+        kernel, _, bias, bias_bias = layer.get_weights()
+        layer.set_weights([kernel, tf.keras.initializers.HeNormal()(kernel_shape(layer)).numpy().ravel(), bias, bias_bias])
     flow = model.get_layer(f"{model.name}_flow")
     kernel, bias = flow.get_weights()
     flow.set_weights([tf.random.normal(kernel.shape, stddev=flow_sigma).numpy(), bias])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from angiomorph import __version__, checkpoints, networks
+from angiomorph import __version__, checkpoints, networks, transfer
 from angiomorph.backend import configure_gpu, tf, vxm, without_remapping
 from angiomorph.checkpoints import Progress, Table
 from angiomorph.dataset import Sampling, Source, dataset, steps_per_epoch
@@ -50,7 +50,7 @@ class TrainingConfig:
         hyp_rank: rank of the generated weights, see `networks.AngioMorph`; None for full, as in the paper.
         init: "he" or "voxelmorph", see `networks.initialise`.
         hyper: λ that the model registers with where the user names none; None for the paper's choice for the loss.
-        load_weights: a model `.h5` to begin with; None for random weights.
+        load_weights: a model or weights `.h5` to begin with, see `transfer.load`; None for random weights.
         initial_epoch: number of epochs counted as done.
         checkpoint_steps: batches between checkpoints within an epoch.
         keep: number of checkpoints kept.
@@ -255,7 +255,7 @@ def build(config: TrainingConfig) -> networks.AngioMorph:
     """Return the network of a configuration, with random or loaded weights, not compiled.
 
     Raises:
-        InputError: `load_weights` is no model, or its weights do not fit.
+        InputError: `load_weights` cannot be read, or none of its weights fits.
     """
     size = config.sampling.size
     model = networks.AngioMorph(
@@ -277,22 +277,12 @@ def build(config: TrainingConfig) -> networks.AngioMorph:
     if config.init == "he":
         networks.initialise(model)
     if config.load_weights:
-        _load_weights(model, config.load_weights)
+        print(transfer.load(model, config.load_weights), flush=True)
     return model
 
 
 def _default_lambda(config: TrainingConfig) -> float:
     return DEFAULT_LAMBDA[config.image_loss] if config.hyper is None else config.hyper
-
-
-def _load_weights(model: networks.AngioMorph, path: str) -> None:
-    source = networks.AngioMorph.load(path)
-    try:
-        model.set_weights(source.get_weights())
-    except ValueError as error:
-        raise InputError(
-            f"{path}: expected weights for enc, dec and hyp-units as given, but they do not fit: {str(error).splitlines()[0]}"
-        ) from error
 
 
 def compile_model(model: networks.AngioMorph, config: TrainingConfig) -> None:
