@@ -5,11 +5,16 @@ What a step is trained on depends on the seed and the step's number alone, so th
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
@@ -19,13 +24,16 @@ import numpy as np
 from angiomorph import store
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
-from angiomorph.intensity import Normalisation, normalisation, normalise, pad, resolve_mode, to_domain
+from angiomorph.intensity import Normalisation, normalise, pad, resolve_mode, stored_normalisation, to_domain
 from angiomorph.layers import resize_frames
 from angiomorph.shrinking import fitted_shape
 
 LAMBDA_SAMPLINGS = ("uniform", "ends", "beta")
 BETA = 2.0  # of Beta(2, 2): thin at λ = 0 and 1, with which nobody registers
 UNREADABLE = (OSError, RuntimeError)  # what h5py makes of HDF5's errors
+AHEAD = 2  # visits whose frames are decoded before their turn
+OPENED = 64  # runs whose count of frames and background are remembered
+PREFETCHED = 4  # batches
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +91,19 @@ def draw_hyper(rng: np.random.Generator, sampling: Sampling) -> float:
     return float(rng.random())
 
 
+def kinds(frames: int, background: Sequence[int], sampling: Sampling) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices (from 0) of a run's contrast frames and of its background frames.
+
+    Args:
+        frames: number of frames in the run, at least 2.
+        background: background frame numbers (from 1) that the run names; empty for the first ones.
+        sampling: how many first ones.
+    """
+    first = min(sampling.background_frames, frames - 1)
+    candidates = np.array(background or range(1, first + 1)) - 1
+    return np.setdiff1d(np.arange(frames), candidates), candidates
+
+
 def draw_pairs(
     rng: np.random.Generator, frames: int, background: Sequence[int], sampling: Sampling
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -90,68 +111,203 @@ def draw_pairs(
 
     Args:
         rng: source of the draws.
-        frames: number of frames in the run, at least 2.
-        background: background frame numbers (from 1) that the run names; empty for the first ones.
+        frames: see `kinds`.
+        background: see `kinds`.
         sampling: how many of each.
     """
-    first = min(sampling.background_frames, frames - 1)
-    candidates = np.array(background or range(1, first + 1)) - 1
-    contrast = np.setdiff1d(np.arange(frames), candidates)
+    contrast, candidates = kinds(frames, background, sampling)
     count = sampling.frames_per_series
     return rng.choice(contrast, count), rng.choice(candidates, count)
 
 
+@dataclass
+class Known:
+    """What is remembered of a run once all its frames have been read: its scale, and the indices that HDF5 cannot read."""
+
+    scale: Normalisation | None = None
+    unreadable: tuple[int, ...] = ()
+
+
 class Run:
-    """One stored run, opened lazily, with its normalisation computed once.
+    """One stored run; a frame is decoded when it is first needed, and kept until the run is released.
+
+    Frames that HDF5 cannot read are reported once, and others stand in for them (see `readable`). The first reading reads all
+    frames, for the scale and because what stands in for what then does not depend on where a training began.
 
     Args:
         file: the open store.
         key: of the run.
         sampling: how it is seen.
+        known: what is remembered of it; filled by the first reading.
     """
 
-    def __init__(self, file: h5py.File, key: str, sampling: Sampling) -> None:
+    def __init__(self, file: h5py.File, key: str, sampling: Sampling, known: Known) -> None:
         group = file[key]
         self.name = f"{key} of {Path(file.filename).name}"
-        self.frames = group["frames"]
+        self.frames = len(group["frames"])
         self.background = tuple(int(number) for number in group.attrs["background"])
         self.mode = resolve_mode(str(group.attrs["relation"]), sampling.intensity)
-        self.size = sampling.size
-        self.scale: Normalisation | None = None
+        self.known = known
+        self._file, self._key, self._size = file, key, sampling.size
+        self._kinds = kinds(self.frames, self.background, sampling)
+        self._most = 2 * sampling.frames_per_series  # frames that a visit may need
+        self._decoded: dict[int, np.ndarray] = {}
+        self._lock = threading.Lock()
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """Return the frames at `indices` as the network sees them, `(len(indices), size, size)`."""
-        if self.scale is None:
-            self.scale = normalisation(to_domain(self.frames[()], self.mode), None, self.mode)
-        wanted, places = np.unique(indices, return_inverse=True)
-        frames = normalise(to_domain(self.frames[wanted], self.mode), self.scale)
-        fitted = resize_frames(tf.constant(frames), fitted_shape(frames.shape[1:], self.size)).numpy()
-        return pad(fitted, self.size)[places]
+        """Return the frames at `indices`, or those that stand in for them, as the network sees them.
 
-    def unreadable(self) -> list[int]:
-        """Return the numbers (from 1) of the frames that HDF5 cannot read."""
-        return [index + 1 for index in range(len(self.frames)) if not self._readable(index)]
+        Returns:
+            `(len(indices), size, size)` float32 in [0, 1].
 
-    def _readable(self, index: int) -> bool:
-        try:
-            self.frames[index]
-        except UNREADABLE:
-            return False
-        return True
+        Raises:
+            OSError or RuntimeError: HDF5 can read no background or no contrast frame.
+        """
+        with self._lock:
+            self._decode(indices)
+            return np.stack([self._decoded[index] for index in self.readable(indices).tolist()])
+
+    def prepare(self, indices: np.ndarray) -> None:
+        """Decode the frames at `indices`, so that `read` finds them.
+
+        Raises:
+            OSError or RuntimeError: see `read`.
+        """
+        with self._lock:
+            self._decode(indices)
+
+    def release(self) -> None:
+        """Forget the decoded frames."""
+        with self._lock:
+            self._decoded.clear()
+
+    def readable(self, indices: np.ndarray) -> np.ndarray:
+        """Return `indices`, each that is known to be unreadable replaced by the next readable one of its kind, cyclically."""
+        if not self.known.unreadable:
+            return indices
+        stand_ins = np.arange(self.frames)
+        for kind in self._kinds:
+            left = np.setdiff1d(kind, self.known.unreadable)
+            stand_ins[kind] = left[np.searchsorted(left, kind) % len(left)] if len(left) else kind
+        return stand_ins[indices]
+
+    def _decode(self, indices: np.ndarray) -> None:
+        if self.known.scale is not None and not self._missing(indices):
+            return
+        frames = self._file[self._key]["frames"]  # not kept open: HDF5 would cache up to 1 MB for each run
+        scale, stored = self.known.scale, dict[int, np.ndarray]()
+        if scale is None:
+            stored = self._read_all(frames)
+            scale = self.known.scale = stored_normalisation(list(stored.values()), self.mode)
+        # Domain and scale of a stored value are looked up, which is faster than a logarithm for each pixel.
+        table = normalise(to_domain(np.arange(np.iinfo(frames.dtype).max + 1), self.mode), scale)
+        while missing := self._missing(indices):
+            if self._decoded and len(self._decoded) + len(missing) > self._most:
+                self._decoded.clear()
+                continue
+            for index in missing:
+                try:
+                    frame = stored[index] if index in stored else frames[index]
+                except UNREADABLE as error:
+                    self._exclude([index], error)
+                    break
+                self._decoded[index] = self._fitted(np.take(table, frame, mode="clip"))
+
+    def _missing(self, indices: np.ndarray) -> list[int]:
+        return sorted({*self.readable(indices).tolist()} - self._decoded.keys())
+
+    def _read_all(self, frames: h5py.Dataset) -> dict[int, np.ndarray]:
+        """Return the stored values of all readable frames."""
+        stored: dict[int, np.ndarray] = {}
+        failed: list[int] = []
+        for index in range(self.frames):
+            try:
+                stored[index] = frames[index]
+            except UNREADABLE as found:
+                failed.append(index)
+                error = found
+        if failed:
+            self._exclude(failed, error)
+        return stored
+
+    def _exclude(self, indices: list[int], error: BaseException) -> None:
+        """Report frames as unreadable, or raise `error` where none of their kind are left."""
+        self.known.unreadable = tuple(sorted({*self.known.unreadable, *indices}))
+        if any(np.isin(kind, self.known.unreadable).all() for kind in self._kinds):
+            raise error
+        logger.warning("run %s: HDF5 cannot read frames %s, others stand in for them: %s", self.name, _numbers(indices), error)
+
+    def _fitted(self, frame: np.ndarray) -> np.ndarray:
+        shape = fitted_shape(frame.shape, self._size)
+        if shape != frame.shape:
+            with tf.device("/cpu:0"):
+                frame = resize_frames(tf.constant(frame[None]), shape)[0].numpy()
+        return pad(frame[None], self._size)[0]
+
+
+class Runs:
+    """The runs of open stores, opened when they are asked for; only keys, and scales once known, are in memory for all.
+
+    Args:
+        files: the open stores.
+        sampling: how the runs are seen.
+    """
+
+    def __init__(self, files: Sequence[h5py.File], sampling: Sampling) -> None:
+        self._files = files
+        self._keys = [store.keys(file) for file in files]
+        self._ends = list(itertools.accumulate(len(keys) for keys in self._keys))
+        self._sampling = sampling
+        self._known: dict[int, Known] = {}
+        self._opened: OrderedDict[int, Run] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, number: int) -> Run:
+        with self._lock:
+            if number not in self._opened:
+                file, key = self._place(number)
+                self._opened[number] = Run(file, key, self._sampling, self._known.setdefault(number, Known()))
+            self._opened.move_to_end(number)
+            if len(self._opened) > OPENED:
+                self._opened.popitem(last=False)
+            return self._opened[number]
+
+    def name(self, number: int) -> str:
+        """Return key and file of a run, for people."""
+        file, key = self._place(number)
+        return f"{key} of {Path(file.filename).name}"
+
+    def frame_count(self) -> int:
+        """Return the number of frames in all runs."""
+        return sum(store.frame_count(file, key) for file, keys in zip(self._files, self._keys, strict=True) for key in keys)
+
+    def unreadable(self, number: int) -> list[int]:
+        """Return the numbers (from 1) of the frames of a run that are known to be unreadable."""
+        return [index + 1 for index in self._known.get(number, Known()).unreadable]
+
+    def _place(self, number: int) -> tuple[h5py.File, str]:
+        file = bisect.bisect_right(self._ends, number)
+        return self._files[file], self._keys[file][number - self._ends[file]]
 
 
 class Source:
     """Open training stores and what each step draws from them.
 
-    A run that HDF5 cannot read is reported once and left out; the next one of the epoch's order takes its place. As the
-    first visit reads all frames of a run, whether it is left out does not depend on the step with which a training began.
+    The frames of a visit, which is all batches of one run, are decoded before its turn by threads, each frame once.
+
+    A run of which HDF5 cannot read any background or any contrast frame is reported once and left out; the next one of the
+    epoch's order takes its place. As the first visit reads all frames of a run, that does not depend on the step with which a
+    training began.
 
     Args:
         paths: training stores.
         sampling: how to draw.
 
     Raises:
-        InputError: a file is no training store, there is no run, or more than half of them cannot be read.
+        InputError: a file is no training store, there is no run, or `sampling.intensity` does not suit one.
     """
 
     def __init__(self, paths: Sequence[Path], sampling: Sampling) -> None:
@@ -161,30 +317,39 @@ class Source:
         self._stack = ExitStack()
         self._paths = ", ".join(map(str, paths))
         with ExitStack() as opening:
-            self.runs = [Run(file, key, sampling) for file, key in _keys(paths, opening)]
+            self.runs = Runs([opening.enter_context(store.reading(path)) for path in paths], sampling)
+            _check_intensity(self.runs, sampling.intensity)
             self._stack = opening.pop_all()
-        if not self.runs:
+        if not len(self.runs):
             raise InputError(f"{self._paths}: expected at least one run to train on, found none")
+        self._held: OrderedDict[int, Run] = OrderedDict()
+        self._ahead = ThreadPoolExecutor(AHEAD, "frames")
+        self._visit = -1
+        self._closed = False
+        self._lock = threading.RLock()
 
     def __enter__(self) -> Source:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stack.close()
+        with self._lock:  # a pipeline prefetches beyond the last step that is taken from it
+            self._closed = True
+            self._ahead.shutdown(cancel_futures=True)
+            self._stack.close()
 
     def frame_count(self) -> int:
         """Return the number of frames in all runs."""
-        return sum(len(run.frames) for run in self.runs)
+        return self.runs.frame_count()
 
     def draw(self, step: int) -> Draw:
-        """Return what a step (from 0) is trained on: every run once in a random order, then again in another, for ever."""
+        """Return what a step (from 0) is trained on: every run once in a random order, then again in another, for ever.
+
+        Raises:
+            InputError: more than half of the runs cannot be read.
+        """
         sampling = self.sampling
-        visit, position = divmod(step, steps_per_epoch(len(self.runs), sampling))
-        place, part = divmod(position, steps_per_epoch(1, sampling))
-        order = np.random.default_rng([sampling.seed, visit]).permutation(len(self.runs))
-        number = next(int(run) for run in np.roll(order, -place) if int(run) not in self.left_out)
-        run, rng = self.runs[number], np.random.default_rng([sampling.seed, visit, place])
-        contrast, background = draw_pairs(rng, len(run.frames), run.background, sampling)
+        visit, part = divmod(step, steps_per_epoch(1, sampling))
+        number, contrast, background, rng = self._drawn(visit)
         hypers = [draw_hyper(rng, sampling) for _ in range(part + 1)]
         chosen = slice(part * sampling.batch_size, (part + 1) * sampling.batch_size)
         return Draw(number, background[chosen], contrast[chosen], hypers[-1])
@@ -193,52 +358,102 @@ class Source:
         """Return the batch of a step (from 0).
 
         Raises:
-            InputError: more than half of the runs cannot be read.
+            InputError: more than half of the runs cannot be read, or the source is closed.
         """
-        while True:
-            draw = self.draw(step)
-            pairs = self.read(draw)
-            if pairs is not None:
-                return pairs
+        with self._lock:
+            self._look_ahead(step // steps_per_epoch(1, self.sampling))
+            while True:
+                pairs = self.read(self.draw(step))
+                if pairs is not None:
+                    return pairs
 
     def read(self, draw: Draw) -> Pairs | None:
-        """Return the frames of a draw, or None where HDF5 cannot read the run, which is left out from now on.
+        """Return the frames of a draw, or None where the run cannot be read, which is left out from now on.
 
         Raises:
-            InputError: more than half of the runs cannot be read.
+            InputError: more than half of the runs cannot be read, or the source is closed.
         """
-        try:
-            chosen = self.runs[draw.run].read(np.concatenate([draw.background, draw.contrast]))
-        except UNREADABLE as error:
-            self._leave_out(draw.run, error)
-            return None
+        with self._lock:
+            if self._closed:
+                raise InputError(f"{self._paths}: expected open stores to read from, found them closed")
+            try:
+                chosen = self._hold(draw.run).read(np.concatenate([draw.background, draw.contrast]))
+            except UNREADABLE as error:
+                self._leave_out(draw.run, error)
+                return None
         moving, fixed = np.split(chosen, 2)
         return Pairs(moving, fixed, draw.hyper)
 
     def describe(self, draw: Draw) -> str:
         """Return run, frames (numbers from 1) and λ of a draw, for people."""
-        background, contrast = (", ".join(str(index + 1) for index in part) for part in (draw.background, draw.contrast))
-        return f"run {self.runs[draw.run].name}, background frames {background}, contrast frames {contrast}, λ {draw.hyper:.6g}"
+        frames = f"background frames {_numbers(draw.background)}, contrast frames {_numbers(draw.contrast)}"
+        return f"run {self.runs.name(draw.run)}, {frames}, λ {draw.hyper:.6g}"
+
+    def _drawn(self, visit: int) -> tuple[int, np.ndarray, np.ndarray, np.random.Generator]:
+        """Return the run of a visit, all its contrast and background indices, and what draws its λ."""
+        epoch, place = divmod(visit, len(self.runs))
+        order = _order(self.sampling.seed, epoch, len(self.runs))
+        number, run = self._first_readable(itertools.chain(order[place:], order[:place]))
+        rng = np.random.default_rng([self.sampling.seed, epoch, place])
+        contrast, background = draw_pairs(rng, run.frames, run.background, self.sampling)
+        return number, run.readable(contrast), run.readable(background), rng
+
+    def _first_readable(self, order: Iterable[int]) -> tuple[int, Run]:
+        for number in map(int, order):
+            if number in self.left_out:
+                continue
+            try:
+                return number, self.runs[number]
+            except (KeyError, *UNREADABLE) as error:
+                self._leave_out(number, error)
+        raise InputError(f"{self._paths}: expected a run that can be read, found none; make the store again")
+
+    def _look_ahead(self, visit: int) -> None:
+        """Let threads decode the frames of a visit that has just begun, and of the ones after it."""
+        if visit == self._visit or self._closed:
+            return
+        self._visit = visit
+        for coming in range(visit, visit + AHEAD + 1):
+            number, contrast, background, _ = self._drawn(coming)
+            if number not in self._held:  # else its frames are there, or decoded when it is their turn
+                self._ahead.submit(self._hold(number).prepare, np.concatenate([background, contrast]))
+
+    def _hold(self, number: int) -> Run:
+        """Return a run, and release the frames of the one that was not used for longest."""
+        run = self._held.setdefault(number, self.runs[number])
+        self._held.move_to_end(number)
+        if len(self._held) > AHEAD + 1:
+            self._held.popitem(last=False)[1].release()
+        return run
 
     def _leave_out(self, number: int, error: BaseException) -> None:
-        run = self.runs[number]
-        frames = ", ".join(map(str, run.unreadable())) or "none by itself"
+        name, frames = self.runs.name(number), ", ".join(map(str, self.runs.unreadable(number))) or "none by itself"
         self.left_out.add(number)
-        logger.warning("run %s is left out: HDF5 cannot read it (frames: %s): %s", run.name, frames, error)
+        logger.warning("run %s is left out: HDF5 cannot read it (frames: %s): %s", name, frames, error)
         if 2 * len(self.left_out) > len(self.runs):
             self.error = InputError(
                 f"{self._paths}: expected at least half of the {len(self.runs)} runs to be readable, found "
-                f"{len(self.left_out)} that are not, the last: run {run.name}, frames {frames}; make the store again with "
+                f"{len(self.left_out)} that are not, the last: run {name}, frames {frames}; make the store again with "
                 "`angiomorph prepare`"
             )
             raise self.error from error
 
 
-def _keys(paths: Sequence[Path], stack: ExitStack) -> Iterator[tuple[h5py.File, str]]:
-    for path in paths:
-        file = stack.enter_context(store.reading(path))
-        for key in store.keys(file):
-            yield file, key
+def _check_intensity(runs: Runs, intensity: str) -> None:
+    """Refuse at the start what would stop a training at its first visit to a run."""
+    resolve_mode("DISP", intensity)
+    if intensity == "log":
+        for number in range(len(runs)):
+            runs[number]
+
+
+def _numbers(indices: Iterable[int]) -> str:
+    return ", ".join(str(index + 1) for index in indices)
+
+
+@lru_cache(maxsize=2)  # the epoch being trained on, and the next, of which the first visits are prepared
+def _order(seed: int, epoch: int, runs: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(runs)
 
 
 def steps_per_epoch(series: int, sampling: Sampling) -> int:
@@ -247,7 +462,7 @@ def steps_per_epoch(series: int, sampling: Sampling) -> int:
 
 
 def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0) -> tf.data.Dataset:
-    """Return the pipeline that `model.fit` trains on, endless and prefetched.
+    """Return the pipeline that `model.fit` trains on, endless and prefetched, to the GPU where there is one.
 
     Each element is ((moving, fixed, hyper), (fixed, zero_flow), (1 - hyper, hyper)): Keras's inputs, targets and sample
     weights, so that the loss is Eq. 1 of Zhou et al. 2024 for each sample.
@@ -271,4 +486,18 @@ def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0) -> t
 
     frames = tf.TensorSpec([None, source.sampling.size, source.sampling.size, 1], tf.float32)
     signature = (frames, frames, tf.TensorSpec([], tf.float32))
-    return tf.data.Dataset.from_generator(elements, output_signature=signature).map(weigh).prefetch(tf.data.AUTOTUNE)
+    return prefetched(tf.data.Dataset.from_generator(elements, output_signature=signature).map(weigh), _device())
+
+
+def prefetched(batches: tf.data.Dataset, device: str | None) -> tf.data.Dataset:
+    """Return the dataset with a few batches ready, and the next ones on `device` where one is named."""
+    batches = batches.prefetch(PREFETCHED)
+    if device is None:
+        return batches
+    return batches.apply(tf.data.experimental.prefetch_to_device(device, PREFETCHED // 2))
+
+
+def _device() -> str | None:
+    """Return the only GPU; none where there are several or a distribution strategy, which spreads the batches itself."""
+    found = [] if tf.distribute.has_strategy() else tf.config.list_logical_devices("GPU")
+    return found[0].name if len(found) == 1 else None

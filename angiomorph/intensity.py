@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,14 +96,37 @@ def normalisation(values: np.ndarray, roi: np.ndarray | None, mode: str) -> Norm
         )
     if mode == "linear":
         return Normalisation(float(values.min()), float(values.max()))
-    exposed = _exposed(_sample(values, roi))
-    lo, hi = np.percentile(exposed, [TAIL, 100 - TAIL])
+    return _exposed_range(_sample(values, roi))
+
+
+def stored_normalisation(frames: Sequence[np.ndarray], mode: str) -> Normalisation:
+    """Return `normalisation(to_domain(frames, mode), None, mode)` without taking all frames to the domain.
+
+    Args:
+        frames: T frames `(H, W)` of the run, unsigned integers, stored values.
+        mode: "log" or "linear".
+
+    Raises:
+        InputError: another mode.
+    """
+    _check_mode(mode)
+    if mode == "linear":
+        return Normalisation(float(min(frame.min() for frame in frames)), float(max(frame.max() for frame in frames)))
+    return _exposed_range(to_domain(_sample(np.stack(frames[:: _every(len(frames))]), None), mode))
+
+
+def _exposed_range(sample: np.ndarray) -> Normalisation:
+    lo, hi = np.percentile(_exposed(sample), [TAIL, 100 - TAIL])
     return Normalisation(float(lo), float(hi))
+
+
+def _every(frames: int) -> int:
+    return math.ceil(frames / 32)
 
 
 def _sample(values: np.ndarray, roi: np.ndarray | None) -> np.ndarray:
     """Return `(T', pixels)`: a regular subset of at most a few million values, large enough for percentiles."""
-    frames = values[:: math.ceil(len(values) / 32)]
+    frames = values[:: _every(len(values))]
     pixels = frames.reshape(len(frames), -1)
     if roi is not None and roi.any():
         pixels = pixels[:, roi.ravel()]

@@ -150,6 +150,11 @@ def keys(store: h5py.File) -> list[str]:
     return sorted(store)
 
 
+def frame_count(store: h5py.File, key: str) -> int:
+    """Return the number of frames of one run of an open store, some times faster than by h5py's groups."""
+    return int(h5py.h5d.open(store.id, f"{key}/frames".encode()).shape[0])
+
+
 def read(store: h5py.File, key: str) -> StoredRun:
     """Return one run of an open store, all its frames decoded.
 

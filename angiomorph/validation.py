@@ -92,7 +92,7 @@ class Validation:
 def _draws(source: Source, number: int) -> Iterator[Draw]:
     """Yield a run's fixed pairs, a batch at a time; they do not depend on the training's seed."""
     run, sampling = source.runs[number], dataclasses.replace(source.sampling, frames_per_series=PAIRS)
-    contrast, background = draw_pairs(np.random.default_rng(number), len(run.frames), run.background, sampling)
+    contrast, background = draw_pairs(np.random.default_rng(number), run.frames, run.background, sampling)
     for start in range(0, PAIRS, sampling.batch_size):
         part = slice(start, start + sampling.batch_size)
         yield Draw(number, background[part], contrast[part], 0.0)

@@ -1,5 +1,8 @@
 """The training pipeline: what is drawn, that it is reproducible, and what Keras is given."""
 
+import subprocess
+import sys
+import tracemalloc
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,8 +12,11 @@ import pytest
 
 from angiomorph import store
 from angiomorph.backend import tf
-from angiomorph.dataset import Sampling, Source, dataset, draw_hyper, draw_pairs, steps_per_epoch
+from angiomorph.dataset import Draw, Sampling, Source, dataset, draw_hyper, draw_pairs, steps_per_epoch
 from angiomorph.errors import InputError
+from angiomorph.intensity import normalisation, normalise, pad, resolve_mode, to_domain
+from angiomorph.layers import resize_frames
+from angiomorph.shrinking import fitted_shape
 
 SMALL = Sampling(frames_per_series=4, batch_size=2, size=16)
 
@@ -105,27 +111,184 @@ def test_a_step_is_described_by_run_frames_and_lambda(archive):
         assert source.describe(draw).startswith(expected)
 
 
-def test_an_unreadable_run_is_reported_once_and_others_take_its_place(checked, caplog):
+def same(one, two):
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_array_equal(first.moving, second.moving)
+        np.testing.assert_array_equal(first.fixed, second.fixed)
+        assert first.hyper == second.hyper
+
+
+def test_the_next_readable_frames_of_their_kind_stand_in_for_unreadable_ones(archive, checked, caplog):
+    spoil(checked, "run-1", 2)
+    spoil(checked, "run-1", 3)
     spoil(checked, "run-1", 4)
+    stand_ins = {2: 0, 3: 5, 4: 5}
+    with Source([checked], SMALL) as source, Source([archive], SMALL) as whole:
+        drawn = [source.batch(step) for step in range(12)]
+        for step, pairs in enumerate(drawn):
+            draw, expected = source.draw(step), whole.draw(step)
+            for found, index in zip((draw.background, draw.contrast), (expected.background, expected.contrast), strict=True):
+                if draw.run == 1:
+                    index = np.array([stand_ins.get(number, number) for number in index])
+                np.testing.assert_array_equal(found, index)
+            assert draw.hyper == expected.hyper == pairs.hyper
+            # Frame k of 0..5 is k/5 everywhere: the scale is of the readable frames, here the first and the last among them.
+            np.testing.assert_allclose(pairs.moving[:, 0, 0], draw.background / 5, atol=1e-6)
+            np.testing.assert_allclose(pairs.fixed[:, 0, 0], draw.contrast / 5, atol=1e-6)
+    found = [record.getMessage().partition(",")[0] for record in caplog.records]
+    assert found == ["run run-1 of checked.h5: HDF5 cannot read frames 3"]
+    assert "cannot read frames 3, 4, 5, others stand in for them" in caplog.text
+    same(drawn[5:], take([checked], SMALL, 7, 5))
+
+
+def test_the_scale_is_of_the_readable_frames(checked):
+    spoil(checked, "run-0", 5)
+    with Source([checked], SMALL) as source:
+        draw = Draw(0, np.array([1]), np.array([5]), 0.5)
+        pairs = source.read(draw)
+    np.testing.assert_allclose([pairs.moving[0, 0, 0], pairs.fixed[0, 0, 0]], [1 / 4, 3 / 4], atol=1e-6)
+
+
+def test_a_frame_that_fails_later_is_replaced_too(checked, caplog):
+    with Source([checked], SMALL) as source:
+        source.read(Draw(0, np.array([0]), np.array([3]), 0.5))
+        spoil(checked, "run-0", 4)
+        pairs = source.read(Draw(0, np.array([0]), np.array([4]), 0.5))
+        assert pairs.fixed[0, 0, 0] == 1
+    assert "run run-0 of checked.h5: HDF5 cannot read frames 5, others stand in for them" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [(0, 1, 2), (3, 4, 5)])
+def test_a_run_without_readable_frames_of_a_kind_is_reported_once_and_others_take_its_place(checked, caplog, kind):
+    for frame in kind:
+        spoil(checked, "run-1", frame)
     drawn = take([checked], SMALL, 12)
     assert len(drawn) == 12
     assert [record.getMessage().partition(": HDF5")[0] for record in caplog.records] == ["run run-1 of checked.h5 is left out"]
-    assert "(frames: 5)" in caplog.text
+    assert f"(frames: {', '.join(str(frame + 1) for frame in kind)})" in caplog.text
     # Begun in the middle, where the run may not have been visited yet, the steps are the same.
-    for one, two in zip(drawn[5:], take([checked], SMALL, 7, 5), strict=True):
-        np.testing.assert_array_equal(one.fixed, two.fixed)
-        assert one.hyper == two.hyper
+    same(drawn[5:], take([checked], SMALL, 7, 5))
+
+
+def test_a_run_that_cannot_be_opened_is_left_out(archive, caplog):
+    with h5py.File(archive, "r+") as file:
+        del file["run-1"].attrs["background"]
+    drawn = take([archive], SMALL, 6)
+    assert len(drawn) == 6
+    assert [record.getMessage().partition(": HDF5")[0] for record in caplog.records] == ["run run-1 of archive.h5 is left out"]
 
 
 def test_more_than_half_of_the_runs_unreadable_stops(checked):
-    spoil(checked, "run-1", 4)
-    spoil(checked, "run-2", 0)
+    for frame in (3, 4, 5):
+        spoil(checked, "run-1", frame)
+        spoil(checked, "run-2", frame - 3)
     with pytest.raises(InputError, match=r"expected at least half of the 3 runs to be readable, found 2 that are not"):
         take([checked], SMALL, 6)
     with Source([checked], SMALL) as source:
         with suppress(tf.errors.OpError):
             list(dataset(source, (8, 8, 2)).take(6))
         assert "found 2" in str(source.error)
+
+
+@pytest.mark.parametrize("shape", [(7, 16, 12), (7, 40, 30), (40, 9, 16)], ids=["padded", "shrunk", "many"])
+@pytest.mark.parametrize(("relation", "kind"), [("LIN", np.uint16), ("LIN", np.uint8), ("LOG", np.uint16)])
+def test_pixels_are_those_of_the_plain_computation(tmp_path, shape, relation, kind):
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256 if kind is np.uint8 else 65536, shape).astype(kind)
+    with store.create(tmp_path / "one.h5") as file:
+        store.append(file, "run", store.StoredRun(frames, relation, 16))
+    mode = resolve_mode(relation, "auto")
+    values = to_domain(frames, mode)
+    plain = normalise(values, normalisation(values, None, mode))
+    expected = pad(resize_frames(tf.constant(plain), fitted_shape(shape[1:], 16)).numpy(), 16)
+    for sampling in (SMALL, Sampling(frames_per_series=50, batch_size=8, size=16)):
+        with Source([tmp_path / "one.h5"], sampling) as source:
+            for step in range(9):
+                draw, pairs = source.draw(step), source.batch(step)
+                np.testing.assert_array_equal(pairs.moving, expected[draw.background])
+                np.testing.assert_array_equal(pairs.fixed, expected[draw.contrast])
+
+
+def test_a_visit_decodes_each_frame_once(archive, monkeypatch):
+    decoded = []
+    monkeypatch.setattr("angiomorph.dataset.pad", lambda frames, size: decoded.append(1) or pad(frames, size))
+    sampling = Sampling(frames_per_series=50, batch_size=1, size=16)
+    take([archive], sampling, steps_per_epoch(3, sampling))
+    assert len(decoded) == 3 * 6  # 50 of three and 50 of three frames: each at least once
+
+
+def test_neither_frames_nor_open_runs_pile_up(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 4096, (4, 64, 64)).astype(np.uint16)
+    with store.create(tmp_path / "many.h5") as file:
+        for run in range(80):
+            store.append(file, f"run-{run:03d}", store.StoredRun(frames, "DISP", 12))
+    sampling = Sampling(frames_per_series=8, batch_size=8, size=64)
+    with Source([tmp_path / "many.h5"], sampling) as source:
+        source.batch(0)
+        tracemalloc.start()
+        try:
+            for step in range(1, 160):
+                source.batch(step)
+            held = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+        source._ahead.shutdown()
+        opened = h5py.h5f.get_obj_count(source.runs._files[0].id, h5py.h5f.OBJ_DATASET)
+    # A run's four frames are 65 kB as float32; those of all runs would be 5.2 MB.
+    assert held < 10 * frames.size * 4
+    assert opened == 0
+
+
+def test_a_closed_source_ends_its_pipeline_without_a_word(archive, caplog):
+    with Source([archive], Sampling(frames_per_series=50, batch_size=1, size=16)) as source:
+        batches = iter(dataset(source, (8, 8, 2)))
+        next(batches)
+    with pytest.raises(tf.errors.OpError):
+        list(batches)
+    with pytest.raises(InputError, match="expected open stores to read from, found them closed"):
+        source.batch(0)
+    assert not caplog.records
+    assert not source.left_out
+
+
+def test_intensity_that_does_not_suit_a_run_is_refused_at_the_start(tmp_path):
+    with store.create(tmp_path / "log.h5") as file:
+        store.append(file, "run", store.StoredRun(np.zeros((2, 4, 4), np.uint8), "LOG", 8))
+    for intensity in ("log", "logarithmic"):
+        with pytest.raises(InputError, match="intensity: expected"):
+            Source([tmp_path / "log.h5"], Sampling(intensity=intensity))
+
+
+def test_runs_of_several_stores_are_numbered_through(archive, checked):
+    with Source([archive, checked], SMALL) as source:
+        names = [source.runs.name(number) for number in range(len(source.runs))]
+        assert [source.runs[number].name for number in range(6)] == names
+    assert names == [f"run-{run} of {path.name}" for path in (archive, checked) for run in range(3)]
+
+
+def test_fit_takes_batches_prefetched_to_another_device(archive):
+    # Two CPUs in place of CPU and GPU, which needs a process of its own.
+    program = f"""
+from pathlib import Path
+from angiomorph.backend import tf
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+from angiomorph.dataset import Sampling, Source, dataset, prefetched
+from angiomorph.networks import AngioMorph
+from angiomorph.training import TrainingConfig, compile_model
+from tests.runs import TINY
+model = AngioMorph((16, 16), **TINY)
+compile_model(model, TrainingConfig())
+with Source([Path({str(archive)!r})], Sampling(frames_per_series=4, batch_size=2, size=16)) as source:
+    batches = prefetched(dataset(source, model.output_shape[1][1:]), "/cpu:1")
+    (moving, fixed, hyper), _, _ = next(iter(batches))
+    assert moving.device.endswith("CPU:1"), moving.device
+    assert (fixed.numpy()[..., 0] == source.batch(0).fixed).all()
+    losses = model.fit(batches, steps_per_epoch=6, epochs=2, verbose=0).history["loss"]
+print(len(losses))
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert found.stdout.split() == ["2"], found.stderr
 
 
 def test_frames_are_drawn_with_replacement_and_uniformly():

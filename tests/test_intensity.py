@@ -10,7 +10,16 @@ from hypothesis.extra import numpy as arrays
 
 from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
-from angiomorph.intensity import Normalisation, normalisation, normalise, pad, resolve_mode, to_domain, unpad
+from angiomorph.intensity import (
+    Normalisation,
+    normalisation,
+    normalise,
+    pad,
+    resolve_mode,
+    stored_normalisation,
+    to_domain,
+    unpad,
+)
 from tests.tools import shared_data
 
 DTYPES = st.sampled_from([np.uint8, np.uint16, np.float32])
@@ -142,3 +151,11 @@ def test_real_run_uses_its_range():
     inside = scaled[:, 100:400, 60:480]
     assert np.ptp(np.percentile(inside, [1, 99])) > 0.7
     assert np.mean((inside == 0) | (inside == 1)) < 0.02
+
+
+@pytest.mark.parametrize("mode", ["log", "linear"])
+@pytest.mark.parametrize("shape", [(3, 20, 30), (70, 50, 40)])
+def test_the_scale_of_stored_values_is_that_of_their_domain(monkeypatch, mode, shape):
+    monkeypatch.setattr("angiomorph.intensity.SAMPLES", 5000)
+    frames = np.random.default_rng(0).integers(0, 65536, shape).astype(np.uint16)
+    assert stored_normalisation(list(frames), mode) == normalisation(to_domain(frames, mode), None, mode)

@@ -151,3 +151,11 @@ def test_replacing_leaves_no_partial_file_on_interruption(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_are_counted_without_being_read(tmp_path):
+    with store.create(tmp_path / "two.h5") as file:
+        for count in (2, 5):
+            store.append(file, f"run-{count}", store.StoredRun(np.zeros((count, 3, 4), np.uint8), "LIN", 8))
+    with store.reading(tmp_path / "two.h5") as file:
+        assert [store.frame_count(file, key) for key in store.keys(file)] == [2, 5]
