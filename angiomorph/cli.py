@@ -44,6 +44,11 @@ PAPER = {
     "oversample_rate": 0.0,
     "lambda_sampling": "ends",
     "intensity": "linear",
+    "flip": 0.0,
+    "rotate": 0.0,
+    "zoom": 0.0,
+    "gamma": 0.0,
+    "noise": 0.0,
 }
 TRAIN_DEFAULTS = {**PAPER, "intensity": "auto", "init": "he"}
 REFINE = 40
@@ -117,6 +122,13 @@ def _fraction(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
 
 
+def _degrees(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= float(text) <= 180:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected degrees from 0 to 180, got {text}")
+
+
 def _count(text: str) -> int:
     with suppress(ValueError):
         if int(text) >= 1:
@@ -168,6 +180,7 @@ def _add_train(verbs: Any) -> None:
     for name, summary in (("enc", "encoder features"), ("dec", "decoder features"), ("hyp-units", "hypernetwork units")):
         default = " ".join(map(str, TRAIN_DEFAULTS[name.replace("-", "_")]))  # type: ignore[arg-type]
         verb.add_argument(f"--{name}", type=_count, nargs="+", metavar="N", help=f"{summary} (default: {default})")
+    _add_augmentation(verb)
     verb.add_argument("--intensity", choices=("auto", "log", "linear"), help="auto: log for LIN runs (default: auto)")
     verb.add_argument("--init", choices=("he", "voxelmorph"), help="first weights (default: he)")
     verb.add_argument(
@@ -206,6 +219,21 @@ def _add_train(verbs: Any) -> None:
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and draws (default: 0)")
 
 
+def _add_augmentation(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group(
+        "augmentation", "How far each training pair is varied, both frames alike but for the noise."
+    )
+    options: list[tuple[str, Callable[[str], float], str, str]] = [
+        ("flip", _fraction, "P", "probability that a pair is mirrored left to right"),
+        ("rotate", _degrees, "DEGREES", "largest rotation to either side"),
+        ("zoom", _fraction, "F", "largest magnification less 1: scales from 1/(1+F) to 1+F"),
+        ("gamma", _fraction, "F", "attenuation, ln of intensity, times 1/(1+F) to 1"),
+        ("noise", _fraction, "SIGMA", "largest noise added, relative to intensity at the run's bright end"),
+    ]
+    for name, kind, metavar, summary in options:
+        group.add_argument(f"--{name}", type=kind, metavar=metavar, help=f"{summary} (default: 0, none)")
+
+
 def _resolved(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the training options, the preset's where the user gave none."""
     defaults = PAPER if arguments.preset == "paper" else TRAIN_DEFAULTS
@@ -214,6 +242,7 @@ def _resolved(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _training_config(arguments: argparse.Namespace) -> TrainingConfig:
+    from angiomorph.augmentation import Augmentation
     from angiomorph.dataset import Sampling
     from angiomorph.training import TrainingConfig
 
@@ -224,7 +253,8 @@ def _training_config(arguments: argparse.Namespace) -> TrainingConfig:
             f"--oversample-rate {options['oversample_rate']}: expected --lambda-sampling ends with it, got "
             f"{options['lambda_sampling']}; leave one of them out"
         )
-    sampling = Sampling(**{name: options.pop(name) for name in drawn}, seed=arguments.seed)
+    augmentation = Augmentation(**{name: options.pop(name) for name in ("flip", "rotate", "zoom", "gamma", "noise")})
+    sampling = Sampling(**{name: options.pop(name) for name in drawn}, seed=arguments.seed, augmentation=augmentation)
     return TrainingConfig(
         image_loss=arguments.image_loss,
         sampling=sampling,

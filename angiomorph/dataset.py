@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ import h5py
 import numpy as np
 
 from angiomorph import store
+from angiomorph.augmentation import Augmentation, Tone, augment, tone
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
 from angiomorph.intensity import Normalisation, normalise, pad, resolve_mode, stored_normalisation, to_domain
@@ -51,6 +52,7 @@ class Sampling:
         lambda_sampling: "uniform" in [0, 1); "ends", uniform but for `oversample_rate`; or "beta", Beta(2, 2).
         intensity: "auto", "log" or "linear", see `angiomorph.intensity.resolve_mode`.
         seed: of all draws.
+        augmentation: how far the pairs are varied; validation's are not.
     """
 
     frames_per_series: int = 50
@@ -61,6 +63,7 @@ class Sampling:
     lambda_sampling: str = "ends"
     intensity: str = "auto"
     seed: int = 0
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,8 @@ class Run:
         self.name = f"{key} of {Path(file.filename).name}"
         self.frames = len(group["frames"])
         self.background = tuple(int(number) for number in group.attrs["background"])
-        self.mode = resolve_mode(str(group.attrs["relation"]), sampling.intensity)
+        self.relation = str(group.attrs["relation"])
+        self.mode = resolve_mode(self.relation, sampling.intensity)
         self.known = known
         self._file, self._key, self._size = file, key, sampling.size
         self._kinds = kinds(self.frames, self.background, sampling)
@@ -166,6 +170,16 @@ class Run:
         with self._lock:
             self._decode(indices)
             return np.stack([self._decoded[index] for index in self.readable(indices).tolist()])
+
+    def tone(self) -> Tone:
+        """Return what the values that `read` returns mean, after the first reading.
+
+        Raises:
+            ValueError: nothing has been read.
+        """
+        if self.known.scale is None:
+            raise ValueError(f"run {self.name}: expected frames to have been read, found none")
+        return tone(self.relation, self.mode, self.known.scale)
 
     def prepare(self, indices: np.ndarray) -> None:
         """Decode the frames at `indices`, so that `read` finds them.
@@ -355,7 +369,7 @@ class Source:
         return Draw(number, background[chosen], contrast[chosen], hypers[-1])
 
     def batch(self, step: int) -> Pairs:
-        """Return the batch of a step (from 0).
+        """Return the batch of a step (from 0), augmented.
 
         Raises:
             InputError: more than half of the runs cannot be read, or the source is closed.
@@ -363,12 +377,15 @@ class Source:
         with self._lock:
             self._look_ahead(step // steps_per_epoch(1, self.sampling))
             while True:
-                pairs = self.read(self.draw(step))
+                draw = self.draw(step)
+                pairs = self.read(draw)
                 if pairs is not None:
-                    return pairs
+                    break
+        key, varied = (self.sampling.seed, step), self.sampling.augmentation
+        return Pairs(*augment(pairs.moving, pairs.fixed, varied, self.runs[draw.run].tone(), key), pairs.hyper)
 
     def read(self, draw: Draw) -> Pairs | None:
-        """Return the frames of a draw, or None where the run cannot be read, which is left out from now on.
+        """Return the frames of a draw as they are, or None where the run cannot be read, which is left out from now on.
 
         Raises:
             InputError: more than half of the runs cannot be read, or the source is closed.

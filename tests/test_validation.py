@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from angiomorph import networks, store
+from angiomorph.augmentation import Augmentation
 from angiomorph.backend import tf
 from angiomorph.dataset import Sampling, Source
 from angiomorph.errors import InputError
@@ -57,7 +58,8 @@ def test_the_losses_are_equation_one_at_each_lambda(archive, model):
 
 def test_the_pairs_depend_on_no_option_of_the_training(archive, model):
     first = measured(archive, model, SAMPLING)
-    other = measured(archive, model, Sampling(batch_size=2, size=SIZE, seed=9, frames_per_series=7))
+    varied = Augmentation(flip=1.0, rotate=90.0, noise=0.1)
+    other = measured(archive, model, Sampling(batch_size=2, size=SIZE, seed=9, frames_per_series=7, augmentation=varied))
     assert first == pytest.approx(other, rel=1e-4)
 
 
