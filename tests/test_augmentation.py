@@ -23,7 +23,7 @@ from angiomorph.checkpoints import found as checkpoints_found
 from angiomorph.cli import _training_config as training_config
 from angiomorph.cli import main, parser
 from angiomorph.dataset import Sampling, Source, dataset
-from angiomorph.intensity import Normalisation, normalisation, normalise, to_domain
+from angiomorph.intensity import Normalisation, normalisation, normalise, resolve_mode, to_domain
 from tests.runs import phantom
 
 EVERYTHING = Augmentation(flip=0.5, rotate=20.0, zoom=0.2, gamma=0.3, noise=0.02)
@@ -55,6 +55,13 @@ def scipy_moved(frame: np.ndarray, change: Change) -> np.ndarray:
 def stored_run(relation: str, mode: str) -> tuple[np.ndarray, Normalisation]:
     values = to_domain(phantom((4, 64, 64)), mode)
     return values, normalisation(values, None, mode)
+
+
+def stored_tone(path, key: str) -> Tone:
+    with store.reading(path) as file:
+        run = store.read(file, key)
+    mode = resolve_mode(run.relation, "auto")
+    return tone(run.relation, mode, normalisation(to_domain(run.frames, mode), None, mode))
 
 
 def test_a_mirrored_pair_is_exact():
@@ -264,8 +271,9 @@ def test_augmentation_changes_pairs_but_neither_frames_nor_lambda_drawn(archive)
         np.testing.assert_array_equal(one[2], other[2])
     with Source([archive], sampling()) as source:
         for step in range(6):
-            plain, run = source.read(source.draw(step)), source.runs[source.draw(step).run]
-            expected = augment(plain.moving, plain.fixed, EVERYTHING, tone(run.relation, run.mode, run.scale), (0, step))
+            draw = source.draw(step)
+            plain = source.read(draw)
+            expected = augment(plain.moving, plain.fixed, EVERYTHING, stored_tone(archive, f"run-{draw.run}"), (0, step))
             batch = source.batch(step)
             np.testing.assert_array_equal(batch.moving, expected[0])
             np.testing.assert_array_equal(batch.fixed, expected[1])
