@@ -24,7 +24,7 @@ from typing import Any
 
 from angiomorph.errors import InputError
 
-__all__ = ["BackendError", "configure_gpu", "ne", "tf", "vxm", "without_remapping"]
+__all__ = ["BackendError", "configure_gpu", "ne", "tf", "vxm", "without_remapper"]
 
 _QUIET = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "2"  # errors only, unless the user has chosen
 # TensorFlow heeds that level only once it is set up. Dropped: information (with the line that goes on from it), and errors
@@ -143,21 +143,6 @@ def _load() -> tuple[Any, Any, Any]:
 tf, vxm, ne = _load()
 
 
-@contextmanager
-def without_remapping() -> Iterator[None]:
-    """Keep TensorFlow's graph optimiser from fusing operations within the block, as a training needs their parts' gradients.
-
-    That of 2.21 tries it for leaky ReLUs all the same, fails, and says so on the terminal.
-    """
-    options = tf.config.optimizer
-    before = options.get_experimental_options().get("remapping", True)
-    options.set_experimental_options({"remapping": False})
-    try:
-        yield
-    finally:
-        options.set_experimental_options({"remapping": before})
-
-
 def configure_gpu(gpu: str | None = None) -> int:
     """Choose the GPUs of this process, before TensorFlow first computes, and let each take memory as it needs it.
 
@@ -196,3 +181,17 @@ def _chosen(gpu: str, found: list[Any]) -> list[Any]:
             'install the CUDA libraries with: pip install "tensorflow[and-cuda]"'
         )
     return [present[number] for number in numbers]
+
+
+@contextmanager
+def without_remapper() -> Iterator[None]:
+    """Let TensorFlow fuse no operations of the graphs that the block runs first.
+
+    TensorFlow 2.21's remapper fails at convolutions beside their gradients: it prints an error of its own, and fuses nothing.
+    """
+    before = tf.config.optimizer.get_experimental_options().get("remapping", True)
+    tf.config.optimizer.set_experimental_options({"remapping": False})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"remapping": before})

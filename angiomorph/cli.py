@@ -215,6 +215,11 @@ def _add_train(verbs: Any) -> None:
         "--validation-steps", type=_count, metavar="N", help="steps between validations within an epoch (default: at its end)"
     )
     verb.add_argument("--patience", type=_count, metavar="N", help="validations without a lower loss that stop the training")
+    verb.add_argument(
+        "--mixed-precision",
+        action="store_true",
+        help="convolve in float16 on a GPU, in bfloat16 on a CPU that has it; flow, warp, losses and weights stay float32",
+    )
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and draws (default: 0)")
 
@@ -266,6 +271,7 @@ def _training_config(arguments: argparse.Namespace) -> TrainingConfig:
         on_nan=arguments.on_nan,
         validation_steps=arguments.validation_steps,
         patience=arguments.patience,
+        mixed_precision="auto" if arguments.mixed_precision else None,
         **options,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from angiomorph.backend import ne, tf, vxm
@@ -15,9 +15,13 @@ class HyperConv2DFromDense(ne.layers.HyperConv2DFromDense):
     otherwise each sample is one group of a grouped convolution. Weights, names and values are neurite's.
 
     `one_hyper`, set before the first call, promises a batch of one λ always: a GPU need not wait for the host to look.
+    Kernels and biases are made in float32 whatever the Keras policy; features are convolved, with the kernels, in its type.
     """
 
     one_hyper = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "autocast": False})  # λ's features keep their digits
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """Convolve.
@@ -29,6 +33,7 @@ class HyperConv2DFromDense(ne.layers.HyperConv2DFromDense):
             `(B, H, W, filters)`.
         """
         *features, hyper = inputs
+        features = [tf.cast(each, self.compute_dtype) for each in features]
         if self.one_hyper:
             return self._convolve_shared(features, hyper)
         # Equal λ may differ in the last bit across the rows of one matrix product.
@@ -36,23 +41,26 @@ class HyperConv2DFromDense(ne.layers.HyperConv2DFromDense):
         shared = apart <= 1e-6 * tf.reduce_max(tf.abs(hyper))
         return tf.cond(shared, lambda: self._convolve_shared(features, hyper), lambda: self._convolve_grouped(features, hyper))
 
+    def _generate(self, hyper: tf.Tensor, head: tuple[Any, ...]) -> tf.Tensor:
+        weights, bias, _, shape = head
+        generated = tf.nn.bias_add(tf.matmul(hyper, weights), bias)
+        return tf.reshape(generated, [-1, *shape])
+
     def _convolve(self, features: Sequence[tf.Tensor], kernel: tf.Tensor) -> tf.Tensor:
-        return tf.nn.conv2d(features[0], kernel, strides=1, padding="SAME")
+        return tf.nn.conv2d(features[0], tf.cast(kernel, self.compute_dtype), strides=1, padding="SAME")
 
     def _convolve_shared(self, features: Sequence[tf.Tensor], hyper: tf.Tensor) -> tf.Tensor:
-        kernel = self._call_dense_pseudo_layer(hyper[:1], self.hyperkernel)[0]
-        bias = self._call_dense_pseudo_layer(hyper[:1], self.hyperbias)[0]
-        return tf.nn.bias_add(self._convolve(features, kernel), bias)
+        kernel, bias = (self._generate(hyper[:1], head)[0] for head in (self.hyperkernel, self.hyperbias))
+        return add_bias(self._convolve(features, kernel), bias)
 
     def _convolve_grouped(self, features: Sequence[tf.Tensor], hyper: tf.Tensor) -> tf.Tensor:
-        kernels = self._call_dense_pseudo_layer(hyper, self.hyperkernel)
-        biases = self._call_dense_pseudo_layer(hyper, self.hyperbias)
+        kernels, biases = (self._generate(hyper, head) for head in (self.hyperkernel, self.hyperbias))
         rows, columns, channels, filters = kernels.shape[1:]
         kernel = tf.reshape(tf.transpose(kernels, [1, 2, 3, 0, 4]), [rows, columns, channels, -1])
         convolved = self._convolve([_side_by_side(each) for each in features], kernel)
         shape = tf.shape(features[-1])
         apart = tf.transpose(tf.reshape(convolved, [shape[1], shape[2], shape[0], filters]), [2, 0, 1, 3])
-        return tf.ensure_shape(apart + biases[:, None, None, :], [*features[-1].shape[:3], filters])
+        return tf.ensure_shape(add_bias(apart, biases), [*features[-1].shape[:3], filters])
 
 
 def _side_by_side(features: tf.Tensor) -> tf.Tensor:
@@ -93,8 +101,30 @@ class UpsampledHyperConv2DFromDense(HyperConv2DFromDense):
         grouped = tf.reshape(widen(of_coarse), [4, 4, self.coarse_channels, -1, self.filters])
         transposed = tf.reshape(tf.transpose(grouped, [0, 1, 4, 3, 2]), [4, 4, self.filters, -1])
         shape = tf.concat([tf.shape(fine)[:3], tf.shape(kernel)[3:]], axis=0)
+        transposed, of_fine = tf.cast(transposed, self.compute_dtype), tf.cast(of_fine, self.compute_dtype)
         upsampled = tf.nn.conv2d_transpose(coarse, transposed, shape, strides=2, padding="SAME")
         return upsampled + tf.nn.conv2d(fine, of_fine, strides=1, padding="SAME")
+
+
+@tf.custom_gradient
+def add_bias(features: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
+    """Add a bias to features of any float type, its gradient summed in float32.
+
+    TensorFlow's own sums over the pixels in the features' type, in which half a million small numbers do not add up.
+
+    Args:
+        features: `(B, H, W, C)`.
+        bias: of all samples `(C,)`, or of each `(B, C)`, float32.
+
+    Returns:
+        `(B, H, W, C)`, the features' type.
+    """
+    typed = tf.cast(bias, features.dtype)
+    if bias.shape.rank == 1:
+        added, pixels = tf.nn.bias_add(features, typed), [0, 1, 2]
+    else:
+        added, pixels = features + typed[:, None, None, :], [1, 2]
+    return added, lambda upstream: (upstream, tf.reduce_sum(tf.cast(upstream, tf.float32), axis=pixels))
 
 
 def widen(kernel: tf.Tensor) -> tf.Tensor:

@@ -267,6 +267,21 @@ def kernel_shape(layer: layers.HyperConv2DFromDense) -> tuple[int, int, int, int
     return rows, columns, channels, filters
 
 
+def mix_precision(model: AngioMorph, compute: str) -> None:
+    """Convolve in another type than float32; before the model is called, and for good, but not in its files.
+
+    The U-Net's features and generated kernels get that type. Weights, hypernetwork, flow and warp stay in float32, so that a
+    `.h5` of the model is what it would be without, and loads as float32.
+
+    Args:
+        model: the network, compiled or not.
+        compute: "float16" or "bfloat16".
+    """
+    for layer in model.layers:
+        if layer.name.startswith(f"{model.name}_unet_"):
+            layer._set_dtype_policy(f"mixed_{compute}")  # Keras 2 has no public way after construction
+
+
 def initialise(model: AngioMorph, flow_sigma: float = 1e-3) -> None:
     """Give the generated kernels the scale of an ordinary network's at the start: He-normal, the same for every λ.
 

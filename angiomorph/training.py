@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from angiomorph import __version__, checkpoints, networks, transfer
-from angiomorph.backend import configure_gpu, tf, vxm, without_remapping
+from angiomorph import __version__, checkpoints, networks, precision, transfer
+from angiomorph.backend import configure_gpu, tf, vxm, without_remapper
 from angiomorph.checkpoints import Progress, Table
 from angiomorph.dataset import Sampling, Source, dataset, steps_per_epoch
 from angiomorph.errors import InputError
-from angiomorph.guard import GuardedAdam
+from angiomorph.guard import INITIAL_SCALE, GuardedAdam
 from angiomorph.losses import SIMILARITIES, GradientPenalty, Similarity
 from angiomorph.validation import Validation
 from angiomorph.view.pictures import learning_curve
@@ -57,6 +57,8 @@ class TrainingConfig:
         on_nan: "stop" or "skip", what a batch does whose loss or gradient is not finite.
         validation_steps: batches between validations within an epoch; None for the end of each epoch only.
         patience: validations without a lower loss after which training stops; None for never.
+        mixed_precision: "float16" or "bfloat16", see `networks.mix_precision`; "auto" for what `precision.of_machine` says;
+            None for float32.
     """
 
     image_loss: str = "vle"
@@ -80,6 +82,7 @@ class TrainingConfig:
     on_nan: str = "stop"
     validation_steps: int | None = None
     patience: int | None = None
+    mixed_precision: str | None = None
 
 
 RESUMABLE = ("epochs", "lr", "hyper", "load_weights", "initial_epoch", "checkpoint_steps", "keep", "on_nan", "patience")
@@ -169,7 +172,7 @@ class Upkeep(tf.keras.callbacks.Callback):
 
     def _guard(self, loss: float, norm: float) -> None:
         """Stop at, or leave out of the running means, a batch that is not finite; its step was not taken."""
-        if math.isfinite(loss) and math.isfinite(norm):
+        if math.isfinite(loss) and (math.isfinite(norm) or bool(self.model.optimizer.last_overflow.read_value())):
             self._skipped = 0
             if self.config.on_nan == "skip":
                 self._means = _means(self.model)
@@ -287,7 +290,8 @@ def _default_lambda(config: TrainingConfig) -> float:
 
 def compile_model(model: networks.AngioMorph, config: TrainingConfig) -> None:
     """Compile with Adam and the losses of Eq. 1; λ comes as the dataset's sample weights."""
-    model.compile(GuardedAdam(config.lr), [_similarity(config), GradientPenalty()])
+    scale = INITIAL_SCALE if config.mixed_precision == "float16" else None
+    model.compile(GuardedAdam(config.lr, initial_scale=scale), [_similarity(config), GradientPenalty()])
 
 
 def _similarity(config: TrainingConfig) -> Similarity:
@@ -319,9 +323,11 @@ def train(
 
     Raises:
         InputError: nothing to train on, nothing to resume, a resumed training that differs from the one begun, a loss that
-            is not finite, too many runs that cannot be read, or a full disk.
+            is not finite, too many runs that cannot be read, a full disk, or a machine that gains nothing by mixed precision.
     """
     configure_gpu(gpu)
+    if config.mixed_precision == "auto":
+        config = dataclasses.replace(config, mixed_precision=precision.of_machine())
     if not validation and (config.patience or config.validation_steps):
         raise InputError("train: expected --validation STORE with --patience and --validation-steps, found none")
     tf.keras.utils.set_random_seed(config.sampling.seed)
@@ -333,11 +339,13 @@ def train(
         model, progress = _resumed(model_dir, config, resolved, steps) if resume else _begun(model_dir, config, steps)
         _check_unfinished(model_dir, config, progress, steps)
         networks.promise_one_hyper(model)  # as the dataset draws it
+        if config.mixed_precision:
+            networks.mix_precision(model, config.mixed_precision)
         judge = Validation(held_out, model, _similarity(config)) if held_out else None
         model.metadata.update(_provenance(resolved))
         checkpoints.write(model_dir / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
-        stack.enter_context(without_remapping())
-        _fit(model, source, Upkeep(model_dir, config, source, steps, progress, judge))
+        with without_remapper():
+            _fit(model, source, Upkeep(model_dir, config, source, steps, progress, judge))
     return model_dir / "model.h5"
 
 

@@ -16,16 +16,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from angiomorph.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Step = Callable[[], float]
 Training = tuple[Any, tuple[Any, ...]]  # a compiled model and one element of its dataset
@@ -68,53 +64,33 @@ def voxelmorph(size: int, batch: int) -> Training:
     return model, ((moving, fixed), (fixed, np.zeros((batch, size, size, 2), np.float32)))
 
 
-def angiomorph(size: int, batch: int, *, shared: bool, mixed_precision: bool = False, jit: bool = False) -> Training:
+def angiomorph(size: int, batch: int, *, shared: bool, mixed_precision: str | None = None, jit: bool = False) -> Training:
     """Return AngioMorph's training as `angiomorph.training` compiles it.
 
     Args:
         size: rows and columns of the frames.
         batch: frames a batch.
         shared: one λ for the batch, as the dataset gives, or a different one each.
-        mixed_precision: convolve in bfloat16; flow, warp and losses stay in float32.
+        mixed_precision: "float16" or "bfloat16", see `networks.mix_precision`; None for float32.
         jit: compile by XLA.
     """
     from angiomorph.dataset import Sampling
-    from angiomorph.networks import promise_one_hyper
+    from angiomorph.networks import mix_precision, promise_one_hyper
     from angiomorph.training import TrainingConfig, build, compile_model
 
     moving, fixed, hyper = frames(size, batch)
     if shared:
         hyper = np.full_like(hyper, 0.5)
-    config = TrainingConfig(sampling=Sampling(size=size, batch_size=batch))
-    with _bfloat16() if mixed_precision else _float32():
-        model = build(config)
+    config = TrainingConfig(sampling=Sampling(size=size, batch_size=batch), mixed_precision=mixed_precision)
+    model = build(config)
     if shared:
         promise_one_hyper(model)
+    if mixed_precision:
+        mix_precision(model, mixed_precision)
     compile_model(model, config)
     model.jit_compile = jit
     targets = (fixed, np.zeros((batch, size, size, 2), np.float32))
     return model, ((moving, fixed, hyper), targets, (1 - hyper[:, 0], hyper[:, 0]))
-
-
-@contextmanager
-def _float32() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _bfloat16() -> Iterator[None]:
-    from functools import partial
-
-    from angiomorph.backend import tf
-
-    plain = tf.keras.layers.Conv2D
-    tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    tf.keras.layers.Conv2D = partial(plain, dtype="float32")  # of AngioMorph's layers the flow's alone is one
-    try:
-        yield
-    finally:
-        tf.keras.layers.Conv2D = plain
-        tf.keras.mixed_precision.set_global_policy("float32")
 
 
 def step(training: Training) -> Step:
@@ -143,7 +119,7 @@ STEPS: Mapping[str, Callable[[int, int], Training]] = {
     "AngioMorph, each its λ": lambda size, batch: angiomorph(size, batch, shared=False),
 }
 MIXED_PRECISION: Mapping[str, Callable[[int, int], Training]] = {
-    "AngioMorph, one λ, bfloat16": lambda size, batch: angiomorph(size, batch, shared=True, mixed_precision=True)
+    "AngioMorph, one λ, bfloat16": lambda size, batch: angiomorph(size, batch, shared=True, mixed_precision="bfloat16")
 }
 JIT: Mapping[str, Callable[[int, int], Training]] = {
     "AngioMorph, one λ, XLA": lambda size, batch: angiomorph(size, batch, shared=True, jit=True)

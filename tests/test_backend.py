@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from angiomorph.backend import configure_gpu, ne, tf, vxm
+from angiomorph.backend import configure_gpu, ne, tf, vxm, without_remapper
 from angiomorph.errors import InputError
 from tests.tools import REPOSITORY
 
@@ -162,3 +162,9 @@ def test_programs_are_the_command_line(program):
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("usage: angiomorph register")
     assert result.stderr == ""
+
+
+def test_the_remapper_is_off_within_the_block_only():
+    with without_remapper():
+        assert tf.config.optimizer.get_experimental_options()["remapping"] is False
+    assert tf.config.optimizer.get_experimental_options().get("remapping", True) is True

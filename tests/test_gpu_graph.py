@@ -16,6 +16,7 @@ op_definition = importlib.import_module("tensorflow.python.framework.op_def_regi
 
 LOOPS = ("While", "StatelessWhile", "Map", "For")
 BRANCHES = ("If", "StatelessIf", "Switch", "RefSwitch", "Case", "StatelessCase")  # a GPU waits until the host has read which
+CONVOLUTIONS = ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
 PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 # Placeholders and calls vanish when TensorFlow makes a graph ready to run; what is called is walked in the library.
 STRUCTURE = ("Placeholder", "PartitionedCall", "StatefulPartitionedCall", "_Arg", "_Retval")
@@ -77,6 +78,20 @@ def test_angiomorphs_training_step_stays_on_the_gpu():
     expected = {"Conv2D", "Conv2DBackpropFilter", "Conv2DBackpropInput", "GatherV2", "MaxPool", "MaxPoolGrad"}
     assert expected <= ops  # forward, warp, loss and gradients are all in what was walked
     assert findings(concrete) == []
+
+
+@pytest.mark.parametrize("compute", ["float16", "bfloat16"])
+def test_the_step_in_mixed_precision_stays_on_the_gpu(compute):
+    concrete = training_step.graph(training_step.angiomorph(32, 2, shared=True, mixed_precision=compute))
+    assert findings(concrete) == []
+    definition = concrete.graph.as_graph_def()
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    types = {kind: [tf.as_dtype(type_of(node, "T")).name for node in nodes if node.op == kind] for kind in CONVOLUTIONS}
+    # In float32 the flow's convolution alone; 4 of the others are transposed where features double.
+    expected = {"Conv2D": (11, 4), "Conv2DBackpropInput": (11, 4), "Conv2DBackpropFilter": (11, 4)}
+    for kind, (each, transposed) in expected.items():
+        assert types[kind].count("float32") == 1, kind
+        assert types[kind].count(compute) == len(types[kind]) - 1 >= each - transposed, kind
 
 
 def test_with_lambda_of_any_kind_only_whether_they_agree_is_left_to_the_host():

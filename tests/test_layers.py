@@ -5,7 +5,14 @@ import pytest
 from scipy import ndimage
 
 from angiomorph.backend import ne, tf, vxm
-from angiomorph.layers import HyperConv2DFromDense, UpsampledHyperConv2DFromDense, resize_frames, resize_warp, warp_frames
+from angiomorph.layers import (
+    HyperConv2DFromDense,
+    UpsampledHyperConv2DFromDense,
+    add_bias,
+    resize_frames,
+    resize_warp,
+    warp_frames,
+)
 
 
 def pair_of_layers():
@@ -130,3 +137,22 @@ def test_a_linear_warp_stays_the_same_map_at_another_size():
     fine = resize_warp(tf.constant(warp), (32, 32)).numpy()
     expected = 0.1 * (np.arange(32) + 0.5)
     np.testing.assert_allclose(fine[0, 2:-2, 5, 0], expected[2:-2], rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [tf.float32, tf.float16, tf.bfloat16])
+@pytest.mark.parametrize("each", [True, False])
+def test_the_gradient_of_a_bias_is_the_sum_over_all_pixels_whatever_their_type(kind, each):
+    rng = np.random.default_rng(0)
+    features = tf.cast(rng.normal(size=(2, 128, 128, 3)), kind)
+    weight = tf.cast(1 + rng.random((2, 128, 128, 3)), kind)
+    bias = tf.constant(rng.normal(size=(2, 3) if each else 3), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch([features, bias])
+        added = add_bias(features, bias)
+        loss = tf.reduce_sum(tf.cast(added, tf.float32) * tf.cast(weight, tf.float32))
+    of_features, of_bias = tape.gradient(loss, [features, bias])
+    rounded = tf.cast(bias, kind).numpy().astype(float)
+    expected = features.numpy().astype(float) + (rounded[:, None, None] if each else rounded)
+    np.testing.assert_allclose(added.numpy().astype(float), expected, rtol=1e-2, atol=1e-2)
+    np.testing.assert_array_equal(of_features, weight)
+    np.testing.assert_allclose(of_bias, weight.numpy().astype(float).sum((1, 2) if each else (0, 1, 2)), rtol=1e-5)

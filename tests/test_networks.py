@@ -221,3 +221,44 @@ def test_a_network_that_is_promised_batches_of_one_lambda_gives_the_same_without
         np.testing.assert_allclose(found, wanted, atol=1e-6)
     graph = tf.function(small).get_concrete_function([tf.TensorSpec(each.shape) for each in given]).graph
     assert not {"If", "StatelessIf"} & {op.type for op in graph.get_operations()}
+
+
+@pytest.mark.parametrize(("compute", "digits"), [("float16", 5e-3), ("bfloat16", 5e-2)])
+def test_mixed_precision_convolves_in_another_type_and_leaves_no_trace_in_the_file(tmp_path, small, compute, digits):
+    given = inputs(hyper=0.3)
+    networks.promise_one_hyper(small)  # of the other way, for each its λ, TensorFlow has no float16 on a CPU
+    expected = [output.numpy() for output in small(given)]
+    networks.save(small, tmp_path / "plain.h5")
+    networks.mix_precision(small, compute)
+    assert tf.keras.mixed_precision.global_policy().name == "float32"
+    for found, wanted in zip(small(given), expected, strict=True):
+        assert found.dtype == tf.float32
+        assert 1e-6 < np.abs(found - wanted).max() < digits * np.abs(wanted).max()
+    types = {layer.name: layer.compute_dtype for layer in small.layers}
+    assert {types[name] for name in types if "_unet_" in name} == {compute}
+    assert {types[name] for name in types if "_unet_" not in name} == {"float32"}
+    assert {"angiomorph_flow", "angiomorph_transformer", "hyp_dense_1"} < types.keys()
+    assert {weight.dtype for weight in small.weights} == {tf.float32}
+    networks.save(small, tmp_path / "mixed.h5")
+    assert networks.sha256(tmp_path / "mixed.h5") == networks.sha256(tmp_path / "plain.h5")
+    loaded = tf.keras.models.load_model(tmp_path / "mixed.h5", compile=False)
+    for found, wanted in zip(loaded(given), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("compute", ["float16", "bfloat16"])
+def test_gradients_of_mixed_precision_are_those_of_float32_but_for_rounding(small, compute):
+    (moving, fixed, hyper), gradients = inputs(hyper=0.3), []
+    networks.promise_one_hyper(small)
+    for mixed in (False, True):
+        if mixed:
+            networks.mix_precision(small, compute)
+        with tf.GradientTape() as tape:
+            moved, flow = small([moving, fixed, hyper])
+            loss = tf.reduce_mean((moved - fixed) ** 2) + tf.reduce_mean(flow**2)
+            scaled = 1024 * loss
+        gradients.append([gradient / 1024 for gradient in tape.gradient(scaled, small.trainable_weights)])
+    for plain, mixed, weight in zip(*gradients, small.trainable_weights, strict=True):
+        assert mixed.dtype == tf.float32
+        distance = np.linalg.norm(mixed - plain) / np.linalg.norm(plain)
+        assert distance < 0.03, f"{weight.name}: {distance}"  # sums over pixels in the features' type are off by half

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from angiomorph import checkpoints, networks, store
+from angiomorph import checkpoints, networks, store, training
 from angiomorph.backend import tf
 from angiomorph.cli import _training_config as training_config
 from angiomorph.cli import main, parser
@@ -135,6 +135,58 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, archive):
     assert (whole.metadata["lambda"], parts.metadata["lambda"]) == (0.7, 0.4)
     for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("compute", ["float16", "bfloat16"])
+def test_a_resumed_training_in_mixed_precision_equals_an_uninterrupted_one(tmp_path, archive, capfd, monkeypatch, compute):
+    monkeypatch.setattr(training.precision, "of_machine", lambda: compute)
+    options = [archive, *TINY, *FEW, "--seed", 3, "--steps-per-epoch", 12, "--lambda", 0.5]
+    assert train(*options, "--model-dir", tmp_path / "plain", "--epochs", 3) == 0
+    mixed = [*options, "--mixed-precision", "--checkpoint-steps", 7]
+    assert train(*mixed, "--model-dir", tmp_path / "whole", "--epochs", 3) == 0
+    assert train(*mixed, "--model-dir", tmp_path / "parts", "--epochs", 2) == 0
+    assert train(*mixed, "--model-dir", tmp_path / "parts", "--epochs", 3, "--resume") == 0
+    plain, whole, parts = (table(tmp_path / name / "steps.csv")["loss"] for name in ("plain", "whole", "parts"))
+    np.testing.assert_allclose(parts, whole, rtol=1e-6)
+    np.testing.assert_allclose(whole, plain, rtol=0.01)
+    assert np.abs(whole[24:] / plain[24:] - 1).max() > 1e-5  # resumed in float32 it would show
+    models = [AngioMorph.load(tmp_path / name / "model.h5") for name in ("whole", "parts")]
+    for one, other in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert models[1].metadata["training"]["mixed_precision"] == compute
+    assert {layer.compute_dtype for layer in models[1].layers} == {"float32"}
+    assert tf.keras.mixed_precision.global_policy().name == "float32"
+    optimizer = checkpoints.load(checkpoints.found(tmp_path / "parts")[-1])[0].optimizer
+    assert optimizer.initial_scale == (2**15 if compute == "float16" else None)
+    if compute == "float16":
+        assert int(optimizer.finite_steps) == 36
+    capfd.readouterr()
+    assert train(*options, "--model-dir", tmp_path / "parts", "--epochs", 4, "--resume") == 2
+    assert f"mixed_precision: {compute} then, None now" in capfd.readouterr().err
+
+
+def test_the_search_for_a_loss_scale_stops_no_training_but_a_loss_that_is_not_finite_does(
+    tmp_path, archive, capfd, monkeypatch
+):
+    monkeypatch.setattr(training.precision, "of_machine", lambda: "float16")
+    monkeypatch.setattr(training, "INITIAL_SCALE", 2.0**40)
+    spoilt(monkeypatch, 1, 1e30, (30,))
+    options = [archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--epochs", 2, "--steps-per-epoch", 25]
+    assert train(*options, "--mixed-precision") == 2
+    said = capfd.readouterr().err
+    assert "step 30: run run-" in said
+    assert ": loss nan, norm of the gradient" in said  # 1e30 is infinite in float16, and so are the warps
+    assert "remapper" not in said
+    assert train(*options, "--mixed-precision", "--resume", "--on-nan", "skip") == 0
+    steps = table(tmp_path / "m" / "steps.csv")
+    overflows = ~np.isfinite(steps["gradient_norm"])
+    searched = int(np.argmin(overflows))
+    assert 5 < searched < 25
+    np.testing.assert_array_equal(np.flatnonzero(overflows), [*range(searched), 30])
+    np.testing.assert_array_equal(np.flatnonzero(~np.isfinite(steps["loss"])), [30])
+    optimizer = checkpoints.load(checkpoints.found(tmp_path / "m")[-1])[0].optimizer
+    assert (float(optimizer.loss_scale), int(optimizer.finite_steps)) == (2.0 ** (40 - searched), 49 - searched)
+    assert int(optimizer.iterations) == 49 - searched
 
 
 def test_validation_is_logged_keeps_the_best_and_stops(tmp_path, archive, capsys):
