@@ -22,6 +22,7 @@ from angiomorph.metrics import bright_residue
 from angiomorph.refinement import refine
 from angiomorph.shrinking import fitted_shape
 
+BATCH_SIZE = 4
 REFINED_SIZE = 256
 WORTHWHILE = 0.7  # of the bright residue at most, or the warp is not worth its risk to the vessels
 SHIPPED = Path(__file__).parent / "models" / "reg-vle.h5"
@@ -54,27 +55,19 @@ class Registration:
     refine: int
 
 
-class Model:
-    """A trained network, read from disk once and built once for each frame size.
+class Predictor:
+    """The warps of a network in memory for frames of any size, built once for each size.
 
     Args:
-        path: model `.h5`.
-
-    Raises:
-        InputError: the file is no AngioMorph model, or not a whole one.
+        network: of which `metadata` says what it was trained on; it may be trained on, see `refresh`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._network = _load(self.path)
-        metadata = self._network.metadata
-        self.sha256 = networks.sha256(path)
-        self.size = int(metadata.get("size", 512))
-        self.intensity = str(metadata.get("intensity", "auto"))
-        self.hyper = float(metadata.get("lambda", 0.7))
-        self.image_loss = str(metadata.get("image_loss", "vle"))
-        self.similarity = _similarity(self.path, metadata)
-        self._multiple = max(networks.MULTIPLE, 2 ** len(self._network.get_config()["nb_unet_features"][0]))
+    def __init__(self, network: networks.AngioMorph) -> None:
+        self._network = network
+        self.size = int(network.metadata.get("size", 512))
+        self.intensity = str(network.metadata.get("intensity", "auto"))
+        self._multiple = max(networks.MULTIPLE, 2 ** len(network.get_config()["nb_unet_features"][0]))
+        self._others: list[networks.AngioMorph] = []
         self._predictors: dict[tuple[int, int], tf.keras.Model] = {}
 
     def warps(self, moving: np.ndarray, fixed: np.ndarray, hyper: float, batch_size: int) -> Iterator[np.ndarray]:
@@ -99,6 +92,11 @@ class Model:
             inputs = [np.repeat(moving_fitted, count, 0), fixed_fitted, np.full((count, 1), hyper, np.float32)]
             yield resize_warp(unpad(predict(inputs, training=False).numpy(), fitted), shape).numpy()
 
+    def refresh(self) -> None:
+        """Take the network's weights as they are now, for frames of other sizes than its own too."""
+        for other in self._others:
+            other.set_weights(self._network.get_weights())
+
     def _predictor(self, shape: tuple[int, int]) -> tf.keras.Model:
         if shape not in self._predictors:
             self._predictors[shape] = self._sized(shape).get_registration_model()
@@ -110,11 +108,35 @@ class Model:
         config = {key: value for key, value in self._network.get_config().items() if key != "metadata"}
         network = networks.AngioMorph(**{**config, "inshape": shape})
         network.set_weights(self._network.get_weights())
+        self._others.append(network)
         return network
 
     def _fit(self, frames: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         resized = frames if frames.shape[1:] == shape else resize_frames(tf.constant(frames), shape).numpy()
         return pad(resized, self._multiple)[..., None]
+
+
+class Model:
+    """A trained network, read from disk once.
+
+    Args:
+        path: model `.h5`.
+
+    Raises:
+        InputError: the file is no AngioMorph model, or not a whole one.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        network = _load(self.path)
+        metadata = network.metadata
+        self.predictor = Predictor(network)
+        self.sha256 = networks.sha256(path)
+        self.size = self.predictor.size
+        self.intensity = self.predictor.intensity
+        self.hyper = float(metadata.get("lambda", 0.7))
+        self.image_loss = str(metadata.get("image_loss", "vle"))
+        self.similarity = _similarity(self.path, metadata)
 
 
 def _similarity(path: Path, metadata: dict[str, Any]) -> Similarity:
@@ -136,6 +158,42 @@ def _load(path: Path) -> networks.AngioMorph:
         ) from error
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A run as a network sees it.
+
+    Args:
+        frames: `(T, H, W)` float32, normalised, [0, 1].
+        moving: `(H, W)` float32, the mean of the background frames, [0, 1].
+        background: the chosen background frames.
+        intensity: "log" or "linear", of `frames`.
+    """
+
+    frames: np.ndarray
+    moving: np.ndarray
+    background: Background
+    intensity: str
+
+
+def see(series: Series, trained_on: str, *, background: str = "auto", intensity: str | None = None) -> Seen:
+    """Return what a network is given of a run.
+
+    Args:
+        series: the run.
+        trained_on: "auto", "log" or "linear", the network's own intensity.
+        background: see `background.choose_background`.
+        intensity: "auto", "log" or "linear"; None for `trained_on`, as far as the run has it.
+
+    Raises:
+        InputError: an intensity that the run cannot have, or a background that is not there.
+    """
+    own = "auto" if trained_on == "log" and series.relation == "LOG" else trained_on
+    mode = resolve_mode(series.relation, intensity or own)
+    frames = _normalised(series, mode)
+    chosen = choose_background(background, frames, series.background_numbers, series.shutter)
+    return Seen(frames, _average(frames, chosen), chosen, mode)
+
+
 def register_series(
     series: Series,
     model: Model,
@@ -145,7 +203,7 @@ def register_series(
     intensity: str | None = None,
     refine_steps: int = 0,
     guard: bool = False,
-    batch_size: int = 4,
+    batch_size: int = BATCH_SIZE,
 ) -> Registration:
     """Register a run: warp its background onto each of its frames and subtract.
 
@@ -175,16 +233,13 @@ def register_series(
         raise InputError(f"--lambda: expected a number from 0 to 1, got {hyper}")
     if refine_steps < 0:
         raise InputError(f"--refine: expected a number of steps from 0, got {refine_steps}")
-    mode = resolve_mode(series.relation, intensity or _models_own(model, series.relation))
-    seen = _normalised(series, mode)
-    chosen = choose_background(background, seen, series.background_numbers, series.shutter)
+    seen = see(series, model.intensity, background=background, intensity=intensity)
     linear = series.relation == "LIN"
     values = to_domain(series.frames, "log" if linear else "linear")
-    reference = _average(values, chosen)
-    moving = _average(seen, chosen)
-    warps = model.warps(moving, seen, hyper, batch_size)
+    reference = _average(values, seen.background)
+    warps = model.predictor.warps(seen.moving, seen.frames, hyper, batch_size)
     if refine_steps:
-        warps = _refined(model, moving, seen, warps, hyper, refine_steps)
+        warps = _refined(model, seen.moving, seen.frames, warps, hyper, refine_steps)
     warp = np.concatenate(list(warps))
     moved = np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
     result = Registration(
@@ -192,13 +247,13 @@ def register_series(
         dsa=values - reference,
         moved=moved,
         warp=warp,
-        background=chosen,
+        background=seen.background,
         units=LN if linear else STORED,
-        intensity=mode,
+        intensity=seen.intensity,
         hyper=hyper,
         refine=refine_steps,
     )
-    return _guarded(result, reference, _worthwhile(result, seen, series)) if guard else result
+    return _guarded(result, reference, _worthwhile(result, seen.frames, series)) if guard else result
 
 
 def _guarded(result: Registration, reference: np.ndarray, worthwhile: np.ndarray) -> Registration:
@@ -244,10 +299,6 @@ def _refined(
         refined = refine(repeated[..., None], fixed_working[..., None], coarse, hyper, steps, model.similarity)
         # Only the correction is resampled, so that the network's warp keeps its own detail.
         yield warp + resize_warp(refined - coarse, shape).numpy()
-
-
-def _models_own(model: Model, relation: str) -> str:
-    return "auto" if model.intensity == "log" and relation == "LOG" else model.intensity
 
 
 def _normalised(series: Series, mode: str) -> np.ndarray:

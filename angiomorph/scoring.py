@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -46,6 +46,11 @@ class Truth:
     displacement: np.ndarray
     displacement_defined: np.ndarray
     stored_per_ln: float = 1.0
+
+    def part(self, frames: Sequence[int]) -> Truth:
+        """Return the truth of some frames, indices from 0."""
+        kept: dict[str, Any] = {name: part[frames] for name, part in vars(self).items() if isinstance(part, np.ndarray)}
+        return replace(self, **kept)
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,11 @@ class Score:
             return "still"
         return "real" if math.isnan(self.rmse) else "moving"
 
+    @property
+    def cost(self) -> float:
+        """artefact_left + (1 - contrast_kept)**2: of the artefact what is left, of the vessels what is lost or invented."""
+        return self.artefact_left + (1 - self.contrast_kept) ** 2
+
 
 def truth_path(run: Path) -> Path:
     """Return where `angiomorph simulate` writes the truth of a run."""
@@ -128,6 +138,19 @@ def read_truth(path: str | os.PathLike[str]) -> Truth:
     return Truth(**{name: arrays[name] for name in names}, stored_per_ln=float(attributes.get("stored_per_ln", 1.0)))
 
 
+def check_same_frames(series: Series, truth: Truth) -> None:
+    """Make sure that a truth is one of these frames.
+
+    Raises:
+        InputError: it is one of more, fewer or other ones.
+    """
+    if truth.background.shape != series.frames.shape:
+        raise InputError(
+            f"{series.name}: expected the truth of {series.frames.shape} frames, found {truth.background.shape}; "
+            "simulate run and truth together"
+        )
+
+
 class Case:
     """A run with its chosen background, ready to score any number of warps.
 
@@ -141,11 +164,8 @@ class Case:
     """
 
     def __init__(self, series: Series, background_numbers: Sequence[int], truth: Truth | None) -> None:
-        if truth is not None and truth.background.shape != series.frames.shape:
-            raise InputError(
-                f"{series.name}: expected the truth of {series.frames.shape} frames, found {truth.background.shape}; "
-                "simulate run and truth together"
-            )
+        if truth is not None:
+            check_same_frames(series, truth)
         self._truth = truth
         self._chosen = [number - 1 for number in background_numbers]
         others = np.setdiff1d(np.arange(len(series.frames)), self._chosen)
@@ -154,6 +174,7 @@ class Case:
         self._values = values[self._scored]
         self._reference = _mean(values, self._chosen)
         self._field = series.shutter
+        self.moves = False  # where it does, there is an artefact of which something can be left
         if truth is not None:
             self._take(truth)
 
@@ -164,6 +185,7 @@ class Case:
         self._before, self._before_in_vessels = self._artefact(np.broadcast_to(self._clean, self._background.shape))
         self._floor = metrics.error_energy(self._values, self._background + self._vessel, self._roi)
         self._floor += metrics.error_energy(np.broadcast_to(self._reference, self._roi.shape), self._clean[None], self._roi)
+        self.moves = self._before > STILL * self._floor
         self._true_warp, self._warp_defined = _true_warps(truth, self._scored, self._chosen)
 
     def _artefact(self, moved: np.ndarray) -> tuple[float, float]:
@@ -192,11 +214,10 @@ class Case:
     def _against_truth(self, warp: np.ndarray, bsa: np.ndarray) -> dict[str, float]:
         clean = _moved(self._clean, warp)
         left, in_vessels = self._artefact(clean)
-        moves = self._before > STILL * self._floor
         energy = metrics.error_energy(bsa, self._vessel, self._roi)
         return {
-            "artefact_left": left / self._before if moves else math.nan,
-            "artefact_in_vessels": in_vessels / self._before_in_vessels if moves else math.nan,
+            "artefact_left": left / self._before if self.moves else math.nan,
+            "artefact_in_vessels": in_vessels / self._before_in_vessels if self.moves else math.nan,
             "contrast_kept": metrics.contrast_kept(
                 self._background + self._vessel - clean, self._vessel, self._vessel_mask, self._roi
             ),
@@ -205,7 +226,7 @@ class Case:
             "rmse_over_floor": math.sqrt(energy / self._floor),
             "ssim": metrics.similarity(bsa, self._vessel, self._roi),
             "psnr": metrics.peak_ratio(energy),
-            "harm": math.nan if moves else (left - self._before) / self._floor,
+            "harm": math.nan if self.moves else (left - self._before) / self._floor,
             "warp_error": metrics.endpoint_error(warp, self._true_warp, self._warp_defined),
         }
 

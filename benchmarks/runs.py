@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -84,7 +83,7 @@ def read_sample(path: Path, count: int) -> Sample:
     if not frames:
         raise InputError(f"{path}: expected frames with iodine beside the background, found none; simulate more frames")
     kept = [number - 1 for number in numbers] + frames
-    cut = _cut(truth, kept)
+    known = truth.part(kept)
     part = replace(series, frames=series.frames[kept], frame_times=series.frame_times[kept])
     return Sample(
         name=path.stem,
@@ -94,8 +93,8 @@ def read_sample(path: Path, count: int) -> Sample:
         frames=tuple(frames),
         moving=seen[[number - 1 for number in numbers]].mean(0, dtype=np.float64).astype(np.float32),
         fixed=seen[frames],
-        truth=cut,
-        case=Case(part, range(1, len(numbers) + 1), cut),
+        truth=known,
+        case=Case(part, range(1, len(numbers) + 1), known),
     )
 
 
@@ -103,12 +102,6 @@ def _spread(frames: list[int], count: int) -> list[int]:
     """Return `count` of the frames, evenly spaced, neither the first nor the last where others are left."""
     count = min(count, len(frames))
     return [frames[int((k + 0.5) * len(frames) / count)] for k in range(count)]
-
-
-def _cut(truth: Truth, frames: list[int]) -> Truth:
-    """Return the truth of some frames."""
-    parts: dict[str, Any] = {name: part[frames] for name, part in vars(truth).items() if isinstance(part, np.ndarray)}
-    return replace(truth, **parts)
 
 
 def simulated(

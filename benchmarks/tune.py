@@ -21,7 +21,6 @@ from benchmarks import command
 from benchmarks.methods import MODULES, PEERS, Peer
 
 if TYPE_CHECKING:
-    from angiomorph.scoring import Score
     from benchmarks.runs import Sample
     from benchmarks.scores import ScoreFile
 
@@ -62,11 +61,6 @@ def entries(peer: Peer, grids: Mapping[str, Sequence[Grid]] = GRIDS) -> Iterator
             if parameters not in seen:
                 seen.append(parameters)
                 yield replace(peer, parameters=parameters)
-
-
-def cost(score: Score) -> float:
-    """Return what parameters are chosen by, see the module."""
-    return score.artefact_left + (1 - score.contrast_kept) ** 2
 
 
 def at_edge(peer: Peer, grids: Mapping[str, Sequence[Grid]] = GRIDS) -> list[str]:
@@ -113,7 +107,7 @@ def _tune_one(peer: Peer, samples: Sequence[Sample], scores: ScoreFile, threads:
             if of not in scores:
                 scores.add(of, sample.score(*entry.warps(sample.moving, sample.fixed)))
         means = {name: part.mean for name, part in figures([scores[of] for of in keys]).items()}
-        means["cost"] = sum(cost(scores[of]) for of in keys) / len(keys)
+        means["cost"] = sum(scores[of].cost for of in keys) / len(keys)
         ranked.append((means, entry))
         print(f"{peer.name}: {means['cost']:.3f} {_varied(entry)}", file=sys.stderr, flush=True)
     ranked.sort(key=lambda pair: pair[0]["cost"])

@@ -56,15 +56,6 @@ def test_every_peer_has_a_grid_that_holds_its_parameters():
         assert peer.name == "none" or dict(peer.parameters) in tried
 
 
-def test_cost_counts_what_is_left_of_the_artefact_and_what_is_lost_or_invented_of_the_vessels():
-    def score(artefact_left, contrast_kept):
-        return SimpleNamespace(artefact_left=artefact_left, contrast_kept=contrast_kept)
-
-    assert tune.cost(score(0, 1)) == 0
-    assert tune.cost(score(0.3, 0.5)) == pytest.approx(0.55)
-    assert tune.cost(score(0.3, 1.5)) == pytest.approx(0.55)
-
-
 def test_entry_nearest_the_truth_wins_and_is_not_run_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tune, "GRIDS", GRIDS)
     monkeypatch.setattr(tune.entries, "__defaults__", (GRIDS,))
