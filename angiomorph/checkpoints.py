@@ -36,7 +36,7 @@ class Progress:
     Args:
         step: number of batches done.
         metrics: state of Keras's running means within the epoch; empty at its beginning.
-        best: lowest loss so far, of the validation where there is one, else of an epoch; None before the first.
+        best: lowest so far of what the best model is judged by, else lowest loss of an epoch; None before the first.
         since_best: validations since then.
     """
 
@@ -144,6 +144,7 @@ def tidy(model_dir: Path, progress: Progress, epoch: int) -> None:
         partial.unlink()
     _cut_table(model_dir / "steps.csv", "step", progress.step)
     _cut_table(model_dir / "history.csv", "epoch", epoch)
+    _cut_table(model_dir / "validation.csv", "step", progress.step + 1)  # of the steps before it, not of the next
     for events in (model_dir / "tensorboard").glob("**/events.out.tfevents.*"):
         _cut_events(events, progress.step)
 

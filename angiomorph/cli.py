@@ -209,17 +209,27 @@ def _add_train(verbs: Any) -> None:
         help="at a batch whose loss or gradient is not finite: stop, or leave it out (default: stop)",
     )
     verb.add_argument(
-        "--validation", nargs="+", default=(), metavar="STORE", help="stores of other runs that the best model is judged by"
+        "--validation",
+        nargs="+",
+        default=(),
+        metavar="DATA",
+        help="other runs: stores, DICOM files or folders, simulated ones with their truth; the best model is judged by them",
     )
     verb.add_argument(
         "--validation-steps", type=_count, metavar="N", help="steps between validations within an epoch (default: at its end)"
     )
-    verb.add_argument("--patience", type=_count, metavar="N", help="validations without a lower loss that stop the training")
     verb.add_argument(
         "--mixed-precision",
         action="store_true",
         help="convolve in float16 on a GPU, in bfloat16 on a CPU that has it; flow, warp, losses and weights stay float32",
     )
+    verb.add_argument(
+        "--best-by",
+        choices=("loss", "artefact"),
+        default="loss",
+        help="what the best model has least of: objective, or artefact and lost contrast of simulated runs (default: loss)",
+    )
+    verb.add_argument("--patience", type=_count, metavar="N", help="validations without a better model that stop the training")
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
     verb.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and draws (default: 0)")
 
@@ -272,6 +282,7 @@ def _training_config(arguments: argparse.Namespace) -> TrainingConfig:
         validation_steps=arguments.validation_steps,
         patience=arguments.patience,
         mixed_precision="auto" if arguments.mixed_precision else None,
+        best_by=arguments.best_by,
         **options,
     )
 

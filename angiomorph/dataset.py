@@ -131,6 +131,23 @@ class Known:
     unreadable: tuple[int, ...] = ()
 
 
+def fit(frames: np.ndarray, size: int) -> np.ndarray:
+    """Return frames as the network trains on them: larger ones shrunk, smaller ones padded.
+
+    Args:
+        frames: `(T, H, W)` float32, normalised.
+        size: of the result, pixels.
+
+    Returns:
+        `(T, size, size)`.
+    """
+    shape = fitted_shape(frames.shape[1:], size)
+    if shape != frames.shape[1:]:
+        with tf.device("/cpu:0"):
+            frames = resize_frames(tf.constant(frames), shape).numpy()
+    return pad(frames, size)
+
+
 class Run:
     """One stored run; a frame is decoded when it is first needed, and kept until the run is released.
 
@@ -190,6 +207,14 @@ class Run:
         with self._lock:
             self._decode(indices)
 
+    def stored(self) -> store.StoredRun:
+        """Return the whole run as it is stored.
+
+        Raises:
+            OSError or RuntimeError: HDF5 cannot read a frame.
+        """
+        return store.read(self._file, self._key)
+
     def release(self) -> None:
         """Forget the decoded frames."""
         with self._lock:
@@ -225,7 +250,7 @@ class Run:
                 except UNREADABLE as error:
                     self._exclude([index], error)
                     break
-                self._decoded[index] = self._fitted(np.take(table, frame, mode="clip"))
+                self._decoded[index] = fit(np.take(table, frame, mode="clip")[None], self._size)[0]
 
     def _missing(self, indices: np.ndarray) -> list[int]:
         return sorted({*self.readable(indices).tolist()} - self._decoded.keys())
@@ -250,13 +275,6 @@ class Run:
         if any(np.isin(kind, self.known.unreadable).all() for kind in self._kinds):
             raise error
         logger.warning("run %s: HDF5 cannot read frames %s, others stand in for them: %s", self.name, _numbers(indices), error)
-
-    def _fitted(self, frame: np.ndarray) -> np.ndarray:
-        shape = fitted_shape(frame.shape, self._size)
-        if shape != frame.shape:
-            with tf.device("/cpu:0"):
-                frame = resize_frames(tf.constant(frame[None]), shape)[0].numpy()
-        return pad(frame[None], self._size)[0]
 
 
 class Runs:
@@ -400,6 +418,15 @@ class Source:
                 return None
         moving, fixed = np.split(chosen, 2)
         return Pairs(moving, fixed, draw.hyper)
+
+    def stored(self, number: int) -> store.StoredRun | None:
+        """Return a whole run as it is stored, or None where HDF5 cannot read all of it, which is told each time."""
+        try:
+            with self._lock:
+                return None if number in self.left_out else self.runs[number].stored()
+        except UNREADABLE as error:
+            logger.warning("run %s: expected all of its frames, HDF5 cannot read one: %s", self.runs.name(number), error)
+            return None
 
     def describe(self, draw: Draw) -> str:
         """Return run, frames (numbers from 1) and λ of a draw, for people."""

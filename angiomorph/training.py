@@ -21,7 +21,7 @@ from angiomorph.dataset import Sampling, Source, dataset, steps_per_epoch
 from angiomorph.errors import InputError
 from angiomorph.guard import INITIAL_SCALE, GuardedAdam
 from angiomorph.losses import SIMILARITIES, GradientPenalty, Similarity
-from angiomorph.validation import Validation
+from angiomorph.validation import Validation, sort_out
 from angiomorph.view.pictures import learning_curve
 
 DEFAULT_LAMBDA = {"mse": 0.7, "minmax": 0.5, "vle": 0.7}  # what the paper evaluated each loss with
@@ -56,9 +56,10 @@ class TrainingConfig:
         keep: number of checkpoints kept.
         on_nan: "stop" or "skip", what a batch does whose loss or gradient is not finite.
         validation_steps: batches between validations within an epoch; None for the end of each epoch only.
-        patience: validations without a lower loss after which training stops; None for never.
         mixed_precision: "float16" or "bfloat16", see `networks.mix_precision`; "auto" for what `precision.of_machine` says;
             None for float32.
+        patience: validations without a better model after which training stops; None for never.
+        best_by: "loss" or "artefact", what the best model has least of, see `validation.Measured.judged`.
     """
 
     image_loss: str = "vle"
@@ -83,6 +84,7 @@ class TrainingConfig:
     validation_steps: int | None = None
     patience: int | None = None
     mixed_precision: str | None = None
+    best_by: str = "loss"
 
 
 RESUMABLE = ("epochs", "lr", "hyper", "load_weights", "initial_epoch", "checkpoint_steps", "keep", "on_nan", "patience")
@@ -119,6 +121,7 @@ class Upkeep(tf.keras.callbacks.Callback):
         self.stopped = False
         self.table = Table(model_dir / "steps.csv")
         self.history = Table(model_dir / "history.csv")
+        self.validations = Table(model_dir / "validation.csv")
         self.board = tf.summary.create_file_writer(str(model_dir / "tensorboard"))
         self._skipped = 0
         self._means: list[float] = []
@@ -204,21 +207,26 @@ class Upkeep(tf.keras.callbacks.Callback):
             learning_curve(self.history.path, picture)
 
     def _validate(self) -> None:
-        """Measure, show, and stop the training where the loss has not fallen for `patience` validations."""
+        """Measure, show, and stop the training where no model has been better for `patience` validations."""
         if self.validation is None:
             return
-        self._validated = self.validation.measure()
-        self._scalars(self._validated)
+        measured = self.validation.measure(self.progress.step)
+        self._validated = measured.history()
+        for row in measured.rows():
+            self.validations.add(row)
+        self._scalars(measured.scalars())
         with checkpoints.writing(self.model_dir / "tensorboard"), self.board.as_default(self.progress.step):
             examples = self.validation.examples(_default_lambda(self.config))
             tf.summary.image("background, contrast, DSA, BSA", examples, max_outputs=len(examples))
-        self._judge(self._validated["val_loss"])
+            tf.summary.image("figures of merit over λ", measured.picture())
+        self._judge(measured.judged(self.config.best_by))
         if self.config.patience and self.progress.since_best >= self.config.patience:
-            print(f"stopped at step {self.progress.step}: {self.config.patience} validations without a lower loss", flush=True)
+            without = f"{self.config.patience} validations without a lower {self.config.best_by}"
+            print(f"stopped at step {self.progress.step}: {without}", flush=True)
             self.stopped = self.model.stop_training = True
 
     def _judge(self, loss: float) -> None:
-        """Keep the model of the lowest loss so far."""
+        """Keep the model of the lowest loss, or other cost, so far."""
         if not math.isfinite(loss) or (self.progress.best is not None and loss >= self.progress.best):
             self.progress.since_best += 1
             return
@@ -237,6 +245,7 @@ class Upkeep(tf.keras.callbacks.Callback):
     def _save_checkpoint(self) -> None:
         self.table.flush()
         self.history.flush()
+        self.validations.flush()
         with checkpoints.writing(self.model_dir / "tensorboard"):
             self.board.flush()
         metrics = _means(self.model) if self.progress.step % self.steps else []
@@ -314,7 +323,8 @@ def train(
         stores: training stores.
         model_dir: the directory, made if missing.
         config: the training.
-        validation: stores that the best model and early stopping are judged by; none for the epoch's loss.
+        validation: stores, and DICOM runs or folders of them, that the best model and early stopping are judged by; none for
+            the epoch's loss.
         resume: go on from the directory's last checkpoint.
         gpu: see `backend.configure_gpu`.
 
@@ -323,30 +333,41 @@ def train(
 
     Raises:
         InputError: nothing to train on, nothing to resume, a resumed training that differs from the one begun, a loss that
-            is not finite, too many runs that cannot be read, a full disk, or a machine that gains nothing by mixed precision.
+            is not finite, too many runs that cannot be read, one of the validation that cannot, a full disk, or a machine that
+            gains nothing by mixed precision.
     """
     configure_gpu(gpu)
     if config.mixed_precision == "auto":
         config = dataclasses.replace(config, mixed_precision=precision.of_machine())
     if not validation and (config.patience or config.validation_steps):
         raise InputError("train: expected --validation STORE with --patience and --validation-steps, found none")
+    validation_stores, validation_runs = sort_out(validation)
     tf.keras.utils.set_random_seed(config.sampling.seed)
     with ExitStack() as stack:
         source = stack.enter_context(Source(stores, config.sampling))
-        held_out = stack.enter_context(Source(validation, config.sampling)) if validation else None
+        held_out = stack.enter_context(Source(validation_stores, config.sampling)) if validation_stores else None
         steps = config.steps_per_epoch or steps_per_epoch(len(source.runs), config.sampling)
-        resolved = _resolved(config, stores, source, validation)
+        resolved = _resolved(config, stores, source, validation_stores, list(validation_runs))
         model, progress = _resumed(model_dir, config, resolved, steps) if resume else _begun(model_dir, config, steps)
         _check_unfinished(model_dir, config, progress, steps)
         networks.promise_one_hyper(model)  # as the dataset draws it
         if config.mixed_precision:
             networks.mix_precision(model, config.mixed_precision)
-        judge = Validation(held_out, model, _similarity(config)) if held_out else None
+        judge = Validation(held_out, validation_runs, model, _similarity(config), config.sampling) if validation else None
+        _check_judge(config, judge)
         model.metadata.update(_provenance(resolved))
         checkpoints.write(model_dir / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
         with without_remapper():
             _fit(model, source, Upkeep(model_dir, config, source, steps, progress, judge))
     return model_dir / "model.h5"
+
+
+def _check_judge(config: TrainingConfig, judge: Validation | None) -> None:
+    if config.best_by == "artefact" and (judge is None or not judge.moving):
+        raise InputError(
+            "--best-by artefact: expected runs of `angiomorph simulate` with their truth, in which something moves, among "
+            "--validation, found none"
+        )
 
 
 def _check_unfinished(model_dir: Path, config: TrainingConfig, progress: Progress, steps: int) -> None:
@@ -357,8 +378,8 @@ def _check_unfinished(model_dir: Path, config: TrainingConfig, progress: Progres
         )
     if config.patience and progress.since_best >= config.patience:
         raise InputError(
-            f"{model_dir}: expected fewer than --patience {config.patience} validations without a lower loss, found "
-            f"{progress.since_best}; give more --patience"
+            f"{model_dir}: expected fewer than --patience {config.patience} validations without a lower {config.best_by}, "
+            f"found {progress.since_best}; give more --patience"
         )
 
 
@@ -412,7 +433,14 @@ def _resumed(
 def _check_same_training(path: Path, resolved: dict[str, Any]) -> None:
     begun, now = json.loads(path.read_text()), json.loads(json.dumps(resolved))
     then, here = (
-        {**given["training"], "series": given["series"], "validation": given.get("validation")} for given in (begun, now)
+        {
+            **dataclasses.asdict(TrainingConfig()),  # of options that are newer than the training
+            **given["training"],
+            "series": given["series"],
+            "validation": given.get("validation"),
+            "validation_runs": given.get("validation_runs", []),
+        }
+        for given in (begun, now)
     )
     differing = [name for name in here if name not in RESUMABLE and here[name] != then.get(name)]
     if differing:
@@ -423,16 +451,20 @@ def _check_same_training(path: Path, resolved: dict[str, Any]) -> None:
 def _provenance(resolved: dict[str, Any]) -> dict[str, Any]:
     """Return what a model says of its making, without file names, in which a patient's name may be."""
     training = {name: value for name, value in resolved["training"].items() if name != "load_weights"}
-    data = {"runs": resolved["series"], "frames": resolved["frames"], "validation_stores": len(resolved["validation"])}
+    held_out = {"validation_stores": len(resolved["validation"]), "validation_runs": len(resolved["validation_runs"])}
+    data = {"runs": resolved["series"], "frames": resolved["frames"], **held_out}
     return {"training": training, "data": data, "versions": resolved["versions"]}
 
 
-def _resolved(config: TrainingConfig, stores: Sequence[Path], source: Source, validation: Sequence[Path]) -> dict[str, Any]:
+def _resolved(
+    config: TrainingConfig, stores: Sequence[Path], source: Source, validation: Sequence[Path], validation_runs: Sequence[str]
+) -> dict[str, Any]:
     versions = {"angiomorph": __version__, "tensorflow": tf.__version__, "voxelmorph": vxm.__version__}
     return {
         "training": dataclasses.asdict(config),
         "stores": [path.name for path in stores],
         "validation": [path.name for path in validation],
+        "validation_runs": list(validation_runs),
         "series": len(source.runs),
         "frames": source.frame_count(),
         "versions": {**versions, "python": platform.python_version()},

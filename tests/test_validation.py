@@ -34,13 +34,13 @@ def model():
 
 def measured(archive, model, sampling):
     with Source([archive], sampling) as source:
-        return Validation(source, model, MSE(image_sigma=0.3)).measure()
+        return Validation(source, {}, model, MSE(image_sigma=0.3), sampling).measure(7)
 
 
 def test_the_losses_are_equation_one_at_each_lambda(archive, model):
-    found = measured(archive, model, SAMPLING)
+    found = measured(archive, model, SAMPLING).history()
     with Source([archive], SAMPLING) as source:
-        validation = Validation(source, model, MSE(image_sigma=0.3))
+        validation = Validation(source, {}, model, MSE(image_sigma=0.3), SAMPLING)
         pairs = [source.read(draw) for draw in validation.draws]
     moving, fixed = (np.concatenate([getattr(pair, name) for pair in pairs])[..., None] for name in ("moving", "fixed"))
     assert len(moving) == 4 * PAIRS
@@ -57,15 +57,17 @@ def test_the_losses_are_equation_one_at_each_lambda(archive, model):
 
 
 def test_the_pairs_depend_on_no_option_of_the_training(archive, model):
-    first = measured(archive, model, SAMPLING)
+    first = measured(archive, model, SAMPLING).history()
     varied = Augmentation(flip=1.0, rotate=90.0, noise=0.1)
-    other = measured(archive, model, Sampling(batch_size=2, size=SIZE, seed=9, frames_per_series=7, augmentation=varied))
+    other = measured(
+        archive, model, Sampling(batch_size=2, size=SIZE, seed=9, frames_per_series=7, augmentation=varied)
+    ).history()
     assert first == pytest.approx(other, rel=1e-4)
 
 
 def test_examples_show_background_contrast_dsa_and_bsa(archive, model):
     with Source([archive], SAMPLING) as source:
-        validation = Validation(source, model, MSE())
+        validation = Validation(source, {}, model, MSE(), SAMPLING)
         shown = validation.examples(0.5)
         pairs = source.read(validation.draws[0])
     assert shown.shape == (3, SIZE, 4 * SIZE, 1)
@@ -81,10 +83,10 @@ def test_examples_show_background_contrast_dsa_and_bsa(archive, model):
 
 
 def test_unreadable_runs_are_left_out(archive, model, caplog):
-    whole = measured(archive, model, SAMPLING)
+    whole = measured(archive, model, SAMPLING).history()
     with Source([archive], SAMPLING) as source:
         source.runs[2].read = lambda indices: (_ for _ in ()).throw(OSError("filter returned failure"))
-        found = Validation(source, model, MSE(image_sigma=0.3)).measure()
+        found = Validation(source, {}, model, MSE(image_sigma=0.3), SAMPLING).measure(7).history()
         assert source.left_out == {2}
     assert caplog.text.count("is left out") == 1
     assert found["val_loss"] != whole["val_loss"]

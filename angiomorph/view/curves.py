@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from angiomorph.comparison import figures
 from angiomorph.evaluate import Entry
 from angiomorph.scoring import Runs
-from angiomorph.view.pictures import save
+from angiomorph.view.pictures import pixels, save
 
 PANELS: Sequence[tuple[Runs, str, str, float | None]] = (
     ("moving", "artefact_left", "artefact left (0 is best)", 1.0),
@@ -38,6 +38,19 @@ def lambda_figure(entries: Sequence[Entry], path: str | os.PathLike[str]) -> Non
         entries: models at several λ, from `evaluate.evaluate`.
         path: of the PNG.
     """
+    save(_figure(entries), path)
+
+
+def lambda_picture(entries: Sequence[Entry]) -> np.ndarray:
+    """Return what `lambda_figure` draws as a picture, `(H, W, 3)` uint8.
+
+    Args:
+        entries: models at several λ.
+    """
+    return pixels(_figure(entries))
+
+
+def _figure(entries: Sequence[Entry]) -> Figure:
     present = {score.runs for entry in entries for score in entry.scores.values()}
     panels = [panel for panel in PANELS if panel[0] in present]
     models = list(dict.fromkeys(entry.model for entry in entries))
@@ -55,7 +68,7 @@ def lambda_figure(entries: Sequence[Entry], path: str | os.PathLike[str]) -> Non
     handles, _ = grid[0].get_legend_handles_labels()
     labels = [f"{model} ({losses[model]})" for model in models]
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(models), 4), frameon=False)
-    save(figure, path)
+    return figure
 
 
 def _styles(losses: Sequence[str]) -> list[tuple[str, str]]:

@@ -58,6 +58,13 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         FigureCanvasAgg(figure).print_png(str(partial))
 
 
+def pixels(figure: Figure) -> np.ndarray:
+    """Return a figure as a picture, `(H, W, 3)` uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
+
+
 def _draw(axes: Axes, panel: Panel) -> None:
     low, high = panel.window
     axes.imshow(panel.image, cmap="gray", vmin=low, vmax=high, interpolation="nearest", aspect="auto")
