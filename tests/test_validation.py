@@ -1,4 +1,8 @@
-"""Validation: the objective on fixed pairs restated in NumPy, the examples shown, and what cannot be read or computed."""
+"""Validation: the objective on fixed pairs restated in NumPy, figures of merit, the pictures, and what cannot be done."""
+
+import dataclasses
+import json
+import math
 
 import numpy as np
 import pytest
@@ -6,10 +10,15 @@ import pytest
 from angiomorph import networks, store
 from angiomorph.augmentation import Augmentation
 from angiomorph.backend import tf
+from angiomorph.cli import main
 from angiomorph.dataset import Sampling, Source
+from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
+from angiomorph.evaluate import Entry, find_runs
 from angiomorph.losses import MSE
-from angiomorph.validation import LAMBDAS, PAIRS, Validation
+from angiomorph.scoring import Score
+from angiomorph.validation import FIGURES, LAMBDAS, PAIRS, Measured, Validation, sort_out
+from tests.benchmarks.made import make_run
 from tests.runs import SIZE, TINY, phantom
 
 SAMPLING = Sampling(batch_size=3, size=SIZE)
@@ -97,3 +106,94 @@ def test_a_warp_that_is_not_a_number_is_told(archive):
     network.set_weights([np.full_like(weights, np.nan) for weights in network.get_weights()])
     with pytest.raises(InputError, match="validation at λ 0: expected finite warps"):
         measured(archive, network, SAMPLING)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """Return a folder with two runs that move, a still one, and one without truth."""
+    folder = tmp_path_factory.mktemp("simulated")
+    for seed, (name, shift) in enumerate({"a": (3, -2), "b": (2, 1), "still": (0, 0), "real": (1, 1)}.items()):
+        make_run(folder / f"{name}.dcm", shift, seed)
+    (folder / "real_truth.h5").unlink()
+    return folder
+
+
+def test_figures_are_those_of_evaluate_after_further_training_too(simulated, tmp_path):
+    # A network of another size than the runs', which are registered by a copy of it that has to follow.
+    sampling = Sampling(size=96)
+    network = networks.AngioMorph((96, 96), **TINY)
+    network.metadata.update(size=96, intensity="auto", image_loss="mse")
+    networks.initialise(network, flow_sigma=2.0)
+    validation = Validation(None, find_runs([str(simulated)]), network, MSE(), sampling)
+    assert validation.moving == 2
+    before = validation.measure(1).rows()
+    network.set_weights([0.9 * weights for weights in network.get_weights()])
+    after = validation.measure(2).rows()
+    networks.save(network, tmp_path / "model.h5")
+    chosen = ["--lambda", *map(str, LAMBDAS), "--refine", "0", "--no-guard", "--quiet", "--out", str(tmp_path)]
+    assert main(["evaluate", str(simulated), "--model", str(tmp_path / "model.h5"), *chosen]) == 0
+    lines = json.loads((tmp_path / "evaluation.json").read_text())["lines"]
+    for row, earlier, line in zip(after, before, lines, strict=True):
+        assert line["method"] == f"model, λ {row['lambda']:.2f}"
+        for name, (kinds, figure) in FIGURES.items():
+            if len(kinds) == 1 and figure != "cost":
+                assert row[name] == pytest.approx(line[kinds[0]][figure]["mean"], rel=1e-4, abs=1e-6), name
+        folding = [line[kind]["folding"]["mean"] * count for kind, count in (("moving", 2), ("still", 1), ("real", 1))]
+        assert row["folding"] == pytest.approx(sum(folding) / 4, abs=1e-6)
+        assert row["artefact_left"] != pytest.approx(earlier["artefact_left"], rel=1e-3)
+
+
+def test_the_cost_is_that_of_the_best_lambda():
+    def entry(hyper, *figures):
+        names = [part.name for part in dataclasses.fields(Score)]
+        unknown = dict.fromkeys(names, math.nan)
+        moving = [Score(**unknown | {"rmse": 1.0, "artefact_left": a, "contrast_kept": c}) for a, c in figures]
+        still = Score(**unknown | {"rmse": 1.0, "harm": 0.0, "contrast_kept": 0.0})
+        return Entry("step 3", "vle", hyper, dict(enumerate([*moving, still])))
+
+    found = Measured(3, (4.0, 2.0), (entry(0.0, (0.1, 0.5), (0.3, 1.0)), entry(0.25, (0.5, 1.2), (0.1, 1.0))))
+    # (0.1 + 0.25 + 0.3) / 2 and (0.5 + 0.04 + 0.1) / 2
+    assert found.judged("artefact") == pytest.approx(0.32)
+    assert [row["cost"] for row in found.rows()] == pytest.approx([0.325, 0.32])
+    assert [row["edge_left"] for row in found.rows()] == ["", ""]
+
+
+def test_a_dicom_run_and_the_same_run_stored_have_the_same_loss_and_figures(simulated, model, tmp_path):
+    run = read_series(simulated / "real.dcm")
+    with store.create(tmp_path / "same.h5") as file:
+        store.append(file, "run-1", store.StoredRun(run.frames, "LIN", 12, (1, 2)))
+    stores, files = sort_out([simulated / "real.dcm", tmp_path / "same.h5"])
+    assert (stores, list(files)) == ([tmp_path / "same.h5"], ["real"])
+    model.metadata.update(size=SIZE)
+    with Source(stores, SAMPLING) as source:
+        stored, both = (Validation(source, part, model, MSE(), SAMPLING) for part in ({}, files))
+        first, second = stored.measure(0), both.measure(0)
+        assert list(second.entries[0].scores) == ["1: run-1 of same.h5", "real"]
+        assert len(both.examples(0.5)) == 2
+        np.testing.assert_allclose(*both.examples(0.5), atol=1e-5)
+    alone = Validation(None, files, model, MSE(), SAMPLING).measure(0)
+    assert first.history() == pytest.approx(alone.history(), rel=1e-5)
+    assert first.history() == pytest.approx(second.history(), rel=1e-5)
+    for one, other in zip(first.rows(), alone.rows(), strict=True):
+        assert one["edge_left"] == pytest.approx(other["edge_left"], rel=1e-5)
+        assert one["artefact_left"] == other["artefact_left"] == ""
+
+
+def test_no_more_runs_than_stated_are_scored_and_that_is_said(simulated, model, caplog, monkeypatch):
+    monkeypatch.setattr("angiomorph.validation.SCORED", 1)
+    found = Validation(None, find_runs([str(simulated)]), model, MSE(), SAMPLING)
+    assert list(found.files) == ["a"]
+    assert "validation: of 4 DICOM runs the first 1 are scored" in caplog.text
+
+
+def test_scalars_and_the_picture_show_what_the_runs_have(simulated, model):
+    measured = Validation(None, find_runs([str(simulated / "still.dcm")]), model, MSE(), SAMPLING).measure(500)
+    scalars = measured.scalars()
+    assert {name for name in scalars if "/" in name} == {
+        f"{name}/{hyper:g}" for name in ("harm", "still_contrast_kept", "folding") for hyper in LAMBDAS
+    }
+    assert scalars["harm/0.5"] == measured.rows()[2]["harm"]
+    picture = measured.picture()
+    assert (picture.shape[0], picture.shape[3], picture.dtype) == (1, 3, np.uint8)
+    green = np.array([0x00, 0x9E, 0x73])
+    assert np.sum(np.abs(picture.astype(int) - green).max(-1) < 5) > 100
