@@ -24,6 +24,7 @@ from angiomorph.errors import InputError
 from angiomorph.losses import VLE, GradientPenalty
 from angiomorph.networks import AngioMorph
 from angiomorph.training import TrainingConfig, build, compile_model
+from tests.benchmarks.made import make_run
 
 TINY = ["--size", "32", "--enc", "4", "4", "--dec", "4", "4", "4", "--hyp-units", "4", "8", "--lr", "0.001", "--gpu", "-1"]
 FEW = ["--frames-per-series", "4", "--batch-size", "2"]
@@ -51,7 +52,7 @@ def table(path):
     """Return a CSV file's columns as arrays."""
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
 
 
 def board(model_dir):
@@ -113,7 +114,7 @@ def test_a_training_leaves_its_model_directory_and_learns(tmp_path, archive):
         "lambda": 0.7,
         "epochs": 6,
     }
-    assert model.metadata["data"] == {"runs": 2, "frames": 12, "validation_stores": 0}
+    assert model.metadata["data"] == {"runs": 2, "frames": 12, "validation_stores": 0, "validation_runs": 0}
     assert model.metadata["training"]["lr"] == 0.001
 
 
@@ -213,6 +214,91 @@ def test_validation_is_logged_keeps_the_best_and_stops(tmp_path, archive, capsys
     assert "expected --validation STORE with --patience" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """A folder with a run that moves, a still one, and one without truth."""
+    folder = tmp_path_factory.mktemp("simulated")
+    for seed, (name, shift) in enumerate({"moving": (3, -2), "still": (0, 0), "real": (1, 1)}.items()):
+        make_run(folder / f"{name}.dcm", shift, seed)
+    (folder / "real_truth.h5").unlink()
+    return folder
+
+
+def test_a_validation_has_the_figures_of_evaluate_with_the_model_it_leaves(tmp_path, archive, simulated):
+    options = [archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--epochs", 1, "--steps-per-epoch", 1]
+    assert train(*options, "--validation", archive, simulated) == 0
+    evaluated = ["--lambda", "0", "0.25", "0.5", "0.75", "1", "--refine", "0", "--no-guard", "--quiet", "--out", tmp_path / "e"]
+    given = [str(value) for value in [simulated, "--model", tmp_path / "m" / "model.h5", *evaluated]]
+    assert main(["evaluate", *given]) == 0
+    lines = json.loads((tmp_path / "e" / "evaluation.json").read_text())["lines"]
+    found, epoch = table(tmp_path / "m" / "validation.csv"), table(tmp_path / "m" / "history.csv")
+    np.testing.assert_array_equal(found["step"], [1] * 5)
+    np.testing.assert_array_equal(found["lambda"], [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(found["loss"], [epoch[f"val_loss_{hyper:g}"][0] for hyper in found["lambda"]])
+    for kind, names in {
+        "moving": ("artefact_left", "contrast_kept", "rmse_over_floor", "warp_error"),
+        "still": ("harm",),
+    }.items():
+        for name in names:
+            expected = [line[kind][name]["mean"] for line in lines]
+            np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-6, err_msg=name)
+    expected = [line["still"]["contrast_kept"]["mean"] for line in lines]
+    np.testing.assert_allclose(found["still_contrast_kept"], expected, rtol=1e-4)
+    # The stored runs, which have no truth either, are in these means too.
+    assert not np.allclose(found["edge_left"], [line["real"]["edge_left"]["mean"] for line in lines], rtol=1e-3)
+    resolved = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert (resolved["validation"], resolved["validation_runs"]) == (["archive.h5"], ["moving", "real", "still"])
+    assert train(*options, "--validation", archive, simulated / "still.dcm", "--epochs", 2, "--resume") == 2
+
+
+def test_validations_of_a_killed_training_are_there_once(tmp_path, archive, simulated):
+    options = [archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--epochs", 2, "--steps-per-epoch", 4]
+    options += ["--validation", simulated, "--validation-steps", 2, "--checkpoint-steps", 3, "--keep", 9]
+    options += ["--best-by", "artefact"]
+    assert train(*options) == 0
+    path = tmp_path / "m" / "validation.csv"
+    first, shown = table(path), board(tmp_path / "m")
+    np.testing.assert_array_equal(first["step"], np.repeat([2, 4, 6, 8], 5))
+    assert [step for step, tag in shown if tag == "artefact_left/0.25"] == [2, 4, 6, 8]
+    assert [step for step, tag in shown if tag == "harm/1"] == [2, 4, 6, 8]
+    assert [step for step, tag in shown if tag == "figures of merit over λ"] == [2, 4, 6, 8]
+    assert [step for step, tag in shown if tag == "background, contrast, DSA, BSA"] == [2, 4, 6, 8]
+    costs = first["cost"].reshape(4, 5).min(1)
+    best = 2 + 2 * np.argmin(costs)
+    assert tf.keras.models.load_model(tmp_path / "m" / "best.h5", compile=False).metadata["steps"] == best
+    # As a kill leaves it: logs beyond the checkpoint of the step of a validation, the last row cut short.
+    for checkpoint in checkpoints.found(tmp_path / "m"):
+        if int(checkpoint.stem) > 4:
+            checkpoint.unlink()
+    path.write_text(path.read_text() + "9,0.25,0.")
+    assert train(*options, "--resume") == 0
+    again = table(path)
+    for name, values in first.items():
+        np.testing.assert_allclose(again[name], values, rtol=1e-3, atol=1e-5, err_msg=name)
+    assert board(tmp_path / "m") == shown
+
+
+def test_what_cannot_be_validated_is_told_before_training(tmp_path, archive, simulated, capsys):
+    options = [archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--epochs", 1, "--steps-per-epoch", 1]
+    (tmp_path / "runs").mkdir()
+    for name in ("moving.dcm", "moving_truth.h5"):
+        (tmp_path / "runs" / name).write_bytes((simulated / name).read_bytes())
+    (tmp_path / "runs" / "cut.dcm").write_bytes((simulated / "still.dcm").read_bytes()[:9000])
+    assert train(*options, "--validation", tmp_path / "runs") == 2
+    assert "cut.dcm" in capsys.readouterr().err
+    (tmp_path / "runs" / "cut.dcm").unlink()
+    (tmp_path / "runs" / "moving_truth.h5").write_text("no truth")
+    assert train(*options, "--validation", tmp_path / "runs") == 2
+    assert "moving_truth.h5" in capsys.readouterr().err
+    assert train(*options, "--validation", simulated / "absent") == 2
+    assert "absent: expected a DICOM file or a folder" in capsys.readouterr().err
+    for held_out in ([], ["--validation", archive], ["--validation", simulated / "still.dcm", simulated / "real.dcm"]):
+        assert train(*options, *held_out, "--best-by", "artefact") == 2
+        assert "--best-by artefact: expected runs of `angiomorph simulate`" in capsys.readouterr().err
+    assert not (tmp_path / "m" / "checkpoints").exists()
+    assert not (tmp_path / "m" / "config.json").exists()
+
+
 def started(arguments, log):
     """Return a training in a process of its own."""
     command = [sys.executable, "-m", "angiomorph", "train", *map(str, arguments)]
@@ -261,6 +347,7 @@ def test_a_training_killed_at_random_moments_goes_on_as_if_nothing_had_been(tmp_
 def test_logs_are_cut_to_what_a_checkpoint_counts_as_done(tmp_path):
     (tmp_path / "steps.csv").write_text("step,loss\n0,0.5\n1,0.4\n2,0.3\n3,0.")
     (tmp_path / "history.csv").write_text("epoch,loss\n0,0.5\n1,0.4\n")
+    (tmp_path / "validation.csv").write_text("step,lambda,loss\n2,0,0.5\n2,1,0.4\n3,0,0.3\n3,1,0.")
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / ".00000004.h5.123.partial").write_text("cut short")
     writer = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
@@ -273,6 +360,7 @@ def test_logs_are_cut_to_what_a_checkpoint_counts_as_done(tmp_path):
     checkpoints.tidy(tmp_path, checkpoints.Progress(2), 1)
     assert (tmp_path / "steps.csv").read_text() == "step,loss\n0,0.5\n1,0.4\n"
     assert (tmp_path / "history.csv").read_text() == "epoch,loss\n0,0.5\n"
+    assert (tmp_path / "validation.csv").read_text() == "step,lambda,loss\n2,0,0.5\n2,1,0.4\n"
     assert board(tmp_path) == [(0, "loss"), (1, "loss"), (2, "loss")]
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
