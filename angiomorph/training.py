@@ -218,7 +218,9 @@ class Upkeep(tf.keras.callbacks.Callback):
         with checkpoints.writing(self.model_dir / "tensorboard"), self.board.as_default(self.progress.step):
             examples = self.validation.examples(_default_lambda(self.config))
             tf.summary.image("background, contrast, DSA, BSA", examples, max_outputs=len(examples))
-            tf.summary.image("figures of merit over λ", measured.picture())
+            tf.summary.image(
+                "figures of merit over λ", measured.picture(), description="means over the runs; bands: 95 % intervals"
+            )
         self._judge(measured.judged(self.config.best_by))
         if self.config.patience and self.progress.since_best >= self.config.patience:
             without = f"{self.config.patience} validations without a lower {self.config.best_by}"

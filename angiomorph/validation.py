@@ -149,12 +149,13 @@ class Validation:
         self.model = model
         self.sampling = dataclasses.replace(sampling, frames_per_series=PAIRS)
         self.draws: list[Draw] = []
-        for number in range(len(source.runs) if source is not None else 0):
-            run = source.runs[number]
+        runs = source.runs if source is not None else ()
+        for number in range(len(runs)):
+            run = runs[number]
             self.draws += _draws(number, run.frames, run.background, self.sampling)
         self.files = dict(itertools.islice(files.items(), SCORED))
         self._predictor = Predictor(model)
-        for what, count in (("stored", len(source.runs) if source is not None else 0), ("DICOM", len(files))):
+        for what, count in (("stored", len(runs)), ("DICOM", len(files))):
             if count > SCORED:
                 logger.warning("validation: of %d %s runs the first %d are scored", count, what, SCORED)
         self.moving = sum(run.case.moves for run in self._dicom_runs())  # number of runs in which something does
