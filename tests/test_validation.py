@@ -179,6 +179,15 @@ def test_a_dicom_run_and_the_same_run_stored_have_the_same_loss_and_figures(simu
         assert one["artefact_left"] == other["artefact_left"] == ""
 
 
+def test_a_run_that_is_gone_is_named(simulated, model, tmp_path):
+    path = tmp_path / "gone.dcm"
+    path.write_bytes((simulated / "real.dcm").read_bytes())
+    validation = Validation(None, find_runs([str(path)]), model, MSE(), SAMPLING)
+    path.unlink()
+    with pytest.raises(InputError, match=r"gone\.dcm"):
+        validation.measure(1)
+
+
 def test_no_more_runs_than_stated_are_scored_and_that_is_said(simulated, model, caplog, monkeypatch):
     monkeypatch.setattr("angiomorph.validation.SCORED", 1)
     found = Validation(None, find_runs([str(simulated)]), model, MSE(), SAMPLING)
