@@ -10,7 +10,7 @@ import itertools
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -517,20 +517,22 @@ def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0) -> t
         first_step: step to begin with, from 0.
     """
 
-    def elements() -> Iterator[tuple[np.ndarray, np.ndarray, np.float32]]:
-        for step in itertools.count(first_step):
-            pairs = source.batch(step)
-            yield pairs.moving[..., None], pairs.fixed[..., None], np.float32(pairs.hyper)
+    shape = [None, source.sampling.size, source.sampling.size, 1]
 
-    def weigh(moving: tf.Tensor, fixed: tf.Tensor, hyper: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], ...]:
+    def read(step: np.int64) -> tuple[np.ndarray, np.ndarray, np.float32]:
+        pairs = source.batch(int(step))
+        return pairs.moving[..., None], pairs.fixed[..., None], np.float32(pairs.hyper)
+
+    def element(step: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], ...]:
+        # Not Dataset.from_generator: what that has to call in the end may hang an interpreter that is about to exit.
+        moving, fixed, hyper = tf.numpy_function(read, [step], [tf.float32] * 3)
+        moving, fixed = tf.ensure_shape(moving, shape), tf.ensure_shape(fixed, shape)
         count = tf.shape(moving)[0]
-        hypers = tf.fill([count, 1], hyper)
+        hypers = tf.fill([count, 1], tf.ensure_shape(hyper, []))
         zero_flow = tf.zeros([count, *flow_shape])
         return (moving, fixed, hypers), (fixed, zero_flow), (1 - hypers[:, 0], hypers[:, 0])
 
-    frames = tf.TensorSpec([None, source.sampling.size, source.sampling.size, 1], tf.float32)
-    signature = (frames, frames, tf.TensorSpec([], tf.float32))
-    return prefetched(tf.data.Dataset.from_generator(elements, output_signature=signature).map(weigh), _device())
+    return prefetched(tf.data.Dataset.range(first_step, np.iinfo(np.int64).max).map(element), _device())
 
 
 def prefetched(batches: tf.data.Dataset, device: str | None) -> tf.data.Dataset:
