@@ -3,8 +3,8 @@
     python -m benchmarks.pipeline
 
 makes synthetic stores in a temporary folder and prints three Markdown tables: frames per second of the pipeline from a warm
-page cache, beside what the training step takes; the time of steps through `fit` with all callbacks over that of a plain compiled
-step on a batch at hand; and resident memory by number of series and epochs, each store in a process of its own.
+page cache, beside what the training step takes; the time of steps through `fit` with all callbacks over that of a plain
+compiled step on a batch at hand; and resident memory by number of series and epochs, each store in a process of its own.
 """
 
 from __future__ import annotations
@@ -60,18 +60,17 @@ def speeds(path: Path, sampling: Sampling, epochs: int, clock: Callable[[], floa
     return found
 
 
-def plain_step(config: TrainingConfig) -> Callable[[], Any]:
-    """Return what runs one training step on a batch at hand: no pipeline, no callbacks, Keras's own Adam without guard."""
+def plain_step(path: Path, config: TrainingConfig) -> Callable[[], Any]:
+    """Return what runs one training step on a store's first batch: no pipeline, no callbacks, Keras's Adam without guard."""
     from angiomorph import training
     from angiomorph.backend import tf
+    from angiomorph.dataset import Source, dataset
     from angiomorph.losses import SIMILARITIES, GradientPenalty
 
-    size, batch = config.sampling.size, config.sampling.batch_size
     model = training.build(config)
     model.compile(tf.keras.optimizers.Adam(config.lr), [SIMILARITIES[config.image_loss](config.image_sigma), GradientPenalty()])
-    moving, fixed = np.random.default_rng(0).random((2, batch, size, size, 1), np.float32)
-    hyper, flow = np.full((batch, 1), 0.5, np.float32), np.zeros((batch, *model.output_shape[1][1:]), np.float32)
-    element = ((moving, fixed, hyper), (fixed, flow), (1 - hyper[:, 0], hyper[:, 0]))
+    with Source([path], config.sampling) as source:
+        element = next(iter(dataset(source, model.output_shape[1][1:])))
     batches = iter(tf.data.Dataset.from_tensors(element).repeat())
     train = model.make_train_function()
     return lambda: float(train(batches)["loss"])
@@ -91,7 +90,7 @@ def fitted(path: Path, config: TrainingConfig, rounds: int, steps: int) -> tuple
     from angiomorph.checkpoints import Progress
     from angiomorph.dataset import Source, dataset
 
-    plain = plain_step(config)
+    plain = plain_step(path, config)
     seconds: list[tuple[float, float]] = []
 
     class Alternation(tf.keras.callbacks.Callback):

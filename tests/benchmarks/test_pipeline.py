@@ -30,8 +30,9 @@ def test_fit_and_plain_steps_are_timed_in_each_round(path):
     assert np.all(alone > 0)
 
 
-def test_plain_step_trains():
-    step = pipeline.plain_step(TrainingConfig(sampling=Sampling(size=16, batch_size=2), enc=(4, 4), dec=(4, 4), hyp_units=(4,)))
+def test_plain_step_trains(path):
+    config = TrainingConfig(sampling=Sampling(size=16, batch_size=2), enc=(4, 4), dec=(4, 4), hyp_units=(4,), lr=1e-3)
+    step = pipeline.plain_step(path, config)
     losses = [step() for _ in range(12)]
     assert losses[-1] < losses[0]
 
