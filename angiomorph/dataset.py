@@ -411,6 +411,8 @@ class Source:
         with self._lock:
             if self._closed:
                 raise InputError(f"{self._paths}: expected open stores to read from, found them closed")
+            if draw.run in self.left_out:
+                return None
             try:
                 chosen = self._hold(draw.run).read(np.concatenate([draw.background, draw.contrast]))
             except UNREADABLE as error:
