@@ -41,6 +41,7 @@ from angiomorph.errors import InputError
 
 FORMAT = "angiomorph-store"
 VERSION = 1
+METADATA = 2**20  # bytes that HDF5 may count as its cache of an open store's metadata; it takes several times as many
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,22 @@ def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     except OSError as error:
         raise InputError(f"{path}: expected a training store (HDF5), but it cannot be opened: {error}") from error
     with store:
+        _bound_metadata(store)
         if store.attrs.get("format") != FORMAT or store.attrs.get("version") != VERSION:
             raise InputError(
                 f"{path}: expected a training store of format {FORMAT!r} version {VERSION}, found "
                 f"{store.attrs.get('format')!r} version {store.attrs.get('version')}; make one with `angiomorph prepare`"
             )
         yield store
+
+
+def _bound_metadata(store: h5py.File) -> None:
+    """Let HDF5 remember where few runs lie: by default it keeps what takes up to 300 MB, run by run as they are visited."""
+    config = store.id.get_mdc_config()
+    config.set_initial_size = True
+    config.initial_size = config.min_size = METADATA // 2
+    config.max_size = METADATA
+    store.id.set_mdc_config(config)
 
 
 def is_hdf5(path: str | os.PathLike[str]) -> bool:

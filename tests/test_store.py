@@ -159,3 +159,19 @@ def test_frames_are_counted_without_being_read(tmp_path):
             store.append(file, f"run-{count}", store.StoredRun(np.zeros((count, 3, 4), np.uint8), "LIN", 8))
     with store.reading(tmp_path / "two.h5") as file:
         assert [store.frame_count(file, key) for key in store.keys(file)] == [2, 5]
+
+
+def test_what_hdf5_remembers_of_visited_runs_is_bounded(tmp_path):
+    with store.create(tmp_path / "many.h5") as file:
+        for number in range(1000):
+            store.append(file, f"run-{number:04d}", store.StoredRun(np.zeros((2, 4, 4), np.uint8), "LIN", 8))
+
+    def remembered(file):
+        for key in store.keys(file):
+            store.read(file, key)
+        return file.id.get_mdc_size()[2]
+
+    with h5py.File(tmp_path / "many.h5") as file:
+        assert remembered(file) > store.METADATA
+    with store.reading(tmp_path / "many.h5") as file:
+        assert remembered(file) <= store.METADATA
