@@ -61,14 +61,17 @@ def speeds(path: Path, sampling: Sampling, epochs: int, clock: Callable[[], floa
 
 
 def plain_step(path: Path, config: TrainingConfig) -> Callable[[], Any]:
-    """Return what runs one training step on a store's first batch: no pipeline, no callbacks, Keras's Adam without guard."""
-    from angiomorph import training
+    """Return what runs one training step on a store's first batch: no pipeline, no callbacks, TensorFlow's Adam without guard."""
+    from angiomorph import networks, training
     from angiomorph.backend import tf
     from angiomorph.dataset import Source, dataset
     from angiomorph.losses import SIMILARITIES, GradientPenalty
 
     model = training.build(config)
-    model.compile(tf.keras.optimizers.Adam(config.lr), [SIMILARITIES[config.image_loss](config.image_sigma), GradientPenalty()])
+    networks.promise_one_hyper(model)
+    model.compile(
+        tf.keras.optimizers.legacy.Adam(config.lr), [SIMILARITIES[config.image_loss](config.image_sigma), GradientPenalty()]
+    )
     with Source([path], config.sampling) as source:
         element = next(iter(dataset(source, model.output_shape[1][1:])))
     batches = iter(tf.data.Dataset.from_tensors(element).repeat())
@@ -85,7 +88,7 @@ def fitted(path: Path, config: TrainingConfig, rounds: int, steps: int) -> tuple
         rounds: how often; one more at the beginning does not count.
         steps: of each kind in a round.
     """
-    from angiomorph import training
+    from angiomorph import networks, training
     from angiomorph.backend import tf
     from angiomorph.checkpoints import Progress
     from angiomorph.dataset import Source, dataset
@@ -108,6 +111,7 @@ def fitted(path: Path, config: TrainingConfig, rounds: int, steps: int) -> tuple
             self.begun = time.perf_counter()
 
     model = training.build(config)
+    networks.promise_one_hyper(model)
     training.compile_model(model, config)
     count = steps * (rounds + 1)
     with tempfile.TemporaryDirectory() as folder, Source([path], config.sampling) as source:
