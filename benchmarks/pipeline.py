@@ -61,7 +61,7 @@ def speeds(path: Path, sampling: Sampling, epochs: int, clock: Callable[[], floa
 
 
 def plain_step(path: Path, config: TrainingConfig) -> Callable[[], Any]:
-    """Return what runs one training step on a store's first batch: no pipeline, no callbacks, TensorFlow's Adam without guard."""
+    """Return what runs one training step on a store's first batch: without pipeline, callbacks and guard."""
     from angiomorph import networks, training
     from angiomorph.backend import tf
     from angiomorph.dataset import Source, dataset
