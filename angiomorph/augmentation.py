@@ -103,7 +103,7 @@ def draw_change(rng: np.random.Generator, augmentation: Augmentation) -> Change:
 
 
 def augment(
-    moving: np.ndarray, fixed: np.ndarray, augmentation: Augmentation, tone: Tone, key: Sequence[int]
+    moving: np.ndarray, fixed: np.ndarray, augmentation: Augmentation, tone: Tone, key: Sequence[int], first: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a batch of pairs varied, the draws of each a function of `key` and its place in the batch alone.
 
@@ -113,13 +113,14 @@ def augment(
         augmentation: how far; with all off the frames are returned as they are.
         tone: of the run.
         key: seed and step, each at least 0.
+        first: place in the batch of the first pair, where these are a part of it.
 
     Returns:
         moving and fixed, `(B, H, W)` float32 in [0, 1].
     """
     if augmentation == Augmentation():
         return moving, fixed
-    rngs = [np.random.default_rng([*key, place, STREAM]) for place in range(len(moving))]
+    rngs = [np.random.default_rng([*key, place, STREAM]) for place in range(first, first + len(moving))]
     changes = [draw_change(rng, augmentation) for rng in rngs]
     frames = move(np.stack([moving, fixed], axis=1), changes)
     for pair, change, rng in zip(frames, changes, rngs, strict=True):

@@ -166,7 +166,7 @@ def _add_train(verbs: Any) -> None:
         ("background-frames", _count, "first frames that are background where a run names none"),
         ("epochs", _count, "visits of every run"),
         ("steps-per-epoch", _count, "batches an epoch instead of one visit of every run"),
-        ("batch-size", _count, "pairs a step, of one run and one lambda"),
+        ("batch-size", _count, "pairs a step, of one run and one lambda; several GPUs share them"),
         ("lr", float, "Adam's learning rate"),
         ("size", _count, "side of the network's frames in pixels; larger frames shrink to it"),
         ("int-steps", int, "integration steps; 0 for none"),
@@ -322,6 +322,11 @@ def _stores(data: list[Path], model_dir: Path, resume: bool) -> list[Path]:
         return stores
     prepared = model_dir / "archive.h5"
     if not (resume and prepared.exists()):
+        if os.environ.get("TF_CONFIG"):
+            raise InputError(
+                "TF_CONFIG: expected training stores as DATA of several workers, found DICOM, which each would prepare; "
+                "prepare it once with: angiomorph prepare DICOM... STORE.h5"
+            )
         print(f"preparing {prepared} from {len(archive)} DICOM paths")
         _prepare_into(archive, prepared, size=None, workers=os.cpu_count() or 1)
     return [*stores, prepared]

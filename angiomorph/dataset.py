@@ -14,9 +14,10 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -74,6 +75,12 @@ class Draw:
     background: np.ndarray
     contrast: np.ndarray
     hyper: float
+
+    def part(self, index: int, count: int) -> Draw:
+        """Return the slice `index` (from 0) of `count` equal ones."""
+        size = len(self.contrast) // count
+        chosen = slice(index * size, (index + 1) * size)
+        return Draw(self.run, self.background[chosen], self.contrast[chosen], self.hyper)
 
 
 @dataclass(frozen=True)
@@ -337,13 +344,15 @@ class Source:
     Args:
         paths: training stores.
         sampling: how to draw.
+        part: (index from 0, count) of the equal slices of each draw that `batch` reads.
 
     Raises:
         InputError: a file is no training store, there is no run, or `sampling.intensity` does not suit one.
     """
 
-    def __init__(self, paths: Sequence[Path], sampling: Sampling) -> None:
+    def __init__(self, paths: Sequence[Path], sampling: Sampling, part: tuple[int, int] = (0, 1)) -> None:
         self.sampling = sampling
+        self.part = part
         self.left_out: set[int] = set()
         self.error: InputError | None = None  # tf.data passes on no exception as it was
         self._stack = ExitStack()
@@ -387,20 +396,22 @@ class Source:
         return Draw(number, background[chosen], contrast[chosen], hypers[-1])
 
     def batch(self, step: int) -> Pairs:
-        """Return the batch of a step (from 0), augmented.
+        """Return the batch of a step (from 0), augmented, or this source's part of it.
 
         Raises:
             InputError: more than half of the runs cannot be read, or the source is closed.
         """
+        index, count = self.part
         with self._lock:
             self._look_ahead(step // steps_per_epoch(1, self.sampling))
             while True:
-                draw = self.draw(step)
+                draw = self.draw(step).part(index, count)
                 pairs = self.read(draw)
                 if pairs is not None:
                     break
         key, varied = (self.sampling.seed, step), self.sampling.augmentation
-        return Pairs(*augment(pairs.moving, pairs.fixed, varied, self.runs[draw.run].tone(), key), pairs.hyper)
+        first = index * len(draw.contrast)
+        return Pairs(*augment(pairs.moving, pairs.fixed, varied, self.runs[draw.run].tone(), key, first), pairs.hyper)
 
     def read(self, draw: Draw) -> Pairs | None:
         """Return the frames of a draw as they are, or None where the run cannot be read, which is left out from now on.
@@ -462,7 +473,14 @@ class Source:
         for coming in range(visit, visit + AHEAD + 1):
             number, contrast, background, _ = self._drawn(coming)
             if number not in self._held:  # else its frames are there, or decoded when it is their turn
-                self._ahead.submit(self._hold(number).prepare, np.concatenate([background, contrast]))
+                own = self._own(np.arange(len(contrast)))
+                self._ahead.submit(self._hold(number).prepare, np.concatenate([background[own], contrast[own]]))
+
+    def _own(self, drawn: np.ndarray) -> np.ndarray:
+        """Return what of a visit's draws is in this source's part of its batches."""
+        index, count = self.part
+        batches = [drawn[start : start + self.sampling.batch_size] for start in range(0, len(drawn), self.sampling.batch_size)]
+        return np.concatenate([np.split(batch, count)[index] for batch in batches])
 
     def _hold(self, number: int) -> Run:
         """Return a run, and release the frames of the one that was not used for longest."""
@@ -507,7 +525,7 @@ def steps_per_epoch(series: int, sampling: Sampling) -> int:
     return series * -(-sampling.frames_per_series // sampling.batch_size)
 
 
-def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0) -> tf.data.Dataset:
+def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0, slices: int = 1) -> tf.data.Dataset:
     """Return the pipeline that `model.fit` trains on, endless and prefetched, to the GPU where there is one.
 
     Each element is ((moving, fixed, hyper), (fixed, zero_flow), (1 - hyper, hyper)): Keras's inputs, targets and sample
@@ -517,6 +535,7 @@ def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0) -> t
         source: what to draw from, open as long as the pipeline is used.
         flow_shape: (h, w, 2) of the network's flow.
         first_step: step to begin with, from 0.
+        slices: number of equal elements, one a replica, into which each batch is cut.
     """
 
     shape = [None, source.sampling.size, source.sampling.size, 1]
@@ -534,7 +553,13 @@ def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0) -> t
         zero_flow = tf.zeros([count, *flow_shape])
         return (moving, fixed, hypers), (fixed, zero_flow), (1 - hypers[:, 0], hypers[:, 0])
 
-    return prefetched(tf.data.Dataset.range(first_step, np.iinfo(np.int64).max).map(element), _device())
+    batches = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max).map(element)
+    return prefetched(batches if slices == 1 else batches.map(partial(_cut, slices)).unbatch(), _device())
+
+
+def _cut(slices: int, *element: Any) -> Any:
+    """Return a batch's arrays `(B, ...)` as `(slices, B / slices, ...)`."""
+    return tf.nest.map_structure(lambda part: tf.reshape(part, [slices, -1, *part.shape[1:]]), element)
 
 
 def prefetched(batches: tf.data.Dataset, device: str | None) -> tf.data.Dataset:

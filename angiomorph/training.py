@@ -8,20 +8,25 @@ import logging
 import math
 import platform
 import sys
+import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from angiomorph import __version__, checkpoints, networks, precision, transfer
 from angiomorph.backend import configure_gpu, tf, vxm, without_remapper
 from angiomorph.checkpoints import Progress, Table
 from angiomorph.dataset import Sampling, Source, dataset, steps_per_epoch
+from angiomorph.distribution import Distribution, cluster, join
 from angiomorph.errors import InputError
 from angiomorph.guard import INITIAL_SCALE, GuardedAdam
 from angiomorph.losses import SIMILARITIES, GradientPenalty, Similarity
-from angiomorph.validation import Validation, sort_out
+from angiomorph.validation import Measured, Validation, sort_out
 from angiomorph.view.pictures import learning_curve
 
 DEFAULT_LAMBDA = {"mse": 0.7, "minmax": 0.5, "vle": 0.7}  # what the paper evaluated each loss with
@@ -100,6 +105,7 @@ class Upkeep(tf.keras.callbacks.Callback):
         steps: batches an epoch.
         progress: where the training begins; kept up to date.
         validation: what the best model and early stopping are judged by; None for the epoch's loss.
+        team: how the training is spread; of its workers only the chief writes, but all take the same decisions.
     """
 
     def __init__(
@@ -110,6 +116,7 @@ class Upkeep(tf.keras.callbacks.Callback):
         steps: int,
         progress: Progress,
         validation: Validation | None,
+        team: Distribution,
     ) -> None:
         super().__init__()
         self.model_dir = model_dir
@@ -118,19 +125,23 @@ class Upkeep(tf.keras.callbacks.Callback):
         self.steps = steps
         self.progress = progress
         self.validation = validation
+        self.team = team
         self.stopped = False
         self.table = Table(model_dir / "steps.csv")
         self.history = Table(model_dir / "history.csv")
         self.validations = Table(model_dir / "validation.csv")
-        self.board = tf.summary.create_file_writer(str(model_dir / "tensorboard"))
+        self.board = (
+            tf.summary.create_file_writer(str(model_dir / "tensorboard")) if team.chief else tf.summary.create_noop_writer()
+        )
         self._skipped = 0
         self._means: list[float] = []
         self._validated: dict[str, float] = {}
+        self._runs = 0  # checksum of the runs that the steps drew
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Write a first checkpoint, so that a training can be resumed from its first step on."""
-        if not checkpoints.found(self.model_dir):
-            self._save_checkpoint()
+        if self.team.chief and not checkpoints.found(self.model_dir):
+            self._write_checkpoint([])
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Go on with the running means of an epoch that was left in its middle."""
@@ -145,7 +156,8 @@ class Upkeep(tf.keras.callbacks.Callback):
         Raises:
             InputError: loss or gradient is not finite and the training stops there, or the disk is full.
         """
-        self._count(float(self.model.optimizer.last_loss), float(self.model.optimizer.last_norm))
+        optimizer = self.model.optimizer
+        self._count(float(optimizer.last_loss.numpy()), float(optimizer.last_norm.numpy()))
         if not self.progress.step % self.steps:
             return  # the epoch's end does all this
         if self.config.validation_steps and not self.progress.step % self.config.validation_steps:
@@ -168,14 +180,16 @@ class Upkeep(tf.keras.callbacks.Callback):
 
     def _count(self, loss: float, norm: float) -> None:
         draw = self.source.draw(self.progress.step)
+        self._runs = zlib.crc32(draw.run.to_bytes(8, "little"), self._runs)
         self._guard(loss, norm)
         row = {"step": self.progress.step, "epoch": self.progress.step // self.steps, "lambda": draw.hyper}
-        self.table.add({**row, "loss": loss, "gradient_norm": norm})
+        if self.team.chief:
+            self.table.add({**row, "loss": loss, "gradient_norm": norm})
         self.progress.step += 1
 
     def _guard(self, loss: float, norm: float) -> None:
         """Stop at, or leave out of the running means, a batch that is not finite; its step was not taken."""
-        if math.isfinite(loss) and (math.isfinite(norm) or bool(self.model.optimizer.last_overflow.read_value())):
+        if math.isfinite(loss) and (math.isfinite(norm) or bool(self.model.optimizer.last_overflow.numpy())):
             self._skipped = 0
             if self.config.on_nan == "skip":
                 self._means = _means(self.model)
@@ -199,9 +213,12 @@ class Upkeep(tf.keras.callbacks.Callback):
             self._judge(row["loss"])
         elif not self.stopped:
             self._validate()
-        self.history.add({"epoch": epoch, **row, **self._validated})
+        if self.team.chief:
+            self.history.add({"epoch": epoch, **row, **self._validated})
         self._write_model("model.h5")
         self._save_checkpoint()
+        if not self.team.chief:
+            return
         picture = self.model_dir / "learning_curve.png"
         with checkpoints.writing(picture):
             learning_curve(self.history.path, picture)
@@ -211,21 +228,27 @@ class Upkeep(tf.keras.callbacks.Callback):
         if self.validation is None:
             return
         measured = self.validation.measure(self.progress.step)
-        self._validated = measured.history()
+        history, judged = measured.history(), measured.judged(self.config.best_by)
+        *means, judged = self.team.mean([*history.values(), judged])  # for equal decisions
+        self._validated = dict(zip(history, means, strict=True))
+        if self.team.chief:
+            self._show(measured, self.validation.examples(_default_lambda(self.config)))
+        self._judge(judged)
+        if self.config.patience and self.progress.since_best >= self.config.patience:
+            if self.team.chief:
+                without = f"{self.config.patience} validations without a lower {self.config.best_by}"
+                print(f"stopped at step {self.progress.step}: {without}", flush=True)
+            self.stopped = self.model.stop_training = True
+
+    def _show(self, measured: Measured, examples: np.ndarray) -> None:
         for row in measured.rows():
             self.validations.add(row)
         self._scalars(measured.scalars())
         with checkpoints.writing(self.model_dir / "tensorboard"), self.board.as_default(self.progress.step):
-            examples = self.validation.examples(_default_lambda(self.config))
             tf.summary.image("background, contrast, DSA, BSA", examples, max_outputs=len(examples))
             tf.summary.image(
                 "figures of merit over λ", measured.picture(), description="means over the runs; bands: 95 % intervals"
             )
-        self._judge(measured.judged(self.config.best_by))
-        if self.config.patience and self.progress.since_best >= self.config.patience:
-            without = f"{self.config.patience} validations without a lower {self.config.best_by}"
-            print(f"stopped at step {self.progress.step}: {without}", flush=True)
-            self.stopped = self.model.stop_training = True
 
     def _judge(self, loss: float) -> None:
         """Keep the model of the lowest loss, or other cost, so far."""
@@ -236,6 +259,8 @@ class Upkeep(tf.keras.callbacks.Callback):
         self._write_model("best.h5")
 
     def _write_model(self, name: str) -> None:
+        if not self.team.chief:
+            return
         self.model.metadata.update(epochs=self.progress.step // self.steps, steps=self.progress.step)
         checkpoints.write(self.model_dir / name, checkpoints.image(self.model))
 
@@ -245,18 +270,27 @@ class Upkeep(tf.keras.callbacks.Callback):
                 tf.summary.scalar(name, value)
 
     def _save_checkpoint(self) -> None:
+        metrics = _means(self.model) if self.progress.step % self.steps else []
+        if self.team.mean([self._runs]) != [self._runs]:
+            raise InputError(
+                f"worker {self.team.worker} of {self.team.workers} (from 0): expected all workers to read the same runs, found "
+                "that some cannot read one that others can; see which run each left out, then start all again with --resume"
+            )
+        if self.team.chief:
+            self._write_checkpoint(metrics)
+
+    def _write_checkpoint(self, metrics: list[float]) -> None:
         self.table.flush()
         self.history.flush()
         self.validations.flush()
         with checkpoints.writing(self.model_dir / "tensorboard"):
             self.board.flush()
-        metrics = _means(self.model) if self.progress.step % self.steps else []
         checkpoints.save(self.model, self.model_dir, dataclasses.replace(self.progress, metrics=metrics), self.config.keep)
 
 
 def _means(model: tf.keras.Model) -> list[float]:
-    """Return the state of Keras's running means, exactly."""
-    return [float(variable) for metric in model.metrics for variable in metric.variables]
+    """Return the state of Keras's running means, exactly; of several workers all have to ask."""
+    return [float(variable.numpy()) for metric in model.metrics for variable in metric.variables]
 
 
 def _set_means(model: tf.keras.Model, values: Sequence[float]) -> None:
@@ -338,29 +372,37 @@ def train(
             is not finite, too many runs that cannot be read, one of the validation that cannot, a full disk, or a machine that
             gains nothing by mixed precision.
     """
-    configure_gpu(gpu)
+    gpus, workers = configure_gpu(gpu), cluster()
     if config.mixed_precision == "auto":
         config = dataclasses.replace(config, mixed_precision=precision.of_machine())
     if not validation and (config.patience or config.validation_steps):
         raise InputError("train: expected --validation STORE with --patience and --validation-steps, found none")
     validation_stores, validation_runs = sort_out(validation)
-    tf.keras.utils.set_random_seed(config.sampling.seed)
+    part = (workers.index, len(workers.workers)) if workers else (0, 1)
     with ExitStack() as stack:
-        source = stack.enter_context(Source(stores, config.sampling))
+        source = stack.enter_context(Source(stores, config.sampling, part))
         held_out = stack.enter_context(Source(validation_stores, config.sampling)) if validation_stores else None
         steps = config.steps_per_epoch or steps_per_epoch(len(source.runs), config.sampling)
         resolved = _resolved(config, stores, source, validation_stores, list(validation_runs))
-        model, progress = _resumed(model_dir, config, resolved, steps) if resume else _begun(model_dir, config, steps)
+        team = join(workers, gpus, config.sampling, _common(resolved, model_dir, resume))
+        stack.enter_context(team.watching())
+        tf.keras.utils.set_random_seed(config.sampling.seed)
+        with team.scope():
+            model, progress = (
+                _resumed(model_dir, config, resolved, steps, team) if resume else _begun(model_dir, config, steps, team)
+            )
+            if team.strategy is not None:
+                checkpoints.image(model, progress)  # Keras makes metrics at the first save, which has to be on all workers
         _check_unfinished(model_dir, config, progress, steps)
-        networks.promise_one_hyper(model)  # as the dataset draws it
-        if config.mixed_precision:
-            networks.mix_precision(model, config.mixed_precision)
+        _prepare_network(model, config)
         judge = Validation(held_out, validation_runs, model, _similarity(config), config.sampling) if validation else None
         _check_judge(config, judge)
         model.metadata.update(_provenance(resolved))
-        checkpoints.write(model_dir / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
+        if team.chief:
+            checkpoints.write(model_dir / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
         with without_remapper():
-            _fit(model, source, Upkeep(model_dir, config, source, steps, progress, judge))
+            _fit(model, source, Upkeep(model_dir, config, source, steps, progress, judge, team))
+        team.mean([0.0])  # until the chief has written all, which it would not if it saw another end
     return model_dir / "model.h5"
 
 
@@ -387,16 +429,17 @@ def _check_unfinished(model_dir: Path, config: TrainingConfig, progress: Progres
 
 def _fit(model: networks.AngioMorph, source: Source, upkeep: Upkeep) -> None:
     """Call fit, and again for the rest of an epoch in whose middle a training goes on."""
+    team = upkeep.team
     epochs, steps = upkeep.config.epochs, upkeep.steps
     while upkeep.progress.step < epochs * steps and not upkeep.stopped:
         epoch, offset = divmod(upkeep.progress.step, steps)
         try:
             model.fit(
-                dataset(source, model.output_shape[1][1:], upkeep.progress.step),
+                team.pipeline(partial(dataset, source, model.output_shape[1][1:], upkeep.progress.step, team.local_replicas)),
                 steps_per_epoch=steps - offset,
                 initial_epoch=epoch,
                 epochs=epoch + 1 if offset else epochs,
-                verbose=1 if sys.stdout.isatty() else 2,
+                verbose=(1 if sys.stdout.isatty() else 2) if team.chief else 0,
                 callbacks=[upkeep],
             )
         except tf.errors.OpError as error:
@@ -405,28 +448,44 @@ def _fit(model: networks.AngioMorph, source: Source, upkeep: Upkeep) -> None:
             # On a CPU, TensorFlow refuses to look up a pixel at a place that is not a number.
             if "is not in [0," not in error.message:
                 raise
+            if team.workers > 1:  # which cannot go on together after a step that broke off
+                found = source.describe(source.draw(upkeep.progress.step))
+                raise InputError(
+                    f"step {upkeep.progress.step}: {found}: expected finite warps, found one that is not a number, and the "
+                    "last checkpoint is from before; look at these frames, lower --lr, or leave such batches out on one "
+                    "machine with --resume --on-nan skip"
+                ) from error
             upkeep.lose_step()
 
 
-def _begun(model_dir: Path, config: TrainingConfig, steps: int) -> tuple[networks.AngioMorph, Progress]:
+def _common(resolved: dict[str, Any], model_dir: Path, resume: bool) -> dict[str, Any]:
+    """Return what the workers of a training must have in common."""
+    training, last = resolved["training"], [path.name for path in checkpoints.found(model_dir)[-1:]]
+    given = {**training, **training["sampling"], "--resume": resume, "last checkpoint": last or "none"}
+    return {**given, **{name: resolved[name] for name in ("series", "frames", "validation", "versions")}}
+
+
+def _begun(model_dir: Path, config: TrainingConfig, steps: int, team: Distribution) -> tuple[networks.AngioMorph, Progress]:
     if checkpoints.found(model_dir):
         raise InputError(f"{model_dir}: expected a new model directory, found a training in it; add --resume or name another")
     progress = Progress(config.initial_epoch * steps)
-    checkpoints.tidy(model_dir, Progress(), 0)
+    if team.chief:
+        checkpoints.tidy(model_dir, Progress(), 0)
     model = build(config)
     compile_model(model, config)
     return model, progress
 
 
 def _resumed(
-    model_dir: Path, config: TrainingConfig, resolved: dict[str, Any], steps: int
+    model_dir: Path, config: TrainingConfig, resolved: dict[str, Any], steps: int, team: Distribution
 ) -> tuple[networks.AngioMorph, Progress]:
     found = checkpoints.found(model_dir)
     if not found:
         raise InputError(f"{model_dir}: expected checkpoints/NNNNNNNN.h5 to resume from, found none; train without --resume")
     _check_same_training(model_dir / "config.json", resolved)
     model, progress = checkpoints.load(found[-1])
-    checkpoints.tidy(model_dir, progress, progress.step // steps)
+    if team.chief:
+        checkpoints.tidy(model_dir, progress, progress.step // steps)
     model.optimizer.learning_rate.assign(config.lr)
     model.metadata["lambda"] = _default_lambda(config)
     return model, progress
@@ -448,6 +507,14 @@ def _check_same_training(path: Path, resolved: dict[str, Any]) -> None:
     if differing:
         found = "; ".join(f"{name}: {then.get(name)} then, {here[name]} now" for name in differing)
         raise InputError(f"{path}: expected the same training to resume (but for {', '.join(RESUMABLE)}), found {found}")
+
+
+def _prepare_network(model: networks.AngioMorph, config: TrainingConfig) -> None:
+    """Set what belongs to the training, and not to the model's files."""
+    networks.promise_one_hyper(model)  # as the dataset draws it
+    if config.mixed_precision:
+        networks.mix_precision(model, config.mixed_precision)
+    model.distribute_reduction_method = "first"  # Keras would add up means that are the joint batch's already
 
 
 def _provenance(resolved: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The training pipeline: what is drawn, that it is reproducible, and what Keras is given."""
 
+import dataclasses
 import subprocess
 import sys
 import tracemalloc
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from angiomorph import store
+from angiomorph.augmentation import Augmentation
 from angiomorph.backend import tf
 from angiomorph.dataset import Draw, Sampling, Source, dataset, draw_hyper, draw_pairs, steps_per_epoch
 from angiomorph.errors import InputError
@@ -270,6 +272,7 @@ def test_fit_takes_batches_prefetched_to_another_device(archive):
     # Two CPUs in place of CPU and GPU, which needs a process of its own.
     program = f"""
 from pathlib import Path
+from angiomorph.augmentation import Augmentation
 from angiomorph.backend import tf
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
@@ -353,3 +356,24 @@ def test_a_store_without_runs_is_refused(tmp_path):
     store.create(tmp_path / "empty.h5").close()
     with pytest.raises(InputError, match="expected at least one run to train on, found none"):
         Source([tmp_path / "empty.h5"], SMALL)
+
+
+def test_parts_of_a_source_make_the_whole_batch_augmented_alike(archive):
+    varied = dataclasses.replace(SMALL, augmentation=Augmentation(flip=0.5, rotate=20.0, noise=0.01, gamma=0.2))
+    with Source([archive], varied) as whole, Source([archive], varied, (0, 2)) as one, Source([archive], varied, (1, 2)) as two:
+        for step in range(8):
+            expected, found = whole.batch(step), [one.batch(step), two.batch(step)]
+            np.testing.assert_array_equal(np.concatenate([pairs.moving for pairs in found]), expected.moving)
+            np.testing.assert_array_equal(np.concatenate([pairs.fixed for pairs in found]), expected.fixed)
+            assert {pairs.hyper for pairs in found} == {expected.hyper}
+
+
+def test_slices_of_a_pipeline_are_those_of_its_batches_in_turn(archive):
+    with Source([archive], SMALL) as source:
+        batches = list(dataset(source, (8, 8, 2), 1).take(3))
+        slices = list(dataset(source, (8, 8, 2), 1, slices=2).take(6))
+    for number, batch in enumerate(batches):
+        for one, two, whole in zip(
+            *(tf.nest.flatten(part) for part in (*slices[2 * number : 2 * number + 2], batch)), strict=True
+        ):
+            np.testing.assert_array_equal(np.concatenate([one, two]), whole)
