@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import math
@@ -462,7 +463,7 @@ def _common(resolved: dict[str, Any], model_dir: Path, resume: bool) -> dict[str
     """Return what the workers of a training must have in common."""
     training, last = resolved["training"], [path.name for path in checkpoints.found(model_dir)[-1:]]
     given = {**training, **training["sampling"], "--resume": resume, "last checkpoint": last or "none"}
-    return {**given, **{name: resolved[name] for name in ("series", "frames", "validation", "versions")}}
+    return {**given, **{name: resolved[name] for name in ("series", "frames", "validation", "validation_runs", "versions")}}
 
 
 def _begun(model_dir: Path, config: TrainingConfig, steps: int, team: Distribution) -> tuple[networks.AngioMorph, Progress]:
@@ -499,7 +500,7 @@ def _check_same_training(path: Path, resolved: dict[str, Any]) -> None:
             **given["training"],
             "series": given["series"],
             "validation": given.get("validation"),
-            "validation_runs": given.get("validation_runs", []),
+            "validation_runs": given.get("validation_runs", _unnamed([])),
         }
         for given in (begun, now)
     )
@@ -520,9 +521,14 @@ def _prepare_network(model: networks.AngioMorph, config: TrainingConfig) -> None
 def _provenance(resolved: dict[str, Any]) -> dict[str, Any]:
     """Return what a model says of its making, without file names, in which a patient's name may be."""
     training = {name: value for name, value in resolved["training"].items() if name != "load_weights"}
-    held_out = {"validation_stores": len(resolved["validation"]), "validation_runs": len(resolved["validation_runs"])}
+    held_out = {"validation_stores": len(resolved["validation"]), "validation_runs": resolved["validation_runs"]["count"]}
     data = {"runs": resolved["series"], "frames": resolved["frames"], **held_out}
     return {"training": training, "data": data, "versions": resolved["versions"]}
+
+
+def _unnamed(runs: Sequence[str]) -> dict[str, Any]:
+    """Return what tells sets of DICOM runs apart without their names, in which a patient's may be."""
+    return {"count": len(runs), "sha256": hashlib.sha256("\n".join(sorted(runs)).encode()).hexdigest() if runs else None}
 
 
 def _resolved(
@@ -533,7 +539,7 @@ def _resolved(
         "training": dataclasses.asdict(config),
         "stores": [path.name for path in stores],
         "validation": [path.name for path in validation],
-        "validation_runs": list(validation_runs),
+        "validation_runs": _unnamed(validation_runs),
         "series": len(source.runs),
         "frames": source.frame_count(),
         "versions": {**versions, "python": platform.python_version()},

@@ -252,7 +252,9 @@ def test_a_validation_has_the_figures_of_evaluate_with_the_model_it_leaves(tmp_p
     # The stored runs, which have no truth either, are in these means too.
     assert not np.allclose(found["edge_left"], [line["real"]["edge_left"]["mean"] for line in lines], rtol=1e-3)
     resolved = json.loads((tmp_path / "m" / "config.json").read_text())
-    assert (resolved["validation"], resolved["validation_runs"]) == (["archive.h5"], ["moving", "real", "still"])
+    assert (resolved["validation"], resolved["validation_runs"]["count"]) == (["archive.h5"], 3)
+    for path in (each for each in (tmp_path / "m").glob("*") if each.suffix in (".json", ".csv")):
+        assert "still" not in path.read_text().replace("still_contrast_kept", "")  # a run's name may be a patient's
     assert train(*options, "--validation", archive, simulated / "still.dcm", "--epochs", 2, "--resume") == 2
 
 
