@@ -103,8 +103,14 @@ def draw_change(rng: np.random.Generator, augmentation: Augmentation) -> Change:
 
 
 def augment(
-    moving: np.ndarray, fixed: np.ndarray, augmentation: Augmentation, tone: Tone, key: Sequence[int], first: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+    moving: np.ndarray,
+    fixed: np.ndarray,
+    augmentation: Augmentation,
+    tone: Tone,
+    key: Sequence[int],
+    first: int = 0,
+    clean: Sequence[np.ndarray] = (),
+) -> tuple[np.ndarray, ...]:
     """Return a batch of pairs varied, the draws of each a function of `key` and its place in the batch alone.
 
     Args:
@@ -114,23 +120,25 @@ def augment(
         tone: of the run.
         key: seed and step, each at least 0.
         first: place in the batch of the first pair, where these are a part of it.
+        clean: further frames of the pairs, `(B, H, W)` each, varied alike but without noise.
 
     Returns:
-        moving and fixed, `(B, H, W)` float32 in [0, 1].
+        moving, fixed and each of `clean`, `(B, H, W)` float32 in [0, 1].
     """
     if augmentation == Augmentation():
-        return moving, fixed
+        return moving, fixed, *clean
     rngs = [np.random.default_rng([*key, place, STREAM]) for place in range(first, first + len(moving))]
     changes = [draw_change(rng, augmentation) for rng in rngs]
-    frames = move(np.stack([moving, fixed], axis=1), changes)
+    frames = move(np.stack([moving, fixed, *clean], axis=1), changes)
     for pair, change, rng in zip(frames, changes, rngs, strict=True):
         # Noise before gamma: it is the acquisition's own, and what saturates there is known only before.
-        pair[:] = scale_attenuation(add_noise(pair, change.sigma, tone, rng), change.factor, tone)
-    return frames[:, 0], frames[:, 1]
+        pair[:2] = add_noise(pair[:2], change.sigma, tone, rng)
+        pair[:] = scale_attenuation(pair, change.factor, tone)
+    return tuple(np.moveaxis(frames, 1, 0))
 
 
 def move(frames: np.ndarray, changes: Sequence[Change]) -> np.ndarray:
-    """Mirror pairs, then rotate and magnify them about the frame's middle, bilinearly.
+    """Mirror the frames of pairs, then rotate and magnify them about the frame's middle, bilinearly.
 
         moved(c + s) = frames(c + turn @ s / scale), turn = [[cos(angle), sin(angle)], [-sin(angle), cos(angle)]]
 
@@ -138,18 +146,18 @@ def move(frames: np.ndarray, changes: Sequence[Change]) -> np.ndarray:
     collimator, which stands still while the patient moves. What is neither rotated nor magnified keeps its values exactly.
 
     Args:
-        frames: `(B, 2, H, W)` float32 in [0, 1], pairs.
+        frames: `(B, N, H, W)` float32 in [0, 1], N frames of each pair.
         changes: B of them.
 
     Returns:
-        `(B, 2, H, W)` float32 in [0, 1], a new array.
+        `(B, N, H, W)` float32 in [0, 1], a new array.
     """
     mirrored = np.array([change.mirrored for change in changes])[:, None, None, None]
     frames = np.where(mirrored, frames[..., ::-1], frames)
     if all(change.angle == 0 and change.scale == 1 for change in changes):
         return frames
     rows, columns = frames.shape[2:]
-    transforms = np.repeat([_transform(change, (rows, columns)) for change in changes], 2, axis=0)
+    transforms = np.repeat([_transform(change, (rows, columns)) for change in changes], frames.shape[1], axis=0)
     with tf.device("CPU"):  # the frames are there, and go to the model's device later
         moved = tf.raw_ops.ImageProjectiveTransformV3(
             images=frames.reshape(-1, rows, columns, 1),

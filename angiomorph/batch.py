@@ -34,6 +34,7 @@ class Options:
         intensity: "auto", "log", "linear"; None for the model's own.
         save: what to write, of "dicom", "h5" and "png".
         frame: frame number (from 1) of the picture; None for the one with the most iodine.
+        levels: sizes at which the network sees the frames; None for the model's own.
         refine: steps of refinement after the network; 0 for the network alone.
         guard: leave frames unregistered that gain nothing, see `registration.register_series`.
         batch_size: frames at a time.
@@ -44,6 +45,7 @@ class Options:
     intensity: str | None = None
     save: Sequence[str] = ("dicom", "h5")
     frame: int | None = None
+    levels: int | None = None
     refine: int = 0
     guard: bool = True
     batch_size: int = 4
@@ -136,6 +138,7 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
             hyper=options.hyper,
             background=options.background,
             intensity=options.intensity,
+            levels=options.levels,
             refine_steps=options.refine,
             guard=options.guard,
             batch_size=options.batch_size,
@@ -171,6 +174,7 @@ def _summary(series: Series, result: Registration, seconds: float) -> dict[str, 
         "background": list(result.background.numbers),
         "background_choice": result.background.choice,
         "lambda": result.hyper,
+        "levels": result.levels,
         "refine": result.refine,
         "unwarped": int(np.sum(~result.warp[contrast].any(axis=(1, 2, 3)))),
         "intensity": result.intensity,
@@ -247,6 +251,7 @@ def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> 
         "intensity": result.intensity,
         "relation": relation,
         "units": result.units,
+        "levels": result.levels,
         "refine": result.refine,
         "version": __version__,
     }

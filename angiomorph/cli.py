@@ -52,6 +52,7 @@ PAPER = {
 }
 TRAIN_DEFAULTS = {**PAPER, "intensity": "auto", "init": "he"}
 REFINE = 40
+SIMILARITY = "similarity; truth, that of noise-free frames without iodine, is for stores of simulated runs (default: vle)"
 SILENCE = 60  # seconds without a line on progress
 EXAMPLES = "Research use only. Exit status: 0 all done; 1 some runs failed; 2 wrong use or unusable input."
 
@@ -148,6 +149,8 @@ def _steps(text: str) -> int:
 
 
 def _add_refine(verb: argparse.ArgumentParser) -> None:
+    summary = "sizes at which the network sees the frames, each twice the one before, the first its own (default: the model's)"
+    verb.add_argument("--levels", type=_count, metavar="N", help=summary)
     summary = f"steps that improve the network's warp on the frames at hand; 0 for the network alone (default: {REFINE})"
     verb.add_argument("--refine", type=_steps, default=REFINE, metavar="N", help=summary)
     verb.add_argument("--no-guard", action="store_true", help="warp also frames that gain nothing by it, as still ones")
@@ -158,7 +161,7 @@ def _add_train(verbs: Any) -> None:
     verb.add_argument("data", nargs="*", metavar="DATA", help="training stores (.h5), DICOM files or folders")
     verb.add_argument("--img-list", metavar="FILE", help="text file that names DATA, one a line")
     verb.add_argument("--model-dir", metavar="DIR", default="models", help="where everything is written (default: models)")
-    verb.add_argument("--image-loss", choices=("mse", "minmax", "vle"), default="vle", help="similarity (default: vle)")
+    verb.add_argument("--image-loss", choices=("mse", "minmax", "vle", "truth"), default="vle", help=SIMILARITY)
     verb.add_argument("--preset", choices=("paper",), help="every value of the paper, linear intensity included")
     options: list[tuple[str, Callable[[str], Any], str]] = [
         ("image-sigma", float, "alpha_sim, the scale of the similarity"),
@@ -189,7 +192,18 @@ def _add_train(verbs: Any) -> None:
         help="how lambda is drawn: uniform; uniform but for --oversample-rate; or Beta(2, 2) (default: ends)",
     )
     verb.add_argument(
-        "--lambda", dest="hyper", type=_fraction, metavar="L", help="to register with by default (default: 0.7; 0.5 for minmax)"
+        "--lambda",
+        dest="hyper",
+        type=_fraction,
+        metavar="L",
+        help="to register with by default (default: 0.7; 0.5 for minmax and truth)",
+    )
+    verb.add_argument(
+        "--levels",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="to register with by default, as in register (default: 1)",
     )
     verb.add_argument("--load-weights", metavar="M.h5", help="model to begin with, VoxelMorph's too")
     verb.add_argument("--initial-epoch", type=int, default=0, metavar="N", help="epochs counted as done (default: 0)")
@@ -272,6 +286,7 @@ def _training_config(arguments: argparse.Namespace) -> TrainingConfig:
     sampling = Sampling(**{name: options.pop(name) for name in drawn}, seed=arguments.seed, augmentation=augmentation)
     return TrainingConfig(
         image_loss=arguments.image_loss,
+        levels=arguments.levels,
         sampling=sampling,
         hyper=arguments.hyper,
         load_weights=arguments.load_weights,
@@ -517,7 +532,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     configure_gpu(arguments.gpu)
     runs = evaluate.find_runs(arguments.runs)
     models = [Model(path) for path in arguments.model or [SHIPPED]]
-    settings = evaluate.Settings(arguments.background, arguments.refine, not arguments.no_guard)
+    settings = evaluate.Settings(arguments.background, arguments.levels, arguments.refine, not arguments.no_guard)
     progress = _silent if arguments.quiet else _progress("runs evaluated")
     entries, failed = evaluate.evaluate(runs, models, arguments.hyper or [], settings, progress)
     for reason in failed.values():
@@ -563,6 +578,7 @@ def _register(arguments: argparse.Namespace) -> int:
         intensity=arguments.intensity,
         save=arguments.save,
         frame=arguments.frame,
+        levels=arguments.levels,
         refine=arguments.refine,
         guard=not arguments.no_guard,
         batch_size=arguments.batch_size,

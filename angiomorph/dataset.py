@@ -85,11 +85,15 @@ class Draw:
 
 @dataclass(frozen=True)
 class Pairs:
-    """One batch of a run: moving and fixed `(B, H, W)` float32 in [0, 1], and their λ."""
+    """One batch of a run: moving and fixed `(B, H, W)` float32 in [0, 1], and their λ.
+
+    `clean` is moving and fixed once more, without noise and contrast agent; empty unless the source is asked for it.
+    """
 
     moving: np.ndarray
     fixed: np.ndarray
     hyper: float
+    clean: tuple[np.ndarray, ...] = ()
 
 
 def draw_hyper(rng: np.random.Generator, sampling: Sampling) -> float:
@@ -171,7 +175,7 @@ class Run:
     def __init__(self, file: h5py.File, key: str, sampling: Sampling, known: Known) -> None:
         group = file[key]
         self.name = f"{key} of {Path(file.filename).name}"
-        self.frames = len(group["frames"])
+        self.frames, self._type = len(group["frames"]), group["frames"].dtype
         self.background = tuple(int(number) for number in group.attrs["background"])
         self.relation = str(group.attrs["relation"])
         self.mode = resolve_mode(self.relation, sampling.intensity)
@@ -195,15 +199,32 @@ class Run:
             self._decode(indices)
             return np.stack([self._decoded[index] for index in self.readable(indices).tolist()])
 
+    def read_clean(self, indices: np.ndarray) -> np.ndarray:
+        """Return what `read` returns, without noise and contrast agent, after it.
+
+        Raises:
+            OSError or RuntimeError: HDF5 cannot read a frame.
+        """
+        frames, table = self._file[self._key]["clean"], self._table(self._scale())
+        stored = [frames[index] for index in self.readable(indices).tolist()]
+        return fit(np.take(table, np.stack(stored), mode="clip"), self._size)
+
     def tone(self) -> Tone:
         """Return what the values that `read` returns mean, after the first reading.
 
         Raises:
             ValueError: nothing has been read.
         """
+        return tone(self.relation, self.mode, self._scale())
+
+    def _scale(self) -> Normalisation:
         if self.known.scale is None:
             raise ValueError(f"run {self.name}: expected frames to have been read, found none")
-        return tone(self.relation, self.mode, self.known.scale)
+        return self.known.scale
+
+    def _table(self, scale: Normalisation) -> np.ndarray:
+        """Return the normalised value of each stored one: to look it up is faster than a logarithm for each pixel."""
+        return normalise(to_domain(np.arange(np.iinfo(self._type).max + 1), self.mode), scale)
 
     def prepare(self, indices: np.ndarray) -> None:
         """Decode the frames at `indices`, so that `read` finds them.
@@ -245,8 +266,7 @@ class Run:
         if scale is None:
             stored = self._read_all(frames)
             scale = self.known.scale = stored_normalisation(list(stored.values()), self.mode)
-        # Domain and scale of a stored value are looked up, which is faster than a logarithm for each pixel.
-        table = normalise(to_domain(np.arange(np.iinfo(frames.dtype).max + 1), self.mode), scale)
+        table = self._table(scale)
         while missing := self._missing(indices):
             if self._decoded and len(self._decoded) + len(missing) > self._most:
                 self._decoded.clear()
@@ -323,6 +343,20 @@ class Runs:
         """Return the number of frames in all runs."""
         return sum(store.frame_count(file, key) for file, keys in zip(self._files, self._keys, strict=True) for key in keys)
 
+    def check_clean(self) -> None:
+        """Refuse a run of which the store does not have the frames without noise and contrast agent.
+
+        Raises:
+            InputError: there is one.
+        """
+        for number in range(len(self)):
+            file, key = self._place(number)
+            if "clean" not in file[key]:
+                raise InputError(
+                    f"run {self.name(number)}: expected clean frames, as simulated runs have, found none; make the store "
+                    "with `angiomorph simulate --store`, or train with another --image-loss"
+                )
+
     def unreadable(self, number: int) -> list[int]:
         """Return the numbers (from 1) of the frames of a run that are known to be unreadable."""
         return [index + 1 for index in self._known.get(number, Known()).unreadable]
@@ -345,14 +379,17 @@ class Source:
         paths: training stores.
         sampling: how to draw.
         part: (index from 0, count) of the equal slices of each draw that `batch` reads.
+        clean: read `Pairs.clean` too.
 
     Raises:
-        InputError: a file is no training store, there is no run, or `sampling.intensity` does not suit one.
+        InputError: a file is no training store, there is no run, `sampling.intensity` does not suit one, or one has no clean
+            frames where they are asked for.
     """
 
-    def __init__(self, paths: Sequence[Path], sampling: Sampling, part: tuple[int, int] = (0, 1)) -> None:
+    def __init__(self, paths: Sequence[Path], sampling: Sampling, part: tuple[int, int] = (0, 1), clean: bool = False) -> None:
         self.sampling = sampling
         self.part = part
+        self.clean = clean
         self.left_out: set[int] = set()
         self.error: InputError | None = None  # tf.data passes on no exception as it was
         self._stack = ExitStack()
@@ -360,6 +397,8 @@ class Source:
         with ExitStack() as opening:
             self.runs = Runs([opening.enter_context(store.reading(path)) for path in paths], sampling)
             _check_intensity(self.runs, sampling.intensity)
+            if clean:
+                self.runs.check_clean()
             self._stack = opening.pop_all()
         if not len(self.runs):
             raise InputError(f"{self._paths}: expected at least one run to train on, found none")
@@ -411,7 +450,9 @@ class Source:
                     break
         key, varied = (self.sampling.seed, step), self.sampling.augmentation
         first = index * len(draw.contrast)
-        return Pairs(*augment(pairs.moving, pairs.fixed, varied, self.runs[draw.run].tone(), key, first), pairs.hyper)
+        tone = self.runs[draw.run].tone()
+        moving, fixed, *clean = augment(pairs.moving, pairs.fixed, varied, tone, key, first, pairs.clean)
+        return Pairs(moving, fixed, pairs.hyper, tuple(clean))
 
     def read(self, draw: Draw) -> Pairs | None:
         """Return the frames of a draw as they are, or None where the run cannot be read, which is left out from now on.
@@ -424,13 +465,15 @@ class Source:
                 raise InputError(f"{self._paths}: expected open stores to read from, found them closed")
             if draw.run in self.left_out:
                 return None
+            run, indices = self._hold(draw.run), np.concatenate([draw.background, draw.contrast])
             try:
-                chosen = self._hold(draw.run).read(np.concatenate([draw.background, draw.contrast]))
+                chosen = run.read(indices)
+                clean = np.split(run.read_clean(indices), 2) if self.clean else ()
             except UNREADABLE as error:
                 self._leave_out(draw.run, error)
                 return None
         moving, fixed = np.split(chosen, 2)
-        return Pairs(moving, fixed, draw.hyper)
+        return Pairs(moving, fixed, draw.hyper, tuple(clean))
 
     def stored(self, number: int) -> store.StoredRun | None:
         """Return a whole run as it is stored, or None where HDF5 cannot read all of it, which is told each time."""
@@ -529,7 +572,8 @@ def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0, slic
     """Return the pipeline that `model.fit` trains on, endless and prefetched, to the GPU where there is one.
 
     Each element is ((moving, fixed, hyper), (fixed, zero_flow), (1 - hyper, hyper)): Keras's inputs, targets and sample
-    weights, so that the loss is Eq. 1 of Zhou et al. 2024 for each sample.
+    weights, so that the loss is Eq. 1 of Zhou et al. 2024 for each sample. Of a source with clean frames it is ((moving, fixed,
+    hyper, clean moving), (clean fixed, zero_flow), (1 - hyper, hyper)), for `networks.warping_clean`.
 
     Args:
         source: what to draw from, open as long as the pipeline is used.
@@ -540,18 +584,20 @@ def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0, slic
 
     shape = [None, source.sampling.size, source.sampling.size, 1]
 
-    def read(step: np.int64) -> tuple[np.ndarray, np.ndarray, np.float32]:
+    def read(step: np.int64) -> tuple[np.ndarray | np.float32, ...]:
         pairs = source.batch(int(step))
-        return pairs.moving[..., None], pairs.fixed[..., None], np.float32(pairs.hyper)
+        frames = pairs.moving, pairs.fixed, *pairs.clean
+        return np.float32(pairs.hyper), *(each[..., None] for each in frames)
 
     def element(step: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], ...]:
         # Not Dataset.from_generator: what that has to call in the end may hang an interpreter that is about to exit.
-        moving, fixed, hyper = tf.numpy_function(read, [step], [tf.float32] * 3)
-        moving, fixed = tf.ensure_shape(moving, shape), tf.ensure_shape(fixed, shape)
+        hyper, *frames = tf.numpy_function(read, [step], [tf.float32] * (5 if source.clean else 3))
+        moving, fixed, *clean = (tf.ensure_shape(each, shape) for each in frames)
         count = tf.shape(moving)[0]
         hypers = tf.fill([count, 1], tf.ensure_shape(hyper, []))
         zero_flow = tf.zeros([count, *flow_shape])
-        return (moving, fixed, hypers), (fixed, zero_flow), (1 - hypers[:, 0], hypers[:, 0])
+        target = clean[1] if clean else fixed
+        return (moving, fixed, hypers, *clean[:1]), (target, zero_flow), (1 - hypers[:, 0], hypers[:, 0])
 
     batches = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max).map(element)
     return prefetched(batches if slices == 1 else batches.map(partial(_cut, slices)).unbatch(), _device())

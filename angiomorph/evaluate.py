@@ -24,6 +24,7 @@ class Settings:
     """How runs are registered; arguments as `registration.register_series` has them."""
 
     background: str = "auto"
+    levels: int | None = None
     refine_steps: int = 0
     guard: bool = True
 
@@ -121,6 +122,7 @@ def _scores(files: SeriesFiles, pairs: Sequence[tuple[Model, Entry]], settings: 
             model,
             hyper=entry.hyper,
             background=settings.background,
+            levels=settings.levels,
             refine_steps=settings.refine_steps,
             guard=settings.guard,
         )

@@ -11,6 +11,7 @@ import numpy as np
 from angiomorph.dataset import Draw, Pairs, fit
 from angiomorph.dicom import Series, SeriesFiles, read_series
 from angiomorph.errors import InputError
+from angiomorph.intensity import normalise, to_domain
 from angiomorph.registration import BATCH_SIZE, Predictor, Seen, see
 from angiomorph.scoring import Case, Score, Truth, check_same_frames, read_truth, truth_path
 from angiomorph.shrinking import shrink_frames
@@ -28,12 +29,14 @@ class HeldOut:
         seen: what the network is given.
         frames: indices, from 0, of the frames that are registered: the background's and those that are scored.
         case: scores warps of `frames`.
+        clean: of a simulated run, all its frames as the network would see them without noise and contrast agent.
     """
 
     name: str
     seen: Seen
     frames: tuple[int, ...]
     case: Case
+    clean: np.ndarray | None = None
 
     def score(self, predictor: Predictor, hyper: float) -> Score:
         """Return what the network's own warps are worth, without refinement and guard.
@@ -59,8 +62,10 @@ class HeldOut:
             draw: indices of frames and λ.
             size: of the network's frames, pixels.
         """
-        moving, fixed = (fit(self.seen.frames[indices], size) for indices in (draw.background, draw.contrast))
-        return Pairs(moving, fixed, draw.hyper)
+        kinds = draw.background, draw.contrast
+        moving, fixed = (fit(self.seen.frames[indices], size) for indices in kinds)
+        clean = () if self.clean is None else tuple(fit(self.clean[indices], size) for indices in kinds)
+        return Pairs(moving, fixed, draw.hyper, clean)
 
 
 def not_finite(subject: str, hyper: float) -> InputError:
@@ -94,7 +99,12 @@ def held_out(series: Series, truth: Truth | None, trained_on: str) -> HeldOut:
     part = dataclasses.replace(series, frames=series.frames[frames], frame_times=series.frame_times[frames])
     numbers = [frames.index(index) + 1 for index in background]
     case = Case(part, numbers, None if truth is None else truth.part(frames))
-    return HeldOut(series.name, seen, tuple(frames), case)
+    return HeldOut(series.name, seen, tuple(frames), case, None if truth is None else _clean(series, truth, seen))
+
+
+def _clean(series: Series, truth: Truth, seen: Seen) -> np.ndarray:
+    stored = np.exp(truth.background) if series.relation == "LIN" else truth.background * np.float32(truth.stored_per_ln)
+    return normalise(to_domain(stored, seen.intensity), seen.scale)
 
 
 def _spread(frames: list[int]) -> list[int]:

@@ -194,6 +194,25 @@ def warp_frames(frames: tf.Tensor, warp: tf.Tensor) -> tf.Tensor:
     return upper * (1 - down) + lower * down
 
 
+def compose_warps(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """Return the one warp that moves frames as `first` does and then `second`.
+
+        composed(x) = second(x) + first(x + second(x))
+
+    so that warp_frames(f, composed) = warp_frames(warp_frames(f, first), second), but for the second interpolation, and where
+    `second` leads beyond the border.
+
+    Args:
+        first: `(B, H, W, 2)`, float32, pixels, ij order.
+        second: `(B, H, W, 2)`, float32, pixels, ij order.
+
+    Returns:
+        `(B, H, W, 2)`, float32.
+    """
+    parts = [warp_frames(part, second) for part in tf.unstack(first, axis=-1)]
+    return tf.stack(parts, axis=-1) + second
+
+
 def resize_frames(frames: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
     """Resample frames to another size: the mean over each new pixel's area when shrinking, bilinear when growing.
 

@@ -157,6 +157,22 @@ class VLE(Similarity):
 
 
 @register
+class Truth(Similarity):
+    """Mean squared error of the noise-free background, warped, against the noise-free frame without iodine.
+
+        squared_error = (moved - fixed - mean(moved - fixed))**2
+
+    Only a simulator knows either. There is no iodine in them that could be mistaken for motion and no noise to fit; a frame's
+    exposure, which in the log domain is one number for all its pixels, is left out.
+    """
+
+    def squared_error(self, fixed: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
+        """Return the error of each pixel, `(B, H, W, 1)`."""
+        error = moved - fixed
+        return tf.square(error - tf.reduce_mean(error, axis=[1, 2, 3], keepdims=True))
+
+
+@register
 class GradientPenalty(tf.keras.losses.Loss):
     """Smoothness of the flow: half the squared magnitude of its spatial gradient, VoxelMorph's `Grad('l2')`.
 
@@ -202,4 +218,4 @@ def _differences(flow: tf.Tensor, axis: int) -> tf.Tensor:
     return tf.slice(flow, first, size) - tf.slice(flow, [0, 0, 0, 0], size)
 
 
-SIMILARITIES: dict[str, type[Similarity]] = {"mse": MSE, "minmax": MinMax, "vle": VLE}
+SIMILARITIES: dict[str, type[Similarity]] = {"mse": MSE, "minmax": MinMax, "vle": VLE, "truth": Truth}

@@ -267,6 +267,21 @@ def kernel_shape(layer: layers.HyperConv2DFromDense) -> tuple[int, int, int, int
     return rows, columns, channels, filters
 
 
+def warping_clean(model: AngioMorph) -> tf.keras.Model:
+    """Return the same network, weights shared, that warps a second image: what it is trained as where the truth is known.
+
+    Args:
+        model: the network.
+
+    Returns:
+        a Keras model from (moving, fixed, hyper, clean), clean `(B, H, W, 1)` a noise-free `moving`, to (clean moved by the
+        network's warp, flow).
+    """
+    clean = tf.keras.Input(model.input_shape[0][1:], name=f"{model.name}_clean_input")
+    warp = layers.SpatialTransformer(name=f"{model.name}_clean_transformer")
+    return tf.keras.Model([*model.inputs, clean], [warp([clean, model.references.pos_flow]), model.outputs[1]])
+
+
 def mix_precision(model: AngioMorph, compute: str) -> None:
     """Convolve in another type than float32; before the model is called, and for good, but not in its files.
 

@@ -15,12 +15,12 @@ from angiomorph.backend import tf
 from angiomorph.background import Background, choose_background, shrink
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
-from angiomorph.intensity import LN, STORED, normalisation, normalise, pad, resolve_mode, to_domain, unpad
-from angiomorph.layers import resize_frames, resize_warp, warp_frames
+from angiomorph.intensity import LN, STORED, Normalisation, normalisation, normalise, pad, resolve_mode, to_domain, unpad
+from angiomorph.layers import compose_warps, resize_frames, resize_warp, warp_frames
 from angiomorph.losses import SIMILARITIES, Similarity
 from angiomorph.metrics import bright_residue
 from angiomorph.refinement import refine
-from angiomorph.shrinking import fitted_shape
+from angiomorph.shrinking import fitted_shape, level_shapes
 
 BATCH_SIZE = 4
 REFINED_SIZE = 256
@@ -41,6 +41,7 @@ class Registration:
         units: "ln(intensity)" where stored values are proportional to intensity, else "stored value".
         intensity: "log" or "linear", what the network saw.
         hyper: λ.
+        levels: of the network, see `Predictor.warps`.
         refine: steps of refinement after the network.
     """
 
@@ -52,6 +53,7 @@ class Registration:
     units: str
     intensity: str
     hyper: float
+    levels: int
     refine: int
 
 
@@ -65,32 +67,47 @@ class Predictor:
     def __init__(self, network: networks.AngioMorph) -> None:
         self._network = network
         self.size = int(network.metadata.get("size", 512))
+        self.levels = int(network.metadata.get("levels", 1))
         self.intensity = str(network.metadata.get("intensity", "auto"))
         self._multiple = max(networks.MULTIPLE, 2 ** len(network.get_config()["nb_unet_features"][0]))
         self._others: list[networks.AngioMorph] = []
         self._predictors: dict[tuple[int, int], tf.keras.Model] = {}
 
-    def warps(self, moving: np.ndarray, fixed: np.ndarray, hyper: float, batch_size: int) -> Iterator[np.ndarray]:
+    def warps(
+        self, moving: np.ndarray, fixed: np.ndarray, hyper: float, batch_size: int, levels: int | None = None
+    ) -> Iterator[np.ndarray]:
         """Yield the warps of `fixed`, a batch at a time.
+
+        The network sees the frames first at the size that it was trained on; at each further level at twice that, up to their
+        own, and the background as the levels before have moved it. The warps are composed.
 
         Args:
             moving: background `(H, W)` float32 in [0, 1], any size.
             fixed: `(T, H, W)` float32 in [0, 1].
             hyper: λ, [0, 1].
             batch_size: frames at a time.
+            levels: at least 1; None for the model's own.
 
         Yields:
             `(B, H, W, 2)` float32, pixels of the given frames.
         """
-        shape = fixed.shape[1:]
-        fitted = fitted_shape(shape, self.size)
-        moving_fitted = self._fit(moving[None], fitted)
-        predict = self._predictor(moving_fitted.shape[1:3])
+        shapes = level_shapes(fixed.shape[1:], self.size, self.levels if levels is None else levels)
+        backgrounds = [_resized(moving[None], shape) for shape in shapes]
         for start in range(0, len(fixed), batch_size):
-            fixed_fitted = self._fit(fixed[start : start + batch_size], fitted)
-            count = len(fixed_fitted)
-            inputs = [np.repeat(moving_fitted, count, 0), fixed_fitted, np.full((count, 1), hyper, np.float32)]
-            yield resize_warp(unpad(predict(inputs, training=False).numpy(), fitted), shape).numpy()
+            batch = fixed[start : start + batch_size]
+            warp = tf.zeros([len(batch), *shapes[0], 2])
+            for shape, background in zip(shapes, backgrounds, strict=True):
+                warp = resize_warp(warp, shape)
+                moved = warp_frames(np.repeat(background, len(batch), 0), warp)
+                warp = compose_warps(warp, self._warp(moved.numpy(), _resized(batch, shape), hyper))
+            yield resize_warp(warp, fixed.shape[1:]).numpy()
+
+    def _warp(self, moving: np.ndarray, fixed: np.ndarray, hyper: float) -> np.ndarray:
+        """Return the network's own warp of frames of any one size, `(B, H, W, 2)`."""
+        frames = [pad(each, self._multiple)[..., None] for each in (moving, fixed)]
+        predict = self._predictor(frames[0].shape[1:3])
+        warp = predict([*frames, np.full((len(fixed), 1), hyper, np.float32)], training=False).numpy()
+        return unpad(warp, fixed.shape[1:])
 
     def refresh(self) -> None:
         """Take the network's weights as they are now, for frames of other sizes than its own too."""
@@ -111,9 +128,9 @@ class Predictor:
         self._others.append(network)
         return network
 
-    def _fit(self, frames: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        resized = frames if frames.shape[1:] == shape else resize_frames(tf.constant(frames), shape).numpy()
-        return pad(resized, self._multiple)[..., None]
+
+def _resized(frames: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return frames if frames.shape[1:] == shape else resize_frames(tf.constant(frames), shape).numpy()
 
 
 class Model:
@@ -133,6 +150,7 @@ class Model:
         self.predictor = Predictor(network)
         self.sha256 = networks.sha256(path)
         self.size = self.predictor.size
+        self.levels = self.predictor.levels
         self.intensity = self.predictor.intensity
         self.hyper = float(metadata.get("lambda", 0.7))
         self.image_loss = str(metadata.get("image_loss", "vle"))
@@ -141,6 +159,8 @@ class Model:
 
 def _similarity(path: Path, metadata: dict[str, Any]) -> Similarity:
     name = metadata.get("image_loss", "vle")
+    if name == "truth":  # which a user's run has none of
+        name = "vle"
     if name not in SIMILARITIES:
         raise InputError(f"{path}: expected image_loss {', '.join(SIMILARITIES)} in the model, found {name!r}; train it again")
     return SIMILARITIES[name](image_sigma=metadata.get("image_sigma", 0.3))
@@ -167,12 +187,14 @@ class Seen:
         moving: `(H, W)` float32, the mean of the background frames, [0, 1].
         background: the chosen background frames.
         intensity: "log" or "linear", of `frames`.
+        scale: of `frames`.
     """
 
     frames: np.ndarray
     moving: np.ndarray
     background: Background
     intensity: str
+    scale: Normalisation
 
 
 def see(series: Series, trained_on: str, *, background: str = "auto", intensity: str | None = None) -> Seen:
@@ -189,9 +211,11 @@ def see(series: Series, trained_on: str, *, background: str = "auto", intensity:
     """
     own = "auto" if trained_on == "log" and series.relation == "LOG" else trained_on
     mode = resolve_mode(series.relation, intensity or own)
-    frames = _normalised(series, mode)
+    values = to_domain(series.frames, mode)
+    scale = normalisation(values, series.shutter, mode)
+    frames = normalise(values, scale)
     chosen = choose_background(background, frames, series.background_numbers, series.shutter)
-    return Seen(frames, _average(frames, chosen), chosen, mode)
+    return Seen(frames, _average(frames, chosen), chosen, mode, scale)
 
 
 def register_series(
@@ -201,6 +225,7 @@ def register_series(
     hyper: float | None = None,
     background: str = "auto",
     intensity: str | None = None,
+    levels: int | None = None,
     refine_steps: int = 0,
     guard: bool = False,
     batch_size: int = BATCH_SIZE,
@@ -218,26 +243,30 @@ def register_series(
         hyper: λ in [0, 1]; None for the model's own.
         background: "auto", "tag", "N" or "N-M", see `background.choose_background`; several frames are averaged.
         intensity: "auto", "log" or "linear" for what the network sees; None for what it was trained on.
+        levels: sizes, coarse to fine, at which the network sees the frames, see `Predictor.warps`; None for the model's own.
         refine_steps: steps of `refinement.refine` after the network, at up to 256 pixels a side; 0 for the network alone.
         guard: leave a frame unregistered whose warp does not bring its bright residue, which iodine cannot cause, below
             0.7 of what it was.
         batch_size: frames at a time.
 
     Raises:
-        InputError: λ outside [0, 1], negative `refine_steps`, or a background that is not there.
+        InputError: λ outside [0, 1], `levels` below 1, negative `refine_steps`, or a background that is not there.
 
     Source: Zhou et al. 2024; DICOM PS3.4 N.2.5 (subtraction in a space logarithmic to X-ray intensity).
     """
     hyper = model.hyper if hyper is None else hyper
     if not 0 <= hyper <= 1:
         raise InputError(f"--lambda: expected a number from 0 to 1, got {hyper}")
+    levels = model.levels if levels is None else levels
+    if levels < 1:
+        raise InputError(f"--levels: expected a number of levels from 1, got {levels}")
     if refine_steps < 0:
         raise InputError(f"--refine: expected a number of steps from 0, got {refine_steps}")
     seen = see(series, model.intensity, background=background, intensity=intensity)
     linear = series.relation == "LIN"
     values = to_domain(series.frames, "log" if linear else "linear")
     reference = _average(values, seen.background)
-    warps = model.predictor.warps(seen.moving, seen.frames, hyper, batch_size)
+    warps = model.predictor.warps(seen.moving, seen.frames, hyper, batch_size, levels)
     if refine_steps:
         warps = _refined(model, seen.moving, seen.frames, warps, hyper, refine_steps)
     warp = np.concatenate(list(warps))
@@ -251,6 +280,7 @@ def register_series(
         units=LN if linear else STORED,
         intensity=seen.intensity,
         hyper=hyper,
+        levels=levels,
         refine=refine_steps,
     )
     return _guarded(result, reference, _worthwhile(result, seen.frames, series)) if guard else result
@@ -299,11 +329,6 @@ def _refined(
         refined = refine(repeated[..., None], fixed_working[..., None], coarse, hyper, steps, model.similarity)
         # Only the correction is resampled, so that the network's warp keeps its own detail.
         yield warp + resize_warp(refined - coarse, shape).numpy()
-
-
-def _normalised(series: Series, mode: str) -> np.ndarray:
-    values = to_domain(series.frames, mode)
-    return normalise(values, normalisation(values, series.shutter, mode))
 
 
 def _average(values: np.ndarray, background: Background) -> np.ndarray:

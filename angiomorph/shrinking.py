@@ -14,6 +14,18 @@ def fitted_shape(shape: Sequence[int], size: int) -> tuple[int, int]:
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
+def level_shapes(shape: Sequence[int], size: int, levels: int) -> list[tuple[int, int]]:
+    """Return the frame's shapes from coarse to fine: shrunk to `size`, to twice that and so on, up to its own.
+
+    Args:
+        shape: (rows, columns) of the frame.
+        size: of the longer side at the first level, pixels.
+        levels: at most how many, at least 1.
+    """
+    shapes = [fitted_shape(shape, size * 2**level) for level in range(levels)]
+    return list(dict.fromkeys(shapes))
+
+
 def shrink_frames(frames: np.ndarray, size: int) -> np.ndarray:
     """Return frames whose longer side is at most `size`, stored values of the same scale, rounded to integers.
 

@@ -5,6 +5,8 @@ Training store (`angiomorph prepare`, `angiomorph simulate --store`), one group 
     /<run>                      run key: "run-000001" or the archive's anonymous key; never an identity
         frames (T, H, W)        uint8 | uint16, as stored in DICOM, iodine dark; chunk (1, H, W), not compressed, each with
                                 HDF5's Fletcher-32 checksum, so that a damaged frame raises OSError when it is read
+        clean (T, H, W)         of simulated runs only: the same frames without contrast agent and noise, in the same units
+                                and kept in the same way: the truth that `--image-loss truth` trains on
         @relation               "LIN" | "LOG" | "DISP": PixelIntensityRelationship
         @bits_stored            BitsStored
         @background             int array, background frame numbers named by the source, from 1; may be empty
@@ -15,7 +17,8 @@ The version counts what readers must know. Checksums are none of that: HDF5 chec
 read these stores, and stores from before them are read, unchecked.
 
 Registration (`--save h5`): `bsa` (T,H,W), `moved` (T,H,W), `warp` (T,H,W,2) float32, `background` int frame numbers from 1;
-attributes lambda, model_sha256, intensity, relation, units, refine, version.
+attributes lambda, model_sha256, intensity, relation, units, levels, refine,
+version.
 
 Truth of a simulated run (`<name>_truth.h5`): `background` (T,H,W) float32 noise-free ln intensity without iodine at the
 pose of each frame, `vessel` (T,H,W) float32 noise-free vessel layer, ln units, <= 0, `vessel_mask` (T,H,W) bool,
@@ -54,6 +57,7 @@ class StoredRun:
         bits_stored: BitsStored.
         background: frame numbers (from 1) that the source names as background; empty if it names none.
         frame_time: ms between frames; 0 if unknown.
+        clean: of a simulated run, its frames without contrast agent and noise, as `frames`; None where nobody knows.
     """
 
     frames: np.ndarray
@@ -61,6 +65,7 @@ class StoredRun:
     bits_stored: int
     background: tuple[int, ...] = ()
     frame_time: float = 0.0
+    clean: np.ndarray | None = None
 
 
 @contextmanager
@@ -105,7 +110,7 @@ def append(store: h5py.File, key: str, run: StoredRun) -> None:
         run: what to store.
 
     Raises:
-        InputError: frames are not `(T, H, W)` unsigned integers.
+        InputError: frames are not `(T, H, W)` unsigned integers, or `clean` is not of their shape and type.
     """
     frames = run.frames
     if frames.ndim != 3 or frames.dtype not in (np.uint8, np.uint16):
@@ -113,8 +118,15 @@ def append(store: h5py.File, key: str, run: StoredRun) -> None:
             f"run {key}: expected (T, H, W) frames of uint8 or uint16, got shape {frames.shape} of {frames.dtype}; "
             "convert the run to unsigned integers as DICOM stores them"
         )
+    if run.clean is not None and (run.clean.shape, run.clean.dtype) != (frames.shape, frames.dtype):
+        raise InputError(
+            f"run {key}: expected clean frames {frames.shape} of {frames.dtype} as the run's, got {run.clean.shape} of "
+            f"{run.clean.dtype}; give each frame's own"
+        )
     group = store.create_group(key)
-    group.create_dataset("frames", data=frames, chunks=(1, *frames.shape[1:]), fletcher32=True)
+    for name, values in (("frames", frames), ("clean", run.clean)):
+        if values is not None:
+            group.create_dataset(name, data=values, chunks=(1, *frames.shape[1:]), fletcher32=True)
     group.attrs["relation"] = run.relation
     group.attrs["bits_stored"] = run.bits_stored
     group.attrs["background"] = np.asarray(run.background, np.int64)
@@ -179,6 +191,7 @@ def read(store: h5py.File, key: str) -> StoredRun:
         bits_stored=int(group.attrs["bits_stored"]),
         background=tuple(int(number) for number in group.attrs["background"]),
         frame_time=float(group.attrs["frame_time"]),
+        clean=group["clean"][()] if "clean" in group else None,
     )
 
 

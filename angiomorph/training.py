@@ -30,7 +30,7 @@ from angiomorph.losses import SIMILARITIES, GradientPenalty, Similarity
 from angiomorph.validation import Measured, Validation, sort_out
 from angiomorph.view.pictures import learning_curve
 
-DEFAULT_LAMBDA = {"mse": 0.7, "minmax": 0.5, "vle": 0.7}  # what the paper evaluated each loss with
+DEFAULT_LAMBDA = {"mse": 0.7, "minmax": 0.5, "vle": 0.7, "truth": 0.5}  # what the paper evaluated its losses with
 ON_NAN = ("stop", "skip")
 MOST_SKIPPED = 100  # in a row: weights that give nothing finite any more do not recover
 
@@ -42,7 +42,7 @@ class TrainingConfig:
     """Everything that decides a training; the defaults are the paper's but for `intensity`.
 
     Args:
-        image_loss: "mse", "minmax" or "vle".
+        image_loss: "mse", "minmax" or "vle"; or "truth", of simulated runs.
         image_sigma: alpha_sim of Eq. 1.
         sampling: which pairs and λ are drawn.
         epochs: visits of every run.
@@ -56,6 +56,7 @@ class TrainingConfig:
         hyp_rank: rank of the generated weights, see `networks.AngioMorph`; None for full, as in the paper.
         init: "he" or "voxelmorph", see `networks.initialise`.
         hyper: λ that the model registers with where the user names none; None for the paper's choice for the loss.
+        levels: sizes at which the model registers by default, see `registration.Predictor.warps`.
         load_weights: a model or weights `.h5` to begin with, see `transfer.load`; None for random weights.
         initial_epoch: number of epochs counted as done.
         checkpoint_steps: batches between checkpoints within an epoch.
@@ -82,6 +83,7 @@ class TrainingConfig:
     hyp_rank: int | None = None
     init: str = "voxelmorph"
     hyper: float | None = None
+    levels: int = 1
     load_weights: str | None = None
     initial_epoch: int = 0
     checkpoint_steps: int = 1000
@@ -93,7 +95,18 @@ class TrainingConfig:
     best_by: str = "loss"
 
 
-RESUMABLE = ("epochs", "lr", "hyper", "load_weights", "initial_epoch", "checkpoint_steps", "keep", "on_nan", "patience")
+RESUMABLE = (
+    "epochs",
+    "lr",
+    "hyper",
+    "levels",
+    "load_weights",
+    "initial_epoch",
+    "checkpoint_steps",
+    "keep",
+    "on_nan",
+    "patience",
+)
 
 
 class Upkeep(tf.keras.callbacks.Callback):
@@ -107,6 +120,7 @@ class Upkeep(tf.keras.callbacks.Callback):
         progress: where the training begins; kept up to date.
         validation: what the best model and early stopping are judged by; None for the epoch's loss.
         team: how the training is spread; of its workers only the chief writes, but all take the same decisions.
+        network: what is written; the model that Keras trains, or, of "truth", its part.
     """
 
     def __init__(
@@ -118,8 +132,10 @@ class Upkeep(tf.keras.callbacks.Callback):
         progress: Progress,
         validation: Validation | None,
         team: Distribution,
+        network: networks.AngioMorph,
     ) -> None:
         super().__init__()
+        self.network = network
         self.model_dir = model_dir
         self.config = config
         self.source = source
@@ -262,8 +278,8 @@ class Upkeep(tf.keras.callbacks.Callback):
     def _write_model(self, name: str) -> None:
         if not self.team.chief:
             return
-        self.model.metadata.update(epochs=self.progress.step // self.steps, steps=self.progress.step)
-        checkpoints.write(self.model_dir / name, checkpoints.image(self.model))
+        self.network.metadata.update(epochs=self.progress.step // self.steps, steps=self.progress.step)
+        checkpoints.write(self.model_dir / name, checkpoints.image(self.network))
 
     def _scalars(self, values: dict[str, float]) -> None:
         with checkpoints.writing(self.model_dir / "tensorboard"), self.board.as_default(self.progress.step):
@@ -286,7 +302,7 @@ class Upkeep(tf.keras.callbacks.Callback):
         self.validations.flush()
         with checkpoints.writing(self.model_dir / "tensorboard"):
             self.board.flush()
-        checkpoints.save(self.model, self.model_dir, dataclasses.replace(self.progress, metrics=metrics), self.config.keep)
+        checkpoints.save(self.network, self.model_dir, dataclasses.replace(self.progress, metrics=metrics), self.config.keep)
 
 
 def _means(model: tf.keras.Model) -> list[float]:
@@ -321,6 +337,7 @@ def build(config: TrainingConfig) -> networks.AngioMorph:
         intensity=config.sampling.intensity,
         image_loss=config.image_loss,
         image_sigma=config.image_sigma,
+        levels=config.levels,
         **{"lambda": _default_lambda(config)},
     )
     if config.init == "he":
@@ -338,6 +355,19 @@ def compile_model(model: networks.AngioMorph, config: TrainingConfig) -> None:
     """Compile with Adam and the losses of Eq. 1; λ comes as the dataset's sample weights."""
     scale = INITIAL_SCALE if config.mixed_precision == "float16" else None
     model.compile(GuardedAdam(config.lr, initial_scale=scale), [_similarity(config), GradientPenalty()])
+
+
+def trained(model: networks.AngioMorph, config: TrainingConfig) -> tf.keras.Model:
+    """Return what `fit` is called on: the compiled network, or, of "truth", the one around it that warps clean frames.
+
+    Both have the network's optimizer, so that a checkpoint of the network is one of the training.
+    """
+    if config.image_loss != "truth":
+        return model
+    model.optimizer.build(model.trainable_variables)  # in the order in which a checkpoint's reader finds them
+    around = networks.warping_clean(model)
+    around.compile(model.optimizer, [_similarity(config), GradientPenalty()])
+    return around
 
 
 def _similarity(config: TrainingConfig) -> Similarity:
@@ -381,8 +411,9 @@ def train(
     validation_stores, validation_runs = sort_out(validation)
     part = (workers.index, len(workers.workers)) if workers else (0, 1)
     with ExitStack() as stack:
-        source = stack.enter_context(Source(stores, config.sampling, part))
-        held_out = stack.enter_context(Source(validation_stores, config.sampling)) if validation_stores else None
+        clean = config.image_loss == "truth"
+        source = stack.enter_context(Source(stores, config.sampling, part, clean))
+        held_out = stack.enter_context(Source(validation_stores, config.sampling, clean=clean)) if validation_stores else None
         steps = config.steps_per_epoch or steps_per_epoch(len(source.runs), config.sampling)
         resolved = _resolved(config, stores, source, validation_stores, list(validation_runs))
         team = join(workers, gpus, config.sampling, _common(resolved, model_dir, resume))
@@ -392,6 +423,8 @@ def train(
             model, progress = (
                 _resumed(model_dir, config, resolved, steps, team) if resume else _begun(model_dir, config, steps, team)
             )
+            around = trained(model, config)
+            around.distribute_reduction_method = "first"  # Keras would add up means that are the joint batch's already
             if team.strategy is not None:
                 checkpoints.image(model, progress)  # Keras makes metrics at the first save, which has to be on all workers
         _check_unfinished(model_dir, config, progress, steps)
@@ -402,7 +435,7 @@ def train(
         if team.chief:
             checkpoints.write(model_dir / "config.json", (json.dumps(resolved, indent=2) + "\n").encode())
         with without_remapper():
-            _fit(model, source, Upkeep(model_dir, config, source, steps, progress, judge, team))
+            _fit(around, source, Upkeep(model_dir, config, source, steps, progress, judge, team, model))
         team.mean([0.0])  # until the chief has written all, which it would not if it saw another end
     return model_dir / "model.h5"
 
@@ -428,7 +461,7 @@ def _check_unfinished(model_dir: Path, config: TrainingConfig, progress: Progres
         )
 
 
-def _fit(model: networks.AngioMorph, source: Source, upkeep: Upkeep) -> None:
+def _fit(model: tf.keras.Model, source: Source, upkeep: Upkeep) -> None:
     """Call fit, and again for the rest of an epoch in whose middle a training goes on."""
     team = upkeep.team
     epochs, steps = upkeep.config.epochs, upkeep.steps
@@ -488,7 +521,7 @@ def _resumed(
     if team.chief:
         checkpoints.tidy(model_dir, progress, progress.step // steps)
     model.optimizer.learning_rate.assign(config.lr)
-    model.metadata["lambda"] = _default_lambda(config)
+    model.metadata.update({"lambda": _default_lambda(config), "levels": config.levels})
     return model, progress
 
 
@@ -515,7 +548,6 @@ def _prepare_network(model: networks.AngioMorph, config: TrainingConfig) -> None
     networks.promise_one_hyper(model)  # as the dataset draws it
     if config.mixed_precision:
         networks.mix_precision(model, config.mixed_precision)
-    model.distribute_reduction_method = "first"  # Keras would add up means that are the joint batch's already
 
 
 def _provenance(resolved: dict[str, Any]) -> dict[str, Any]:

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from angiomorph import networks
 from angiomorph.backend import tf
 from angiomorph.comparison import UNITS
 from angiomorph.dataset import Draw, Pairs, Sampling, Source, draw_pairs
 from angiomorph.dicom import SeriesFiles
+from angiomorph.errors import InputError
 from angiomorph.evaluate import Entry, find_runs
 from angiomorph.held_out import HeldOut, not_finite, read_held_out, stored_held_out
 from angiomorph.interval import interval
-from angiomorph.losses import GradientPenalty, Similarity
+from angiomorph.losses import GradientPenalty, Similarity, Truth
 from angiomorph.registration import Predictor
 from angiomorph.scoring import Runs
 from angiomorph.store import is_hdf5
@@ -158,14 +160,22 @@ class Validation:
         for what, count in (("stored", len(runs)), ("DICOM", len(files))):
             if count > SCORED:
                 logger.warning("validation: of %d %s runs the first %d are scored", count, what, SCORED)
-        self.moving = sum(run.case.moves for run in self._dicom_runs())  # number of runs in which something does
-        smoothness = GradientPenalty()
+        self.moving = 0  # number of runs in which something does
+        for held_out in self._dicom_runs():
+            self.moving += held_out.case.moves
+            if isinstance(similarity, Truth) and held_out.clean is None:
+                raise InputError(
+                    f"{held_out.name}: expected a simulated run, its truth beside it, to validate --image-loss truth on, "
+                    "found none; take the run out of --validation"
+                )
+        smoothness, whole = GradientPenalty(), networks.warping_clean(model) if isinstance(similarity, Truth) else model
 
         @tf.function(reduce_retracing=True)
-        def objective(moving: tf.Tensor, fixed: tf.Tensor, hyper: tf.Tensor) -> tf.Tensor:
-            moved, flow = model([moving, fixed, hyper], training=False)
-            weight = hyper[:, 0]
-            losses = (1 - weight) * similarity.call(fixed, moved) + weight * smoothness.call(tf.zeros_like(flow), flow)
+        def objective(hyper: tf.Tensor, moving: tf.Tensor, fixed: tf.Tensor, *clean: tf.Tensor) -> tf.Tensor:
+            # As `dataset` gives it to fit: what is warped, and what it is compared to.
+            moved, flow = whole([moving, fixed, hyper, *clean[:1]], training=False)
+            weight, target = hyper[:, 0], clean[1] if clean else fixed
+            losses = (1 - weight) * similarity.call(target, moved) + weight * smoothness.call(tf.zeros_like(flow), flow)
             return tf.reduce_sum(losses)
 
         self._objective = objective
@@ -231,7 +241,7 @@ class Validation:
 
     def _loss(self, pairs: Pairs, hyper: float) -> float:
         try:
-            loss = float(self._objective(*_inputs(pairs, hyper)))
+            loss = float(self._objective(*_tensors(pairs, hyper)))
         except tf.errors.InvalidArgumentError as error:
             raise not_finite("validation", hyper) from error
         if math.isnan(loss):  # what a GPU makes of such a warp
@@ -240,7 +250,8 @@ class Validation:
 
     def _example(self, pairs: Pairs, hyper: float) -> np.ndarray:
         first = Pairs(pairs.moving[:1], pairs.fixed[:1], hyper)
-        moved = self.model(list(_inputs(first, hyper)), training=False)[0].numpy()[0, ..., 0]
+        weight, moving, fixed = _tensors(first, hyper)
+        moved = self.model([moving, fixed, weight], training=False)[0].numpy()[0, ..., 0]
         background, contrast = first.moving[0], first.fixed[0]
         dsa, bsa = contrast - background, contrast - moved
         low, high = subtraction_window(dsa)
@@ -256,6 +267,7 @@ def _draws(number: int, frames: int, background: Sequence[int], sampling: Sampli
         yield Draw(number, moving[part], contrast[part], 0.0)
 
 
-def _inputs(pairs: Pairs, hyper: float) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    moving, fixed = (tf.constant(frames[..., None]) for frames in (pairs.moving, pairs.fixed))
-    return moving, fixed, tf.fill([len(pairs.moving), 1], tf.constant(hyper, tf.float32))
+def _tensors(pairs: Pairs, hyper: float) -> tuple[tf.Tensor, ...]:
+    """Return λ `(B, 1)` and the frames, `(B, H, W, 1)` each."""
+    frames = (tf.constant(each[..., None]) for each in (pairs.moving, pairs.fixed, *pairs.clean))
+    return tf.fill([len(pairs.moving), 1], tf.constant(hyper, tf.float32)), *frames

@@ -117,7 +117,7 @@ def fitted(path: Path, config: TrainingConfig, rounds: int, steps: int) -> tuple
     count = steps * (rounds + 1)
     with tempfile.TemporaryDirectory() as folder, Source([path], config.sampling) as source:
         # One step more than an epoch has here, so that what an epoch's end writes, once in hours, does not count.
-        upkeep = training.Upkeep(Path(folder), config, source, count + 1, Progress(), None, Distribution())
+        upkeep = training.Upkeep(Path(folder), config, source, count + 1, Progress(), None, Distribution(), model)
         batches = dataset(source, model.output_shape[1][1:])
         model.fit(batches, steps_per_epoch=count, verbose=0, callbacks=[upkeep, Alternation()])
     through, alone = np.array(seconds[1:]).T

@@ -1,5 +1,6 @@
 """Augmentation: geometry against SciPy, attenuation and noise against physics, and that a step's pairs are its own."""
 
+import dataclasses
 import json
 import math
 
@@ -342,3 +343,15 @@ def test_an_augmented_training_goes_on_as_if_undisturbed_and_only_with_the_same_
     assert checkpoints_found(tmp_path / "parts")[-1].name == "00000006.h5"
     resolved = json.loads((tmp_path / "parts" / "config.json").read_text())["training"]["sampling"]["augmentation"]
     assert resolved == {"flip": 0.5, "rotate": 20.0, "zoom": 0.2, "gamma": 0.3, "noise": 0.02}
+
+
+def test_clean_frames_are_moved_and_scaled_with_the_pair_and_get_no_noise():
+    frames, key = pairs(), (3, 11)
+    moving, fixed = frames[:, 0], frames[:, 1]
+    noisy = augment(moving, fixed, EVERYTHING, LOGARITHMIC, key, clean=(moving, fixed))
+    assert [each.shape for each in noisy] == [moving.shape] * 4
+    np.testing.assert_array_equal(noisy[:2], augment(moving, fixed, EVERYTHING, LOGARITHMIC, key))
+    silent = augment(moving, fixed, dataclasses.replace(EVERYTHING, noise=0.0), LOGARITHMIC, key)
+    np.testing.assert_array_equal(noisy[2:], silent)
+    assert np.abs(noisy[0] - noisy[2]).max() > 1e-3
+    assert augment(moving, fixed, Augmentation(), LOGARITHMIC, key, clean=(fixed,))[2] is fixed

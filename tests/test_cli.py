@@ -88,7 +88,7 @@ def test_results_hold_every_frame_and_nothing_of_the_patient(tmp_path, capsys, x
     assert written.PatientName == PATIENT["PatientName"]  # the derived run belongs to the patient's study
     with h5py.File(out / "run_bsa.h5") as file:
         bsa = file["bsa"][()]
-        assert sorted(file.attrs) == ["intensity", "lambda", "model_sha256", "refine", "relation", "units", "version"]
+        assert sorted(file.attrs) == ["intensity", "lambda", "levels", "model_sha256", "refine", "relation", "units", "version"]
         assert file.attrs["lambda"] == 0.25
         assert file.attrs["model_sha256"] == networks.sha256(model)
         assert file["background"][()].tolist() == [1, 2]

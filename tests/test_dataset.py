@@ -377,3 +377,42 @@ def test_slices_of_a_pipeline_are_those_of_its_batches_in_turn(archive):
             *(tf.nest.flatten(part) for part in (*slices[2 * number : 2 * number + 2], batch)), strict=True
         ):
             np.testing.assert_array_equal(np.concatenate([one, two]), whole)
+
+
+@pytest.fixture
+def simulated(tmp_path) -> Path:
+    """Two runs of random frames, the clean ones a fixed factor below the others."""
+    path = tmp_path / "simulated.h5"
+    rng = np.random.default_rng(0)
+    with store.create(path) as file:
+        for run in range(2):
+            frames = rng.integers(1000, 4000, (5, 16, 16)).astype(np.uint16)
+            store.append(file, f"run-{run}", store.StoredRun(frames, "LIN", 12, clean=(frames // 2).astype(np.uint16)))
+    return path
+
+
+def test_clean_frames_are_those_of_the_pair_on_its_scale(simulated):
+    with Source([simulated], SMALL, clean=True) as source, store.reading(simulated) as file:
+        for step in range(4):
+            draw, pairs = source.draw(step), source.batch(step)
+            run = store.read(file, f"run-{draw.run}")
+            scale = normalisation(to_domain(run.frames, "log"), None, "log")
+            for clean, indices in zip(pairs.clean, (draw.background, draw.contrast), strict=True):
+                np.testing.assert_allclose(clean, normalise(to_domain(run.clean[indices], "log"), scale), atol=1e-6)
+
+
+def test_what_keras_is_given_of_clean_frames(simulated):
+    with Source([simulated], SMALL, clean=True) as source, Source([simulated], SMALL) as plain:
+        inputs, targets, weights = next(iter(dataset(source, (16, 16, 2))))
+        pairs = source.batch(0)
+        usual = next(iter(dataset(plain, (16, 16, 2))))
+    assert len(usual[0]) == 3
+    for one, other in zip([*inputs[:3], targets[1], *weights], [*usual[0], usual[1][1], *usual[2]], strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(inputs[3][..., 0], pairs.clean[0])
+    np.testing.assert_array_equal(targets[0][..., 0], pairs.clean[1])
+
+
+def test_a_store_without_clean_frames_is_refused_where_they_are_asked_for(archive, simulated):
+    with pytest.raises(InputError, match=r"run-0 of archive\.h5: expected clean frames.*--image-loss"):
+        Source([simulated, archive], SMALL, clean=True)

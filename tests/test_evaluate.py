@@ -69,7 +69,7 @@ def test_table_and_json_hold_the_means_of_the_runs(written):
     assert f"| {np.mean(left):.3f} [{min(left):.3f}, {max(left):.3f}] |" in table
     assert len([row for row in table.splitlines() if row.startswith("| ")]) == 2 + 2 * len(HYPERS)
     assert set(record["about"]["models"]) == {"mse/model", "vle/model"}
-    assert record["about"]["settings"] == {"background": "auto", "refine_steps": 0, "guard": False}
+    assert record["about"]["settings"] == {"background": "auto", "levels": None, "refine_steps": 0, "guard": False}
 
 
 def test_the_figure_of_lambda_has_a_curve_a_model(written):

@@ -7,6 +7,7 @@ from angiomorph import networks
 from angiomorph.dataset import Draw
 from angiomorph.dicom import find_series, read_series
 from angiomorph.errors import InputError
+from angiomorph.evaluate import find_runs
 from angiomorph.held_out import FRAMES, held_out, read_held_out, stored_held_out
 from angiomorph.registration import Model, Predictor, register_series
 from angiomorph.scoring import read_truth, score, truth_path
@@ -68,3 +69,16 @@ def test_what_cannot_be_scored_is_named(tmp_path):
     network.set_weights([np.full_like(weights, np.nan) for weights in network.get_weights()])
     with pytest.raises(InputError, match=r"validation on run at λ 0\.25: expected finite warps.*lower --lr"):
         held_out(series(phantom()), None, "auto").score(Predictor(network), 0.25)
+
+
+def test_clean_frames_of_a_simulated_run_are_on_the_scale_of_its_frames(tmp_path):
+    run = read_held_out("a", find_runs([str(make_run(tmp_path / "a.dcm"))])["a"], "auto")
+    quiet = np.s_[:, :, :28]  # beside the vessel
+    assert np.abs(run.clean - run.seen.frames)[quiet].mean() < 0.01
+    pairs = run.read(Draw(0, np.array([0]), np.array([3]), 0.5), 64)
+    np.testing.assert_array_equal(pairs.clean[0], run.clean[:1])
+    np.testing.assert_array_equal(pairs.clean[1], run.clean[3:4])
+    (tmp_path / "a_truth.h5").unlink()
+    real = read_held_out("a", find_runs([str(tmp_path / "a.dcm")])["a"], "auto")
+    assert real.clean is None
+    assert real.read(Draw(0, np.array([0]), np.array([3]), 0.5), 64).clean == ()

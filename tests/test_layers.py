@@ -9,6 +9,7 @@ from angiomorph.layers import (
     HyperConv2DFromDense,
     UpsampledHyperConv2DFromDense,
     add_bias,
+    compose_warps,
     resize_frames,
     resize_warp,
     warp_frames,
@@ -156,3 +157,21 @@ def test_the_gradient_of_a_bias_is_the_sum_over_all_pixels_whatever_their_type(k
     np.testing.assert_allclose(added.numpy().astype(float), expected, rtol=1e-2, atol=1e-2)
     np.testing.assert_array_equal(of_features, weight)
     np.testing.assert_allclose(of_bias, weight.numpy().astype(float).sum((1, 2) if each else (0, 1, 2)), rtol=1e-5)
+
+
+def test_a_composed_warp_moves_as_the_one_and_then_the_other():
+    rng = np.random.default_rng(0)
+    smooth = ndimage.gaussian_filter(rng.normal(size=(2, 2, 40, 48, 2)), (0, 0, 4, 4, 0)).astype(np.float32) * 20
+    slope = np.stack([np.indices((40, 48)).sum(0)] * 2).astype(np.float32)  # which bilinear interpolation changes nothing of
+    composed = compose_warps(smooth[0], smooth[1])
+    one_by_one = warp_frames(warp_frames(slope, smooth[0]), smooth[1])
+    inner = np.s_[:, 8:-8, 8:-8]
+    np.testing.assert_allclose(warp_frames(slope, composed)[inner], one_by_one[inner], atol=1e-3)
+    assert np.abs(composed - smooth[0] - smooth[1]).max() > 0.1
+
+
+def test_whole_pixels_compose_by_hand():
+    first = np.zeros((1, 1, 4, 2), np.float32)
+    first[0, 0, :, 1] = [0, 1, 2, 3]
+    second = np.broadcast_to(np.array([0, 1], np.float32), first.shape)
+    np.testing.assert_array_equal(compose_warps(first, second)[0, 0, :, 1], [2, 3, 4, 4])

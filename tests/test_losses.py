@@ -5,9 +5,9 @@ import pytest
 from scipy import ndimage
 
 from angiomorph.backend import tf, vxm
-from angiomorph.losses import MSE, SIMILARITIES, VLE, GradientPenalty, MinMax, min_pool2d, vessel_layer
+from angiomorph.losses import MSE, SIMILARITIES, VLE, GradientPenalty, MinMax, Truth, min_pool2d, vessel_layer
 
-ALL = [MSE, MinMax, VLE]
+ALL = [MSE, MinMax, VLE, Truth]
 SIGMA = 0.3
 
 
@@ -33,12 +33,21 @@ def numpy_vle(fixed, moved, kernel_size=3):
     return numpy_mse(fixed - layer, moved)
 
 
-RESTATED = {MSE: numpy_mse, MinMax: numpy_minmax, VLE: numpy_vle}
+def numpy_truth(fixed, moved):
+    return (moved - fixed).var(axis=(1, 2, 3))
+
+
+RESTATED = {MSE: numpy_mse, MinMax: numpy_minmax, VLE: numpy_vle, Truth: numpy_truth}
 
 # One row of three pixels: the second is 0.6 darker than its background (iodine), the third 0.3 lighter (motion).
 BACKGROUND = np.array([0.8, 0.8, 0.5], np.float32).reshape(1, 1, 3, 1)
 CONTRAST = np.array([0.8, 0.2, 0.8], np.float32).reshape(1, 1, 3, 1)
-BY_HAND = {MSE: (0.6**2 + 0.3**2) / 3, MinMax: 0.3**2 / 3, VLE: 0.3**2 / 3}
+BY_HAND = {
+    MSE: (0.6**2 + 0.3**2) / 3,
+    MinMax: 0.3**2 / 3,
+    VLE: 0.3**2 / 3,
+    Truth: (0.1**2 + 0.5**2 + 0.4**2) / 3,  # about the mean error 0.1
+}
 
 
 @pytest.mark.parametrize("loss", ALL)
@@ -176,4 +185,10 @@ def test_wrong_arguments_are_refused():
 
 
 def test_every_similarity_has_its_name():
-    assert {"mse": MSE, "minmax": MinMax, "vle": VLE} == SIMILARITIES
+    assert {"mse": MSE, "minmax": MinMax, "vle": VLE, "truth": Truth} == SIMILARITIES
+
+
+def test_truth_takes_no_exposure_for_motion():
+    fixed, moved = frames()
+    np.testing.assert_allclose(Truth().call(fixed + 0.2, moved), Truth().call(fixed, moved), rtol=1e-4)
+    np.testing.assert_allclose(Truth().call(moved - 0.1, moved), np.zeros(3), atol=1e-8)

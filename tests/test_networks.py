@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from angiomorph import networks
+from angiomorph import layers, networks
 from angiomorph.backend import tf, vxm
 from angiomorph.errors import InputError
 from angiomorph.losses import VLE, GradientPenalty
@@ -262,3 +262,15 @@ def test_gradients_of_mixed_precision_are_those_of_float32_but_for_rounding(smal
         assert mixed.dtype == tf.float32
         distance = np.linalg.norm(mixed - plain) / np.linalg.norm(plain)
         assert distance < 0.03, f"{weight.name}: {distance}"  # sums over pixels in the features' type are off by half
+
+
+def test_a_clean_image_is_moved_by_the_networks_own_warp():
+    model = networks.AngioMorph((64, 64), **SMALL)
+    networks.initialise(model, flow_sigma=2.0)
+    around = networks.warping_clean(model)
+    moving, fixed, clean = np.random.default_rng(0).random((3, 2, 64, 64, 1), np.float32)
+    hyper = np.full((2, 1), 0.3, np.float32)
+    moved, flow = around([moving, fixed, hyper, clean])
+    np.testing.assert_allclose(flow, model([moving, fixed, hyper])[1], atol=1e-5)
+    np.testing.assert_allclose(moved[..., 0], layers.warp_frames(clean[..., 0], flow), atol=1e-6)
+    assert [id(weight) for weight in around.trainable_weights] == [id(weight) for weight in model.trainable_weights]

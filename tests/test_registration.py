@@ -10,9 +10,10 @@ from angiomorph.backend import tf
 from angiomorph.background import Background
 from angiomorph.errors import InputError
 from angiomorph.intensity import Normalisation, normalise
-from angiomorph.layers import resize_frames
-from angiomorph.registration import Model, Registration, _worthwhile, register_series
-from tests.runs import SIZE, phantom, save_tiny_model, series
+from angiomorph.layers import resize_frames, resize_warp
+from angiomorph.losses import VLE
+from angiomorph.registration import Model, Predictor, Registration, _worthwhile, register_series
+from tests.runs import SIZE, TINY, phantom, save_tiny_model, series
 
 
 @pytest.fixture(scope="module")
@@ -232,3 +233,42 @@ def test_the_guard_does_not_count_what_is_saturated_in_frame_or_background():
     assert not _worthwhile(warped, seen, series(frames)).any()
     frames[:] = 4095
     assert not _worthwhile(warped, seen, series(frames)).any()
+
+
+def test_a_finer_level_sees_the_background_as_the_coarser_moved_it(model_path):
+    coarse = networks.AngioMorph.load(model_path)
+    fine = networks.AngioMorph((2 * SIZE, 2 * SIZE), **TINY)
+    fine.set_weights(coarse.get_weights())
+    rng = np.random.default_rng(0)
+    moving, fixed = ndimage.gaussian_filter(rng.random((2, 2 * SIZE, 2 * SIZE)), (0, 3, 3)).astype(np.float32)
+    moving, fixed = (moving - moving.min()) / np.ptp(moving), (fixed - fixed.min()) / np.ptp(fixed)
+    hyper = np.full((1, 1), 0.5, np.float32)
+
+    def small(image):
+        return image.reshape(SIZE, 2, SIZE, 2).mean((1, 3))[None, ..., None]
+
+    first = resize_warp(coarse([small(moving), small(fixed), hyper])[1], moving.shape)[0].numpy()
+    moved = warped(moving, first).astype(np.float32)
+    second = fine([moved[None, ..., None], fixed[None, ..., None], hyper])[1][0].numpy()
+    expected = second + np.stack([warped(part, second) for part in np.moveaxis(first, -1, 0)], axis=-1)
+    (found,) = Predictor(coarse).warps(moving, fixed[None], 0.5, 4, levels=2)
+    np.testing.assert_allclose(found[0], expected, atol=2e-3)
+    assert np.abs(second).max() > 1
+
+
+def test_levels_are_the_models_unless_said_and_no_more_than_the_frames_have(tmp_path):
+    model = Model(save_tiny_model(tmp_path / "m.h5", levels=2))
+    run = series(phantom((3, 128, 128)))
+    own, one, two, three = (register_series(run, model, levels=levels) for levels in (None, 1, 2, 3))
+    assert [result.levels for result in (own, one, two, three)] == [2, 1, 2, 3]
+    np.testing.assert_array_equal(own.warp, two.warp)
+    np.testing.assert_array_equal(own.warp, three.warp)
+    assert np.abs(own.warp - one.warp).max() > 0.5
+    with pytest.raises(InputError, match="--levels: expected a number of levels from 1, got 0"):
+        register_series(run, model, levels=0)
+
+
+def test_a_model_of_truth_is_refined_by_vle(tmp_path):
+    model = Model(save_tiny_model(tmp_path / "m.h5", image_loss="truth", image_sigma=0.1))
+    assert (type(model.similarity), model.similarity.image_sigma) == (VLE, 0.1)
+    assert model.image_loss == "truth"

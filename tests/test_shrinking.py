@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from angiomorph.shrinking import fitted_shape, shrink_frames
+from angiomorph.shrinking import fitted_shape, level_shapes, shrink_frames
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,17 @@ def test_the_ends_of_the_range_stay_in_it():
 def test_small_frames_are_left_as_they_are():
     frames = np.zeros((2, 8, 6), np.uint8)
     assert shrink_frames(frames, 8) is frames
+
+
+@pytest.mark.parametrize(
+    ("shape", "levels", "expected"),
+    [
+        ((512, 512), 1, [(128, 128)]),
+        ((512, 512), 3, [(128, 128), (256, 256), (512, 512)]),
+        ((512, 512), 5, [(128, 128), (256, 256), (512, 512)]),
+        ((300, 200), 3, [(128, 85), (256, 171), (300, 200)]),
+        ((100, 80), 3, [(100, 80)]),
+    ],
+)
+def test_levels_double_until_the_frames_own_size(shape, levels, expected):
+    assert level_shapes(shape, 128, levels) == expected

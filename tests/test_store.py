@@ -175,3 +175,18 @@ def test_what_hdf5_remembers_of_visited_runs_is_bounded(tmp_path):
         assert remembered(file) > store.METADATA
     with store.reading(tmp_path / "many.h5") as file:
         assert remembered(file) <= store.METADATA
+
+
+def test_clean_frames_come_back_and_are_the_runs_own(tmp_path):
+    clean = FRAMES // 2
+    with store.create(tmp_path / "s.h5") as file:
+        store.append(file, "run", store.StoredRun(FRAMES, "LIN", 12, clean=clean))
+        store.append(file, "other", store.StoredRun(FRAMES, "LIN", 12))
+        for wrong in (clean[1:], clean.astype(np.int32)):
+            with pytest.raises(InputError, match="run wrong: expected clean frames"):
+                store.append(file, "wrong", store.StoredRun(FRAMES, "LIN", 12, clean=wrong))
+        assert store.keys(file) == ["other", "run"]
+        assert file["run/clean"].fletcher32
+    with store.reading(tmp_path / "s.h5") as file:
+        np.testing.assert_array_equal(store.read(file, "run").clean, clean)
+        assert store.read(file, "other").clean is None

@@ -561,3 +561,39 @@ def test_initialised_kernels_have_the_scale_of_an_ordinary_network():
         kernel = plain.get_layer(f"angiomorph_unet_{name}").get_weights()[0]
         assert kernel.shape[2] == inputs
         assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * inputs)), rel=0.15)
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """The runs of `archive`, and what they would be without the dark bar."""
+    path = tmp_path_factory.mktemp("known") / "known.h5"
+    with store.create(path) as file:
+        for run in range(2):
+            wide = 2000 + 800 * np.sin(np.arange(48) / 4 + run)[None, :] * np.cos(np.arange(32) / 5)[:, None]
+            clean = np.stack([np.roll(wide, shift, axis=1)[:, :32] for shift in (0, 0, 0, 1, 2, 3)]).astype(np.uint16)
+            frames = clean.copy()
+            frames[3:, 10:14] = 0.6 * clean[3:, 10:14]
+            store.append(file, f"run-{run}", store.StoredRun(frames, "LIN", 12, clean=clean))
+    return path
+
+
+def test_truth_is_trained_on_and_its_checkpoints_are_the_trainings(tmp_path, known):
+    options = ["--image-loss", "truth", *TINY, *FEW, "--steps-per-epoch", 10, "--validation", known]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(known, "--model-dir", whole, *options, "--epochs", 4) == 0
+    assert train(known, "--model-dir", parts, *options, "--epochs", 2) == 0
+    assert train(known, "--model-dir", parts, *options, "--epochs", 4, "--resume", "--levels", 3) == 0
+    models = [AngioMorph.load(path / "model.h5") for path in (whole, parts)]
+    for one, other in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert [model.metadata["levels"] for model in models] == [1, 3]
+    assert {model.metadata["image_loss"] for model in models} == {"truth"}
+    assert [tuple(shape[0][1:3] for shape in [model.input_shape]) for model in models] == [((32, 32),)] * 2
+    losses = table(whole / "history.csv")
+    assert losses["val_loss"][-1] < losses["val_loss"][0]
+
+
+def test_truth_of_a_store_without_it_is_refused(tmp_path, archive, capsys):
+    assert train(archive, "--model-dir", tmp_path / "m", "--image-loss", "truth", *TINY, *FEW) == 2
+    assert "run-0 of archive.h5: expected clean frames" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()

@@ -33,7 +33,24 @@ def stored(run: SimulatedRun) -> stores.StoredRun:
     """Return what a training store keeps of a run."""
     numbers = tuple(range(1, run.background_frames + 1))
     encoding = run.detector.encoding
-    return stores.StoredRun(run.frames, encoding.relation, encoding.bits_stored, numbers, run.frame_time)
+    return stores.StoredRun(run.frames, encoding.relation, encoding.bits_stored, numbers, run.frame_time, clean(run))
+
+
+def clean(run: SimulatedRun) -> np.ndarray:
+    """Return what the frames would store without contrast agent and noise.
+
+        clean = round(exp(background)) of LIN, round(stored_per_ln background) of LOG and DISP
+
+    Args:
+        run: with its truth.
+
+    Returns:
+        `(T, H, W)`, the frames' type.
+    """
+    detector = run.detector
+    linear = detector.encoding.relation == "LIN"
+    values = np.exp(run.background) if linear else run.background * np.float32(detector.stored_per_ln)
+    return np.clip(np.rint(values), 0, detector.encoding.top).astype(run.frames.dtype)
 
 
 def write_truth(run: SimulatedRun, path: Path, settings: SimulationSettings) -> None:

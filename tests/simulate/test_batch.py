@@ -33,6 +33,7 @@ def test_writes_dicom_truth_and_store_that_agree(tmp_path):
     arm = json.loads(attributes["arm"])
     assert float(dataset.PositionerPrimaryAngle) == pytest.approx(arm["primary"])
     assert float(dataset.ImagerPixelSpacing[0]) == pytest.approx(arm["pixel_spacing"])
+    np.testing.assert_allclose(kept.clean, np.exp(truth["background"]), atol=0.5 + 1e-3)
     noise = np.log(np.maximum(kept.frames, 1)) - truth["background"] - truth["vessel"]
     assert abs(np.median(noise[truth["anatomy"]])) < 0.02
 
@@ -89,3 +90,17 @@ def test_an_unusable_ct_leaves_nothing_behind(tmp_path):
     with pytest.raises(InputError, match="NIfTI"):
         simulate(tmp_path / "out", runs=1, seed=0, ct=tmp_path / "ct.nii", store=tmp_path / "store.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["ct.nii"]
+
+
+@pytest.mark.parametrize("relation", ["LOG", "DISP"])
+def test_clean_frames_are_in_stored_units(tmp_path, relation):
+    settings = replace(SETTINGS, relations=((relation, 1.0),))
+    simulate(tmp_path, runs=1, seed=3, settings=settings, store=tmp_path / "store.h5")
+    truth, attributes = store.read_arrays(tmp_path / "run-000001_truth.h5")
+    with store.reading(tmp_path / "store.h5") as training:
+        kept = store.read(training, "run-000001")
+    assert kept.clean.dtype == kept.frames.dtype
+    scale = float(attributes["stored_per_ln"])
+    np.testing.assert_allclose(kept.clean, truth["background"] * scale, atol=0.51)
+    quiet = truth["anatomy"] & ~truth["vessel_mask"]
+    assert abs(np.median((kept.frames.astype(float) - kept.clean)[quiet])) < 0.05 * scale
