@@ -32,7 +32,9 @@ PAPER = {
     "epochs": 10,
     "steps_per_epoch": None,
     "batch_size": 1,
+    "series_per_batch": 1,
     "lr": 1e-4,
+    "final_lr": None,
     "size": 512,
     "enc": [16, 32, 32, 32],
     "dec": [32, 32, 32, 32, 32, 16, 16],
@@ -169,8 +171,10 @@ def _add_train(verbs: Any) -> None:
         ("background-frames", _count, "first frames that are background where a run names none"),
         ("epochs", _count, "visits of every run"),
         ("steps-per-epoch", _count, "batches an epoch instead of one visit of every run"),
-        ("batch-size", _count, "pairs a step, of one run and one lambda; several GPUs share them"),
+        ("batch-size", _count, "pairs a step, of one lambda; several GPUs share them"),
+        ("series-per-batch", _count, "runs that the pairs of a step are of, in equal shares"),
         ("lr", float, "Adam's learning rate"),
+        ("final-lr", float, "what it falls to at the end, along half a cosine"),
         ("size", _count, "side of the network's frames in pixels; larger frames shrink to it"),
         ("int-steps", int, "integration steps; 0 for none"),
         ("int-downsize", _count, "relative pixel size of the flow during integration"),
@@ -276,7 +280,10 @@ def _training_config(arguments: argparse.Namespace) -> TrainingConfig:
     from angiomorph.training import TrainingConfig
 
     options = _resolved(arguments)
-    drawn = ("frames_per_series", "background_frames", "batch_size", "size", "oversample_rate", "lambda_sampling", "intensity")
+    drawn = (
+        *("frames_per_series", "background_frames", "batch_size", "series_per_batch"),
+        *("size", "oversample_rate", "lambda_sampling", "intensity"),
+    )
     if options["oversample_rate"] and options["lambda_sampling"] != "ends":
         raise InputError(
             f"--oversample-rate {options['oversample_rate']}: expected --lambda-sampling ends with it, got "

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
@@ -47,7 +47,8 @@ class Sampling:
     Args:
         frames_per_series: contrast frames drawn with replacement from a run each epoch.
         background_frames: how many first frames count as background where the run names none.
-        batch_size: pairs a batch, all of one run and one λ; a run's last batch may be smaller.
+        batch_size: pairs a batch, all of one λ; a run's last batch may be smaller.
+        series_per_batch: runs that a batch is made of, each with an equal share of the pairs; divides `batch_size`.
         size: side of the network's square frames, pixels; larger frames shrink to it, smaller ones are padded.
         oversample_rate: probability that λ is one of its ends, 0 or 1, as in VoxelMorph's HyperMorph script; only for "ends".
         lambda_sampling: "uniform" in [0, 1); "ends", uniform but for `oversample_rate`; or "beta", Beta(2, 2).
@@ -59,6 +60,7 @@ class Sampling:
     frames_per_series: int = 50
     background_frames: int = 3
     batch_size: int = 1
+    series_per_batch: int = 1
     size: int = 512
     oversample_rate: float = 0.0
     lambda_sampling: str = "ends"
@@ -66,10 +68,23 @@ class Sampling:
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
+    def __post_init__(self) -> None:
+        """Refuse a batch that its runs cannot share equally."""
+        if self.series_per_batch < 1 or self.batch_size % self.series_per_batch:
+            raise InputError(
+                f"--series-per-batch {self.series_per_batch}: expected a divisor of --batch-size {self.batch_size}, for "
+                "equal shares of the pairs; change one of them"
+            )
+
+    @property
+    def share(self) -> int:
+        """Pairs of one run in a batch."""
+        return self.batch_size // self.series_per_batch
+
 
 @dataclass(frozen=True)
 class Draw:
-    """What a batch is made of: a run's place in the stores, indices (from 0) of its frames, and λ."""
+    """What a run's share of a batch is made of: its place in the stores, indices (from 0) of its frames, and λ."""
 
     run: int
     background: np.ndarray
@@ -369,7 +384,7 @@ class Runs:
 class Source:
     """Open training stores and what each step draws from them.
 
-    The frames of a visit, which is all batches of one run, are decoded before its turn by threads, each frame once.
+    The frames of a visit, which is all shares of one run, are decoded before its turn by threads, each frame once.
 
     A run of which HDF5 cannot read any background or any contrast frame is reported once and left out; the next one of the
     epoch's order takes its place. As the first visit reads all frames of a run, that does not depend on the step with which a
@@ -421,18 +436,28 @@ class Source:
         """Return the number of frames in all runs."""
         return self.runs.frame_count()
 
-    def draw(self, step: int) -> Draw:
+    def draws(self, step: int) -> list[Draw]:
         """Return what a step (from 0) is trained on: every run once in a random order, then again in another, for ever.
 
         Raises:
             InputError: more than half of the runs cannot be read.
         """
-        sampling = self.sampling
-        visit, part = divmod(step, steps_per_epoch(1, sampling))
-        number, contrast, background, rng = self._drawn(visit)
-        hypers = [draw_hyper(rng, sampling) for _ in range(part + 1)]
-        chosen = slice(part * sampling.batch_size, (part + 1) * sampling.batch_size)
-        return Draw(number, background[chosen], contrast[chosen], hypers[-1])
+        draws = [self._draw(step, place) for place in range(self.sampling.series_per_batch)]
+        return [replace(draw, hyper=draws[0].hyper) for draw in draws]
+
+    def _draw(self, step: int, place: int) -> Draw:
+        """Return a share of a step, `place` from 0."""
+        part = step % shares(self.sampling)
+        run, contrast, background, rng = self._drawn(self._visits(step)[place])
+        hypers = [draw_hyper(rng, self.sampling) for _ in range(part + 1)]
+        chosen = slice(part * self.sampling.share, (part + 1) * self.sampling.share)
+        return Draw(run, background[chosen], contrast[chosen], hypers[-1])
+
+    def _visits(self, step: int) -> range:
+        """Return the visits that a step draws from, one for each of its runs."""
+        series = self.sampling.series_per_batch
+        first = step // shares(self.sampling) * series
+        return range(first, first + series)
 
     def batch(self, step: int) -> Pairs:
         """Return the batch of a step (from 0), augmented, or this source's part of it.
@@ -440,16 +465,22 @@ class Source:
         Raises:
             InputError: more than half of the runs cannot be read, or the source is closed.
         """
-        index, count = self.part
         with self._lock:
-            self._look_ahead(step // steps_per_epoch(1, self.sampling))
-            while True:
-                draw = self.draw(step).part(index, count)
-                pairs = self.read(draw)
-                if pairs is not None:
-                    break
+            self._look_ahead(self._visits(step))
+            parts = [self._share(step, place) for place in range(self.sampling.series_per_batch)]
+        frames = [np.concatenate(kind) for kind in zip(*((p.moving, p.fixed, *p.clean) for p in parts), strict=True)]
+        return Pairs(frames[0], frames[1], parts[0].hyper, tuple(frames[2:]))
+
+    def _share(self, step: int, place: int) -> Pairs:
+        """Return one run's share of a batch, augmented, or this source's part of it."""
+        index, count = self.part
+        while True:
+            draw = self._draw(step, place).part(index, count)
+            pairs = self.read(draw)
+            if pairs is not None:
+                break
         key, varied = (self.sampling.seed, step), self.sampling.augmentation
-        first = index * len(draw.contrast)
+        first = place * self.sampling.share + index * len(draw.contrast)
         tone = self.runs[draw.run].tone()
         moving, fixed, *clean = augment(pairs.moving, pairs.fixed, varied, tone, key, first, pairs.clean)
         return Pairs(moving, fixed, pairs.hyper, tuple(clean))
@@ -484,10 +515,15 @@ class Source:
             logger.warning("run %s: expected all of its frames, HDF5 cannot read one: %s", self.runs.name(number), error)
             return None
 
-    def describe(self, draw: Draw) -> str:
-        """Return run, frames (numbers from 1) and λ of a draw, for people."""
-        frames = f"background frames {_numbers(draw.background)}, contrast frames {_numbers(draw.contrast)}"
-        return f"run {self.runs.name(draw.run)}, {frames}, λ {draw.hyper:.6g}"
+    def describe(self, step: int) -> str:
+        """Return runs, frames (numbers from 1) and λ of a step, for people."""
+        draws = self.draws(step)
+        parts = [
+            f"run {self.runs.name(draw.run)}, background frames {_numbers(draw.background)}, contrast frames "
+            f"{_numbers(draw.contrast)}"
+            for draw in draws
+        ]
+        return f"{'; '.join(parts)}, λ {draws[0].hyper:.6g}"
 
     def _drawn(self, visit: int) -> tuple[int, np.ndarray, np.ndarray, np.random.Generator]:
         """Return the run of a visit, all its contrast and background indices, and what draws its λ."""
@@ -508,12 +544,12 @@ class Source:
                 self._leave_out(number, error)
         raise InputError(f"{self._paths}: expected a run that can be read, found none; make the store again")
 
-    def _look_ahead(self, visit: int) -> None:
-        """Let threads decode the frames of a visit that has just begun, and of the ones after it."""
-        if visit == self._visit or self._closed:
+    def _look_ahead(self, visits: range) -> None:
+        """Let threads decode the frames of visits that have just begun, and of the ones after them."""
+        if visits[0] == self._visit or self._closed:
             return
-        self._visit = visit
-        for coming in range(visit, visit + AHEAD + 1):
+        self._visit = visits[0]
+        for coming in range(visits[0], visits[-1] + AHEAD + 1):
             number, contrast, background, _ = self._drawn(coming)
             if number not in self._held:  # else its frames are there, or decoded when it is their turn
                 own = self._own(np.arange(len(contrast)))
@@ -522,14 +558,15 @@ class Source:
     def _own(self, drawn: np.ndarray) -> np.ndarray:
         """Return what of a visit's draws is in this source's part of its batches."""
         index, count = self.part
-        batches = [drawn[start : start + self.sampling.batch_size] for start in range(0, len(drawn), self.sampling.batch_size)]
+        share = self.sampling.share
+        batches = [drawn[start : start + share] for start in range(0, len(drawn), share)]
         return np.concatenate([np.split(batch, count)[index] for batch in batches])
 
     def _hold(self, number: int) -> Run:
         """Return a run, and release the frames of the one that was not used for longest."""
         run = self._held.setdefault(number, self.runs[number])
         self._held.move_to_end(number)
-        if len(self._held) > AHEAD + 1:
+        if len(self._held) > AHEAD + self.sampling.series_per_batch:
             self._held.popitem(last=False)[1].release()
         return run
 
@@ -563,9 +600,14 @@ def _order(seed: int, epoch: int, runs: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(runs)
 
 
+def shares(sampling: Sampling) -> int:
+    """Return the number of batches that a visit of a run has a share in."""
+    return -(-sampling.frames_per_series // sampling.share)
+
+
 def steps_per_epoch(series: int, sampling: Sampling) -> int:
     """Return the number of batches in which an epoch visits every run once."""
-    return series * -(-sampling.frames_per_series // sampling.batch_size)
+    return -(-series // sampling.series_per_batch) * shares(sampling)
 
 
 def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0, slices: int = 1) -> tf.data.Dataset:

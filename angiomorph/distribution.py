@@ -153,11 +153,12 @@ def _check_divisible(sampling: Sampling, replicas: int) -> None:
     Raises:
         InputError: it cannot.
     """
-    for option, number in (("--batch-size", sampling.batch_size), ("--frames-per-series", sampling.frames_per_series)):
-        if number % replicas:
+    of_batch = "--batch-size", sampling.batch_size, replicas * sampling.series_per_batch
+    for option, number, multiple in (of_batch, ("--frames-per-series", sampling.frames_per_series, replicas)):
+        if number % multiple:
             raise InputError(
-                f"{option} {number}: expected a multiple of {replicas}, as {replicas} GPUs or workers take equal slices "
-                f"of each batch; give {-(-number // replicas) * replicas}, or fewer GPUs by --gpu"
+                f"{option} {number}: expected a multiple of {multiple}, as {replicas} GPUs or workers take equal slices "
+                f"of each batch, of each of its runs; give {-(-number // multiple) * multiple}, or fewer GPUs by --gpu"
             )
 
 

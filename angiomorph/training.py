@@ -48,6 +48,7 @@ class TrainingConfig:
         epochs: visits of every run.
         steps_per_epoch: batches an epoch; None for one visit of every run.
         lr: Adam's learning rate.
+        final_lr: what it falls to at the last step, along half a cosine; None to keep it.
         enc: encoder features.
         dec: decoder features.
         int_steps: see `networks.AngioMorph`.
@@ -75,6 +76,7 @@ class TrainingConfig:
     epochs: int = 10
     steps_per_epoch: int | None = None
     lr: float = 1e-4
+    final_lr: float | None = None
     enc: Sequence[int] = networks.ENCODER
     dec: Sequence[int] = networks.DECODER
     int_steps: int = 0
@@ -98,6 +100,7 @@ class TrainingConfig:
 RESUMABLE = (
     "epochs",
     "lr",
+    "final_lr",
     "hyper",
     "levels",
     "load_weights",
@@ -167,6 +170,12 @@ class Upkeep(tf.keras.callbacks.Callback):
         self._means = self.progress.metrics
         self.progress.metrics = []
 
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Set the learning rate of the step, where it falls."""
+        if self.config.final_lr is not None:
+            rate = learning_rate(self.progress.step, self.config.epochs * self.steps, self.config.lr, self.config.final_lr)
+            self.model.optimizer.learning_rate.assign(rate)
+
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Log the step and write a checkpoint when it is time.
 
@@ -196,10 +205,11 @@ class Upkeep(tf.keras.callbacks.Callback):
             self.on_epoch_end(epoch, {metric.name: float(metric.result()) for metric in self.model.metrics})
 
     def _count(self, loss: float, norm: float) -> None:
-        draw = self.source.draw(self.progress.step)
-        self._runs = zlib.crc32(draw.run.to_bytes(8, "little"), self._runs)
+        draws = self.source.draws(self.progress.step)
+        for draw in draws:
+            self._runs = zlib.crc32(draw.run.to_bytes(8, "little"), self._runs)
         self._guard(loss, norm)
-        row = {"step": self.progress.step, "epoch": self.progress.step // self.steps, "lambda": draw.hyper}
+        row = {"step": self.progress.step, "epoch": self.progress.step // self.steps, "lambda": draws[0].hyper}
         if self.team.chief:
             self.table.add({**row, "loss": loss, "gradient_norm": norm})
         self.progress.step += 1
@@ -211,7 +221,7 @@ class Upkeep(tf.keras.callbacks.Callback):
             if self.config.on_nan == "skip":
                 self._means = _means(self.model)
             return
-        found = self.source.describe(self.source.draw(self.progress.step))
+        found = self.source.describe(self.progress.step)
         found = f"step {self.progress.step}: {found}: loss {loss}, norm of the gradient {norm}"
         self._skipped += 1
         if self.config.on_nan == "stop" or self._skipped == MOST_SKIPPED:
@@ -303,6 +313,22 @@ class Upkeep(tf.keras.callbacks.Callback):
         with checkpoints.writing(self.model_dir / "tensorboard"):
             self.board.flush()
         checkpoints.save(self.network, self.model_dir, dataclasses.replace(self.progress, metrics=metrics), self.config.keep)
+
+
+def learning_rate(step: int, steps: int, lr: float, final_lr: float) -> float:
+    """Return the rate of a step on half a cosine.
+
+        final_lr + (lr - final_lr) (1 + cos(pi step / steps)) / 2
+
+    Args:
+        step: from 0.
+        steps: of the whole training.
+        lr: at the first step.
+        final_lr: after the last.
+
+    Source: Loshchilov and Hutter, ICLR 2017, without restarts.
+    """
+    return final_lr + (lr - final_lr) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def _means(model: tf.keras.Model) -> list[float]:
@@ -483,7 +509,7 @@ def _fit(model: tf.keras.Model, source: Source, upkeep: Upkeep) -> None:
             if "is not in [0," not in error.message:
                 raise
             if team.workers > 1:  # which cannot go on together after a step that broke off
-                found = source.describe(source.draw(upkeep.progress.step))
+                found = source.describe(upkeep.progress.step)
                 raise InputError(
                     f"step {upkeep.progress.step}: {found}: expected finite warps, found one that is not a number, and the "
                     "last checkpoint is from before; look at these frames, lower --lr, or leave such batches out on one "
@@ -527,10 +553,12 @@ def _resumed(
 
 def _check_same_training(path: Path, resolved: dict[str, Any]) -> None:
     begun, now = json.loads(path.read_text()), json.loads(json.dumps(resolved))
+    newer = dataclasses.asdict(TrainingConfig())  # options that are newer than the training
     then, here = (
         {
-            **dataclasses.asdict(TrainingConfig()),  # of options that are newer than the training
+            **newer,
             **given["training"],
+            "sampling": newer["sampling"] | given["training"]["sampling"],
             "series": given["series"],
             "validation": given.get("validation"),
             "validation_runs": given.get("validation_runs", _unnamed([])),

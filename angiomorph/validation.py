@@ -262,8 +262,8 @@ class Validation:
 def _draws(number: int, frames: int, background: Sequence[int], sampling: Sampling) -> Iterator[Draw]:
     """Yield a run's fixed pairs, a batch at a time; they do not depend on the training's seed."""
     contrast, moving = draw_pairs(np.random.default_rng(number), frames, background, sampling)
-    for start in range(0, PAIRS, sampling.batch_size):
-        part = slice(start, start + sampling.batch_size)
+    for start in range(0, PAIRS, sampling.share):
+        part = slice(start, start + sampling.share)
         yield Draw(number, moving[part], contrast[part], 0.0)
 
 

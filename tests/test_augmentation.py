@@ -261,7 +261,7 @@ def taken(archive, count, first_step=0, **options) -> list[tuple[np.ndarray, ...
 def test_the_pipeline_without_augmentation_is_what_is_read(archive):
     with Source([archive], sampling(Augmentation())) as source:
         for step, (moving, fixed, _) in enumerate(taken(archive, 6, augmentation=Augmentation())):
-            plain = source.read(source.draw(step))
+            plain = source.read(source.draws(step)[0])
             np.testing.assert_array_equal(moving[..., 0], plain.moving)
             np.testing.assert_array_equal(fixed[..., 0], plain.fixed)
 
@@ -272,7 +272,7 @@ def test_augmentation_changes_pairs_but_neither_frames_nor_lambda_drawn(archive)
         np.testing.assert_array_equal(one[2], other[2])
     with Source([archive], sampling()) as source:
         for step in range(6):
-            draw = source.draw(step)
+            draw = source.draws(step)[0]
             plain = source.read(draw)
             expected = augment(plain.moving, plain.fixed, EVERYTHING, stored_tone(archive, f"run-{draw.run}"), (0, step))
             batch = source.batch(step)

@@ -66,8 +66,8 @@ def test_an_epoch_visits_every_run_with_its_share_of_frames(archive):
     assert steps == 6
     with Source([archive], SMALL) as source:
         assert source.frame_count() == 18
-        assert sorted(source.draw(step).run for step in range(steps)) == [0, 0, 1, 1, 2, 2]
-        orders = [[source.draw(step).run for step in range(first, first + steps)] for first in range(0, 60, steps)]
+        assert sorted(source.draws(step)[0].run for step in range(steps)) == [0, 0, 1, 1, 2, 2]
+        orders = [[source.draws(step)[0].run for step in range(first, first + steps)] for first in range(0, 60, steps)]
     assert len({tuple(order) for order in orders}) > 1
     drawn = take([archive], SMALL, steps)
     assert all(pairs.moving.shape == pairs.fixed.shape == (2, 16, 16) for pairs in drawn)
@@ -107,10 +107,10 @@ def test_a_step_does_not_depend_on_the_ones_before(archive, first):
 
 def test_a_step_is_described_by_run_frames_and_lambda(archive):
     with Source([archive], SMALL) as source:
-        draw = source.draw(4)
+        draw = source.draws(4)[0]
         frames = [", ".join(str(index + 1) for index in part) for part in (draw.background, draw.contrast)]
         expected = f"run run-{draw.run} of archive.h5, background frames {frames[0]}, contrast frames {frames[1]}, λ "
-        assert source.describe(draw).startswith(expected)
+        assert source.describe(4).startswith(expected)
 
 
 def same(one, two):
@@ -128,7 +128,7 @@ def test_the_next_readable_frames_of_their_kind_stand_in_for_unreadable_ones(arc
     with Source([checked], SMALL) as source, Source([archive], SMALL) as whole:
         drawn = [source.batch(step) for step in range(12)]
         for step, pairs in enumerate(drawn):
-            draw, expected = source.draw(step), whole.draw(step)
+            draw, expected = source.draws(step)[0], whole.draws(step)[0]
             for found, index in zip((draw.background, draw.contrast), (expected.background, expected.contrast), strict=True):
                 if draw.run == 1:
                     index = np.array([stand_ins.get(number, number) for number in index])
@@ -206,7 +206,7 @@ def test_pixels_are_those_of_the_plain_computation(tmp_path, shape, relation, ki
     for sampling in (SMALL, Sampling(frames_per_series=50, batch_size=8, size=16)):
         with Source([tmp_path / "one.h5"], sampling) as source:
             for step in range(9):
-                draw, pairs = source.draw(step), source.batch(step)
+                draw, pairs = source.draws(step)[0], source.batch(step)
                 np.testing.assert_array_equal(pairs.moving, expected[draw.background])
                 np.testing.assert_array_equal(pairs.fixed, expected[draw.contrast])
 
@@ -394,7 +394,7 @@ def simulated(tmp_path) -> Path:
 def test_clean_frames_are_those_of_the_pair_on_its_scale(simulated):
     with Source([simulated], SMALL, clean=True) as source, store.reading(simulated) as file:
         for step in range(4):
-            draw, pairs = source.draw(step), source.batch(step)
+            draw, pairs = source.draws(step)[0], source.batch(step)
             run = store.read(file, f"run-{draw.run}")
             scale = normalisation(to_domain(run.frames, "log"), None, "log")
             for clean, indices in zip(pairs.clean, (draw.background, draw.contrast), strict=True):
@@ -416,3 +416,32 @@ def test_what_keras_is_given_of_clean_frames(simulated):
 def test_a_store_without_clean_frames_is_refused_where_they_are_asked_for(archive, simulated):
     with pytest.raises(InputError, match=r"run-0 of archive\.h5: expected clean frames.*--image-loss"):
         Source([simulated, archive], SMALL, clean=True)
+
+
+def test_a_batch_of_several_runs_has_an_equal_share_of_each_and_one_lambda(archive):
+    mixed = dataclasses.replace(SMALL, batch_size=6, series_per_batch=3)
+    assert (steps_per_epoch(3, mixed), steps_per_epoch(4, mixed)) == (2, 4)
+    with Source([archive], mixed) as source, Source([archive], SMALL) as plain:
+        for step in range(6):
+            draws, pairs = source.draws(step), source.batch(step)
+            assert sorted(draw.run for draw in draws) == [0, 1, 2]
+            assert {draw.hyper for draw in draws} == {pairs.hyper}
+            assert pairs.moving.shape == (6, 16, 16)
+            # The same visits in the same order as of batches of one run each: two steps a visit, three visits an epoch.
+            alone = [plain.batch(6 * (step // 2) + 2 * place + step % 2) for place in range(3)]
+            for name in ("moving", "fixed"):
+                np.testing.assert_array_equal(getattr(pairs, name), np.concatenate([getattr(each, name) for each in alone]))
+            assert pairs.hyper == alone[0].hyper
+
+
+def test_a_mixed_batch_in_parts_is_the_whole_one(archive):
+    mixed = dataclasses.replace(SMALL, batch_size=6, series_per_batch=3, augmentation=Augmentation(flip=0.5))
+    with Source([archive], mixed) as whole, Source([archive], mixed, (0, 2)) as one, Source([archive], mixed, (1, 2)) as two:
+        for step in range(4):
+            parts = np.stack([one.batch(step).fixed, two.batch(step).fixed], axis=1)
+            np.testing.assert_array_equal(parts.reshape(6, 16, 16), whole.batch(step).fixed)
+
+
+def test_runs_that_cannot_share_a_batch_equally_are_refused():
+    with pytest.raises(InputError, match="--series-per-batch 4: expected a divisor of --batch-size 6"):
+        Sampling(batch_size=6, series_per_batch=4)

@@ -152,7 +152,7 @@ def test_each_part_reads_its_own_frames_and_all_parts_are_the_joint_batch(archiv
     moving, fixed, hypers = ([], []), ([], []), []
     for index in range(2):
         with Source([archive], sampling, (index, 2)) as part:
-            assert len(part.draw(0).contrast) == 8
+            assert len(part.draws(0)[0].contrast) == 8
             for number, (inputs, _, _) in enumerate(dataset(part, (32, 32, 2), slices=2).take(4)):
                 moving[number // 2].append(inputs[0].numpy()[..., 0])
                 fixed[number // 2].append(inputs[1].numpy()[..., 0])

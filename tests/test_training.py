@@ -435,7 +435,7 @@ def test_what_is_not_finite_is_named_and_stops_or_is_left_out(
     spoilt(monkeypatch, moving, fixed, (5, 7))
     assert train(*options) == 2
     with Source([archive], Sampling(frames_per_series=4, batch_size=2, size=32)) as source:
-        described = source.describe(source.draw(5))
+        described = source.describe(5)
     error = capsys.readouterr().err
     assert f"step 5: {described}: loss {loss}" in error
     assert "--on-nan skip" in error
@@ -597,3 +597,26 @@ def test_truth_of_a_store_without_it_is_refused(tmp_path, archive, capsys):
     assert train(archive, "--model-dir", tmp_path / "m", "--image-loss", "truth", *TINY, *FEW) == 2
     assert "run-0 of archive.h5: expected clean frames" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
+
+
+def test_the_learning_rate_falls_along_half_a_cosine_also_when_resumed(tmp_path, archive, monkeypatch):
+    rates = []
+    count = training.Upkeep._count
+
+    def noted(upkeep, loss, norm):
+        rates.append(float(upkeep.model.optimizer.learning_rate.numpy()))
+        count(upkeep, loss, norm)
+
+    monkeypatch.setattr(training.Upkeep, "_count", noted)
+    options = [archive, "--model-dir", tmp_path, *TINY, *FEW, "--steps-per-epoch", 4, "--final-lr", 1e-4]
+    assert train(*options, "--epochs", 2) == 0
+    assert train(*options, "--epochs", 3, "--resume") == 0
+    expected = 1e-4 + 9e-4 * (1 + np.cos(np.pi * np.arange(8) / 8)) / 2
+    np.testing.assert_allclose(rates[:8], expected, rtol=1e-5)
+    np.testing.assert_allclose(rates[8:], 1e-4 + 9e-4 * (1 + np.cos(np.pi * np.arange(8, 12) / 12)) / 2, rtol=1e-5)
+
+
+def test_several_runs_a_batch_are_trained_on_and_logged(tmp_path, archive):
+    options = [*TINY, "--frames-per-series", 4, "--batch-size", 4, "--series-per-batch", 2, "--epochs", 3]
+    assert train(archive, "--model-dir", tmp_path, *options) == 0
+    assert len(table(tmp_path / "steps.csv")["loss"]) == 3 * 2
