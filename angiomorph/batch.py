@@ -35,7 +35,7 @@ class Options:
         save: what to write, of "dicom", "h5" and "png".
         frame: frame number (from 1) of the picture; None for the one with the most iodine.
         levels: sizes at which the network sees the frames; None for the model's own.
-        refine: steps of refinement after the network; 0 for the network alone.
+        refine: steps of refinement after the network; 0 for the network alone, None for the model's own.
         guard: leave frames unregistered that gain nothing, see `registration.register_series`.
         batch_size: frames at a time.
     """
@@ -46,7 +46,7 @@ class Options:
     save: Sequence[str] = ("dicom", "h5")
     frame: int | None = None
     levels: int | None = None
-    refine: int = 0
+    refine: int | None = 0
     guard: bool = True
     batch_size: int = 4
 

@@ -53,7 +53,6 @@ PAPER = {
     "noise": 0.0,
 }
 TRAIN_DEFAULTS = {**PAPER, "intensity": "auto", "init": "he"}
-REFINE = 40
 SIMILARITY = "similarity; truth, that of noise-free frames without iodine, is for stores of simulated runs (default: vle)"
 SILENCE = 60  # seconds without a line on progress
 EXAMPLES = "Research use only. Exit status: 0 all done; 1 some runs failed; 2 wrong use or unusable input."
@@ -153,8 +152,8 @@ def _steps(text: str) -> int:
 def _add_refine(verb: argparse.ArgumentParser) -> None:
     summary = "sizes at which the network sees the frames, each twice the one before, the first its own (default: the model's)"
     verb.add_argument("--levels", type=_count, metavar="N", help=summary)
-    summary = f"steps that improve the network's warp on the frames at hand; 0 for the network alone (default: {REFINE})"
-    verb.add_argument("--refine", type=_steps, default=REFINE, metavar="N", help=summary)
+    summary = "steps that improve the network's warp on the frames at hand (default: 40; 0 if trained on truth)"
+    verb.add_argument("--refine", type=_steps, metavar="N", help=summary)
     verb.add_argument("--no-guard", action="store_true", help="warp also frames that gain nothing by it, as still ones")
 
 

@@ -25,7 +25,7 @@ class Settings:
 
     background: str = "auto"
     levels: int | None = None
-    refine_steps: int = 0
+    refine_steps: int | None = 0
     guard: bool = True
 
 

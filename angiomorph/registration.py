@@ -23,9 +23,10 @@ from angiomorph.refinement import refine
 from angiomorph.shrinking import fitted_shape, level_shapes
 
 BATCH_SIZE = 4
+REFINE = 40  # steps
 REFINED_SIZE = 256
 WORTHWHILE = 0.7  # of the bright residue at most, or the warp is not worth its risk to the vessels
-SHIPPED = Path(__file__).parent / "models" / "reg-vle.h5"
+SHIPPED = Path(__file__).parent / "models" / "reg-truth.h5"
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,7 @@ class Model:
         self.intensity = self.predictor.intensity
         self.hyper = float(metadata.get("lambda", 0.7))
         self.image_loss = str(metadata.get("image_loss", "vle"))
+        self.refine = 0 if self.image_loss == "truth" else REFINE  # VLE would undo what was learned from the truth
         self.similarity = _similarity(self.path, metadata)
 
 
@@ -226,7 +228,7 @@ def register_series(
     background: str = "auto",
     intensity: str | None = None,
     levels: int | None = None,
-    refine_steps: int = 0,
+    refine_steps: int | None = 0,
     guard: bool = False,
     batch_size: int = BATCH_SIZE,
 ) -> Registration:
@@ -244,7 +246,8 @@ def register_series(
         background: "auto", "tag", "N" or "N-M", see `background.choose_background`; several frames are averaged.
         intensity: "auto", "log" or "linear" for what the network sees; None for what it was trained on.
         levels: sizes, coarse to fine, at which the network sees the frames, see `Predictor.warps`; None for the model's own.
-        refine_steps: steps of `refinement.refine` after the network, at up to 256 pixels a side; 0 for the network alone.
+        refine_steps: steps of `refinement.refine` after the network, at up to 256 pixels a side; 0 for the network alone,
+            None for the model's own: 40, but 0 of a model that was trained on the truth.
         guard: leave a frame unregistered whose warp does not bring its bright residue, which iodine cannot cause, below
             0.7 of what it was.
         batch_size: frames at a time.
@@ -260,6 +263,7 @@ def register_series(
     levels = model.levels if levels is None else levels
     if levels < 1:
         raise InputError(f"--levels: expected a number of levels from 1, got {levels}")
+    refine_steps = model.refine if refine_steps is None else refine_steps
     if refine_steps < 0:
         raise InputError(f"--refine: expected a number of steps from 0, got {refine_steps}")
     seen = see(series, model.intensity, background=background, intensity=intensity)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from angiomorph.cli import REFINE
 from angiomorph.errors import InputError
 from angiomorph.machine import processor
 from benchmarks import command
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
 
 OURS = {
     "AngioMorph, network alone": {"refine_steps": 0, "guard": False},
-    "AngioMorph, refined": {"refine_steps": REFINE, "guard": False},
-    "AngioMorph (default)": {"refine_steps": REFINE, "guard": True},
+    "AngioMorph, refined": {"refine_steps": 40, "guard": False},
+    "AngioMorph (default)": {"refine_steps": None, "guard": True},
 }
 OUR_MODULES = (
     "angiomorph.dataset",

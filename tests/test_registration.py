@@ -272,3 +272,12 @@ def test_a_model_of_truth_is_refined_by_vle(tmp_path):
     model = Model(save_tiny_model(tmp_path / "m.h5", image_loss="truth", image_sigma=0.1))
     assert (type(model.similarity), model.similarity.image_sigma) == (VLE, 0.1)
     assert model.image_loss == "truth"
+
+
+def test_refinement_is_the_models_own_where_none_is_named(tmp_path):
+    run = series(phantom((3, 64, 64)))
+    for image_loss, steps in (("truth", 0), ("vle", 40)):
+        model = Model(save_tiny_model(tmp_path / "m.h5", image_loss=image_loss))
+        own, named = (register_series(run, model, refine_steps=given) for given in (None, steps))
+        assert own.refine == steps
+        np.testing.assert_array_equal(own.warp, named.warp)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from angiomorph.cli import REFINE, main
+from angiomorph.cli import main
 from angiomorph.comparison import figures
 from angiomorph.evaluate import Settings, evaluate, find_runs
 from angiomorph.registration import SHIPPED, Model
@@ -24,14 +24,11 @@ def simulate(folder, *options):
 
 
 def scored(runs, model):
-    (entry,), failed = evaluate(runs, [model], [], Settings(refine_steps=REFINE), lambda done, total: None)
+    (entry,), failed = evaluate(runs, [model], [], Settings(refine_steps=None), lambda done, total: None)
     assert not failed
     return {name: part.mean for name, part in figures(list(entry.scores.values())).items()}
 
 
-@pytest.mark.xfail(
-    reason="the model was trained before tissue blush was simulated: on a run of blush alone it keeps too little contrast"
-)
 def test_motion_goes_and_contrast_stays(tmp_path, model):
     runs = simulate(tmp_path, "--runs", 3, "--seed", 9000, "--still", 0, "--motion-mm", 1, 5, "--motion-deg", 1, 3)
     means = scored(runs, model)
@@ -51,6 +48,6 @@ def test_a_still_run_comes_back_no_worse(tmp_path, model):
 
 def test_the_file_is_small_and_says_what_it_is(model):
     assert SHIPPED.stat().st_size < 10e6
-    assert model.size == 192
+    assert (model.size, model.levels, model.image_loss, model.refine) == (128, 3, "truth", 0)
     assert model.similarity.get_config()["image_sigma"] == pytest.approx(0.1)
     assert 0 < model.hyper < 1
