@@ -41,9 +41,7 @@ def read_project(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
             values = np.frombuffer(_content(tar, members[matrix["filename"]]), np.dtype(matrix["dtype"]))
             return values.reshape(matrix["shape"]), tuple(map(float, project["spacing"]))
     except (OSError, tarfile.TarError, plistlib.InvalidFileException, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: expected an InVesalius project (.inv3) with its CT, but: {error}"
-        ) from error
+        raise InputError(f"{path}: expected an InVesalius project (.inv3) with its CT, but: {error}") from error
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
