@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from benchmarks.runs import Sample
     from benchmarks.scores import ScoreFile
 
-OURS = {
+OURS: Mapping[str, dict[str, Any]] = {
     "AngioMorph, network alone": {"refine_steps": 0, "guard": False},
     "AngioMorph, refined": {"refine_steps": 40, "guard": False},
     "AngioMorph (default)": {"refine_steps": None, "guard": True},
