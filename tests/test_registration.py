@@ -223,7 +223,7 @@ def test_the_guard_does_not_count_what_is_saturated_in_frame_or_background():
     gain = np.zeros((3, 48, 48), np.float32)
     gain[1:, :, 36:] = 0.5  # what a warp takes away
     zero = np.zeros_like(noise)
-    warped = Registration(noise, noise + gain, zero, np.zeros((3, 48, 48, 2)), Background((1,), "number"), "", "log", 0.5, 0)
+    warped = Registration(noise, noise + gain, zero, np.zeros((3, 48, 48, 2)), Background((1,), "number"), "", "log", 0.5, 1, 0)
     seen = np.full((3, 48, 48), 0.5)
     frames = np.full((3, 48, 48), 2000, np.uint16)
     assert _worthwhile(warped, seen, series(frames)).tolist() == [False, True, True]
