@@ -168,7 +168,8 @@ class Validation:
                     f"{held_out.name}: expected a simulated run, its truth beside it, to validate --image-loss truth on, "
                     "found none; take the run out of --validation"
                 )
-        smoothness, whole = GradientPenalty(), networks.warping_clean(model) if isinstance(similarity, Truth) else model
+        self._clean = isinstance(similarity, Truth)
+        smoothness, whole = GradientPenalty(), networks.warping_clean(model) if self._clean else model
 
         @tf.function(reduce_retracing=True)
         def objective(hyper: tf.Tensor, moving: tf.Tensor, fixed: tf.Tensor, *clean: tf.Tensor) -> tf.Tensor:
@@ -241,7 +242,7 @@ class Validation:
 
     def _loss(self, pairs: Pairs, hyper: float) -> float:
         try:
-            loss = float(self._objective(*_tensors(pairs, hyper)))
+            loss = float(self._objective(*_tensors(pairs, hyper, pairs.clean if self._clean else ())))
         except tf.errors.InvalidArgumentError as error:
             raise not_finite("validation", hyper) from error
         if math.isnan(loss):  # what a GPU makes of such a warp
@@ -267,7 +268,7 @@ def _draws(number: int, frames: int, background: Sequence[int], sampling: Sampli
         yield Draw(number, moving[part], contrast[part], 0.0)
 
 
-def _tensors(pairs: Pairs, hyper: float) -> tuple[tf.Tensor, ...]:
-    """Return λ `(B, 1)` and the frames, `(B, H, W, 1)` each."""
-    frames = (tf.constant(each[..., None]) for each in (pairs.moving, pairs.fixed, *pairs.clean))
+def _tensors(pairs: Pairs, hyper: float, clean: Sequence[np.ndarray] = ()) -> tuple[tf.Tensor, ...]:
+    """Return λ `(B, 1)`, the pairs' frames and what is given besides, `(B, H, W, 1)` each."""
+    frames = (tf.constant(each[..., None]) for each in (pairs.moving, pairs.fixed, *clean))
     return tf.fill([len(pairs.moving), 1], tf.constant(hyper, tf.float32)), *frames
