@@ -96,12 +96,18 @@ class Predictor:
         backgrounds = [_resized(moving[None], shape) for shape in shapes]
         for start in range(0, len(fixed), batch_size):
             batch = fixed[start : start + batch_size]
-            warp = tf.zeros([len(batch), *shapes[0], 2])
-            for shape, background in zip(shapes, backgrounds, strict=True):
-                warp = resize_warp(warp, shape)
-                moved = warp_frames(np.repeat(background, len(batch), 0), warp)
-                warp = compose_warps(warp, self._warp(moved.numpy(), _resized(batch, shape), hyper))
+            warp = self._warp(np.repeat(backgrounds[0], len(batch), 0), _resized(batch, shapes[0]), hyper)
+            for shape, background in zip(shapes[1:], backgrounds[1:], strict=True):
+                warp = self._finer(warp, np.repeat(background, len(batch), 0), _resized(batch, shape), hyper)
             yield resize_warp(warp, fixed.shape[1:]).numpy()
+
+    def _finer(self, warp: np.ndarray, moving: np.ndarray, fixed: np.ndarray, hyper: float) -> np.ndarray:
+        """Return the warp of a level from that of the level before; one that is not finite comes back for others to tell of."""
+        coarse = resize_warp(tf.constant(warp), fixed.shape[1:]).numpy()
+        if not np.isfinite(coarse).all():
+            return coarse
+        own = self._warp(warp_frames(moving, coarse).numpy(), fixed, hyper)
+        return compose_warps(coarse, own).numpy() if np.isfinite(own).all() else own
 
     def _warp(self, moving: np.ndarray, fixed: np.ndarray, hyper: float) -> np.ndarray:
         """Return the network's own warp of frames of any one size, `(B, H, W, 2)`."""

@@ -281,3 +281,12 @@ def test_refinement_is_the_models_own_where_none_is_named(tmp_path):
         own, named = (register_series(run, model, refine_steps=given) for given in (None, steps))
         assert own.refine == steps
         np.testing.assert_array_equal(own.warp, named.warp)
+
+
+def test_a_warp_that_is_not_a_number_comes_back_from_every_level():
+    network = networks.AngioMorph((SIZE, SIZE), **TINY)
+    network.set_weights([np.full_like(weights, np.nan) for weights in network.get_weights()])
+    frames = np.random.default_rng(0).random((2, 2 * SIZE, 2 * SIZE), np.float32)
+    for levels in (1, 2):
+        (found,) = Predictor(network).warps(frames[0], frames[1:], 0.5, 4, levels=levels)
+        assert np.isnan(found).all()
