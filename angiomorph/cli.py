@@ -208,6 +208,11 @@ def _add_train(verbs: Any) -> None:
         metavar="N",
         help="to register with by default, as in register (default: 1)",
     )
+    verb.add_argument(
+        "--finer",
+        action="store_true",
+        help="train also at twice --size, on windows of frames that the network has moved, as --levels registers",
+    )
     verb.add_argument("--load-weights", metavar="M.h5", help="model to begin with, VoxelMorph's too")
     verb.add_argument("--initial-epoch", type=int, default=0, metavar="N", help="epochs counted as done (default: 0)")
     verb.add_argument("--resume", action="store_true", help="go on from the model directory's last checkpoint")
@@ -289,7 +294,9 @@ def _training_config(arguments: argparse.Namespace) -> TrainingConfig:
             f"{options['lambda_sampling']}; leave one of them out"
         )
     augmentation = Augmentation(**{name: options.pop(name) for name in ("flip", "rotate", "zoom", "gamma", "noise")})
-    sampling = Sampling(**{name: options.pop(name) for name in drawn}, seed=arguments.seed, augmentation=augmentation)
+    sampling = Sampling(
+        **{name: options.pop(name) for name in drawn}, finer=arguments.finer, seed=arguments.seed, augmentation=augmentation
+    )
     return TrainingConfig(
         image_loss=arguments.image_loss,
         levels=arguments.levels,

@@ -27,7 +27,7 @@ from angiomorph.augmentation import Augmentation, Tone, augment, tone
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
 from angiomorph.intensity import Normalisation, normalise, pad, resolve_mode, stored_normalisation, to_domain
-from angiomorph.layers import resize_frames
+from angiomorph.layers import resize_frames, window
 from angiomorph.shrinking import fitted_shape
 
 LAMBDA_SAMPLINGS = ("uniform", "ends", "beta")
@@ -36,6 +36,7 @@ UNREADABLE = (OSError, RuntimeError)  # what h5py makes of HDF5's errors
 AHEAD = 2  # visits whose frames are decoded before their turn
 OPENED = 64  # runs whose count of frames and background are remembered
 PREFETCHED = 4  # batches
+WINDOWS = 1  # tells the draws of windows from those of the same step's augmentation
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Sampling:
         batch_size: pairs a batch, all of one λ; a run's last batch may be smaller.
         series_per_batch: runs that a batch is made of, each with an equal share of the pairs; divides `batch_size`.
         size: side of the network's square frames, pixels; larger frames shrink to it, smaller ones are padded.
+        finer: read frames of twice `size`, and draw a window of `size` in each pair, see `networks.with_finer`.
         oversample_rate: probability that λ is one of its ends, 0 or 1, as in VoxelMorph's HyperMorph script; only for "ends".
         lambda_sampling: "uniform" in [0, 1); "ends", uniform but for `oversample_rate`; or "beta", Beta(2, 2).
         intensity: "auto", "log" or "linear", see `angiomorph.intensity.resolve_mode`.
@@ -62,6 +64,7 @@ class Sampling:
     batch_size: int = 1
     series_per_batch: int = 1
     size: int = 512
+    finer: bool = False
     oversample_rate: float = 0.0
     lambda_sampling: str = "ends"
     intensity: str = "auto"
@@ -80,6 +83,11 @@ class Sampling:
     def share(self) -> int:
         """Pairs of one run in a batch."""
         return self.batch_size // self.series_per_batch
+
+    @property
+    def frame_size(self) -> int:
+        """Side of the frames that are read, pixels."""
+        return 2 * self.size if self.finer else self.size
 
 
 @dataclass(frozen=True)
@@ -102,13 +110,15 @@ class Draw:
 class Pairs:
     """One batch of a run: moving and fixed `(B, H, W)` float32 in [0, 1], and their λ.
 
-    `clean` is moving and fixed once more, without noise and contrast agent; empty unless the source is asked for it.
+    `clean` is moving and fixed once more, without noise and contrast agent; empty unless the source is asked for it. `corner`
+    `(B, 2)` int32 is the first row and column of each pair's window; None without `Sampling.finer`.
     """
 
     moving: np.ndarray
     fixed: np.ndarray
     hyper: float
     clean: tuple[np.ndarray, ...] = ()
+    corner: np.ndarray | None = None
 
 
 def draw_hyper(rng: np.random.Generator, sampling: Sampling) -> float:
@@ -195,7 +205,7 @@ class Run:
         self.relation = str(group.attrs["relation"])
         self.mode = resolve_mode(self.relation, sampling.intensity)
         self.known = known
-        self._file, self._key, self._size = file, key, sampling.size
+        self._file, self._key, self._size = file, key, sampling.frame_size
         self._kinds = kinds(self.frames, self.background, sampling)
         self._most = 2 * sampling.frames_per_series  # frames that a visit may need
         self._decoded: dict[int, np.ndarray] = {}
@@ -372,6 +382,21 @@ class Runs:
                     "with `angiomorph simulate --store`, or train with another --image-loss"
                 )
 
+    def check_size(self, size: int) -> None:
+        """Refuse a run whose frames are smaller than `size` pixels.
+
+        Raises:
+            InputError: there is one.
+        """
+        for number in range(len(self)):
+            file, key = self._place(number)
+            found = file[key]["frames"].shape[1:]
+            if max(found) < size:
+                raise InputError(
+                    f"run {self.name(number)}: expected frames of at least {size} pixels a side, twice --size, with --finer, "
+                    f"found {found[0]} x {found[1]}; give a smaller --size, or leave --finer out"
+                )
+
     def unreadable(self, number: int) -> list[int]:
         """Return the numbers (from 1) of the frames of a run that are known to be unreadable."""
         return [index + 1 for index in self._known.get(number, Known()).unreadable]
@@ -397,8 +422,8 @@ class Source:
         clean: read `Pairs.clean` too.
 
     Raises:
-        InputError: a file is no training store, there is no run, `sampling.intensity` does not suit one, or one has no clean
-            frames where they are asked for.
+        InputError: a file is no training store, there is no run, `sampling.intensity` does not suit one, one has no clean
+            frames where they are asked for, or, with `sampling.finer`, smaller frames than are read.
     """
 
     def __init__(self, paths: Sequence[Path], sampling: Sampling, part: tuple[int, int] = (0, 1), clean: bool = False) -> None:
@@ -414,6 +439,8 @@ class Source:
             _check_intensity(self.runs, sampling.intensity)
             if clean:
                 self.runs.check_clean()
+            if sampling.finer:
+                self.runs.check_size(sampling.frame_size)
             self._stack = opening.pop_all()
         if not len(self.runs):
             raise InputError(f"{self._paths}: expected at least one run to train on, found none")
@@ -469,7 +496,8 @@ class Source:
             self._look_ahead(self._visits(step))
             parts = [self._share(step, place) for place in range(self.sampling.series_per_batch)]
         frames = [np.concatenate(kind) for kind in zip(*((p.moving, p.fixed, *p.clean) for p in parts), strict=True)]
-        return Pairs(frames[0], frames[1], parts[0].hyper, tuple(frames[2:]))
+        corner = np.concatenate([p.corner for p in parts]) if self.sampling.finer else None
+        return Pairs(frames[0], frames[1], parts[0].hyper, tuple(frames[2:]), corner)
 
     def _share(self, step: int, place: int) -> Pairs:
         """Return one run's share of a batch, augmented, or this source's part of it."""
@@ -483,7 +511,14 @@ class Source:
         first = place * self.sampling.share + index * len(draw.contrast)
         tone = self.runs[draw.run].tone()
         moving, fixed, *clean = augment(pairs.moving, pairs.fixed, varied, tone, key, first, pairs.clean)
-        return Pairs(moving, fixed, pairs.hyper, tuple(clean))
+        return Pairs(moving, fixed, pairs.hyper, tuple(clean), self._corners(step, first, len(moving)))
+
+    def _corners(self, step: int, first: int, count: int) -> np.ndarray | None:
+        """Return the corners of the windows of `count` pairs of a step, from the pair `first` on."""
+        if not self.sampling.finer:
+            return None
+        rngs = (np.random.default_rng([self.sampling.seed, step, pair, WINDOWS]) for pair in range(first, first + count))
+        return np.stack([rng.integers(self.sampling.size + 1, size=2, dtype=np.int32) for rng in rngs])
 
     def read(self, draw: Draw) -> Pairs | None:
         """Return the frames of a draw as they are, or None where the run cannot be read, which is left out from now on.
@@ -615,7 +650,8 @@ def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0, slic
 
     Each element is ((moving, fixed, hyper), (fixed, zero_flow), (1 - hyper, hyper)): Keras's inputs, targets and sample
     weights, so that the loss is Eq. 1 of Zhou et al. 2024 for each sample. Of a source with clean frames it is ((moving, fixed,
-    hyper, clean moving), (clean fixed, zero_flow), (1 - hyper, hyper)), for `networks.warping_clean`.
+    hyper, clean moving), (clean fixed, zero_flow), (1 - hyper, hyper)), for `networks.warping_clean`. With `Sampling.finer` the
+    corners of the windows are the last input, and targets and weights are there twice, for `networks.with_finer`.
 
     Args:
         source: what to draw from, open as long as the pipeline is used.
@@ -624,22 +660,31 @@ def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0, slic
         slices: number of equal elements, one a replica, into which each batch is cut.
     """
 
-    shape = [None, source.sampling.size, source.sampling.size, 1]
+    sampling = source.sampling
+    shape = [None, sampling.frame_size, sampling.frame_size, 1]
+    types = [tf.float32] * (5 if source.clean else 3) + [tf.int32] * sampling.finer
 
     def read(step: np.int64) -> tuple[np.ndarray | np.float32, ...]:
         pairs = source.batch(int(step))
         frames = pairs.moving, pairs.fixed, *pairs.clean
-        return np.float32(pairs.hyper), *(each[..., None] for each in frames)
+        corner = () if pairs.corner is None else (pairs.corner,)
+        return np.float32(pairs.hyper), *(each[..., None] for each in frames), *corner
 
     def element(step: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], ...]:
         # Not Dataset.from_generator: what that has to call in the end may hang an interpreter that is about to exit.
-        hyper, *frames = tf.numpy_function(read, [step], [tf.float32] * (5 if source.clean else 3))
+        hyper, *frames = tf.numpy_function(read, [step], types)
+        corner = [tf.ensure_shape(frames.pop(), [None, 2])] if sampling.finer else []
         moving, fixed, *clean = (tf.ensure_shape(each, shape) for each in frames)
         count = tf.shape(moving)[0]
         hypers = tf.fill([count, 1], tf.ensure_shape(hyper, []))
         zero_flow = tf.zeros([count, *flow_shape])
-        target = clean[1] if clean else fixed
-        return (moving, fixed, hypers, *clean[:1]), (target, zero_flow), (1 - hypers[:, 0], hypers[:, 0])
+        target, weights = clean[1] if clean else fixed, (1 - hypers[:, 0], hypers[:, 0])
+        inputs = (moving, fixed, hypers, *clean[:1], *corner)
+        if not sampling.finer:
+            return inputs, (target, zero_flow), weights
+        side = sampling.size, sampling.size
+        shrunk = tf.nn.avg_pool2d(target, 2, 2, "VALID")
+        return inputs, (shrunk, zero_flow, window(target, corner[0], side), zero_flow), (*weights, *weights)
 
     batches = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max).map(element)
     return prefetched(batches if slices == 1 else batches.map(partial(_cut, slices)).unbatch(), _device())

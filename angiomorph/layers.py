@@ -159,6 +159,45 @@ class SpatialTransformer(vxm.layers.SpatialTransformer):
         return tf.expand_dims(warp_frames(tf.squeeze(frames, axis=-1), warp), axis=-1)
 
 
+class FinerWindow(tf.keras.layers.Layer):
+    """Windows of frames twice the size of a warp that has moved the backgrounds; no gradient leads back to the warp."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def call(self, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Move the backgrounds and cut.
+
+        Args:
+            inputs: warp `(B, h, w, 2)`, pixels of its own grid; corner `(B, 2)` int32, the first row and column of each window,
+                0 to h and 0 to w; contrast frames and any number of backgrounds, `(B, 2h, 2w, 1)` each.
+
+        Returns:
+            the windows of the contrast frames and of the moved backgrounds, `(B, h, w, 1)` each.
+        """
+        warp, corner, fixed, *backgrounds = inputs
+        rows, columns = warp.shape[1:3]
+        finer = tf.stop_gradient(resize_warp(warp, (2 * rows, 2 * columns)))
+        moved = [warp_frames(each[..., 0], finer)[..., None] for each in backgrounds]
+        return [tf.ensure_shape(window(each, corner, (rows, columns)), [None, rows, columns, 1]) for each in (fixed, *moved)]
+
+
+def window(frames: tf.Tensor, corner: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
+    """Return a window of each frame.
+
+    Args:
+        frames: `(B, H, W, C)`.
+        corner: `(B, 2)` int32, first row and column of each.
+        shape: (rows, columns) of the windows.
+
+    Returns:
+        `(B, *shape, C)`.
+    """
+    # Gathered, as the corner of a slice has to be known to the host, which a GPU would wait for.
+    rows, columns = (corner[:, axis, None] + tf.range(shape[axis])[None] for axis in (0, 1))
+    return tf.gather(tf.gather(frames, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+
+
 def warp_frames(frames: tf.Tensor, warp: tf.Tensor) -> tf.Tensor:
     """Warp frames bilinearly; beyond the border the edge pixels go on.
 

@@ -310,17 +310,30 @@ def _guarded(result: Registration, reference: np.ndarray, worthwhile: np.ndarray
 def _worthwhile(result: Registration, seen: np.ndarray, series: Series) -> np.ndarray:
     """Return for each frame whether its warp takes three tenths of the bright residue away, `(T,)` bool.
 
-    Pixels that are saturated in the frame or in the background do not count: where exposures differ, so do they, unmoved.
+    Pixels that are saturated in the frame or in the background do not count: where exposures differ, so do they, unmoved. Nor
+    do those to which the warp brings what lies behind a collimator or beyond the frame, of which nothing is known; where they
+    are half of all, no warp is worthwhile.
     """
     roi = series.shutter
     full = shrink((series.frames >= 2**series.bits_stored - 1).astype(np.float32), roi)[0] > 0
-    field = shrink(seen, roi)[1] & ~full & ~full[[number - 1 for number in result.background.numbers]].any(0)
+    lit = shrink(seen, roi)[1]
+    field = lit & ~full & ~full[[number - 1 for number in result.background.numbers]].any(0)
+    known = field & np.stack([_arrives(lit, part) for part in result.warp])
 
     def residue(subtracted: np.ndarray, region: np.ndarray) -> float:
         return bright_residue(shrink(subtracted[None], roi)[0], region)
 
-    frames = zip(result.bsa, result.dsa, field, strict=True)
-    return np.array([region.any() and residue(bsa, region) <= WORTHWHILE * residue(dsa, region) for bsa, dsa, region in frames])
+    enough = known.sum((1, 2)) > field.sum((1, 2)) / 2
+    frames = zip(result.bsa, result.dsa, known, enough, strict=True)
+    return np.array([some and residue(bsa, region) <= WORTHWHILE * residue(dsa, region) for bsa, dsa, region, some in frames])
+
+
+def _arrives(lit: np.ndarray, warp: np.ndarray) -> np.ndarray:
+    """Return where a warp brings pixels that are lit and of the frame, `(h, w)` bool."""
+    shape = lit.shape
+    around = np.pad(resize_warp(tf.constant(warp[None]), shape).numpy(), [(0, 0), (1, 1), (1, 1), (0, 0)])
+    moved = warp_frames(np.pad(lit, 1).astype(np.float32)[None], around).numpy()[0, 1:-1, 1:-1]
+    return np.asarray(moved > 1 - 1e-3)
 
 
 def _refined(

@@ -384,15 +384,16 @@ def compile_model(model: networks.AngioMorph, config: TrainingConfig) -> None:
 
 
 def trained(model: networks.AngioMorph, config: TrainingConfig) -> tf.keras.Model:
-    """Return what `fit` is called on: the compiled network, or, of "truth", the one around it that warps clean frames.
+    """Return what `fit` is called on: the compiled network, or one around it, of "truth" or of two sizes.
 
     Both have the network's optimizer, so that a checkpoint of the network is one of the training.
     """
-    if config.image_loss != "truth":
+    clean, finer = config.image_loss == "truth", config.sampling.finer
+    if not (clean or finer):
         return model
     model.optimizer.build(model.trainable_variables)  # in the order in which a checkpoint's reader finds them
-    around = networks.warping_clean(model)
-    around.compile(model.optimizer, [_similarity(config), GradientPenalty()])
+    around = networks.with_finer(model, clean) if finer else networks.warping_clean(model)
+    around.compile(model.optimizer, [_similarity(config), GradientPenalty()] * (2 if finer else 1))
     return around
 
 
@@ -439,7 +440,8 @@ def train(
     with ExitStack() as stack:
         clean = config.image_loss == "truth"
         source = stack.enter_context(Source(stores, config.sampling, part, clean))
-        held_out = stack.enter_context(Source(validation_stores, config.sampling, clean=clean)) if validation_stores else None
+        whole = dataclasses.replace(config.sampling, finer=False)  # validation sees frames at the network's size alone
+        held_out = stack.enter_context(Source(validation_stores, whole, clean=clean)) if validation_stores else None
         steps = config.steps_per_epoch or steps_per_epoch(len(source.runs), config.sampling)
         resolved = _resolved(config, stores, source, validation_stores, list(validation_runs))
         team = join(workers, gpus, config.sampling, _common(resolved, model_dir, resume))
@@ -455,7 +457,7 @@ def train(
                 checkpoints.image(model, progress)  # Keras makes metrics at the first save, which has to be on all workers
         _check_unfinished(model_dir, config, progress, steps)
         _prepare_network(model, config)
-        judge = Validation(held_out, validation_runs, model, _similarity(config), config.sampling) if validation else None
+        judge = Validation(held_out, validation_runs, model, _similarity(config), whole) if validation else None
         _check_judge(config, judge)
         model.metadata.update(_provenance(resolved))
         if team.chief:

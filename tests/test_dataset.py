@@ -445,3 +445,42 @@ def test_a_mixed_batch_in_parts_is_the_whole_one(archive):
 def test_runs_that_cannot_share_a_batch_equally_are_refused():
     with pytest.raises(InputError, match="--series-per-batch 4: expected a divisor of --batch-size 6"):
         Sampling(batch_size=6, series_per_batch=4)
+
+
+FINER = Sampling(frames_per_series=4, batch_size=2, size=8, finer=True)
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_what_keras_is_given_at_two_sizes(simulated, clean):
+    with Source([simulated], FINER, clean=clean) as source, Source([simulated], SMALL, clean=clean) as whole:
+        corners = []
+        for step, (inputs, targets, weights) in zip(range(8), dataset(source, (8, 8, 2)), strict=False):
+            pairs = whole.batch(step)
+            target = (pairs.clean[1] if clean else pairs.fixed)[..., None]
+            np.testing.assert_array_equal(inputs[0][..., 0], pairs.moving)
+            np.testing.assert_array_equal(inputs[1][..., 0], pairs.fixed)
+            assert len(inputs) == (5 if clean else 4)
+            np.testing.assert_allclose(targets[0], target.reshape(2, 8, 2, 8, 2, 1).mean((2, 4)), atol=1e-6)
+            for each, (row, column), cut in zip(target, inputs[-1].numpy(), targets[2].numpy(), strict=True):
+                np.testing.assert_array_equal(cut, each[row : row + 8, column : column + 8])
+                corners.append((int(row), int(column)))
+            np.testing.assert_array_equal(targets[1], np.zeros((2, 8, 8, 2)))
+            np.testing.assert_array_equal(targets[3], targets[1])
+            expected = np.float32([1 - pairs.hyper, pairs.hyper] * 2)[:, None].repeat(2, 1)
+            np.testing.assert_allclose(np.stack(weights), expected, atol=1e-6)
+        np.testing.assert_array_equal(source.batch(3).corner, np.int32(corners[6:8]))
+    assert len(set(corners)) > 10
+    assert 0 <= min(map(min, corners)) <= max(map(max, corners)) <= 8
+
+
+def test_the_windows_of_parts_are_those_of_the_whole_batch(archive):
+    finer = dataclasses.replace(FINER, size=4, batch_size=6, series_per_batch=3)
+    with Source([archive], finer) as whole, Source([archive], finer, (0, 2)) as one, Source([archive], finer, (1, 2)) as two:
+        for step in range(3):
+            parts = np.stack([one.batch(step).corner, two.batch(step).corner], axis=1)
+            np.testing.assert_array_equal(parts.reshape(6, 2), whole.batch(step).corner)
+
+
+def test_frames_too_small_for_two_sizes_are_refused(archive):
+    with pytest.raises(InputError, match=r"run-0 of archive\.h5: expected frames of at least 32 pixels.*found 16 x 12"):
+        Source([archive], dataclasses.replace(FINER, size=16))

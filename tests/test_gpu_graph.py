@@ -7,7 +7,7 @@ import pytest
 from angiomorph import networks
 from angiomorph.backend import tf
 from angiomorph.dataset import Sampling
-from angiomorph.training import TrainingConfig, build, compile_model
+from angiomorph.training import TrainingConfig, build, compile_model, trained
 from benchmarks import training_step
 
 # Looked up by name, as angiomorph.backend has to import TensorFlow first.
@@ -107,6 +107,20 @@ def test_the_other_losses_stay_on_the_gpu(image_loss):
     compile_model(model, config)
     element = training_step.angiomorph(32, 2, shared=True)[1]
     assert findings(training_step.graph((model, element))) == []
+
+
+@pytest.mark.parametrize("image_loss", ["vle", "truth"])
+def test_the_step_at_two_sizes_stays_on_the_gpu(image_loss):
+    sampling = Sampling(size=32, finer=True)
+    config = TrainingConfig(image_loss=image_loss, sampling=sampling, enc=(4, 4), dec=(4, 4, 4), hyp_units=(4,))
+    model = build(config)
+    networks.promise_one_hyper(model)
+    compile_model(model, config)
+    frames, hyper = tf.zeros([2, 64, 64, 1]), tf.zeros([2, 1])
+    clean = [frames] if image_loss == "truth" else []
+    targets = [frames[:, :32, :32], tf.zeros([2, 32, 32, 2])] * 2
+    element = (frames, frames, hyper, *clean, tf.zeros([2, 2], tf.int32)), tuple(targets), (hyper[:, 0],) * 4
+    assert findings(training_step.graph((trained(model, config), element))) == []
 
 
 def test_voxelmorphs_loops_over_the_samples_are_found():

@@ -6,6 +6,7 @@ from scipy import ndimage
 
 from angiomorph.backend import ne, tf, vxm
 from angiomorph.layers import (
+    FinerWindow,
     HyperConv2DFromDense,
     UpsampledHyperConv2DFromDense,
     add_bias,
@@ -13,6 +14,7 @@ from angiomorph.layers import (
     resize_frames,
     resize_warp,
     warp_frames,
+    window,
 )
 
 
@@ -175,3 +177,24 @@ def test_whole_pixels_compose_by_hand():
     first[0, 0, :, 1] = [0, 1, 2, 3]
     second = np.broadcast_to(np.array([0, 1], np.float32), first.shape)
     np.testing.assert_array_equal(compose_warps(first, second)[0, 0, :, 1], [2, 3, 4, 4])
+
+
+def test_a_window_has_its_own_corner_in_each_frame():
+    frames = np.arange(2 * 4 * 6, dtype=np.float32).reshape(2, 4, 6, 1)
+    found = window(tf.constant(frames), tf.constant([[0, 3], [2, 1]]), (2, 3))
+    np.testing.assert_array_equal(found[0], frames[0, 0:2, 3:6])
+    np.testing.assert_array_equal(found[1], frames[1, 2:4, 1:4])
+
+
+def test_a_finer_window_is_cut_from_backgrounds_that_a_warp_of_half_their_size_has_moved():
+    rng = np.random.default_rng(0)
+    fixed, moving, clean = rng.random((3, 1, 16, 16, 1)).astype(np.float32)
+    warp = tf.constant(np.broadcast_to(np.float32([0.5, 1]), (1, 8, 8, 2)))  # a row and two columns at twice the size
+    with tf.GradientTape() as tape:
+        tape.watch(warp)
+        found = FinerWindow()([warp, tf.constant([[2, 5]]), fixed, moving, clean])
+        total = tf.add_n([tf.reduce_sum(each) for each in found])
+    assert tape.gradient(total, warp) is None
+    np.testing.assert_array_equal(found[0], fixed[:, 2:10, 5:13])
+    for image, cut in zip((moving, clean), found[1:], strict=True):
+        np.testing.assert_allclose(cut, image[:, 3:11, np.minimum(np.arange(7, 15), 15)], atol=1e-6)

@@ -274,3 +274,27 @@ def test_a_clean_image_is_moved_by_the_networks_own_warp():
     np.testing.assert_allclose(flow, model([moving, fixed, hyper])[1], atol=1e-5)
     np.testing.assert_allclose(moved[..., 0], layers.warp_frames(clean[..., 0], flow), atol=1e-6)
     assert [id(weight) for weight in around.trainable_weights] == [id(weight) for weight in model.trainable_weights]
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_at_two_sizes_the_network_sees_frames_shrunk_and_then_a_window_of_what_it_has_moved(clean):
+    model = networks.AngioMorph((32, 32), **SMALL)
+    networks.initialise(model, flow_sigma=2.0)
+    around = networks.with_finer(model, clean)
+    moving, fixed, other = np.random.default_rng(0).random((3, 1, 64, 64, 1), np.float32)
+    hyper = np.full((1, 1), 0.3, np.float32)
+    judged = other if clean else moving
+    moved, flow, finer_moved, finer_flow = around([moving, fixed, hyper, *([other] if clean else []), np.int32([[5, 17]])])
+
+    def half(frames):
+        return frames.reshape(1, 32, 2, 32, 2, 1).mean((2, 4))
+
+    expected = model([half(moving), half(fixed), hyper])[1]
+    np.testing.assert_allclose(flow, expected, atol=1e-4)
+    np.testing.assert_allclose(moved[..., 0], layers.warp_frames(half(judged)[..., 0], expected), atol=1e-4)
+    larger = layers.resize_warp(expected, (64, 64))
+    windows = [layers.warp_frames(each[..., 0], larger)[:, 5:37, 17:49, None] for each in (moving, judged)]
+    finer = model([windows[0], fixed[:, 5:37, 17:49], hyper])[1]
+    np.testing.assert_allclose(finer_flow, finer, atol=1e-3)
+    np.testing.assert_allclose(finer_moved[..., 0], layers.warp_frames(windows[1][..., 0], finer), atol=1e-3)
+    assert [id(weight) for weight in around.trainable_weights] == [id(weight) for weight in model.trainable_weights]

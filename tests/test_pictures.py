@@ -7,6 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
+from angiomorph.view import pictures
 from angiomorph.view.pictures import CAPTION, GAP, Panel, frame_window, grid, learning_curve, side_by_side, subtraction_window
 
 
@@ -109,3 +110,18 @@ def test_a_training_that_stopped_on_nan_still_has_its_curve(tmp_path, missing, s
     write_history(tmp_path / "history.csv", [*rows, {"epoch": 3, **dict.fromkeys(LOSSES, missing), "val_loss": "NA"}])
     learning_curve(tmp_path / "history.csv", tmp_path / "curve.png", scale)
     assert drawn(tmp_path / "curve.png", "C2") > 100
+
+
+def test_the_losses_of_a_training_at_two_sizes_have_names_of_their_own(tmp_path, monkeypatch):
+    names = ("loss", "a_shrunk_transformer_loss", "a_network_loss", "a_window_transformer_loss", "a_network_1_loss")
+    (tmp_path / "history.csv").write_text(f"epoch,{','.join(names)}\n0,5,1,2,3,4\n")
+    figures = []
+    monkeypatch.setattr(pictures, "save", lambda figure, path: figures.append(figure))
+    learning_curve(tmp_path / "history.csv", tmp_path / "curve.png")
+    labels = [text.get_text() for text in figures[0].axes[0].get_legend().get_texts()]
+    assert labels[1:] == [
+        "(1 - λ)-weighted similarity / α²",
+        "λ-weighted smoothness",
+        "(1 - λ)-weighted similarity / α², at twice the size",
+        "λ-weighted smoothness, at twice the size",
+    ]

@@ -235,6 +235,29 @@ def test_the_guard_does_not_count_what_is_saturated_in_frame_or_background():
     assert not _worthwhile(warped, seen, series(frames)).any()
 
 
+def test_the_guard_does_not_count_what_the_warp_brings_from_behind_a_collimator_or_beyond_the_frame():
+    """A shift by 9 columns takes a motion away; at the right it brings the blade, and repeats the frame's edge at the left."""
+    rng = np.random.default_rng(7)
+    noise = rng.normal(0, 0.01, (3, 64, 64)).astype(np.float32)
+    gain, rim = np.zeros_like(noise), np.zeros_like(noise)
+    gain[:, :, 20:30] = 0.1
+    rim[1, :, 43:52] = 5  # within 9 columns of the blade
+    rim[2, :, :9] = 5
+    warp = np.zeros((3, 64, 64, 2), np.float32)
+    warp[1, ..., 1], warp[2, ..., 1] = 9, -9
+    seen = np.full((3, 64, 64), 0.5)
+    seen[:, :, 52:] = 0
+    background, zero = Background((1,), "number"), np.zeros_like(noise)
+
+    def worthwhile(warp):
+        moved = Registration(noise + rim, noise + gain, zero, warp, background, "", "log", 0.5, 1, 0)
+        return _worthwhile(moved, seen, series(np.full((3, 64, 64), 2000, np.uint16))).tolist()
+
+    assert worthwhile(warp) == [True, True, True]
+    assert worthwhile(np.zeros_like(warp)) == [True, False, False]
+    assert worthwhile(4 * warp) == [True, False, False]  # of which too little is known
+
+
 def test_a_finer_level_sees_the_background_as_the_coarser_moved_it(model_path):
     coarse = networks.AngioMorph.load(model_path)
     fine = networks.AngioMorph((2 * SIZE, 2 * SIZE), **TINY)

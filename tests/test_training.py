@@ -620,3 +620,25 @@ def test_several_runs_a_batch_are_trained_on_and_logged(tmp_path, archive):
     options = [*TINY, "--frames-per-series", 4, "--batch-size", 4, "--series-per-batch", 2, "--epochs", 3]
     assert train(archive, "--model-dir", tmp_path, *options) == 0
     assert len(table(tmp_path / "steps.csv")["loss"]) == 3 * 2
+
+
+@pytest.mark.parametrize("image_loss", ["truth", "vle"])
+def test_a_training_at_two_sizes_leaves_an_ordinary_model_and_goes_on_as_if_undisturbed(tmp_path, known, image_loss):
+    options = ["--image-loss", image_loss, *TINY, *FEW, "--size", 16, "--finer", "--steps-per-epoch", 10, "--validation", known]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(known, "--model-dir", whole, *options, "--epochs", 4) == 0
+    assert train(known, "--model-dir", parts, *options, "--epochs", 2) == 0
+    assert train(known, "--model-dir", parts, *options, "--epochs", 4, "--resume") == 0
+    models = [AngioMorph.load(path / "model.h5") for path in (whole, parts)]
+    for one, other in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert models[0].input_shape[0] == (None, 16, 16, 1)
+    losses = table(whole / "history.csv")
+    assert losses["angiomorph_window_transformer_loss"][-1] > 0
+    assert losses["loss"][-1] < losses["loss"][0]
+
+
+def test_two_sizes_of_frames_that_are_too_small_are_refused(tmp_path, archive, capsys):
+    assert train(archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--finer") == 2
+    assert "expected frames of at least 64 pixels a side, twice --size, with --finer" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()

@@ -58,9 +58,9 @@ def _figure(entries: Sequence[Entry]) -> Figure:
     rows = -(-len(panels) // COLUMNS)
     figure = Figure(figsize=(4.2 * COLUMNS, 3.1 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-    styles = _styles([losses[model] for model in models])
+    looks = styles([losses[model] for model in models])
     for axes, (runs, name, title, best) in zip(grid, panels, strict=False):
-        for model, style in zip(models, styles, strict=True):
+        for model, style in zip(models, looks, strict=True):
             _curve(axes, [entry for entry in entries if entry.model == model], runs, name, style)
         _finish(axes, title, best)
     for axes in grid[len(panels) :]:
@@ -71,7 +71,7 @@ def _figure(entries: Sequence[Entry]) -> Figure:
     return figure
 
 
-def _styles(losses: Sequence[str]) -> list[tuple[str, str]]:
+def styles(losses: Sequence[str]) -> list[tuple[str, str]]:
     """Return colour and marker of each model: its loss's, and others where several share a loss."""
     spare, taken = iter(OTHERS * len(losses)), []
     for loss in losses:

@@ -134,4 +134,5 @@ def _number(cell: str) -> float:
 def _curve_name(column: str) -> str:
     if column == "loss":
         return "total: (1 - λ) similarity / α² + λ smoothness"
-    return "(1 - λ)-weighted similarity / α²" if "transformer" in column else "λ-weighted smoothness"
+    at = ", at twice the size" if "window" in column or "_1_" in column else ""  # of `networks.with_finer`
+    return f"(1 - λ)-weighted similarity / α²{at}" if "transformer" in column else f"λ-weighted smoothness{at}"
