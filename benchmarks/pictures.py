@@ -137,8 +137,8 @@ def panels(shown: Mapping[Path, Mapping[str, Score]], methods: Sequence[Method],
 
 
 def _heading(title: str) -> str:
-    """Return a title in two lines, the first of one word."""
-    return title.replace(" ", "\n", 1)
+    """Return a title in two lines, the first of one word; without registration it is plain DSA."""
+    return ("plain DSA" if title == "none" else title).replace(" ", "\n", 1)
 
 
 def _row(sample: Sample, scores: Mapping[str, Score], methods: Sequence[Method]) -> tuple[str, list[Cell]]:

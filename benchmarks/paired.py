@@ -1,0 +1,115 @@
+"""Models each at its best λ, and their differences run by run: `python -m benchmarks.paired OUT/runs.csv --reference MODEL`.
+
+Reads what `angiomorph evaluate --out OUT` writes. Runs differ far more than models do, so that the interval of the mean
+difference over the same runs says more than two intervals beside each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from angiomorph.comparison import cell
+from angiomorph.errors import InputError
+from angiomorph.interval import interval
+
+# Kind of runs, heading, column, format.
+FIGURES = (
+    ("moving", "artefact left", "artefact_left", ".3f"),
+    ("moving", "contrast kept", "contrast_kept", ".3f"),
+    ("moving", "CNR", "cnr", ".2f"),
+    ("still", "harm", "harm", ".3f"),
+    ("still", "contrast kept", "contrast_kept", ".3f"),
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One model at one λ: rows of `runs.csv` by the name of the run."""
+
+    model: str
+    hyper: float
+    rows: Mapping[str, Mapping[str, str]]
+
+    def values(self, kind: str, column: str) -> dict[str, float]:
+        """Return a figure of each run of a kind, "moving", "still" or "real", that has it."""
+        return {run: float(row[column]) for run, row in self.rows.items() if row["runs"] == kind and row[column]}
+
+    @property
+    def cost(self) -> float:
+        """artefact_left + (1 - contrast_kept)**2, mean over the moving runs; see `scoring.Score.cost`."""
+        artefacts, contrasts = (self.values("moving", column) for column in ("artefact_left", "contrast_kept"))
+        return float(np.mean([artefact + (1 - contrasts[run]) ** 2 for run, artefact in artefacts.items()]))
+
+
+def best(path: Path) -> list[Scored]:
+    """Return each model at the λ where its cost is least, in the order of the file.
+
+    Raises:
+        InputError: the file is no `runs.csv` of `evaluate` with moving runs.
+    """
+    found: dict[tuple[str, float], dict[str, dict[str, str]]] = defaultdict(dict)
+    try:
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                found[row["model"], float(row["lambda"])][row["run"]] = row
+        scored = [Scored(model, hyper, rows) for (model, hyper), rows in found.items()]
+        if not scored or any(not each.values("moving", "artefact_left") for each in scored):
+            raise InputError(f"{path}: expected simulated runs in which something moves, found none; evaluate models on some")
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: expected runs.csv of `angiomorph evaluate --out`, found: {error}") from error
+    names = list(dict.fromkeys(each.model for each in scored))
+    return [min((each for each in scored if each.model == name), key=lambda each: each.cost) for name in names]
+
+
+def table(models: Sequence[Scored], reference: Scored) -> str:
+    """Return the Markdown table: each model's means, and its differences from the reference over the runs that both have."""
+    present = [figure for figure in FIGURES if reference.values(figure[0], figure[2])]
+    heads = [f"{kind}: {head}" for kind, head, _, _ in present]
+    lines = [["model", "λ*", *heads], ["---"] * (2 + len(heads))]
+    for model in models:
+        lines.append([model.model, f"{model.hyper:.2f}", *(_mean(model, *figure) for figure in present)])
+    for model in models:
+        if model is not reference:
+            differences = [_difference(model, reference, *figure) for figure in present]
+            lines.append([f"{model.model} less {reference.model}", "", *differences])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _mean(model: Scored, kind: str, _head: str, column: str, style: str) -> str:
+    return cell(interval(list(model.values(kind, column).values())), style)
+
+
+def _difference(model: Scored, reference: Scored, kind: str, _head: str, column: str, style: str) -> str:
+    ours, theirs = model.values(kind, column), reference.values(kind, column)
+    return cell(interval([ours[run] - theirs[run] for run in theirs if run in ours]), f"+{style}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; see `python -m benchmarks.paired --help`."""
+    parser = argparse.ArgumentParser(prog="benchmarks.paired", description="Models at their best λ, and their differences.")
+    parser.add_argument("runs", type=Path, metavar="runs.csv", help="of `angiomorph evaluate --out`")
+    parser.add_argument("--reference", metavar="MODEL", help="that the others are compared to (default: the first)")
+    arguments = parser.parse_args(argv)
+    try:
+        models = best(arguments.runs)
+        chosen = [model for model in models if arguments.reference in (None, model.model)]
+        if not chosen:
+            names = ", ".join(model.model for model in models)
+            raise InputError(f"--reference {arguments.reference}: expected one of {names}")
+    except InputError as error:
+        print(f"benchmarks.paired: {error}", file=sys.stderr)
+        return 2
+    print(table(models, chosen[0]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
