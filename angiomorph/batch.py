@@ -35,7 +35,7 @@ class Options:
         save: what to write, of "dicom", "h5" and "png".
         frame: frame number (from 1) of the picture; None for the one with the most iodine.
         levels: sizes at which the network sees the frames; None for the model's own.
-        refine: steps of refinement after the network; 0 for the network alone, None for the model's own.
+        refine: steps of refinement after the network, or its further rounds; 0 for the network alone, None for the model's own.
         guard: leave frames unregistered that gain nothing, see `registration.register_series`.
         batch_size: frames at a time.
     """

@@ -152,7 +152,7 @@ def _steps(text: str) -> int:
 def _add_refine(verb: argparse.ArgumentParser) -> None:
     summary = "sizes at which the network sees the frames, each twice the one before, the first its own (default: the model's)"
     verb.add_argument("--levels", type=_count, metavar="N", help=summary)
-    summary = "steps that improve the network's warp on the frames at hand (default: 40; 0 if trained on truth)"
+    summary = "steps that improve the warp on the frames at hand; further rounds of a model of truth (default: 40; 0 of truth)"
     verb.add_argument("--refine", type=_steps, metavar="N", help=summary)
     verb.add_argument("--no-guard", action="store_true", help="warp also frames that gain nothing by it, as still ones")
 

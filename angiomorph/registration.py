@@ -43,7 +43,7 @@ class Registration:
         intensity: "log" or "linear", what the network saw.
         hyper: λ.
         levels: of the network, see `Predictor.warps`.
-        refine: steps of refinement after the network.
+        refine: steps of refinement after the network, or its further rounds, see `register_series`.
     """
 
     bsa: np.ndarray
@@ -75,12 +75,19 @@ class Predictor:
         self._predictors: dict[tuple[int, int], tf.keras.Model] = {}
 
     def warps(
-        self, moving: np.ndarray, fixed: np.ndarray, hyper: float, batch_size: int, levels: int | None = None
+        self,
+        moving: np.ndarray,
+        fixed: np.ndarray,
+        hyper: float,
+        batch_size: int,
+        levels: int | None = None,
+        rounds: int = 0,
     ) -> Iterator[np.ndarray]:
         """Yield the warps of `fixed`, a batch at a time.
 
         The network sees the frames first at the size that it was trained on; at each further level at twice that, up to their
-        own, and the background as the levels before have moved it. The warps are composed.
+        own, and the background as the levels before have moved it. The warps are composed. A further round goes through all
+        levels but the first once more; of one level, through that.
 
         Args:
             moving: background `(H, W)` float32 in [0, 1], any size.
@@ -88,16 +95,18 @@ class Predictor:
             hyper: λ, [0, 1].
             batch_size: frames at a time.
             levels: at least 1; None for the model's own.
+            rounds: further ones, from 0.
 
         Yields:
             `(B, H, W, 2)` float32, pixels of the given frames.
         """
         shapes = level_shapes(fixed.shape[1:], self.size, self.levels if levels is None else levels)
-        backgrounds = [_resized(moving[None], shape) for shape in shapes]
+        first, *finer = [(shape, _resized(moving[None], shape)) for shape in shapes]
+        finer += rounds * (finer or [first])
         for start in range(0, len(fixed), batch_size):
             batch = fixed[start : start + batch_size]
-            warp = self._warp(np.repeat(backgrounds[0], len(batch), 0), _resized(batch, shapes[0]), hyper)
-            for shape, background in zip(shapes[1:], backgrounds[1:], strict=True):
+            warp = self._warp(np.repeat(first[1], len(batch), 0), _resized(batch, first[0]), hyper)
+            for shape, background in finer:
                 warp = self._finer(warp, np.repeat(background, len(batch), 0), _resized(batch, shape), hyper)
             yield resize_warp(warp, fixed.shape[1:]).numpy()
 
@@ -161,14 +170,12 @@ class Model:
         self.intensity = self.predictor.intensity
         self.hyper = float(metadata.get("lambda", 0.7))
         self.image_loss = str(metadata.get("image_loss", "vle"))
-        self.refine = 0 if self.image_loss == "truth" else REFINE  # VLE would undo what was learned from the truth
+        self.refine = 0 if self.image_loss == "truth" else REFINE
         self.similarity = _similarity(self.path, metadata)
 
 
 def _similarity(path: Path, metadata: dict[str, Any]) -> Similarity:
     name = metadata.get("image_loss", "vle")
-    if name == "truth":  # which a user's run has none of
-        name = "vle"
     if name not in SIMILARITIES:
         raise InputError(f"{path}: expected image_loss {', '.join(SIMILARITIES)} in the model, found {name!r}; train it again")
     return SIMILARITIES[name](image_sigma=metadata.get("image_sigma", 0.3))
@@ -252,8 +259,9 @@ def register_series(
         background: "auto", "tag", "N" or "N-M", see `background.choose_background`; several frames are averaged.
         intensity: "auto", "log" or "linear" for what the network sees; None for what it was trained on.
         levels: sizes, coarse to fine, at which the network sees the frames, see `Predictor.warps`; None for the model's own.
-        refine_steps: steps of `refinement.refine` after the network, at up to 256 pixels a side; 0 for the network alone,
-            None for the model's own: 40, but 0 of a model that was trained on the truth.
+        refine_steps: steps of `refinement.refine` after the network, at up to 256 pixels a side; of a model that was trained on
+            the truth, which no frame shows, further rounds of the network, see `Predictor.warps`. 0 for the network alone, None
+            for the model's own: 40, but 0 of a model of truth.
         guard: leave a frame unregistered whose warp does not bring its bright residue, which iodine cannot cause, below
             0.7 of what it was.
         batch_size: frames at a time.
@@ -276,8 +284,9 @@ def register_series(
     linear = series.relation == "LIN"
     values = to_domain(series.frames, "log" if linear else "linear")
     reference = _average(values, seen.background)
-    warps = model.predictor.warps(seen.moving, seen.frames, hyper, batch_size, levels)
-    if refine_steps:
+    rounds = refine_steps if model.image_loss == "truth" else 0
+    warps = model.predictor.warps(seen.moving, seen.frames, hyper, batch_size, levels, rounds)
+    if refine_steps and not rounds:
         warps = _refined(model, seen.moving, seen.frames, warps, hyper, refine_steps)
     warp = np.concatenate(list(warps))
     moved = np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])

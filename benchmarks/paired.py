@@ -49,11 +49,15 @@ class Scored:
         return float(np.mean([artefact + (1 - contrasts[run]) ** 2 for run, artefact in artefacts.items()]))
 
 
-def best(path: Path) -> list[Scored]:
-    """Return each model at the λ where its cost is least, in the order of the file.
+def read(path: Path, hyper: float | None) -> list[Scored]:
+    """Return each model at one λ, in the order of the file.
+
+    Args:
+        path: `runs.csv` of `evaluate`.
+        hyper: λ of all; None for each model's best, where its cost is least.
 
     Raises:
-        InputError: the file is no `runs.csv` of `evaluate` with moving runs.
+        InputError: the file is none of moving runs, or not of that λ.
     """
     found: dict[tuple[str, float], dict[str, dict[str, str]]] = defaultdict(dict)
     try:
@@ -66,14 +70,18 @@ def best(path: Path) -> list[Scored]:
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{path}: expected runs.csv of `angiomorph evaluate --out`, found: {error}") from error
     names = list(dict.fromkeys(each.model for each in scored))
-    return [min((each for each in scored if each.model == name), key=lambda each: each.cost) for name in names]
+    chosen = [each for each in scored if hyper in (None, each.hyper)]
+    if {each.model for each in chosen} != set(names):
+        found = ", ".join(sorted({f"{each.hyper:g}" for each in scored}))
+        raise InputError(f"--lambda {hyper}: expected one at which every model was evaluated, of {found}")
+    return [min((each for each in chosen if each.model == name), key=lambda each: each.cost) for name in names]
 
 
 def table(models: Sequence[Scored], reference: Scored) -> str:
     """Return the Markdown table: each model's means, and its differences from the reference over the runs that both have."""
     present = [figure for figure in FIGURES if reference.values(figure[0], figure[2])]
     heads = [f"{kind}: {head}" for kind, head, _, _ in present]
-    lines = [["model", "λ*", *heads], ["---"] * (2 + len(heads))]
+    lines = [["model", "λ", *heads], ["---"] * (2 + len(heads))]
     for model in models:
         lines.append([model.model, f"{model.hyper:.2f}", *(_mean(model, *figure) for figure in present)])
     for model in models:
@@ -94,12 +102,15 @@ def _difference(model: Scored, reference: Scored, kind: str, _head: str, column:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see `python -m benchmarks.paired --help`."""
-    parser = argparse.ArgumentParser(prog="benchmarks.paired", description="Models at their best λ, and their differences.")
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.paired", description="Models at their best λ, or at one, and their differences."
+    )
     parser.add_argument("runs", type=Path, metavar="runs.csv", help="of `angiomorph evaluate --out`")
     parser.add_argument("--reference", metavar="MODEL", help="that the others are compared to (default: the first)")
+    parser.add_argument("--lambda", dest="hyper", type=float, metavar="L", help="of all models (default: the best of each)")
     arguments = parser.parse_args(argv)
     try:
-        models = best(arguments.runs)
+        models = read(arguments.runs, arguments.hyper)
         chosen = [model for model in models if arguments.reference in (None, model.model)]
         if not chosen:
             names = ", ".join(model.model for model in models)

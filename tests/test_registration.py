@@ -11,7 +11,6 @@ from angiomorph.background import Background
 from angiomorph.errors import InputError
 from angiomorph.intensity import Normalisation, normalise
 from angiomorph.layers import resize_frames, resize_warp
-from angiomorph.losses import VLE
 from angiomorph.registration import Model, Predictor, Registration, _worthwhile, register_series
 from tests.runs import SIZE, TINY, phantom, save_tiny_model, series
 
@@ -291,10 +290,21 @@ def test_levels_are_the_models_unless_said_and_no_more_than_the_frames_have(tmp_
         register_series(run, model, levels=0)
 
 
-def test_a_model_of_truth_is_refined_by_vle(tmp_path):
-    model = Model(save_tiny_model(tmp_path / "m.h5", image_loss="truth", image_sigma=0.1))
-    assert (type(model.similarity), model.similarity.image_sigma) == (VLE, 0.1)
-    assert model.image_loss == "truth"
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_model_of_truth_is_refined_by_further_rounds_of_its_finer_levels(tmp_path, levels):
+    model = Model(save_tiny_model(tmp_path / "m.h5", image_loss="truth", image_sigma=0.1, levels=levels))
+    run = series(phantom((3, levels * SIZE, levels * SIZE)), relation="DISP")
+    seen = normalise(run.frames.astype(np.float32), Normalisation(float(run.frames.min()), float(run.frames.max())))
+    once, again = (register_series(run, model, background="1", refine_steps=steps) for steps in (0, 1))
+    assert (once.refine, again.refine) == (0, 1)
+    network = networks.AngioMorph(seen.shape[1:], **TINY)
+    network.set_weights(networks.AngioMorph.load(tmp_path / "m.h5").get_weights())
+    for t in range(3):
+        moved = warped(seen[0], once.warp[t]).astype(np.float32)
+        own = network([moved[None, ..., None], seen[t][None, ..., None], np.full((1, 1), 0.6, np.float32)])[1][0].numpy()
+        expected = own + np.stack([warped(part, own) for part in np.moveaxis(once.warp[t], -1, 0)], axis=-1)
+        np.testing.assert_allclose(again.warp[t], expected, atol=5e-3)
+    assert np.abs(again.warp - once.warp).max() > 0.5
 
 
 def test_refinement_is_the_models_own_where_none_is_named(tmp_path):

@@ -25,7 +25,7 @@ def runs(tmp_path):
 def test_models_stand_at_their_best_lambda_and_differ_run_by_run(runs, capsys):
     assert main([str(runs)]) == 0
     lines = [[part.strip() for part in line.strip("|").split("|")] for line in capsys.readouterr().out.splitlines()]
-    assert lines[0][:4] == ["model", "λ*", "moving: artefact left", "moving: contrast kept"]
+    assert lines[0][:4] == ["model", "λ", "moving: artefact left", "moving: contrast kept"]
     assert [line[:2] for line in lines[2:]] == [["a", "0.75"], ["b", "0.75"], ["b less a", ""]]
     assert lines[2][2] == "0.300 [0.100, 0.500]"
     assert lines[4][2:4] == ["+0.100 [+0.100, +0.100]", "+0.000 [+0.000, +0.000]"]
@@ -37,6 +37,13 @@ def test_the_reference_is_named(runs, capsys):
     assert "| a less b |  | -0.100 [-0.100, -0.100] |" in capsys.readouterr().out
     assert main([str(runs), "--reference", "c"]) == 2
     assert "--reference c: expected one of a, b" in capsys.readouterr().err
+
+
+def test_all_stand_at_one_lambda_if_it_is_named(runs, capsys):
+    assert main([str(runs), "--lambda", "0.25"]) == 0
+    assert "| a | 0.25 | 0.600 [0.400, 0.800] |" in capsys.readouterr().out
+    assert main([str(runs), "--lambda", "0.3"]) == 2
+    assert "--lambda 0.3: expected one at which every model was evaluated, of 0.25, 0.75" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["", "no,table\n1,2\n", HEAD + "\na,vle,0.5,z,still,,1,3,0.2\n"])
