@@ -261,17 +261,22 @@ def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> 
 def _write_png(series: Series, result: Registration, path: Path, frame: int | None) -> None:
     index = _most_iodine(result, series.shutter) if frame is None else frame - 1
     filled = result.bsa[index] + result.moved[index]
-    window = subtraction_window(result.bsa[index][series.shutter])
+    level = np.median(result.bsa[index][series.shutter])  # of exposure, which differs from frame to frame
+    dsa, bsa = result.dsa[index] - level, result.bsa[index] - level
+    window = subtraction_window(bsa[series.shutter])
     panels = (
         Panel(f"contrast frame {index + 1}", filled, frame_window(filled[series.shutter])),
-        Panel("plain DSA", result.dsa[index], window),
-        Panel(f"BSA, registered (λ {result.hyper:.2f})", result.bsa[index], window),
+        Panel("plain DSA", dsa, window),
+        Panel(f"BSA, registered (λ {result.hyper:.2f})", bsa, window),
     )
     side_by_side(panels, path)
 
 
 def _most_iodine(result: Registration, roi: np.ndarray) -> int:
     contrast = _contrast_frames(result)
+    after = contrast[contrast >= result.background.numbers[-1]]
+    if len(after) and result.background.choice != "number":
+        contrast = after  # before the background an exposure ramp may look like iodine
     inside = result.bsa[contrast][:, roi]
     darker = np.minimum(inside - np.median(inside, axis=1, keepdims=True), 0)
     return int(contrast[np.argmin(darker.mean(axis=1))])

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from angiomorph import store
-from angiomorph.batch import Options, Outcome, register_runs
+from angiomorph.background import Background
+from angiomorph.batch import Options, Outcome, _most_iodine, register_runs
 from angiomorph.errors import InputError
+from angiomorph.registration import Registration
 from tests.runs import phantom, save_tiny_model
 
 ALL = ("dicom", "h5", "png")
@@ -126,3 +128,12 @@ def test_a_run_of_background_frames_alone_has_a_picture_and_figures(tmp_path, mo
     (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(background="1-3", save=("png",)))
     assert outcome.error == ""
     assert np.isfinite(outcome.summary["residue_bsa"])
+
+
+@pytest.mark.parametrize(("choice", "shown"), [("tag", 3), ("arrival", 3), ("number", 0)])
+def test_the_picture_is_of_a_frame_after_the_background_unless_the_user_chose_it(choice, shown):
+    """An exposure ramp in the first frame is darker than the iodine of the fourth."""
+    bsa = np.zeros((5, 16, 16), np.float32)
+    bsa[0, :4], bsa[3, :, 7:9], bsa[4, :, 7] = -3, -1, -1
+    result = Registration(bsa, bsa, bsa, np.zeros((5, 16, 16, 2)), Background((2, 3), choice), "", "log", 0.5, 1, 0)
+    assert _most_iodine(result, np.ones((16, 16), bool)) == shown
