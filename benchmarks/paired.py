@@ -72,8 +72,8 @@ def read(path: Path, hyper: float | None) -> list[Scored]:
     names = list(dict.fromkeys(each.model for each in scored))
     chosen = [each for each in scored if hyper in (None, each.hyper)]
     if {each.model for each in chosen} != set(names):
-        found = ", ".join(sorted({f"{each.hyper:g}" for each in scored}))
-        raise InputError(f"--lambda {hyper}: expected one at which every model was evaluated, of {found}")
+        known = ", ".join(sorted({f"{each.hyper:g}" for each in scored}))
+        raise InputError(f"--lambda {hyper}: expected one at which every model was evaluated, of {known}")
     return [min((each for each in chosen if each.model == name), key=lambda each: each.cost) for name in names]
 
 
