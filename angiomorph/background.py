@@ -58,7 +58,7 @@ def choose_background(wanted: str, values: np.ndarray, tagged: Sequence[int], ro
         numbers = sorted(set(tagged))
         if wanted == "auto":
             small, small_roi = shrink(values, roi)
-            numbers = _alike(small, small_roi, _noise(small, small_roi), numbers)
+            numbers = _alike(small, small_roi, noise_deviation(small, small_roi), numbers)
         return Background(tuple(numbers), "tag")
     if wanted == "tag":
         raise InputError(
@@ -91,7 +91,7 @@ def before_arrival(values: np.ndarray, roi: np.ndarray) -> Background:
         roi: `(H, W)` bool, the exposed field.
     """
     small, small_roi = shrink(values, roi)
-    noise = _noise(small, small_roi)
+    noise = noise_deviation(small, small_roi)
     settled = _settled(small, small_roi)
     arrival = _arrival(darkening_curve(small[settled:], small_roi, noise), LEAST_RISE * noise)
     if arrival is None:
@@ -172,8 +172,15 @@ def shrink(values: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return small, inside if inside.any() else np.ones_like(inside)
 
 
-def _noise(values: np.ndarray, roi: np.ndarray) -> float:
+def noise_deviation(values: np.ndarray, roi: np.ndarray) -> float:
     """Return the noise's standard deviation from the median absolute response to a mask that cancels smooth structure.
+
+    Args:
+        values: `(T, h, w)`, any unit.
+        roi: `(h, w)` bool, where to look.
+
+    Returns:
+        in the unit of `values`, the median over the frames.
 
     Source: Immerkær, Computer Vision and Image Understanding 64, 1996 (mask); median absolute deviation for robustness.
     """

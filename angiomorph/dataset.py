@@ -10,7 +10,7 @@ import itertools
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -374,9 +374,8 @@ class Runs:
         Raises:
             InputError: there is one.
         """
-        for number in range(len(self)):
-            file, key = self._place(number)
-            if "clean" not in file[key]:
+        for number, group in self._groups():
+            if "clean" not in group:
                 raise InputError(
                     f"run {self.name(number)}: expected clean frames, as simulated runs have, found none; make the store "
                     "with `angiomorph simulate --store`, or train with another --image-loss"
@@ -388,14 +387,24 @@ class Runs:
         Raises:
             InputError: there is one.
         """
-        for number in range(len(self)):
-            file, key = self._place(number)
-            found = file[key]["frames"].shape[1:]
+        for number, group in self._groups():
+            found = group["frames"].shape[1:]
             if max(found) < size:
                 raise InputError(
                     f"run {self.name(number)}: expected frames of at least {size} pixels a side, twice --size, with --finer, "
                     f"found {found[0]} x {found[1]}; give a smaller --size, or leave --finer out"
                 )
+
+    def _groups(self) -> Iterator[tuple[int, h5py.Group]]:
+        """Yield number and group of the runs that HDF5 can open; the others are left out when it is their turn."""
+        for number in range(len(self)):
+            file, key = self._place(number)
+            try:
+                group = file[key]
+                group["frames"]
+            except (KeyError, *UNREADABLE):
+                continue
+            yield number, group
 
     def unreadable(self, number: int) -> list[int]:
         """Return the numbers (from 1) of the frames of a run that are known to be unreadable."""

@@ -11,7 +11,7 @@ import csv
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from angiomorph.comparison import cell
 from angiomorph.errors import InputError
 from angiomorph.interval import interval
+from angiomorph.scoring import Score
 
 # Kind of runs, heading, column, format.
 FIGURES = (
@@ -32,21 +33,20 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class Scored:
-    """One model at one λ: rows of `runs.csv` by the name of the run."""
+    """One model at one λ: its scores by the name of the run."""
 
     model: str
     hyper: float
-    rows: Mapping[str, Mapping[str, str]]
+    scores: Mapping[str, Score]
 
     def values(self, kind: str, column: str) -> dict[str, float]:
-        """Return a figure of each run of a kind, "moving", "still" or "real", that has it."""
-        return {run: float(row[column]) for run, row in self.rows.items() if row["runs"] == kind and row[column]}
+        """Return a figure of each run of a kind, "moving", "still" or "real"."""
+        return {run: getattr(score, column) for run, score in self.scores.items() if score.runs == kind}
 
     @property
     def cost(self) -> float:
-        """artefact_left + (1 - contrast_kept)**2, mean over the moving runs; see `scoring.Score.cost`."""
-        artefacts, contrasts = (self.values("moving", column) for column in ("artefact_left", "contrast_kept"))
-        return float(np.mean([artefact + (1 - contrasts[run]) ** 2 for run, artefact in artefacts.items()]))
+        """Mean of `scoring.Score.cost` over the moving runs."""
+        return float(np.mean(list(self.values("moving", "cost").values())))
 
 
 def read(path: Path, hyper: float | None) -> list[Scored]:
@@ -59,12 +59,13 @@ def read(path: Path, hyper: float | None) -> list[Scored]:
     Raises:
         InputError: the file is none of moving runs, or not of that λ.
     """
-    found: dict[tuple[str, float], dict[str, dict[str, str]]] = defaultdict(dict)
+    found: dict[tuple[str, float], dict[str, Score]] = defaultdict(dict)
     try:
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
-                found[row["model"], float(row["lambda"])][row["run"]] = row
-        scored = [Scored(model, hyper, rows) for (model, hyper), rows in found.items()]
+                score = Score(**{part.name: float(row[part.name] or "nan") for part in fields(Score)})
+                found[row["model"], float(row["lambda"])][row["run"]] = score
+        scored = [Scored(model, hyper, scores) for (model, hyper), scores in found.items()]
         if not scored or any(not each.values("moving", "artefact_left") for each in scored):
             raise InputError(f"{path}: expected simulated runs in which something moves, found none; evaluate models on some")
     except (OSError, KeyError, ValueError) as error:

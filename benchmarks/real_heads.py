@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from angiomorph import metrics, store
+from angiomorph.background import noise_deviation
 from angiomorph.dicom import write_run
 from angiomorph.errors import InputError
 from angiomorph.scoring import read_truth, truth_path
@@ -48,20 +49,6 @@ def read_frame(path: Path) -> tuple[np.ndarray, int]:
         )
     finer = pixels.astype(np.uint16) << FINER_BITS
     return shrink_frames(finer[None], SIZE)[0], int(header.BitsStored) + FINER_BITS
-
-
-def noise(frame: np.ndarray, inside: np.ndarray) -> float:
-    """Return the standard deviation of the square root of a frame's values, which quanta make the same at all intensities.
-
-    Args:
-        frame: `(H, W)`, proportional to intensity.
-        inside: `(H, W)` bool, where to look.
-
-    Source: Immerkaer, Computer Vision and Image Understanding 64(2), 1996, whose median is taken, as bone has edges.
-    """
-    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]])
-    found = ndimage.convolve(np.sqrt(frame.astype(np.float64)), mask)[inside]
-    return float(np.median(np.abs(found)) / 0.6745 / 6)
 
 
 def draw_warp(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -98,7 +85,8 @@ def make_run(path: Path, frame: np.ndarray, bits: int, vessels: Sequence[np.ndar
     known = np.stack([inside & (_looked_up(exposed.astype(float), each, 1) > 0.99) for each in at])
     vessel = np.stack([np.zeros(frame.shape)] * BACKGROUND + [np.where(inside, each, 0) for each in vessels])
     intensity = np.exp(background + vessel)
-    noisy = intensity + rng.normal(size=intensity.shape) * 2 * noise(frame, inside) * np.sqrt(intensity)
+    quanta = 2 * noise_deviation(np.sqrt(frame.astype(np.float64))[None], inside)  # the root's is the same at all intensities
+    noisy = intensity + rng.normal(size=intensity.shape) * quanta * np.sqrt(intensity)
     stored = np.where(exposed, np.clip(np.rint(noisy), 1, 2**bits - 1), 0).astype(np.uint16)
     write_run(path, stored, BitsStored=bits, relation="LIN", frame_time=250.0, attributes={"MaskFrameNumbers": [1, 2]})
     blocks = [length // metrics.BLOCK for length in frame.shape]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from angiomorph.background import before_arrival, choose_background, darkening_curve, named_frames
+from angiomorph.background import before_arrival, choose_background, darkening_curve, named_frames, noise_deviation
 from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
 from angiomorph.intensity import normalisation, normalise, to_domain
@@ -121,3 +121,10 @@ def test_real_run_is_given_frames_before_it_fills():
     assert chosen.choice == "arrival"
     assert min(chosen.numbers) >= 7
     assert max(chosen.numbers) <= 17
+
+
+def test_the_noise_of_the_root_is_that_of_quanta_whatever_the_intensity():
+    rng = np.random.default_rng(0)
+    expected = np.linspace(200, 900, 128)[None].repeat(128, 0)
+    roots = np.sqrt(rng.poisson(expected, (1, 128, 128)))
+    assert noise_deviation(roots, np.ones(expected.shape, bool)) == pytest.approx(0.5, rel=0.03)

@@ -484,3 +484,12 @@ def test_the_windows_of_parts_are_those_of_the_whole_batch(archive):
 def test_frames_too_small_for_two_sizes_are_refused(archive):
     with pytest.raises(InputError, match=r"run-0 of archive\.h5: expected frames of at least 32 pixels.*found 16 x 12"):
         Source([archive], dataclasses.replace(FINER, size=16))
+
+
+def test_a_run_that_cannot_be_opened_is_left_out_where_clean_or_larger_frames_are_asked_for(simulated, caplog):
+    with h5py.File(simulated, "r+") as file:
+        del file["run-1"]["frames"], file["run-1"]["clean"]
+    with Source([simulated], FINER, clean=True) as source:
+        assert {source.draws(step)[0].run for step in range(4)} == {0}
+        assert source.left_out == {1}
+    assert "run run-1 of simulated.h5 is left out" in caplog.text

@@ -1,10 +1,21 @@
 """Models at their best λ and their differences, by hand."""
 
+from dataclasses import fields
+
 import pytest
 
+from angiomorph.scoring import Score
 from benchmarks.paired import main
 
-HEAD = "model,image_loss,lambda,run,runs,artefact_left,contrast_kept,cnr,harm"
+FIGURES = [part.name for part in fields(Score)]
+HEAD = ",".join(["model", "image_loss", "lambda", "run", "runs", *FIGURES])
+
+
+def row(model, hyper, run, runs, **figures):
+    return ",".join([model, "vle", str(hyper), run, runs, *(str(figures.get(name, "")) for name in FIGURES)])
+
+
+STILL = row("a", 0.5, "z", "still", rmse=1, contrast_kept=1, cnr=3, harm=0.2)
 
 
 @pytest.fixture
@@ -13,10 +24,10 @@ def runs(tmp_path):
     rows = [HEAD]
     for model, more in (("a", 0), ("b", 0.1)):
         for hyper, offset in ((0.25, 0.3), (0.75, 0.0)):
-            rows += [
-                f"{model},vle,{hyper},{run},moving,{left + more + offset},0.9,2," for run, left in (("x", 0.1), ("y", 0.5))
-            ]
-            rows.append(f"{model},vle,{hyper},z,still,,1,3,{0.2 + more}")
+            for run, left in (("x", 0.1), ("y", 0.5)):
+                figures = {"artefact_left": left + more + offset, "contrast_kept": 0.9, "cnr": 2, "rmse": 1}
+                rows.append(row(model, hyper, run, "moving", **figures))
+            rows.append(row(model, hyper, "z", "still", rmse=1, contrast_kept=1, cnr=3, harm=0.2 + more))
     path = tmp_path / "runs.csv"
     path.write_text("\n".join(rows) + "\n")
     return path
@@ -46,7 +57,7 @@ def test_all_stand_at_one_lambda_if_it_is_named(runs, capsys):
     assert "--lambda 0.3: expected one at which every model was evaluated, of 0.25, 0.75" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["", "no,table\n1,2\n", HEAD + "\na,vle,0.5,z,still,,1,3,0.2\n"])
+@pytest.mark.parametrize("content", ["", "no,table\n1,2\n", f"{HEAD}\n{STILL}\n"])
 def test_what_is_no_evaluation_of_moving_runs_is_refused(content, tmp_path, capsys):
     path = tmp_path / "runs.csv"
     path.write_text(content)

@@ -69,12 +69,6 @@ def test_a_run_can_be_evaluated(frame, vessels, tmp_path, capsys):
     assert "moving (1): artefact left" in capsys.readouterr().out
 
 
-def test_noise_is_that_of_quanta_whatever_the_intensity():
-    rng = np.random.default_rng(0)
-    expected = np.linspace(200, 900, SIDE)[None].repeat(SIDE, 0)
-    assert real_heads.noise(rng.poisson(expected), np.ones(expected.shape, bool)) == pytest.approx(0.5, rel=0.03)
-
-
 @pytest.mark.parametrize("kind", ["text", "run"])
 def test_what_is_no_single_frame_is_refused(kind, vessels, tmp_path, capsys):
     path = tmp_path / "x.dcm"
