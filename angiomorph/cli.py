@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -149,6 +150,13 @@ def _steps(text: str) -> int:
     raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text}")
 
 
+def _weight(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a number from 0, got {text}")
+
+
 def _add_refine(verb: argparse.ArgumentParser) -> None:
     summary = "sizes at which the network sees the frames, each twice the one before, the first its own (default: the model's)"
     verb.add_argument("--levels", type=_count, metavar="N", help=summary)
@@ -163,6 +171,8 @@ def _add_train(verbs: Any) -> None:
     verb.add_argument("--img-list", metavar="FILE", help="text file that names DATA, one a line")
     verb.add_argument("--model-dir", metavar="DIR", default="models", help="where everything is written (default: models)")
     verb.add_argument("--image-loss", choices=("mse", "minmax", "vle", "truth"), default="vle", help=SIMILARITY)
+    summary = "of --image-loss truth, how much dearer an error is that changes the contrast of vessels (default: 0)"
+    verb.add_argument("--contrast-weight", type=_weight, default=0.0, metavar="X", help=summary)
     verb.add_argument("--preset", choices=("paper",), help="every value of the paper, linear intensity included")
     options: list[tuple[str, Callable[[str], Any], str]] = [
         ("image-sigma", float, "alpha_sim, the scale of the similarity"),
@@ -293,12 +303,18 @@ def _training_config(arguments: argparse.Namespace) -> TrainingConfig:
             f"--oversample-rate {options['oversample_rate']}: expected --lambda-sampling ends with it, got "
             f"{options['lambda_sampling']}; leave one of them out"
         )
+    if arguments.contrast_weight and arguments.image_loss != "truth":
+        raise InputError(
+            f"--contrast-weight {arguments.contrast_weight}: expected --image-loss truth with it, got {arguments.image_loss}; "
+            "only the truth tells contrast from motion"
+        )
     augmentation = Augmentation(**{name: options.pop(name) for name in ("flip", "rotate", "zoom", "gamma", "noise")})
     sampling = Sampling(
         **{name: options.pop(name) for name in drawn}, finer=arguments.finer, seed=arguments.seed, augmentation=augmentation
     )
     return TrainingConfig(
         image_loss=arguments.image_loss,
+        contrast_weight=arguments.contrast_weight,
         levels=arguments.levels,
         sampling=sampling,
         hyper=arguments.hyper,

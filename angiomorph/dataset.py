@@ -659,8 +659,9 @@ def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0, slic
 
     Each element is ((moving, fixed, hyper), (fixed, zero_flow), (1 - hyper, hyper)): Keras's inputs, targets and sample
     weights, so that the loss is Eq. 1 of Zhou et al. 2024 for each sample. Of a source with clean frames it is ((moving, fixed,
-    hyper, clean moving), (clean fixed, zero_flow), (1 - hyper, hyper)), for `networks.warping_clean`. With `Sampling.finer` the
-    corners of the windows are the last input, and targets and weights are there twice, for `networks.with_finer`.
+    hyper, clean moving), (clean fixed beside fixed, zero_flow), (1 - hyper, hyper)), for `networks.warping_clean` and
+    `losses.Truth`. With `Sampling.finer` the corners of the windows are the last input, and targets and weights are there
+    twice, for `networks.with_finer`.
 
     Args:
         source: what to draw from, open as long as the pipeline is used.
@@ -687,7 +688,7 @@ def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0, slic
         count = tf.shape(moving)[0]
         hypers = tf.fill([count, 1], tf.ensure_shape(hyper, []))
         zero_flow = tf.zeros([count, *flow_shape])
-        target, weights = clean[1] if clean else fixed, (1 - hypers[:, 0], hypers[:, 0])
+        target, weights = tf.concat([clean[1], fixed], -1) if clean else fixed, (1 - hypers[:, 0], hypers[:, 0])
         inputs = (moving, fixed, hypers, *clean[:1], *corner)
         if not sampling.finer:
             return inputs, (target, zero_flow), weights

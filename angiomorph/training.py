@@ -26,7 +26,7 @@ from angiomorph.dataset import Sampling, Source, dataset, steps_per_epoch
 from angiomorph.distribution import Distribution, cluster, join
 from angiomorph.errors import InputError
 from angiomorph.guard import INITIAL_SCALE, GuardedAdam
-from angiomorph.losses import SIMILARITIES, GradientPenalty, Similarity
+from angiomorph.losses import SIMILARITIES, GradientPenalty, Similarity, Truth
 from angiomorph.validation import Measured, Validation, sort_out
 from angiomorph.view.pictures import learning_curve
 
@@ -44,6 +44,7 @@ class TrainingConfig:
     Args:
         image_loss: "mse", "minmax" or "vle"; or "truth", of simulated runs.
         image_sigma: alpha_sim of Eq. 1.
+        contrast_weight: of "truth", see `losses.Truth`.
         sampling: which pairs and λ are drawn.
         epochs: visits of every run.
         steps_per_epoch: batches an epoch; None for one visit of every run.
@@ -72,6 +73,7 @@ class TrainingConfig:
 
     image_loss: str = "vle"
     image_sigma: float = 0.3
+    contrast_weight: float = 0.0
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
     epochs: int = 10
     steps_per_epoch: int | None = None
@@ -398,6 +400,8 @@ def trained(model: networks.AngioMorph, config: TrainingConfig) -> tf.keras.Mode
 
 
 def _similarity(config: TrainingConfig) -> Similarity:
+    if config.image_loss == "truth":
+        return Truth(config.image_sigma, config.contrast_weight)
     similarity: Similarity = SIMILARITIES[config.image_loss](image_sigma=config.image_sigma)
     return similarity
 

@@ -175,7 +175,7 @@ class Validation:
         def objective(hyper: tf.Tensor, moving: tf.Tensor, fixed: tf.Tensor, *clean: tf.Tensor) -> tf.Tensor:
             # As `dataset` gives it to fit: what is warped, and what it is compared to.
             moved, flow = whole([moving, fixed, hyper, *clean[:1]], training=False)
-            weight, target = hyper[:, 0], clean[1] if clean else fixed
+            weight, target = hyper[:, 0], tf.concat([clean[1], fixed], -1) if clean else fixed
             losses = (1 - weight) * similarity.call(target, moved) + weight * smoothness.call(tf.zeros_like(flow), flow)
             return tf.reduce_sum(losses)
 

@@ -109,16 +109,16 @@ def test_the_other_losses_stay_on_the_gpu(image_loss):
     assert findings(training_step.graph((model, element))) == []
 
 
-@pytest.mark.parametrize("image_loss", ["vle", "truth"])
-def test_the_step_at_two_sizes_stays_on_the_gpu(image_loss):
-    sampling = Sampling(size=32, finer=True)
-    config = TrainingConfig(image_loss=image_loss, sampling=sampling, enc=(4, 4), dec=(4, 4, 4), hyp_units=(4,))
+@pytest.mark.parametrize(("image_loss", "contrast_weight"), [("vle", 0.0), ("truth", 20.0)])
+def test_the_step_at_two_sizes_stays_on_the_gpu(image_loss, contrast_weight):
+    sampling, small = Sampling(size=32, finer=True), {"enc": (4, 4), "dec": (4, 4, 4), "hyp_units": (4,)}
+    config = TrainingConfig(image_loss=image_loss, contrast_weight=contrast_weight, sampling=sampling, **small)
     model = build(config)
     networks.promise_one_hyper(model)
     compile_model(model, config)
     frames, hyper = tf.zeros([2, 64, 64, 1]), tf.zeros([2, 1])
     clean = [frames] if image_loss == "truth" else []
-    targets = [frames[:, :32, :32], tf.zeros([2, 32, 32, 2])] * 2
+    targets = [tf.zeros([2, 32, 32, 1 + len(clean)]), tf.zeros([2, 32, 32, 2])] * 2
     element = (frames, frames, hyper, *clean, tf.zeros([2, 2], tf.int32)), tuple(targets), (hyper[:, 0],) * 4
     assert findings(training_step.graph((trained(model, config), element))) == []
 

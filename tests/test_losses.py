@@ -5,7 +5,19 @@ import pytest
 from scipy import ndimage
 
 from angiomorph.backend import tf, vxm
-from angiomorph.losses import MSE, SIMILARITIES, VLE, GradientPenalty, MinMax, Truth, min_pool2d, vessel_layer
+from angiomorph.losses import (
+    MSE,
+    NOISE,
+    SIMILARITIES,
+    VLE,
+    GradientPenalty,
+    MinMax,
+    Truth,
+    contrast_error,
+    iodine,
+    min_pool2d,
+    vessel_layer,
+)
 
 ALL = [MSE, MinMax, VLE, Truth]
 SIGMA = 0.3
@@ -131,7 +143,9 @@ def test_float16_does_not_lose_small_differences():
     assert float(MSE().call(fixed, moved)[0]) > 0
 
 
-@pytest.mark.parametrize("loss", [MSE(0.2), MinMax(0.2), VLE(0.2, kernel_size=5), GradientPenalty(loss_mult=2.0)])
+@pytest.mark.parametrize(
+    "loss", [MSE(0.2), MinMax(0.2), VLE(0.2, kernel_size=5), Truth(0.2, 20.0), GradientPenalty(loss_mult=2.0)]
+)
 def test_config_round_trip(loss):
     again = tf.keras.losses.deserialize(tf.keras.losses.serialize(loss))
     assert type(again) is type(loss)
@@ -182,6 +196,8 @@ def test_wrong_arguments_are_refused():
         MSE(image_sigma=0)
     with pytest.raises(ValueError, match="kernel_size: expected an odd number"):
         VLE(kernel_size=4)
+    with pytest.raises(ValueError, match="contrast_weight: expected a number from 0"):
+        Truth(contrast_weight=-1.0)
 
 
 def test_every_similarity_has_its_name():
@@ -192,3 +208,64 @@ def test_truth_takes_no_exposure_for_motion():
     fixed, moved = frames()
     np.testing.assert_allclose(Truth().call(fixed + 0.2, moved), Truth().call(fixed, moved), rtol=1e-4)
     np.testing.assert_allclose(Truth().call(moved - 0.1, moved), np.zeros(3), atol=1e-8)
+
+
+def numpy_truth_of_contrast(clean, frame, moved, weight):
+    error = moved - clean - np.mean(moved - clean, axis=(1, 2, 3), keepdims=True)
+    # Beyond the frame counts for nothing: the mean is over what is inside.
+    size, ones = (1, 3, 3, 1), np.ones_like(clean)
+    pooled = [ndimage.uniform_filter(each, size, mode="constant") for each in (frame - clean, ones)]
+    vessel = np.minimum(pooled[0] / pooled[1] + NOISE, 0)
+    along = np.sum(error * vessel, axis=(1, 2, 3)) ** 2 / np.sum(vessel**2, axis=(1, 2, 3))
+    return np.mean(error**2, axis=(1, 2, 3)) + weight * along / error[0].size
+
+
+@pytest.mark.parametrize("weight", [0.5, 20.0])
+def test_contrast_weight_equals_numpy_restatement(weight):
+    clean, moved = frames(5)
+    frame, _ = frames(6)
+    value = Truth(SIGMA, contrast_weight=weight).call(np.concatenate([clean, frame], -1), moved)
+    np.testing.assert_allclose(value, numpy_truth_of_contrast(clean, frame, moved, weight) / SIGMA**2, rtol=1e-4)
+
+
+def test_contrast_error_by_hand():
+    # Of the error (0.3, 0.1) the vessel (-0.2, 0) is along the first pixel: 0.3² over 2 pixels.
+    error, vessel = (np.array(values, np.float32).reshape(1, 1, 2, 1) for values in ([0.3, 0.1], [-0.2, 0]))
+    np.testing.assert_allclose(contrast_error(error, vessel), [0.3**2 / 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kept", [0.7, 1.0, 1.2])
+def test_contrast_error_is_the_contrast_lost_or_invented(kept):
+    vessel = -np.abs(np.random.default_rng(0).normal(size=(2, 6, 6, 1))).astype(np.float32)
+    bsa = kept * vessel  # frame - moved = vessel + clean - moved
+    error = vessel - bsa
+    np.testing.assert_allclose(contrast_error(error, vessel), (1 - kept) ** 2 * np.mean(vessel**2, (1, 2, 3)), atol=1e-6)
+
+
+def test_contrast_weight_counts_only_where_iodine_is():
+    clean, moved = frames(7)
+    noisy = clean + np.random.default_rng(0).uniform(-NOISE, NOISE, clean.shape).astype(np.float32)
+    np.testing.assert_array_equal(iodine(clean, noisy), np.zeros_like(clean))
+    weighted = Truth(SIGMA, contrast_weight=20.0).call(np.concatenate([clean, noisy], -1), moved)
+    np.testing.assert_array_equal(weighted, Truth(SIGMA).call(clean, moved))
+
+
+def test_contrast_weight_has_a_finite_gradient_without_iodine():
+    clean = tf.fill([2, 8, 8, 1], 0.5)
+    moved = tf.Variable(clean + tf.random.stateless_normal(clean.shape, [1, 2]))
+    with tf.GradientTape() as tape:
+        result = Truth(contrast_weight=20.0)(tf.concat([clean, clean], -1), moved)
+    assert np.isfinite(tape.gradient(result, moved)).all()
+
+
+def test_a_warp_that_eats_contrast_costs_more_than_the_same_error_elsewhere():
+    clean = np.full((1, 16, 16, 1), 0.8, np.float32)
+    frame = clean.copy()
+    frame[:, 4:8, 4:8] -= 0.3
+    eaten, elsewhere = clean.copy(), clean.copy()
+    eaten[:, 4:8, 4:8] -= 0.1
+    elsewhere[:, 10:14, 10:14] -= 0.1
+    target = np.concatenate([clean, frame], -1)
+    np.testing.assert_allclose(Truth().call(target, eaten), Truth().call(target, elsewhere), rtol=1e-5)
+    loss = Truth(contrast_weight=20.0)
+    assert loss.call(target, eaten)[0] > 5 * loss.call(target, elsewhere)[0]

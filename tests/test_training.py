@@ -577,8 +577,20 @@ def known(tmp_path_factory):
     return path
 
 
-def test_truth_is_trained_on_and_its_checkpoints_are_the_trainings(tmp_path, known):
-    options = ["--image-loss", "truth", *TINY, *FEW, "--steps-per-epoch", 10, "--validation", known]
+@pytest.mark.parametrize("contrast_weight", [0.0, 20.0])
+def test_truth_is_trained_on_and_its_checkpoints_are_the_trainings(tmp_path, known, contrast_weight):
+    options = [
+        "--image-loss",
+        "truth",
+        "--contrast-weight",
+        contrast_weight,
+        *TINY,
+        *FEW,
+        "--steps-per-epoch",
+        10,
+        "--validation",
+        known,
+    ]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(known, "--model-dir", whole, *options, "--epochs", 4) == 0
     assert train(known, "--model-dir", parts, *options, "--epochs", 2) == 0
@@ -591,6 +603,16 @@ def test_truth_is_trained_on_and_its_checkpoints_are_the_trainings(tmp_path, kno
     assert [tuple(shape[0][1:3] for shape in [model.input_shape]) for model in models] == [((32, 32),)] * 2
     losses = table(whole / "history.csv")
     assert losses["val_loss"][-1] < losses["val_loss"][0]
+    assert models[0].metadata["training"]["contrast_weight"] == contrast_weight
+
+
+def test_contrast_weight_is_for_the_truth(tmp_path, archive, capsys):
+    assert train(archive, "--model-dir", tmp_path / "m", "--contrast-weight", 5, *TINY, *FEW) == 2
+    assert "--contrast-weight 5.0: expected --image-loss truth with it, got vle" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train(archive, "--model-dir", tmp_path / "m", "--image-loss", "truth", "--contrast-weight", -1, *TINY, *FEW)
+    assert "expected a number from 0, got -1" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
 
 
 def test_truth_of_a_store_without_it_is_refused(tmp_path, archive, capsys):

@@ -16,7 +16,7 @@ from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
 from angiomorph.evaluate import Entry, find_runs
 from angiomorph.layers import warp_frames
-from angiomorph.losses import MSE, Truth
+from angiomorph.losses import MSE, Truth, contrast_error, iodine
 from angiomorph.scoring import Score
 from angiomorph.validation import FIGURES, LAMBDAS, PAIRS, Measured, Validation, _draws, sort_out
 from tests.benchmarks.made import make_run
@@ -209,18 +209,24 @@ def test_scalars_and_the_picture_show_what_the_runs_have(simulated, model):
     assert np.sum(np.abs(picture.astype(int) - green).max(-1) < 5) > 100
 
 
-def test_truth_is_judged_by_the_clean_frames_moved(simulated, model):
-    validation = Validation(None, find_runs([str(simulated / "a.dcm")]), model, Truth(image_sigma=0.3), SAMPLING)
+@pytest.mark.parametrize("contrast_weight", [0.0, 5.0])
+def test_truth_is_judged_by_the_clean_frames_moved(simulated, model, contrast_weight):
+    similarity = Truth(image_sigma=0.3, contrast_weight=contrast_weight)
+    validation = Validation(None, find_runs([str(simulated / "a.dcm")]), model, similarity, SAMPLING)
     found = validation.measure(0).history()
     run = next(validation._dicom_runs())
     pairs = [run.read(draw, SIZE) for draw in _draws(0, len(run.seen.frames), run.seen.background.numbers, SAMPLING)]
     moving, fixed = (np.concatenate([getattr(pair, name) for pair in pairs])[..., None] for name in ("moving", "fixed"))
     clean, target = (np.concatenate([pair.clean[which] for pair in pairs]) for which in (0, 1))
+    vessel = iodine(target[..., None], fixed).numpy()
+    assert (vessel < 0).any()
     for hyper in LAMBDAS:
         flow = model.predict([moving, fixed, np.full((len(moving), 1), hyper)], verbose=0)[1]
         error = warp_frames(clean, flow).numpy() - target
         smoothness = (np.diff(flow, axis=1) ** 2).mean() / 2 + (np.diff(flow, axis=2) ** 2).mean() / 2
-        expected = (1 - hyper) * error.var(axis=(1, 2)).mean() / 0.09 + hyper * smoothness
+        error -= error.mean(axis=(1, 2), keepdims=True)
+        lost = contrast_error(error[..., None], vessel).numpy()
+        expected = (1 - hyper) * ((error**2).mean(axis=(1, 2)) + contrast_weight * lost).mean() / 0.09 + hyper * smoothness
         assert found[f"val_loss_{hyper:g}"] == pytest.approx(expected, rel=1e-3)
 
 
