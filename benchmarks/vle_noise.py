@@ -3,9 +3,8 @@
     python -m benchmarks.vle_noise
 
 A flat background, the mean of one or three frames or one frame that a warp has moved by half a pixel, and a contrast frame, all
-of the same noise. For each it prints the share of the pixels that `angiomorph.losses.vessel_layer` takes for iodine, without any and
-with iodine of one to five noise deviations, and what is left without iodine: the mean error of the other pixels, which pulls the
-background towards it.
+of the same noise. For each it prints the share of the pixels that `angiomorph.losses.vessel_layer` takes for iodine, without
+any and with one to five deviations of the noise, and, without any, the mean error of the other pixels in such deviations.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Pixels that VLE takes for iodine, by noise of the background.")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (default: 0)")
     rng = np.random.default_rng(parser.parse_args(argv).seed)
-    heads = ["no iodine", *(f"iodine {depth} σ" for depth in IODINE[1:]), "mean error of the rest, σ"]
+    heads = ["no iodine", *(f"iodine {depth}" for depth in IODINE[1:]), "mean error of the rest"]
     print("| background | " + " | ".join(heads) + " |\n" + "| --- " * (len(heads) + 1) + "|")
     for name, count in BACKGROUNDS.items():
-        background = np.mean([noisy(rng) for _ in range(count)], axis=0, dtype=np.float32)
+        background = np.stack([noisy(rng) for _ in range(count)]).mean(0)
         if "moved" in name:
             background = warp_frames(background[None], np.full((1, SIZE, SIZE, 2), 0.5, np.float32)).numpy()[0]
         shares = [taken(noisy(rng) - depth * NOISE, background) for depth in IODINE]
