@@ -47,12 +47,28 @@ def test_what_is_written_and_told(tmp_path, model_path, run_path):
     assert "3 frames of 64x64, background 1-2 (by number), lambda 0.60" in outcome.line()
 
 
+GIVEN = {
+    "frames": 9,
+    "rows": 8,
+    "columns": 8,
+    "background_choice": "tag",
+    "background": [1],
+    "lambda": 0.5,
+    "ms_per_frame": 1.0,
+}
+FIGURES = {"residue_dsa": 0.0, "residue_bsa": 0.0, "largest_shift": 0.0, "folding": 0.0, "unwarped": 0}
+
+
 def test_background_frames_with_a_gap_are_listed():
-    given = {"frames": 9, "rows": 8, "columns": 8, "background_choice": "tag", "lambda": 0.5, "ms_per_frame": 1.0}
-    figures = {"residue_dsa": 0.0, "residue_bsa": 0.0, "largest_shift": 0.0, "folding": 0.0, "unwarped": 0}
     for numbers, shown in {(4,): "4", (4, 5, 6): "4-6", (1, 7): "1, 7"}.items():
-        outcome = Outcome("run", "", (), {**given, **figures, "background": list(numbers)})
+        outcome = Outcome("run", "", (), {**GIVEN, **FIGURES, "background": list(numbers)})
         assert f"background {shown} (by tag)" in outcome.line()
+
+
+@pytest.mark.parametrize(("after", "told"), [(0.1, "75% less"), (0.4, "0% less"), (0.5, "25% more")])
+def test_residue_that_became_more_is_told_as_more(after, told):
+    outcome = Outcome("run", "", (), {**GIVEN, **FIGURES, "residue_dsa": 0.4, "residue_bsa": after})
+    assert f"in BSA, {told};" in outcome.line()
 
 
 @pytest.mark.parametrize(
