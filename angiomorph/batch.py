@@ -75,7 +75,8 @@ class Outcome:
             f"{self.name}: {given['frames']} frames of {given['rows']}x{given['columns']}, "
             f"background {_ranges(given['background'])} (by {given['background_choice']}), lambda {given['lambda']:.2f}: "
             f"bright residue (motion and noise) {given['residue_dsa']:.4f} in plain DSA, {given['residue_bsa']:.4f} in BSA, "
-            f"{abs(gain):.0%} {'less' if gain >= 0 else 'more'}; other frames left unwarped as a warp would gain nothing: {given['unwarped']}; "
+            f"{abs(gain):.0%} {'less' if gain >= 0 else 'more'}; "
+            f"other frames left unwarped as a warp would gain nothing: {given['unwarped']}; "
             f"largest shift {given['largest_shift']:.1f} px, folded {given['folding']:.3%}, "
             f"{given['ms_per_frame']:.0f} ms a frame"
         )
