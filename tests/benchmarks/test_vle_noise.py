@@ -6,13 +6,13 @@ import pytest
 from benchmarks import vle_noise
 
 
-def test_a_tenth_of_equal_noise_passes_for_iodine(capsys):
+def test_a_tenth_of_equal_noise_passes_for_iodine():
     # The frame's pixel is the least of ten equally distributed ones, itself and nine of the background.
     rng = np.random.default_rng(1)
     frames = [vle_noise.noisy(rng) for _ in range(2)]
     assert vle_noise.taken(*frames) == pytest.approx(0.1, abs=0.005)
-    # The least of ten normal deviates is -1.54 on average; the others of the frame make up for it.
-    assert vle_noise.pull(*frames) == pytest.approx(0.1 * (1.54 + 1.54 / 9 * 1) / 0.9, abs=0.03)
+    # The least of ten normal deviates is -1.54 on average, and the nine others 1.54 / 9; the rest of the pixels make up for it.
+    assert vle_noise.pull(*frames) == pytest.approx(0.1 * (1.54 + 1.54 / 9) / 0.9, abs=0.03)
 
 
 def test_nothing_passes_over_a_background_without_noise_but_what_is_darker():
