@@ -411,6 +411,7 @@ def test_what_keras_is_given_of_clean_frames(simulated):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(inputs[3][..., 0], pairs.clean[0])
     np.testing.assert_array_equal(targets[0][..., 0], pairs.clean[1])
+    np.testing.assert_array_equal(targets[0][..., 1], pairs.fixed)
 
 
 def test_a_store_without_clean_frames_is_refused_where_they_are_asked_for(archive, simulated):
@@ -456,11 +457,11 @@ def test_what_keras_is_given_at_two_sizes(simulated, clean):
         corners = []
         for step, (inputs, targets, weights) in zip(range(8), dataset(source, (8, 8, 2)), strict=False):
             pairs = whole.batch(step)
-            target = (pairs.clean[1] if clean else pairs.fixed)[..., None]
+            target = np.stack([pairs.clean[1], pairs.fixed], axis=-1) if clean else pairs.fixed[..., None]
             np.testing.assert_array_equal(inputs[0][..., 0], pairs.moving)
             np.testing.assert_array_equal(inputs[1][..., 0], pairs.fixed)
             assert len(inputs) == (5 if clean else 4)
-            np.testing.assert_allclose(targets[0], target.reshape(2, 8, 2, 8, 2, 1).mean((2, 4)), atol=1e-6)
+            np.testing.assert_allclose(targets[0], target.reshape(2, 8, 2, 8, 2, -1).mean((2, 4)), atol=1e-6)
             for each, (row, column), cut in zip(target, inputs[-1].numpy(), targets[2].numpy(), strict=True):
                 np.testing.assert_array_equal(cut, each[row : row + 8, column : column + 8])
                 corners.append((int(row), int(column)))
