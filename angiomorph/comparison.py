@@ -78,14 +78,19 @@ def figures(scores: Sequence[Score]) -> dict[str, Interval]:
 
 
 def markdown(lines_: Sequence[Line], machine: str) -> str:
-    """Return the table: moving runs, still runs, runs without truth, each if there are any, and time.
+    """Return the table: moving runs, still runs, runs without truth, and time; columns that have a figure of any run.
 
     Args:
         lines_: of the table.
         machine: what the time was taken on.
     """
     counts = {runs: max((getattr(line, runs)["ms_per_frame"].count for line in lines_), default=0) for runs in COLUMNS}
-    shown = [(runs, *column) for runs, columns in COLUMNS.items() if counts[runs] for column in columns]
+    shown = [
+        (runs, *column)
+        for runs, columns in COLUMNS.items()
+        for column in columns
+        if any(getattr(line, runs)[column[1]].count for line in lines_)
+    ]
     heads = [f"{runs} ({counts[runs]}): {head}" for runs, head, _, _ in shown]
     rows = [["method", *heads, "s a frame"], ["---"] * (len(heads) + 2)]
     for line in lines_:

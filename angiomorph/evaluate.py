@@ -150,7 +150,10 @@ class Report:
         return comparison.lines({entry.name: list(entry.scores.values()) for entry in self.entries})
 
     def text(self) -> str:
-        """Return a Markdown table of the means with their intervals, and before it, of one entry, every run's figures."""
+        """Return a Markdown table of the means with their intervals, and before it, of one entry, every run's figures.
+
+        Columns that no run has a figure for are left out.
+        """
         table = comparison.markdown(self._lines(), str(self.about["machine"]))
         return table if len(self.entries) > 1 else f"{_runs_table(self.entries[0])}\n\n{table}"
 
@@ -191,9 +194,13 @@ def report(entries: Sequence[Entry], models: Sequence[Model], settings: Settings
 
 
 def _runs_table(entry: Entry) -> str:
-    rows = [["run", *(part.name for part in fields(Score))], ["---"] * (1 + len(fields(Score)))]
-    for run, score in entry.scores.items():
-        rows.append([run, *("-" if math.isnan(value) else format(value, ".4g") for value in astuple(score))])
+    scores = entry.scores
+    names = [part.name for part in fields(Score)]
+    names = [name for name in names if not all(math.isnan(getattr(score, name)) for score in scores.values())]
+    rows = [["run", *names], ["---"] * (1 + len(names))]
+    for run, score in scores.items():
+        figures = (getattr(score, name) for name in names)
+        rows.append([run, *("-" if math.isnan(figure) else format(figure, ".4g") for figure in figures)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -62,8 +62,16 @@ def test_a_table_has_columns_for_the_kinds_of_run_that_there_are():
     assert "real" not in moving
     blank = Score(**dict.fromkeys(FIGURES, math.nan) | {"edge_left": 0.5, "ms_per_frame": 7})
     real = comparison.markdown(comparison.lines({"other": [blank]}), "-").splitlines()
-    assert real[0].startswith("| method | real (1): edge energy left | real (1): deviation left |")
-    assert real[2] == "| other | 0.500 [0.500, 0.500] | - | - | - | 0.007 |"
+    assert real[0] == "| method | real (1): edge energy left | s a frame |"
+    assert real[2] == "| other | 0.500 [0.500, 0.500] | 0.007 |"
+
+
+def test_a_column_is_shown_where_one_line_has_a_figure():
+    moving = [score(artefact_left=0.5, warp_error=math.nan)]
+    text = comparison.markdown(comparison.lines({"none": moving, "other": [score(artefact_left=0.5, warp_error=2)]}), "-")
+    head, _, none, other = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    column = head.index("moving (1): warp error, px")
+    assert (none[column], other[column]) == ("-", "2.00 [2.00, 2.00]")
 
 
 def test_files_hold_the_same_figures(tmp_path):

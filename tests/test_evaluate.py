@@ -88,6 +88,24 @@ def test_one_model_at_its_own_lambda_prints_each_run_and_the_mean(models, runs, 
     assert "runs evaluated: 4/4" in captured.err
 
 
+def test_tables_of_real_runs_have_no_column_without_figures_and_files_have_all(models, runs, tmp_path, capsys):
+    given = ["--model", str(models[1]), "--refine", "0", "--quiet", "--out", str(tmp_path)]
+    assert main(["evaluate", str(runs / "real.dcm"), *given]) == 0
+    text = capsys.readouterr().out
+    heads = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith(("| run", "| method"))]
+    without_truth = ["folding", "largest_shift", "edge_left", "deviation_left", "cnr_estimated", "ms_per_frame"]
+    with (tmp_path / "runs.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    known = [name for name in without_truth if row[name]]
+    assert {"folding", "edge_left"} <= set(known)
+    assert heads[0] == ["run", *known]
+    assert {"artefact_left", "harm", "rmse", *without_truth} < set(row)
+    assert len([name for name, value in row.items() if not value]) == len(row) - 5 - len(known)
+    (line,) = json.loads((tmp_path / "evaluation.json").read_text())["lines"]
+    assert line["real"]["artefact_left"]["count"] == 0
+    assert not [cell for table in text.splitlines() for cell in table.split("|") if cell.strip() in ("-", "nan")]
+
+
 def test_json_on_standard_output(models, runs, capsys):
     assert main(["evaluate", str(runs / "a.dcm"), "--model", str(models[0]), "--refine", "0", "--quiet", "--json"]) == 0
     captured = capsys.readouterr()
