@@ -35,7 +35,8 @@ class Options:
         save: what to write, of "dicom", "h5" and "png".
         frame: frame number (from 1) of the picture; None for the one with the most iodine.
         levels: sizes at which the network sees the frames; None for the model's own.
-        refine: steps of refinement after the network, or its further rounds; 0 for the network alone, None for the model's own.
+        rounds: further passes of the network, see `registration.register_series`.
+        refine: steps of refinement after the network; None for the model's own.
         guard: leave frames unregistered that gain nothing, see `registration.register_series`.
         batch_size: frames at a time.
     """
@@ -46,7 +47,8 @@ class Options:
     save: Sequence[str] = ("dicom", "h5")
     frame: int | None = None
     levels: int | None = None
-    refine: int | None = 0
+    rounds: int = 0
+    refine: int | None = None
     guard: bool = True
     batch_size: int = 4
 
@@ -101,12 +103,14 @@ def register_runs(
         gpu: see `backend.configure_gpu`.
 
     Raises:
-        InputError: wrong options, a path that is not there, no run under `paths`, or no usable model; before any run is read.
+        InputError: wrong options, a path that is not there, no run under `paths`, no usable model, or options that it cannot
+            take; before any run is read.
     """
     _check(options)
     _check_folder(out)
     configure_gpu(gpu)
     model = Model(model_path or SHIPPED)
+    model.refine_steps(options.refine)
     found = find_series(paths)
     return (_register(files, out, model, options) for files in found)
 
@@ -140,6 +144,7 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
             background=options.background,
             intensity=options.intensity,
             levels=options.levels,
+            rounds=options.rounds,
             refine_steps=options.refine,
             guard=options.guard,
             batch_size=options.batch_size,
@@ -176,6 +181,7 @@ def _summary(series: Series, result: Registration, seconds: float) -> dict[str, 
         "background_choice": result.background.choice,
         "lambda": result.hyper,
         "levels": result.levels,
+        "rounds": result.rounds,
         "refine": result.refine,
         "unwarped": int(np.sum(~result.warp[contrast].any(axis=(1, 2, 3)))),
         "intensity": result.intensity,
@@ -253,6 +259,7 @@ def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> 
         "relation": relation,
         "units": result.units,
         "levels": result.levels,
+        "rounds": result.rounds,
         "refine": result.refine,
         "version": __version__,
     }

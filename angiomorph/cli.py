@@ -160,8 +160,10 @@ def _weight(text: str) -> float:
 def _add_refine(verb: argparse.ArgumentParser) -> None:
     summary = "sizes at which the network sees the frames, each twice the one before, the first its own (default: the model's)"
     verb.add_argument("--levels", type=_count, metavar="N", help=summary)
-    summary = "steps that improve the warp on the frames at hand; further rounds of a model of truth (default: 40; 0 of truth)"
-    verb.add_argument("--refine", type=_steps, metavar="N", help=summary)
+    summary = "further passes of the network through its finer sizes; each takes about as long as the network (default: 0)"
+    verb.add_argument("--rounds", type=_steps, default=0, metavar="N", help=summary)
+    summary = "steps that improve the warp after the network, by the loss of its training; not for one of truth (default: 40)"
+    verb.add_argument("--refine", type=_steps, metavar="STEPS", help=summary)
     verb.add_argument("--no-guard", action="store_true", help="warp also frames that gain nothing by it, as still ones")
 
 
@@ -561,7 +563,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     configure_gpu(arguments.gpu)
     runs = evaluate.find_runs(arguments.runs)
     models = [Model(path) for path in arguments.model or [SHIPPED]]
-    settings = evaluate.Settings(arguments.background, arguments.levels, arguments.refine, not arguments.no_guard)
+    settings = evaluate.Settings(
+        background=arguments.background,
+        levels=arguments.levels,
+        rounds=arguments.rounds,
+        refine_steps=arguments.refine,
+        guard=not arguments.no_guard,
+    )
     progress = _silent if arguments.quiet else _progress("runs evaluated")
     entries, failed = evaluate.evaluate(runs, models, arguments.hyper or [], settings, progress)
     for reason in failed.values():
@@ -608,6 +616,7 @@ def _register(arguments: argparse.Namespace) -> int:
         save=arguments.save,
         frame=arguments.frame,
         levels=arguments.levels,
+        rounds=arguments.rounds,
         refine=arguments.refine,
         guard=not arguments.no_guard,
         batch_size=arguments.batch_size,

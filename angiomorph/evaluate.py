@@ -25,7 +25,8 @@ class Settings:
 
     background: str = "auto"
     levels: int | None = None
-    refine_steps: int | None = 0
+    rounds: int = 0
+    refine_steps: int | None = None
     guard: bool = True
 
 
@@ -89,7 +90,12 @@ def evaluate(
 
     Returns:
         the entries, models first, and by name what was wrong with the runs that could not be scored.
+
+    Raises:
+        InputError: settings that a model cannot take, before any run is read.
     """
+    for model in models:
+        model.refine_steps(settings.refine_steps)
     names = model_names([model.path for model in models])
     pairs = [
         (model, Entry(name, model.image_loss, hyper))
@@ -123,6 +129,7 @@ def _scores(files: SeriesFiles, pairs: Sequence[tuple[Model, Entry]], settings: 
             hyper=entry.hyper,
             background=settings.background,
             levels=settings.levels,
+            rounds=settings.rounds,
             refine_steps=settings.refine_steps,
             guard=settings.guard,
         )

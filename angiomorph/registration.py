@@ -43,7 +43,8 @@ class Registration:
         intensity: "log" or "linear", what the network saw.
         hyper: λ.
         levels: of the network, see `Predictor.warps`.
-        refine: steps of refinement after the network, or its further rounds, see `register_series`.
+        rounds: further passes of the network, see `Predictor.warps`.
+        refine: steps of refinement after the network.
     """
 
     bsa: np.ndarray
@@ -55,6 +56,7 @@ class Registration:
     intensity: str
     hyper: float
     levels: int
+    rounds: int
     refine: int
 
 
@@ -173,6 +175,26 @@ class Model:
         self.refine = 0 if self.image_loss == "truth" else REFINE
         self.similarity = _similarity(self.path, metadata)
 
+    def refine_steps(self, wanted: int | None) -> int:
+        """Return the steps of refinement to take with this model.
+
+        Args:
+            wanted: from 0; None for the model's own: 40, but 0 of a model of truth.
+
+        Raises:
+            InputError: `wanted` is negative, or above 0 for a model of truth.
+        """
+        if wanted is None:
+            return self.refine
+        if wanted < 0:
+            raise InputError(f"--refine: expected a number of steps from 0, got {wanted}")
+        if wanted and self.image_loss == "truth":
+            raise InputError(
+                f"--refine {wanted}: expected 0 for {self.path}, a model of --image-loss truth, as its loss needs the truth, "
+                "which no run shows; for further passes of the network use --rounds N"
+            )
+        return wanted
+
 
 def _similarity(path: Path, metadata: dict[str, Any]) -> Similarity:
     name = metadata.get("image_loss", "vle")
@@ -241,8 +263,9 @@ def register_series(
     background: str = "auto",
     intensity: str | None = None,
     levels: int | None = None,
-    refine_steps: int | None = 0,
-    guard: bool = False,
+    rounds: int = 0,
+    refine_steps: int | None = None,
+    guard: bool = True,
     batch_size: int = BATCH_SIZE,
 ) -> Registration:
     """Register a run: warp its background onto each of its frames and subtract.
@@ -259,15 +282,16 @@ def register_series(
         background: "auto", "tag", "N" or "N-M", see `background.choose_background`; several frames are averaged.
         intensity: "auto", "log" or "linear" for what the network sees; None for what it was trained on.
         levels: sizes, coarse to fine, at which the network sees the frames, see `Predictor.warps`; None for the model's own.
-        refine_steps: steps of `refinement.refine` after the network, at up to 256 pixels a side; of a model that was trained on
-            the truth, which no frame shows, further rounds of the network, see `Predictor.warps`. 0 for the network alone, None
-            for the model's own: 40, but 0 of a model of truth.
+        rounds: further passes of the network, see `Predictor.warps`; each takes about as long as the network itself.
+        refine_steps: steps of `refinement.refine` after the network, by the model's own similarity, at up to 256 pixels a side;
+            see `Model.refine_steps`.
         guard: leave a frame unregistered whose warp does not bring its bright residue, which iodine cannot cause, below
             0.7 of what it was.
         batch_size: frames at a time.
 
     Raises:
-        InputError: λ outside [0, 1], `levels` below 1, negative `refine_steps`, or a background that is not there.
+        InputError: λ outside [0, 1], `levels` below 1, negative `rounds`, `refine_steps` that the model cannot take, or a
+            background that is not there.
 
     Source: Zhou et al. 2024; DICOM PS3.4 N.2.5 (subtraction in a space logarithmic to X-ray intensity).
     """
@@ -277,16 +301,15 @@ def register_series(
     levels = model.levels if levels is None else levels
     if levels < 1:
         raise InputError(f"--levels: expected a number of levels from 1, got {levels}")
-    refine_steps = model.refine if refine_steps is None else refine_steps
-    if refine_steps < 0:
-        raise InputError(f"--refine: expected a number of steps from 0, got {refine_steps}")
+    if rounds < 0:
+        raise InputError(f"--rounds: expected a number of rounds from 0, got {rounds}")
+    refine_steps = model.refine_steps(refine_steps)
     seen = see(series, model.intensity, background=background, intensity=intensity)
     linear = series.relation == "LIN"
     values = to_domain(series.frames, "log" if linear else "linear")
     reference = _average(values, seen.background)
-    rounds = refine_steps if model.image_loss == "truth" else 0
     warps = model.predictor.warps(seen.moving, seen.frames, hyper, batch_size, levels, rounds)
-    if refine_steps and not rounds:
+    if refine_steps:
         warps = _refined(model, seen.moving, seen.frames, warps, hyper, refine_steps)
     warp = np.concatenate(list(warps))
     moved = np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
@@ -300,6 +323,7 @@ def register_series(
         intensity=seen.intensity,
         hyper=hyper,
         levels=levels,
+        rounds=rounds,
         refine=refine_steps,
     )
     return _guarded(result, reference, _worthwhile(result, seen.frames, series)) if guard else result

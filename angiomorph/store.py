@@ -17,7 +17,7 @@ The version counts what readers must know. Checksums are none of that: HDF5 chec
 read these stores, and stores from before them are read, unchecked.
 
 Registration (`--save h5`): `bsa` (T,H,W), `moved` (T,H,W), `warp` (T,H,W,2) float32, `background` int frame numbers from 1;
-attributes lambda, model_sha256, intensity, relation, units, levels, refine,
+attributes lambda, model_sha256, intensity, relation, units, levels, rounds, refine,
 version.
 
 Truth of a simulated run (`<name>_truth.h5`): `background` (T,H,W) float32 noise-free ln intensity without iodine at the

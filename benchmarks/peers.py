@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from benchmarks.scores import ScoreFile
 
 OURS: Mapping[str, dict[str, Any]] = {
-    "AngioMorph, network alone": {"refine_steps": 0, "guard": False},
-    "AngioMorph, refined": {"guard": False},  # by the model's own number of steps, or one round
-    "AngioMorph (default)": {"refine_steps": None, "guard": True},
+    "AngioMorph, network alone": {"rounds": 0, "refine_steps": 0, "guard": False},
+    "AngioMorph, refined": {"guard": False},  # by the model's own number of steps or, where it has none, by one round
+    "AngioMorph (default)": {"rounds": 0, "refine_steps": None, "guard": True},
 }
 OUR_MODULES = (
     "angiomorph.dataset",
@@ -65,7 +65,7 @@ def methods(names: Sequence[str], model: Model) -> list[Method]:
     """Return the named methods, peers first."""
     peers = [Method(peer.name, peer.parameters, _of_peer(peer), MODULES) for peer in PEERS if peer.name in names]
     about = {"model": model.sha256, "lambda": model.hyper}
-    refined = {"refine_steps": model.refine or 1}
+    refined = {"rounds": 0 if model.refine else 1, "refine_steps": model.refine}
     hows = {name: refined | how for name, how in OURS.items() if name in names}
     ours = [Method(name, about | how, _of_ours(model, how), OUR_MODULES) for name, how in hows.items()]
     return peers + ours

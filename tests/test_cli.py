@@ -88,7 +88,9 @@ def test_results_hold_every_frame_and_nothing_of_the_patient(tmp_path, capsys, x
     assert written.PatientName == PATIENT["PatientName"]  # the derived run belongs to the patient's study
     with h5py.File(out / "run_bsa.h5") as file:
         bsa = file["bsa"][()]
-        assert sorted(file.attrs) == ["intensity", "lambda", "levels", "model_sha256", "refine", "relation", "units", "version"]
+        assert sorted(file.attrs) == [
+            *("intensity", "lambda", "levels", "model_sha256", "refine", "relation", "rounds", "units", "version")
+        ]
         assert file.attrs["lambda"] == 0.25
         assert file.attrs["model_sha256"] == networks.sha256(model)
         assert file["background"][()].tolist() == [1, 2]
@@ -215,6 +217,8 @@ def test_files_that_are_no_model(tmp_path, capsys, xa_file, model):
         (["--frame", "x"], "expected a whole number from 1, got x"),
         (["--batch-size", "0"], "expected a whole number from 1, got 0"),
         (["--intensity", "loud"], "invalid choice: 'loud'"),
+        (["--rounds", "-1"], "expected a whole number from 0, got -1"),
+        (["--refine", "-1"], "expected a whole number from 0, got -1"),
         (["--sharpen"], "unrecognized arguments: --sharpen"),
     ],
 )
@@ -244,6 +248,24 @@ def test_words_that_do_not_fit_the_run(tmp_path, capsys, xa_file, model, options
     run = xa_file("run.dcm", frames=FRAMES)
     refused(capsys, register([run], model, tmp_path / "out", *options), words)
     assert left_in(tmp_path / "out") == []
+
+
+def test_refinement_of_a_model_of_truth_is_refused_before_any_run_is_read(tmp_path, capsys, xa_file):
+    truth = save_tiny_model(tmp_path / "truth.h5", image_loss="truth")
+    for name in ("one", "two"):
+        xa_file(f"runs/{name}.dcm", frames=FRAMES)
+    status = register([tmp_path / "runs"], truth, tmp_path / "out", "--refine", "1")
+    refused(capsys, status, "--refine 1: expected 0 for", str(truth), "a model of --image-loss truth", "use --rounds N")
+    assert left_in(tmp_path / "out") == []
+
+
+def test_rounds_and_refinement_are_told_apart(tmp_path, capsys, xa_file, model):
+    run = xa_file("run.dcm", frames=FRAMES)
+    assert register([run], model, tmp_path / "out", "--rounds", "2", "--refine", "3", "--save", "h5", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    with h5py.File(tmp_path / "out" / "run_bsa.h5") as file:
+        for found in (summary, file.attrs):
+            assert (found["rounds"], found["refine"]) == (2, 3)
 
 
 def test_compact_and_bake(tmp_path, capsys, model):

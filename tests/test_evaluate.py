@@ -69,7 +69,7 @@ def test_table_and_json_hold_the_means_of_the_runs(written):
     assert f"| {np.mean(left):.3f} [{min(left):.3f}, {max(left):.3f}] |" in table
     assert len([row for row in table.splitlines() if row.startswith("| ")]) == 2 + 2 * len(HYPERS)
     assert set(record["about"]["models"]) == {"mse/model", "vle/model"}
-    assert record["about"]["settings"] == {"background": "auto", "levels": None, "refine_steps": 0, "guard": False}
+    assert record["about"]["settings"] == {"background": "auto", "levels": None, "rounds": 0, "refine_steps": 0, "guard": False}
 
 
 def test_the_figure_of_lambda_has_a_curve_a_model(written):
@@ -104,6 +104,18 @@ def test_tables_of_real_runs_have_no_column_without_figures_and_files_have_all(m
     (line,) = json.loads((tmp_path / "evaluation.json").read_text())["lines"]
     assert line["real"]["artefact_left"]["count"] == 0
     assert not [cell for table in text.splitlines() for cell in table.split("|") if cell.strip() in ("-", "nan")]
+
+
+def test_refinement_of_a_model_of_truth_is_refused_before_any_run_is_read(models, runs, tmp_path, capsys):
+    truth = save_tiny_model(tmp_path / "truth.h5", image_loss="truth")
+    assert main(["evaluate", str(runs), "--model", str(models[0]), str(truth), "--refine", "5"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"angiomorph evaluate: --refine 5: expected 0 for {truth}")
+    assert len(captured.err.splitlines()) == 1
+    assert main(["evaluate", str(runs / "a.dcm"), "--model", str(truth), "--rounds", "2", "--quiet", "--json"]) == 0
+    settings = json.loads(capsys.readouterr().out)["about"]["settings"]
+    assert (settings["rounds"], settings["refine_steps"]) == (2, None)
 
 
 def test_json_on_standard_output(models, runs, capsys):
@@ -145,7 +157,7 @@ def test_names_tell_models_and_runs_apart(tmp_path, models, runs):
 
 def test_scores_do_not_depend_on_the_company_of_other_models(models, runs):
     found = evaluate.find_runs([str(runs / "a.dcm")])
-    settings = evaluate.Settings(guard=False)
+    settings = evaluate.Settings(refine_steps=0, guard=False)
     both, _ = evaluate.evaluate(found, [Model(path) for path in models], [0.5], settings, lambda done, total: None)
     alone, _ = evaluate.evaluate(found, [Model(models[1])], [0.5], settings, lambda done, total: None)
     assert both[1].scores["a"].artefact_left == alone[0].scores["a"].artefact_left

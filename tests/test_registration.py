@@ -1,18 +1,27 @@
 """A registered run is what the equations say, restated with SciPy and the bare network."""
 
+import functools
+import inspect
+from dataclasses import fields
+
 import h5py
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from angiomorph import networks
+from angiomorph import cli, networks
 from angiomorph.backend import tf
 from angiomorph.background import Background
+from angiomorph.batch import Options
 from angiomorph.errors import InputError
+from angiomorph.evaluate import Settings
 from angiomorph.intensity import Normalisation, normalise
 from angiomorph.layers import resize_frames, resize_warp
+from angiomorph.refinement import refine
 from angiomorph.registration import Model, Predictor, Registration, _worthwhile, register_series
 from tests.runs import SIZE, TINY, phantom, save_tiny_model, series
+
+network_alone = functools.partial(register_series, refine_steps=0, guard=False)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +45,7 @@ def averaged(values, numbers):
 
 
 def test_the_tiny_models_warps_are_worth_testing_with(model):
-    result = register_series(series(phantom()), model, background="1-2")
+    result = network_alone(series(phantom()), model, background="1-2")
     assert 1 < np.abs(result.warp).max() < 30
     assert np.abs(result.warp).std(axis=(0, 1, 2)).min() > 0.1
 
@@ -44,7 +53,7 @@ def test_the_tiny_models_warps_are_worth_testing_with(model):
 @pytest.mark.parametrize("shape", [(3, 50, 37), (2, 100, 130)])
 def test_bsa_is_frame_minus_warped_background(model, shape):
     run = series(phantom(shape, filled=2))
-    result = register_series(run, model, background="1-2")
+    result = network_alone(run, model, background="1-2")
     values = np.log(run.frames.astype(np.float32))
     reference = averaged(values, (1, 2))
     assert result.bsa.shape == result.dsa.shape == result.moved.shape == run.frames.shape
@@ -68,7 +77,7 @@ def bare_flow(model_path, moving, fixed, hyper):
 def test_the_warp_is_the_networks_flow_at_the_models_size(model, model_path):
     run = series(phantom((3, SIZE, SIZE)), relation="DISP")
     seen = normalise(run.frames.astype(np.float32), Normalisation(float(run.frames.min()), float(run.frames.max())))
-    result = register_series(run, model, hyper=0.2, background="1")
+    result = network_alone(run, model, hyper=0.2, background="1")
     for t in range(3):
         np.testing.assert_allclose(result.warp[t], bare_flow(model_path, seen[0], seen[t], 0.2), atol=1e-4)
 
@@ -78,7 +87,7 @@ def test_larger_frames_shrink_to_the_models_size_and_the_warp_grows_with_them(mo
     seen = normalise(run.frames.astype(np.float32), Normalisation(float(run.frames.min()), float(run.frames.max())))
     small = seen.reshape(3, SIZE, 2, SIZE, 2).mean((2, 4))
     np.testing.assert_allclose(resize_frames(tf.constant(seen), (SIZE, SIZE)), small, atol=1e-6)
-    result = register_series(run, model, background="1")
+    result = network_alone(run, model, background="1")
     flow = bare_flow(model_path, small[0], small[2], 0.6)
     # Bilinear growth by two: each large pixel lies a quarter between small ones.
     at = np.indices((2 * SIZE, 2 * SIZE)) / 2 - 0.25
@@ -92,7 +101,7 @@ def test_frames_smaller_than_the_model_keep_their_pixels(model, model_path):
     seen = normalise(run.frames.astype(np.float32), Normalisation(float(run.frames.min()), float(run.frames.max())))
     network = networks.AngioMorph.load(model_path, inshape=(48, 32))
     given = [seen[:1, ..., None], seen[1:, ..., None], np.full((1, 1), 0.6, np.float32)]
-    result = register_series(run, model, background="1")
+    result = network_alone(run, model, background="1")
     np.testing.assert_allclose(result.warp[1], network(given)[1].numpy()[0], atol=1e-4)
 
 
@@ -100,14 +109,14 @@ def test_padding_does_not_reach_the_result(model):
     """The padded part repeats the edge, so a frame given with that edge already on it has the same warp."""
     frames = phantom((3, 60, 60))
     wide = np.pad(frames, [(0, 0), (0, 4), (0, 4)], mode="edge")
-    one, other = (register_series(series(run, "DISP"), model, background="1") for run in (frames, wide))
+    one, other = (network_alone(series(run, "DISP"), model, background="1") for run in (frames, wide))
     np.testing.assert_allclose(one.warp, other.warp[:, :60, :60], atol=1e-5)
 
 
 @pytest.mark.parametrize(("relation", "units", "mode"), [("LIN", "ln(intensity)", "log"), ("LOG", "stored value", "linear")])
 def test_logarithmic_runs_are_subtracted_as_stored(model, relation, units, mode):
     run = series(phantom((3, 32, 32)), relation)
-    result = register_series(run, model, background="2")
+    result = network_alone(run, model, background="2")
     values = run.frames.astype(np.float32)
     values = np.log(values) if relation == "LIN" else values
     np.testing.assert_array_equal(result.bsa, values - result.moved)
@@ -119,48 +128,48 @@ def test_logarithmic_runs_are_subtracted_as_stored(model, relation, units, mode)
 def test_a_model_of_linear_intensity_sees_linear_frames_and_still_subtracts_logarithms(tmp_path, model):
     path = save_tiny_model(tmp_path / "linear.h5", intensity="linear")
     run = series(phantom((3, 32, 32)))
-    result = register_series(run, Model(path), background="1")
+    result = network_alone(run, Model(path), background="1")
     assert (result.intensity, result.units) == ("linear", "ln(intensity)")
     np.testing.assert_array_equal(result.dsa, np.log(run.frames.astype(np.float32)) - np.log(run.frames[0].astype(np.float32)))
-    asked = register_series(run, model, background="1", intensity="linear")
+    asked = network_alone(run, model, background="1", intensity="linear")
     np.testing.assert_array_equal(result.warp, asked.warp)
-    assert not np.array_equal(result.warp, register_series(run, model, background="1").warp)
+    assert not np.array_equal(result.warp, network_alone(run, model, background="1").warp)
 
 
 def test_a_model_of_logarithmic_intensity_takes_runs_that_are_logarithmic_already(tmp_path):
     logarithmic = Model(save_tiny_model(tmp_path / "log.h5", intensity="log"))
-    assert register_series(series(phantom((2, 32, 32)), "LOG"), logarithmic, background="1").intensity == "linear"
-    assert register_series(series(phantom((2, 32, 32)), "DISP"), logarithmic, background="1").intensity == "log"
+    assert network_alone(series(phantom((2, 32, 32)), "LOG"), logarithmic, background="1").intensity == "linear"
+    assert network_alone(series(phantom((2, 32, 32)), "DISP"), logarithmic, background="1").intensity == "log"
     with pytest.raises(InputError, match="logarithmic already"):
-        register_series(series(phantom((2, 32, 32)), "LOG"), logarithmic, background="1", intensity="log")
+        network_alone(series(phantom((2, 32, 32)), "LOG"), logarithmic, background="1", intensity="log")
 
 
 def test_eight_bits_and_zeros(model):
     frames = phantom((3, 32, 32), bits=8)
     frames[:, :4] = 0
-    result = register_series(series(frames), model, background="1")
+    result = network_alone(series(frames), model, background="1")
     assert np.isfinite(result.bsa).all()
     np.testing.assert_array_equal(result.dsa[:, :4], 0)
 
 
 def test_a_constant_run_is_subtracted_to_nothing(model):
-    result = register_series(series(np.full((3, 32, 32), 700, np.uint16)), model, background="1")
+    result = network_alone(series(np.full((3, 32, 32), 700, np.uint16)), model, background="1")
     np.testing.assert_allclose(result.bsa, 0, atol=1e-5)
     assert np.isfinite(result.warp).all()
 
 
 def test_the_batch_size_changes_nothing(model):
     run = series(phantom((5, 48, 48)))
-    one = register_series(run, model, background="1", batch_size=1)
+    one = network_alone(run, model, background="1", batch_size=1)
     for batch_size in (2, 100):
-        many = register_series(run, model, background="1", batch_size=batch_size)
+        many = network_alone(run, model, background="1", batch_size=batch_size)
         np.testing.assert_allclose(many.warp, one.warp, atol=1e-4)
         np.testing.assert_allclose(many.bsa, one.bsa, atol=1e-4)
 
 
 def test_lambda_reaches_the_network(model):
     run = series(phantom((2, 32, 32)))
-    low, high = (register_series(run, model, background="1", hyper=hyper) for hyper in (0.0, 1.0))
+    low, high = (network_alone(run, model, background="1", hyper=hyper) for hyper in (0.0, 1.0))
     assert (low.hyper, high.hyper) == (0.0, 1.0)
     assert np.abs(low.warp - high.warp).max() > 1e-4
 
@@ -168,14 +177,14 @@ def test_lambda_reaches_the_network(model):
 @pytest.mark.parametrize("hyper", [-0.1, 1.1, float("nan")])
 def test_lambda_outside_its_range_is_refused(model, hyper):
     with pytest.raises(InputError, match="--lambda: expected a number from 0 to 1"):
-        register_series(series(phantom((2, 32, 32))), model, hyper=hyper)
+        network_alone(series(phantom((2, 32, 32))), model, hyper=hyper)
 
 
 def test_a_network_of_more_levels_gets_frames_that_it_can_halve(tmp_path):
     deep = networks.AngioMorph((64, 64), nb_unet_features=[[2] * 6, [2] * 6], hyp_units=[4])
     deep.metadata.update(size=64)
     networks.save(deep, tmp_path / "deep.h5")
-    result = register_series(series(phantom((2, 40, 48))), Model(tmp_path / "deep.h5"), background="1")
+    result = network_alone(series(phantom((2, 40, 48))), Model(tmp_path / "deep.h5"), background="1")
     assert result.warp.shape == (2, 40, 48, 2)
 
 
@@ -206,8 +215,8 @@ def test_the_guard_leaves_still_frames_as_they_are_and_lets_a_gain_pass(tmp_path
     base = 1000 + 2000 * (texture - texture.min()) / np.ptp(texture)
     moving = np.stack([base, base, ndimage.shift(base, (0, 2), mode="nearest")])
     run = series((moving + rng.normal(0, 5, moving.shape)).astype(np.uint16))
-    free = register_series(run, model, background="1", hyper=0.3, refine_steps=60)
-    guarded = register_series(run, model, background="1", hyper=0.3, refine_steps=60, guard=True)
+    free = network_alone(run, model, background="1", hyper=0.3, refine_steps=60)
+    guarded = network_alone(run, model, background="1", hyper=0.3, refine_steps=60, guard=True)
     assert free.warp[1].any()
     assert not guarded.warp[1].any()
     np.testing.assert_array_equal(guarded.bsa[1], guarded.dsa[1])
@@ -222,7 +231,9 @@ def test_the_guard_does_not_count_what_is_saturated_in_frame_or_background():
     gain = np.zeros((3, 48, 48), np.float32)
     gain[1:, :, 36:] = 0.5  # what a warp takes away
     zero = np.zeros_like(noise)
-    warped = Registration(noise, noise + gain, zero, np.zeros((3, 48, 48, 2)), Background((1,), "number"), "", "log", 0.5, 1, 0)
+    warped = Registration(
+        noise, noise + gain, zero, np.zeros((3, 48, 48, 2)), Background((1,), "number"), "", "log", 0.5, 1, 0, 0
+    )
     seen = np.full((3, 48, 48), 0.5)
     frames = np.full((3, 48, 48), 2000, np.uint16)
     assert _worthwhile(warped, seen, series(frames)).tolist() == [False, True, True]
@@ -249,7 +260,7 @@ def test_the_guard_does_not_count_what_the_warp_brings_from_behind_a_collimator_
     background, zero = Background((1,), "number"), np.zeros_like(noise)
 
     def worthwhile(warp):
-        moved = Registration(noise + rim, noise + gain, zero, warp, background, "", "log", 0.5, 1, 0)
+        moved = Registration(noise + rim, noise + gain, zero, warp, background, "", "log", 0.5, 1, 0, 0)
         return _worthwhile(moved, seen, series(np.full((3, 64, 64), 2000, np.uint16))).tolist()
 
     assert worthwhile(warp) == [True, True, True]
@@ -281,22 +292,23 @@ def test_a_finer_level_sees_the_background_as_the_coarser_moved_it(model_path):
 def test_levels_are_the_models_unless_said_and_no_more_than_the_frames_have(tmp_path):
     model = Model(save_tiny_model(tmp_path / "m.h5", levels=2))
     run = series(phantom((3, 128, 128)))
-    own, one, two, three = (register_series(run, model, levels=levels) for levels in (None, 1, 2, 3))
+    own, one, two, three = (network_alone(run, model, levels=levels) for levels in (None, 1, 2, 3))
     assert [result.levels for result in (own, one, two, three)] == [2, 1, 2, 3]
     np.testing.assert_array_equal(own.warp, two.warp)
     np.testing.assert_array_equal(own.warp, three.warp)
     assert np.abs(own.warp - one.warp).max() > 0.5
     with pytest.raises(InputError, match="--levels: expected a number of levels from 1, got 0"):
-        register_series(run, model, levels=0)
+        network_alone(run, model, levels=0)
 
 
+@pytest.mark.parametrize("image_loss", ["truth", "vle"])
 @pytest.mark.parametrize("levels", [1, 2])
-def test_a_model_of_truth_is_refined_by_further_rounds_of_its_finer_levels(tmp_path, levels):
-    model = Model(save_tiny_model(tmp_path / "m.h5", image_loss="truth", image_sigma=0.1, levels=levels))
+def test_a_round_sees_the_background_as_the_finer_levels_have_moved_it(tmp_path, levels, image_loss):
+    model = Model(save_tiny_model(tmp_path / "m.h5", image_loss=image_loss, image_sigma=0.1, levels=levels))
     run = series(phantom((3, levels * SIZE, levels * SIZE)), relation="DISP")
     seen = normalise(run.frames.astype(np.float32), Normalisation(float(run.frames.min()), float(run.frames.max())))
-    once, again = (register_series(run, model, background="1", refine_steps=steps) for steps in (0, 1))
-    assert (once.refine, again.refine) == (0, 1)
+    once, again = (network_alone(run, model, background="1", rounds=rounds) for rounds in (0, 1))
+    assert (once.rounds, again.rounds, again.refine) == (0, 1, 0)
     network = networks.AngioMorph(seen.shape[1:], **TINY)
     network.set_weights(networks.AngioMorph.load(tmp_path / "m.h5").get_weights())
     for t in range(3):
@@ -307,13 +319,51 @@ def test_a_model_of_truth_is_refined_by_further_rounds_of_its_finer_levels(tmp_p
     assert np.abs(again.warp - once.warp).max() > 0.5
 
 
+def test_refinement_begins_where_the_rounds_have_ended(model):
+    run = series(phantom((2, 64, 64)), relation="DISP")
+    seen = normalise(run.frames.astype(np.float32), Normalisation(float(run.frames.min()), float(run.frames.max())))
+    rounds = network_alone(run, model, background="1", rounds=2)
+    both = network_alone(run, model, background="1", rounds=2, refine_steps=3)
+    assert (both.rounds, both.refine) == (2, 3)
+    moving, fixed = (tf.constant(part)[..., None] for part in (np.repeat(seen[:1], 2, 0), seen))
+    expected = refine(moving, fixed, tf.constant(rounds.warp), 0.6, 3, model.similarity)
+    np.testing.assert_allclose(both.warp, expected, atol=1e-4)
+    assert np.abs(both.warp - rounds.warp).max() > 1e-3
+
+
 def test_refinement_is_the_models_own_where_none_is_named(tmp_path):
     run = series(phantom((3, 64, 64)))
     for image_loss, steps in (("truth", 0), ("vle", 40)):
         model = Model(save_tiny_model(tmp_path / "m.h5", image_loss=image_loss))
-        own, named = (register_series(run, model, refine_steps=given) for given in (None, steps))
-        assert own.refine == steps
+        own, named = (network_alone(run, model, refine_steps=given) for given in (None, steps))
+        assert (own.refine, own.rounds) == (steps, 0)
         np.testing.assert_array_equal(own.warp, named.warp)
+
+
+def test_what_does_not_apply_is_refused(tmp_path, model):
+    run = series(phantom((2, 32, 32)))
+    truth = Model(save_tiny_model(tmp_path / "m.h5", image_loss="truth"))
+    with pytest.raises(
+        InputError, match=r"--refine 3: expected 0 for .*m\.h5, a model of --image-loss truth, .* use --rounds N"
+    ):
+        register_series(run, truth, refine_steps=3)
+    assert register_series(run, truth, background="1", refine_steps=0).refine == 0
+    for given, message in (({"refine_steps": -1}, "--refine: .* got -1"), ({"rounds": -1}, "--rounds: .* from 0, got -1")):
+        with pytest.raises(InputError, match=message):
+            register_series(run, model, **given)
+
+
+def test_defaults_of_the_library_are_those_of_the_command_line():
+    options = inspect.signature(register_series).parameters.values()
+    own = {option.name: option.default for option in options if option.default is not option.empty}
+    names = {"no_guard": "guard", "refine": "refine_steps"}
+    for verb, settings in (("register", Options), ("evaluate", Settings)):
+        typed = vars(cli.parser().parse_args([verb, "run.dcm"]))
+        typed["no_guard"] = not typed["no_guard"]
+        for given in (typed, {part.name: part.default for part in fields(settings)}):
+            shared = {names.get(name, name): value for name, value in given.items() if names.get(name, name) in own}
+            assert {"background", "levels", "rounds", "refine_steps", "guard"} <= set(shared)
+            assert shared == {name: own[name] for name in shared}
 
 
 def test_a_warp_that_is_not_a_number_comes_back_from_every_level():

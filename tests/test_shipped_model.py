@@ -24,7 +24,7 @@ def simulate(folder, *options):
 
 
 def scored(runs, model):
-    (entry,), failed = evaluate(runs, [model], [], Settings(refine_steps=None), lambda done, total: None)
+    (entry,), failed = evaluate(runs, [model], [], Settings(), lambda done, total: None)
     assert not failed
     return {name: part.mean for name, part in figures(list(entry.scores.values())).items()}
 

@@ -89,9 +89,21 @@ def test_ours_is_what_register_series_gives_of_the_same_frames(paths, model):
     sample = read_sample(paths[0], 2)
     (method,) = peers.methods(["AngioMorph, network alone"], model)
     warps, seconds = method.warps(sample)
-    np.testing.assert_array_equal(warps, register_series(sample.series, model).warp[list(sample.frames)])
+    alone = register_series(sample.series, model, refine_steps=0, guard=False)
+    np.testing.assert_array_equal(warps, alone.warp[list(sample.frames)])
     assert seconds > 0
     assert method.parameters["model"] == model.sha256
+
+
+@pytest.mark.parametrize(("image_loss", "rounds", "steps"), [("truth", 1, 0), ("vle", 0, 40)])
+def test_refined_is_one_round_of_a_model_of_truth_and_steps_of_others(tmp_path, image_loss, rounds, steps):
+    from angiomorph.registration import Model
+
+    model = Model(save_tiny_model(tmp_path / "tiny.h5", image_loss=image_loss))
+    alone, refined, default = (method.parameters for method in peers.methods(list(peers.OURS), model))
+    assert (alone["rounds"], alone["refine_steps"], alone["guard"]) == (0, 0, False)
+    assert (refined["rounds"], refined["refine_steps"], refined["guard"]) == (rounds, steps, False)
+    assert (default["rounds"], default["refine_steps"], default["guard"]) == (0, None, True)
 
 
 def test_every_method_names_the_code_that_its_scores_depend_on(model):
