@@ -18,6 +18,7 @@ from angiomorph.backend import configure_gpu
 from angiomorph.background import named_frames
 from angiomorph.dicom import Series, SeriesFiles, find_series, read_series, write_bsa
 from angiomorph.errors import InputError
+from angiomorph.intensity import LN, exposed_range
 from angiomorph.registration import SHIPPED, Model, Registration, register_series
 from angiomorph.view.pictures import Panel, frame_window, side_by_side, subtraction_window
 
@@ -76,8 +77,8 @@ class Outcome:
         return (
             f"{self.name}: {given['frames']} frames of {given['rows']}x{given['columns']}, "
             f"background {_ranges(given['background'])} (by {given['background_choice']}), lambda {given['lambda']:.2f}: "
-            f"bright residue (motion and noise) {given['residue_dsa']:.4f} in plain DSA, {given['residue_bsa']:.4f} in BSA, "
-            f"{abs(gain):.0%} {'less' if gain >= 0 else 'more'}; "
+            f"bright residue (motion and noise) {given['residue_dsa_percent']:.2f}% of the run's range in plain DSA, "
+            f"{given['residue_bsa_percent']:.2f}% in BSA, {abs(gain):.0%} {'less' if gain >= 0 else 'more'}; "
             f"other frames left unwarped as a warp would gain nothing: {given['unwarped']}; "
             f"largest shift {given['largest_shift']:.1f} px, folded {given['folding']:.3%}, "
             f"{given['ms_per_frame']:.0f} ms a frame"
@@ -150,10 +151,12 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
             batch_size=options.batch_size,
         )
         seconds = time.perf_counter() - start
-        _write(series, result, out / files.folder / f"{files.name}_bsa", model, options)
+        picture = _picture_frame(series, result, options)
+        _write(series, result, out / files.folder / f"{files.name}_bsa", model, options.save, picture)
     except InputError as error:
         return Outcome(files.name, str(error), (), {})
-    return Outcome(files.name, "", series.warnings, _summary(series, result, seconds))
+    pictured = {} if picture is None else {"picture_frame": picture}
+    return Outcome(files.name, "", series.warnings, _summary(series, result, seconds) | pictured)
 
 
 def _check_frame(series: Series, frame: int | None) -> None:
@@ -169,9 +172,25 @@ def _contrast_frames(result: Registration) -> np.ndarray:
     return indices if indices.size else np.arange(len(result.bsa))
 
 
+def _unwarped(result: Registration) -> list[int]:
+    """Return the numbers of the frames that are not background and of which the warp is zero."""
+    still = np.flatnonzero(~result.warp.any(axis=(1, 2, 3))) + 1
+    return [int(number) for number in still if number not in result.background.numbers]
+
+
+def _picture_frame(series: Series, result: Registration, options: Options) -> int | None:
+    """Return the number of the frame that the picture shows, None where there is no picture."""
+    if "png" not in options.save:
+        return None
+    return _most_iodine(result, series.shutter) + 1 if options.frame is None else options.frame
+
+
 def _summary(series: Series, result: Registration, seconds: float) -> dict[str, Any]:
     frames, rows, columns = series.frames.shape
     contrast = _contrast_frames(result)
+    unwarped = _unwarped(result)
+    reach = exposed_range(series.frames, series.shutter, "log" if result.units == LN else "linear")
+    residue_dsa, residue_bsa = (metrics.bright_residue(part[contrast], series.shutter) for part in (result.dsa, result.bsa))
     return {
         "name": series.name,
         "frames": frames,
@@ -183,16 +202,24 @@ def _summary(series: Series, result: Registration, seconds: float) -> dict[str, 
         "levels": result.levels,
         "rounds": result.rounds,
         "refine": result.refine,
-        "unwarped": int(np.sum(~result.warp[contrast].any(axis=(1, 2, 3)))),
+        "unwarped": len(unwarped),
+        "unwarped_frames": unwarped,
         "intensity": result.intensity,
         "units": result.units,
-        "residue_dsa": metrics.bright_residue(result.dsa[contrast], series.shutter),
-        "residue_bsa": metrics.bright_residue(result.bsa[contrast], series.shutter),
+        "exposed_range": reach,
+        "residue_dsa": residue_dsa,
+        "residue_bsa": residue_bsa,
+        "residue_dsa_percent": _percent(residue_dsa, reach),
+        "residue_bsa_percent": _percent(residue_bsa, reach),
         "largest_shift": float(np.sqrt(np.max(np.sum(result.warp**2, axis=-1)))),
         "folding": metrics.folding(result.warp),
         "ms_per_frame": 1e3 * seconds / frames,
         "warnings": list(series.warnings),
     }
+
+
+def _percent(part: float, whole: float) -> float:
+    return 100 * part / whole if whole else 0.0
 
 
 @contextmanager
@@ -222,12 +249,14 @@ def _together(folder: Path, name: str, kinds: Sequence[str]) -> Iterator[dict[st
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write(series: Series, result: Registration, stem: Path, model: Model, options: Options) -> None:
-    with _together(stem.parent, stem.name, options.save) as paths:
-        _write_kinds(series, result, paths, model, options.frame)
+def _write(series: Series, result: Registration, stem: Path, model: Model, save: Sequence[str], picture: int | None) -> None:
+    with _together(stem.parent, stem.name, save) as paths:
+        _write_kinds(series, result, paths, model)
+        if picture is not None:
+            _write_png(series, result, paths["png"], picture)
 
 
-def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], model: Model, frame: int | None) -> None:
+def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], model: Model) -> None:
     if "dicom" in paths:
         write_bsa(
             paths["dicom"],
@@ -241,8 +270,6 @@ def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], m
         )
     if "h5" in paths:
         _write_h5(result, paths["h5"], model, series.relation)
-    if "png" in paths:
-        _write_png(series, result, paths["png"], frame)
 
 
 def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> None:
@@ -266,18 +293,25 @@ def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> 
     store.write_arrays(path, arrays, attributes)
 
 
-def _write_png(series: Series, result: Registration, path: Path, frame: int | None) -> None:
-    index = _most_iodine(result, series.shutter) if frame is None else frame - 1
+def _write_png(series: Series, result: Registration, path: Path, number: int) -> None:
+    index = number - 1
     filled = result.bsa[index] + result.moved[index]
     level = np.median(result.bsa[index][series.shutter])  # of exposure, which differs from frame to frame
     dsa, bsa = result.dsa[index] - level, result.bsa[index] - level
     window = subtraction_window(bsa[series.shutter])
+    done = f"registered (λ {result.hyper:.2f})" if result.warp[index].any() else "left unwarped"
     panels = (
-        Panel(f"contrast frame {index + 1}", filled, frame_window(filled[series.shutter])),
+        Panel(_frame_title(number, result.background.numbers), filled, frame_window(filled[series.shutter])),
         Panel("plain DSA", dsa, window),
-        Panel(f"BSA, registered (λ {result.hyper:.2f})", bsa, window),
+        Panel(f"BSA, {done}", bsa, window),
     )
     side_by_side(panels, path)
+
+
+def _frame_title(number: int, background: Sequence[int]) -> str:
+    if number in background:
+        return f"background frame {number}"
+    return f"contrast frame {number}" if number > background[-1] else f"frame {number}"  # before it there may be no iodine
 
 
 def _most_iodine(result: Registration, roi: np.ndarray) -> int:

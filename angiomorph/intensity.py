@@ -99,6 +99,27 @@ def normalisation(values: np.ndarray, roi: np.ndarray | None, mode: str) -> Norm
     return _exposed_range(_sample(values, roi))
 
 
+def exposed_range(frames: np.ndarray, roi: np.ndarray, mode: str) -> float:
+    """Return how far the exposed pixels of a run reach, by which figures of runs of any encoding compare.
+
+        exposed_range = p99.5 - p0.5 of to_domain(frames, mode) over roi; in log mode without blades, as in `normalisation`
+
+    Args:
+        frames: `(T, H, W)`, stored values of the run.
+        roi: `(H, W)` bool, True where exposed (`Series.shutter`).
+        mode: "log" or "linear".
+
+    Returns:
+        in the unit of the domain; 0 for a constant run.
+
+    Raises:
+        InputError: another mode.
+    """
+    sample = to_domain(_sample(frames, roi), mode)
+    scale = _exposed_range(sample) if mode == "log" else _percentiles(sample)
+    return scale.hi - scale.lo
+
+
 def stored_normalisation(frames: Sequence[np.ndarray], mode: str) -> Normalisation:
     """Return `normalisation(to_domain(frames, mode), None, mode)` without taking all frames to the domain.
 
@@ -116,7 +137,11 @@ def stored_normalisation(frames: Sequence[np.ndarray], mode: str) -> Normalisati
 
 
 def _exposed_range(sample: np.ndarray) -> Normalisation:
-    lo, hi = np.percentile(_exposed(sample), [TAIL, 100 - TAIL])
+    return _percentiles(_exposed(sample))
+
+
+def _percentiles(sample: np.ndarray) -> Normalisation:
+    lo, hi = np.percentile(sample, [TAIL, 100 - TAIL])
     return Normalisation(float(lo), float(hi))
 
 

@@ -1,15 +1,17 @@
 """Many runs in one go: whole results or none, and every error before any run where it can be."""
 
+import json
 import resource
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from angiomorph import store
+from angiomorph import batch, store
 from angiomorph.background import Background
 from angiomorph.batch import Options, Outcome, _most_iodine, register_runs
 from angiomorph.errors import InputError
-from angiomorph.registration import Registration
+from angiomorph.registration import Registration, register_series
 from tests.runs import phantom, save_tiny_model
 
 ALL = ("dicom", "h5", "png")
@@ -56,7 +58,8 @@ GIVEN = {
     "lambda": 0.5,
     "ms_per_frame": 1.0,
 }
-FIGURES = {"residue_dsa": 0.0, "residue_bsa": 0.0, "largest_shift": 0.0, "folding": 0.0, "unwarped": 0}
+FIGURES = {"largest_shift": 0.0, "folding": 0.0, "unwarped": 0}
+FIGURES |= dict.fromkeys(("residue_dsa", "residue_bsa", "residue_dsa_percent", "residue_bsa_percent"), 0.0)
 
 
 def test_background_frames_with_a_gap_are_listed():
@@ -69,6 +72,84 @@ def test_background_frames_with_a_gap_are_listed():
 def test_residue_that_became_more_is_told_as_more(after, told):
     outcome = Outcome("run", "", (), {**GIVEN, **FIGURES, "residue_dsa": 0.4, "residue_bsa": after})
     assert f"in BSA, {told};" in outcome.line()
+
+
+def test_bright_residue_is_told_as_a_share_of_the_runs_range_whatever_its_encoding(tmp_path, model_path, xa_file):
+    """The same frames with ten times the contrast, or with another level: other raw figures, the same share."""
+    rng = np.random.default_rng(3)
+    shape = np.clip(rng.normal(0, 1, (3, 64, 64)), -3, 3)
+    runs = {"low": 500 + 30 * shape, "high": 2000 + 300 * shape}
+    paths = [
+        str(xa_file(f"in/{name}.dcm", frames=np.rint(frames).astype(np.uint16), relation="DISP"))
+        for name, frames in runs.items()
+    ]
+    options = Options(save=("h5",), background="1", refine=0, guard=False)
+    high, low = (one.summary for one in register_runs(sorted(paths), tmp_path / "out", model_path, options))
+    assert high["units"] == low["units"] == "stored value"
+    assert high["residue_dsa"] == pytest.approx(10 * low["residue_dsa"], rel=0.02)
+    assert high["residue_dsa_percent"] == pytest.approx(low["residue_dsa_percent"], rel=0.02)
+    dsa = np.rint(runs["high"])[1:] - np.rint(runs["high"])[0]
+    lighter = np.maximum(dsa - np.median(dsa, (1, 2), keepdims=True), 0)
+    reach = np.subtract(*np.percentile(np.rint(runs["high"]), [99.5, 0.5]))
+    assert high["exposed_range"] == pytest.approx(reach)
+    assert high["residue_dsa_percent"] == pytest.approx(100 * np.sqrt(np.mean(lighter**2)) / reach, rel=1e-4)
+    assert high["residue_bsa_percent"] == pytest.approx(100 * high["residue_bsa"] / reach)
+
+
+def test_the_line_tells_the_share_and_not_the_raw_figure():
+    figures = {"residue_dsa": 317.0, "residue_bsa": 158.5, "residue_dsa_percent": 8.126, "residue_bsa_percent": 4.063}
+    line = Outcome("run", "", (), {**GIVEN, **FIGURES, **figures}).line()
+    assert "bright residue (motion and noise) 8.13% of the run's range in plain DSA, 4.06% in BSA, 50% less; " in line
+    assert "317" not in line
+
+
+def test_a_constant_run_has_no_residue(tmp_path, model_path, xa_file):
+    path = xa_file("flat.dcm", frames=np.full((3, 64, 64), 700, np.uint16), relation="DISP")
+    (outcome,) = register_runs([str(path)], tmp_path / "out", model_path, Options(save=("h5",), background="1", refine=0))
+    figures = [outcome.summary[name] for name in ("exposed_range", "residue_dsa", "residue_dsa_percent")]
+    assert figures == [0, 0, 0]
+
+
+def unwarping(monkeypatch, frames):
+    """Let the registration leave frames, indices from 0, unwarped and no other one."""
+
+    def changed(*given, **options):
+        result = register_series(*given, **options | {"guard": False})
+        warp = np.ones_like(result.warp)
+        warp[frames] = 0
+        return replace(result, warp=warp)
+
+    monkeypatch.setattr(batch, "register_series", changed)
+
+
+def test_frames_that_were_left_unwarped_are_named_but_for_the_background(tmp_path, model_path, run_path, monkeypatch):
+    unwarping(monkeypatch, [0, 2])
+    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(save=("h5",), background="1", refine=0))
+    assert (outcome.summary["unwarped"], outcome.summary["unwarped_frames"]) == (1, [3])
+    assert "picture_frame" not in outcome.summary
+    json.dumps(outcome.summary)
+    (outcome,) = register_runs([run_path], tmp_path / "all", model_path, Options(save=("h5",), background="1-3", refine=0))
+    assert (outcome.summary["unwarped"], outcome.summary["unwarped_frames"]) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("frame", "number", "titles"),
+    [
+        (1, 1, ["frame 1", "plain DSA", "BSA, registered (λ 0.60)"]),
+        (2, 2, ["background frame 2", "plain DSA", "BSA, registered (λ 0.60)"]),
+        (3, 3, ["contrast frame 3", "plain DSA", "BSA, left unwarped"]),
+        (None, 3, ["contrast frame 3", "plain DSA", "BSA, left unwarped"]),
+    ],
+)
+def test_the_picture_says_what_it_shows(tmp_path, model_path, run_path, monkeypatch, frame, number, titles):
+    unwarping(monkeypatch, [2])
+    drawn = []
+    monkeypatch.setattr(batch, "side_by_side", lambda panels, path: drawn.extend(panels) or path.touch())
+    options = Options(save=("png",), background="2", frame=frame, refine=0)
+    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, options)
+    assert outcome.error == ""
+    assert [panel.title for panel in drawn] == titles
+    assert outcome.summary["picture_frame"] == number
 
 
 @pytest.mark.parametrize(

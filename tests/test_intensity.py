@@ -12,6 +12,7 @@ from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
 from angiomorph.intensity import (
     Normalisation,
+    exposed_range,
     normalisation,
     normalise,
     pad,
@@ -51,6 +52,23 @@ def test_mode_refuses_what_makes_no_sense():
         normalisation(np.zeros((2, 3)), None, "log")
     with pytest.raises(InputError, match=r"\(2, 3, 3\) and \(2, 3\)"):
         normalisation(np.zeros((2, 3, 3)), np.ones((2, 3), bool), "log")
+
+
+def test_exposed_range_of_what_lies_in_the_field_without_outliers_and_blades():
+    """A ramp of 0 to 1000 in 1001 columns: 0.5 and 99.5 percentiles at 5 and 995."""
+    ramp = np.broadcast_to(np.arange(1001, dtype=np.uint16), (3, 2, 1001)).copy()
+    everywhere = np.ones((2, 1001), bool)
+    assert exposed_range(ramp, everywhere, "linear") == pytest.approx(990)
+    ramp[:, 1] = 9999
+    upper = everywhere & ([True], [False])
+    assert exposed_range(ramp, upper, "linear") == pytest.approx(990)
+    blades = np.full((3, 2, 1001), 1000, np.uint16)
+    blades[:, 0], blades[:, 1, :300] = 500, 1  # of which 1 is more than 64 times darker than the bright end
+    assert exposed_range(blades, everywhere, "log") == pytest.approx(math.log(2), rel=1e-5)
+    assert exposed_range(blades, everywhere, "linear") == pytest.approx(999)
+    assert exposed_range(np.full((2, 4, 4), 7, np.uint8), np.ones((4, 4), bool), "log") == 0
+    with pytest.raises(InputError, match="got 'auto'"):
+        exposed_range(ramp, everywhere, "auto")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
