@@ -6,11 +6,12 @@ import numpy as np
 from scipy import fft, ndimage
 
 SIZE = 128  # pixels, of the frames that are searched; the figures in pixels below are theirs
-ANGLES = np.arange(-8.0, 9.0, 2.0)  # degrees
+ANGLES = range(-8, 9, 2)  # degrees
 FINE = 3.0  # pixels, standard deviation of the mean that is taken away as coarse structure
 REACH = 0.25  # of the frame's sides, the largest shift
 LEAST = 2.0  # pixels, the smallest displacement to start from: the network finds less by itself
 WORTHWHILE = 0.7  # of the bright residue at most, or the start is not taken
+ROUNDING = 1e-6  # of float32 in [0, 1], which is all that frames without structure differ by
 KNOWN = 0.5  # of the frame at least, where both frames show something
 
 
@@ -47,8 +48,8 @@ class RigidSearch:
         cross = _spectrum(_fine(fixed, fixed > 0)) * self._spectra.conj()
         size = np.abs(cross)
         down, across = fft.fftfreq(fixed.shape[0])[:, None], fft.rfftfreq(fixed.shape[1])
-        smooth = np.exp(-2 * np.pi**2 * (down**2 + across**2))  # a Gaussian peak of 1 pixel
-        correlation = fft.irfft2(smooth * cross / (size + 1e-3 * size.max() + 1e-12), fixed.shape)
+        smooth = np.exp(-2 * np.pi**2 * (down**2 + across**2)).astype(np.float32)  # a Gaussian peak of 1 pixel
+        correlation = fft.irfft2(cross * (smooth / (size + np.float32(1e-3) * size.max() + np.float32(1e-12))), fixed.shape)
         rows, columns = (np.rint(fft.fftfreq(side) * side) for side in fixed.shape)
         within = np.logical_and.outer(*(np.abs(shifts) <= REACH * len(shifts) for shifts in (rows, columns)))
         angle, row, column = np.unravel_index(np.argmax(np.where(within, correlation, -np.inf)), correlation.shape)
@@ -63,7 +64,7 @@ class RigidSearch:
         known = inside & (fixed > 0) & (self._moving > 0) & (moved > 0)
         if known.mean() < KNOWN:
             return False
-        return _bright(fixed - moved, known) <= WORTHWHILE * _bright(fixed - self._moving, known)
+        return _bright(fixed - moved, known) + ROUNDING <= WORTHWHILE * _bright(fixed - self._moving, known)
 
 
 def rigid_warp(shape: tuple[int, ...], angle: float, shift: tuple[float, float]) -> np.ndarray:
@@ -106,7 +107,7 @@ def _spectrum(fine: np.ndarray) -> np.ndarray:
     """Return the spectrum of fine structure, clipped so that no single edge decides, and faded out towards the border."""
     clipped = np.clip(fine / max(float(fine.std()), 1e-9), -3, 3)
     down, right = (np.minimum(1, 8 * np.minimum(each, each[::-1])) for each in ((np.arange(n) + 0.5) / n for n in fine.shape))
-    return np.asarray(fft.rfft2(clipped * np.outer(down, right)))
+    return np.asarray(fft.rfft2(clipped * np.float32(np.outer(down, right))))
 
 
 def _bright(difference: np.ndarray, known: np.ndarray) -> float:

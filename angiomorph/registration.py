@@ -102,7 +102,7 @@ class Predictor:
         Yields:
             `(B, H, W, 2)` float32, pixels of the given frames.
         """
-        shapes = level_shapes(fixed.shape[1:], self.size, self.levels if levels is None else levels)
+        shapes = level_shapes(fixed.shape[1:], self.size, self.levels if levels is None else levels, self.levels)
         searched = fitted_shape(fixed.shape[1:], coarse.SIZE)
         search = coarse.RigidSearch(_resized(moving[None], searched)[0])
         steps = [(shape, _resized(moving[None], shape)) for shape in shapes]
@@ -126,9 +126,9 @@ class Predictor:
 
     def _warp(self, moving: np.ndarray, fixed: np.ndarray, hyper: float) -> np.ndarray:
         """Return the network's own warp of frames of any one size, `(B, H, W, 2)`."""
-        frames = [pad(each, self._multiple)[..., None] for each in (moving, fixed)]
-        warp = self._predictor(frames[0].shape[1:3])(*frames, np.full((len(fixed), 1), hyper, np.float32)).numpy()
-        return unpad(warp, fixed.shape[1:])
+        padded, onto = (pad(each, self._multiple)[..., None] for each in (moving, fixed))
+        predict = self._predictor(padded.shape[1:3])
+        return unpad(predict(padded, onto, np.full((len(fixed), 1), hyper, np.float32)).numpy(), fixed.shape[1:])
 
     def refresh(self) -> None:
         """Take the network's weights as they are now, for frames of other sizes than its own too."""
