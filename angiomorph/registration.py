@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from angiomorph import networks
+from angiomorph import coarse, networks
 from angiomorph.backend import tf
 from angiomorph.background import Background, choose_background, shrink
 from angiomorph.dicom import Series
@@ -27,6 +27,7 @@ REFINE = 40  # steps
 REFINED_SIZE = 256
 WORTHWHILE = 0.7  # of the bright residue at most, or the warp is not worth its risk to the vessels
 SHIPPED = Path(__file__).parent / "models" / "reg-truth.h5"
+Predict = Callable[[np.ndarray, np.ndarray, np.ndarray], tf.Tensor]  # (moving, fixed, hyper) to the warp
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Predictor:
         self.intensity = str(network.metadata.get("intensity", "auto"))
         self._multiple = max(networks.MULTIPLE, 2 ** len(network.get_config()["nb_unet_features"][0]))
         self._others: list[networks.AngioMorph] = []
-        self._predictors: dict[tuple[int, int], tf.keras.Model] = {}
+        self._predictors: dict[tuple[int, int], Predict] = {}
 
     def warps(
         self,
@@ -87,8 +88,9 @@ class Predictor:
     ) -> Iterator[np.ndarray]:
         """Yield the warps of `fixed`, a batch at a time.
 
-        The network sees the frames first at the size that it was trained on; at each further level at twice that, up to their
-        own, and the background as the levels before have moved it. The warps are composed. A further round goes through all
+        Frames that are displaced by more than the network finds start from a rigid warp, see `coarse.RigidSearch`. The network
+        sees the frames first at the size that it was trained on; at each further level at twice that, see `level_shapes`, and
+        the background as start and levels before have moved it. The warps are composed. A further round goes through all
         levels but the first once more; of one level, through that.
 
         Args:
@@ -102,39 +104,42 @@ class Predictor:
         Yields:
             `(B, H, W, 2)` float32, pixels of the given frames.
         """
-        shapes = level_shapes(fixed.shape[1:], self.size, self.levels if levels is None else levels)
-        first, *finer = [(shape, _resized(moving[None], shape)) for shape in shapes]
-        finer += rounds * (finer or [first])
+        shapes = level_shapes(fixed.shape[1:], self.size, self.levels if levels is None else levels, self.levels)
+        searched = fitted_shape(fixed.shape[1:], coarse.SIZE)
+        search = coarse.RigidSearch(_resized(moving[None], searched)[0])
+        steps = [(shape, _resized(moving[None], shape)) for shape in shapes]
+        steps += rounds * (steps[1:] or steps)
         for start in range(0, len(fixed), batch_size):
             batch = fixed[start : start + batch_size]
-            warp = self._warp(np.repeat(first[1], len(batch), 0), _resized(batch, first[0]), hyper)
-            for shape, background in finer:
+            warp = search.warps(_resized(batch, searched))
+            for shape, background in steps:
                 warp = self._finer(warp, np.repeat(background, len(batch), 0), _resized(batch, shape), hyper)
             yield resize_warp(warp, fixed.shape[1:]).numpy()
 
     def _finer(self, warp: np.ndarray, moving: np.ndarray, fixed: np.ndarray, hyper: float) -> np.ndarray:
-        """Return the warp of a level from that of the level before; one that is not finite comes back for others to tell of."""
-        coarse = resize_warp(tf.constant(warp), fixed.shape[1:]).numpy()
-        if not np.isfinite(coarse).all():
-            return coarse
-        own = self._warp(warp_frames(moving, coarse).numpy(), fixed, hyper)
-        return compose_warps(coarse, own).numpy() if np.isfinite(own).all() else own
+        """Return the warp of a level from the warp before it; one that is not finite comes back for others to tell of."""
+        if not warp.any():
+            return self._warp(moving, fixed, hyper)
+        before = resize_warp(tf.constant(warp), fixed.shape[1:]).numpy()
+        if not np.isfinite(before).all():
+            return before
+        own = self._warp(warp_frames(moving, before).numpy(), fixed, hyper)
+        return compose_warps(before, own).numpy() if np.isfinite(own).all() else own
 
     def _warp(self, moving: np.ndarray, fixed: np.ndarray, hyper: float) -> np.ndarray:
         """Return the network's own warp of frames of any one size, `(B, H, W, 2)`."""
-        frames = [pad(each, self._multiple)[..., None] for each in (moving, fixed)]
-        predict = self._predictor(frames[0].shape[1:3])
-        warp = predict([*frames, np.full((len(fixed), 1), hyper, np.float32)], training=False).numpy()
-        return unpad(warp, fixed.shape[1:])
+        padded, onto = (pad(each, self._multiple)[..., None] for each in (moving, fixed))
+        predict = self._predictor(padded.shape[1:3])
+        return unpad(predict(padded, onto, np.full((len(fixed), 1), hyper, np.float32)).numpy(), fixed.shape[1:])
 
     def refresh(self) -> None:
         """Take the network's weights as they are now, for frames of other sizes than its own too."""
         for other in self._others:
             other.set_weights(self._network.get_weights())
 
-    def _predictor(self, shape: tuple[int, int]) -> tf.keras.Model:
+    def _predictor(self, shape: tuple[int, int]) -> Predict:
         if shape not in self._predictors:
-            self._predictors[shape] = self._sized(shape).get_registration_model()
+            self._predictors[shape] = _compiled(self._sized(shape).get_registration_model())
         return self._predictors[shape]
 
     def _sized(self, shape: tuple[int, int]) -> networks.AngioMorph:
@@ -145,6 +150,16 @@ class Predictor:
         network.set_weights(self._network.get_weights())
         self._others.append(network)
         return network
+
+
+def _compiled(model: tf.keras.Model) -> Predict:
+    """Return the model as a graph for batches of any number of frames, traced once."""
+
+    @tf.function(input_signature=[tf.TensorSpec(given.shape) for given in model.inputs])
+    def predict(moving: tf.Tensor, fixed: tf.Tensor, hyper: tf.Tensor) -> tf.Tensor:
+        return model([moving, fixed, hyper], training=False)
+
+    return predict
 
 
 def _resized(frames: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

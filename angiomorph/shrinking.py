@@ -1,4 +1,4 @@
-"""Frames made smaller by the mean over the area that each new pixel covers (NumPy and SciPy only)."""
+"""The sizes at which frames are seen, and frames made smaller by means over areas (NumPy and SciPy only)."""
 
 from __future__ import annotations
 
@@ -10,20 +10,31 @@ from scipy import sparse
 
 def fitted_shape(shape: Sequence[int], size: int) -> tuple[int, int]:
     """Return the frame's shape shrunk so that its longer side is at most `size`; smaller frames keep theirs."""
-    scale = min(1.0, size / max(shape))
-    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+    return _scaled(shape, min(1.0, size / max(shape)))
 
 
-def level_shapes(shape: Sequence[int], size: int, levels: int) -> list[tuple[int, int]]:
-    """Return the frame's shapes from coarse to fine: shrunk to `size`, to twice that and so on, up to its own.
+def level_shapes(shape: Sequence[int], size: int, levels: int, own: int) -> list[tuple[int, int]]:
+    """Return the frame's shapes from coarse to fine: the longer side is `size`, then twice that and so on.
+
+    Frames smaller than the network's own levels are enlarged for them, as it has learned structure and motion in pixels of
+    that size. Levels beyond its own go up to the frame's pixels. A frame that `size` holds whole keeps its shape alone.
 
     Args:
         shape: (rows, columns) of the frame.
         size: of the longer side at the first level, pixels.
         levels: at most how many, at least 1.
+        own: levels that the network was trained for, at least 1.
     """
-    shapes = [fitted_shape(shape, size * 2**level) for level in range(levels)]
-    return list(dict.fromkeys(shapes))
+    longer = max(shape)
+    if longer <= size:
+        return [(shape[0], shape[1])]
+    finest = max(longer, size * 2 ** (own - 1))
+    sides = dict.fromkeys(min(size * 2**level, finest) for level in range(levels))
+    return [_scaled(shape, side / longer) for side in sides]
+
+
+def _scaled(shape: Sequence[int], scale: float) -> tuple[int, int]:
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
 def shrink_frames(frames: np.ndarray, size: int) -> np.ndarray:

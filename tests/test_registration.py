@@ -373,3 +373,82 @@ def test_a_warp_that_is_not_a_number_comes_back_from_every_level():
     for levels in (1, 2):
         (found,) = Predictor(network).warps(frames[0], frames[1:], 0.5, 4, levels=levels)
         assert np.isnan(found).all()
+
+
+def untrained(size, **metadata):
+    """Return a network whose warp is 0 everywhere."""
+    network = networks.AngioMorph((size, size), **TINY)
+    network.set_weights([np.zeros_like(weights) for weights in network.get_weights()])
+    network.metadata.update(size=size, **metadata)
+    return network
+
+
+def test_a_frame_shifted_by_30_pixels_is_found_again_by_the_start_alone():
+    rng = np.random.default_rng(0)
+    image = ndimage.gaussian_filter(rng.random((256, 256)), 4)
+    image = np.float32(0.1 + 0.8 * (image - image.min()) / np.ptp(image))
+    shifted = ndimage.shift(image, (30, -22), mode="nearest", order=0)
+    frames = np.stack([image, shifted, shifted, image, image])
+    (first, second) = Predictor(untrained(SIZE)).warps(image, frames, 0.5, 3, levels=2)
+    np.testing.assert_array_equal(first[0], 0)
+    np.testing.assert_allclose(first[1:], np.broadcast_to(np.float32([-30, 22]), first[1:].shape), atol=1e-4)
+    np.testing.assert_array_equal(second, 0)
+
+
+def test_a_network_goes_on_from_the_start(model_path):
+    """The first level sees the background as the start moved it, and the warps are composed."""
+    rng = np.random.default_rng(1)
+    image = ndimage.gaussian_filter(rng.random((SIZE, SIZE)), 2)
+    image = np.float32(0.1 + 0.8 * (image - image.min()) / np.ptp(image))
+    fixed = ndimage.shift(image, (5, 6), mode="nearest", order=0)
+    start = np.tile(np.float32([-5, -6]), (SIZE, SIZE, 1))
+    (found,) = Predictor(networks.AngioMorph.load(model_path)).warps(image, fixed[None], 0.5, 4)
+    own = bare_flow(model_path, warped(image, start), fixed, 0.5)
+    np.testing.assert_allclose(found[0], own + start, atol=1e-4)
+
+
+def test_small_frames_are_enlarged_for_the_levels_that_the_network_has_learned(model_path):
+    network = networks.AngioMorph.load(model_path)
+    network.metadata.update(levels=2)
+    rng = np.random.default_rng(2)
+    side, large = 96, 2 * SIZE
+    frames = ndimage.gaussian_filter(rng.random((2, side, side)), (0, 3, 3))
+    frames = np.float32((frames - frames.min()) / np.ptp(frames))
+    (found,) = Predictor(network).warps(frames[0], frames[1:], 0.5, 4)
+
+    def shrunk(image):  # each of 64 pixels covers one and a half
+        return image.repeat(2, 0).repeat(2, 1).reshape(SIZE, 3, SIZE, 3).mean((1, 3))
+
+    def resized(image, before, after):
+        at = (np.indices((after, after)) + 0.5) * before / after - 0.5
+        return ndimage.map_coordinates(image.astype(np.float64), at, order=1, mode="nearest").astype(np.float32)
+
+    def each(flow, before, after):
+        return after / before * np.stack([resized(part, before, after) for part in np.moveaxis(flow, -1, 0)], axis=-1)
+
+    first = each(bare_flow(model_path, shrunk(frames[0]), shrunk(frames[1]), 0.5), SIZE, large)
+    fine = networks.AngioMorph((large, large), **TINY)
+    fine.set_weights(network.get_weights())
+    moving, fixed = (resized(image, side, large) for image in frames)
+    moved = warped(moving, first).astype(np.float32)
+    second = fine([moved[None, ..., None], fixed[None, ..., None], np.full((1, 1), 0.5, np.float32)])[1][0].numpy()
+    composed = second + np.stack([warped(part, second) for part in np.moveaxis(first, -1, 0)], axis=-1)
+    assert found.shape == (1, side, side, 2)
+    np.testing.assert_allclose(found[0], each(composed, large, side), atol=3e-3)
+    assert np.abs(found).max() > 1
+
+
+def test_the_networks_graph_is_traced_once_and_takes_new_weights():
+    network = untrained(SIZE)
+    predictor = Predictor(network)
+    frames = np.random.default_rng(0).random((5, 2 * SIZE, 2 * SIZE), np.float32)
+    for batch_size in (1, 2, 3):
+        assert not np.concatenate(list(predictor.warps(frames[0], frames, 0.5, batch_size, levels=2))).any()
+    assert [graph.experimental_get_tracing_count() for graph in predictor._predictors.values()] == [1, 1]
+    networks.initialise(network, flow_sigma=2.0)
+    predictor.refresh()
+    both = np.concatenate(list(predictor.warps(frames[0], frames, 0.5, 2, levels=2)))
+    again = np.concatenate(list(Predictor(network).warps(frames[0], frames, 0.5, 2, levels=2)))
+    assert both.any()
+    np.testing.assert_allclose(both, again, atol=1e-5)
+    assert [graph.experimental_get_tracing_count() for graph in predictor._predictors.values()] == [1, 1]
