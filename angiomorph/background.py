@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from scipy import ndimage
 
+from angiomorph.arrival import Arrival
 from angiomorph.errors import InputError
 
 WORKING_SIZE = 128
 NEIGHBOURHOOD = 7
-STRUCTURE = 8.0
-ARRIVAL_FRACTION = 0.01
-LEAST_RISE = 1e-3  # of the noise: what stray pixels alone reach is no iodine
 MOST_FRAMES = 3
+MOST_LOOKED_AT = 40  # frames; of longer runs every second or third
+PASSED_OVER = 1  # frames looked at, before the one that shows iodine
+SURE = 3  # index of the first frame with iodine from which on the frames before it can be compared
+
+Finder = Callable[[np.ndarray], Arrival]
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,40 @@ class Background:
     Args:
         numbers: frame numbers from 1, ascending.
         choice: who chose: the user's number, DICOM's tag, the arrival of iodine, or "first" where no arrival was found.
+        iodine_from: number of the first frame that shows iodine; None where none does, or where nobody looked.
+        sure: whether frames before the background show that nothing arrived earlier. False where iodine comes so early that it
+            may have been there from the first frame on.
     """
 
     numbers: tuple[int, ...]
     choice: Literal["number", "tag", "arrival", "first"]
+    iodine_from: int | None = None
+    sure: bool = True
+
+    @property
+    def shows_iodine(self) -> bool:
+        """Whether a background frame shows iodine itself."""
+        return self.iodine_from is not None and self.numbers[-1] >= self.iodine_from
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of this choice."""
+        if self.shows_iodine:
+            return (
+                f"background frame {self.numbers[-1]}, chosen by {self.choice}, shows iodine, which arrives with frame "
+                f"{self.iodine_from}: vessels will be missing; name an earlier frame with --background N",
+            )
+        if self.choice == "arrival" and not self.sure:
+            return (
+                f"iodine or motion is there from frame {self.iodine_from} on, so that nothing tells whether background frame "
+                f"{self.numbers[-1]} is clean; look at it, or name another with --background N",
+            )
+        return ()
 
 
-def choose_background(wanted: str, values: np.ndarray, tagged: Sequence[int], roi: np.ndarray) -> Background:
+def choose_background(
+    wanted: str, values: np.ndarray, tagged: Sequence[int], roi: np.ndarray, find: Finder, *, check: bool = False
+) -> Background:
     """Return the background frames of a run.
 
     Args:
@@ -42,6 +73,8 @@ def choose_background(wanted: str, values: np.ndarray, tagged: Sequence[int], ro
         values: `(T, H, W)` normalised frames, [0, 1], iodine dark.
         tagged: MaskFrameNumbers; empty if the run has none.
         roi: `(H, W)` bool, the exposed field.
+        find: says when iodine arrives in frames `(T, H, W)`.
+        check: whether to look for iodine in frames that the user or DICOM named, too.
 
     Returns:
         the frame numbers and who chose them.
@@ -49,6 +82,17 @@ def choose_background(wanted: str, values: np.ndarray, tagged: Sequence[int], ro
     Raises:
         InputError: `wanted` is none of these, names a frame that is not there, or "tag" and the run has none.
     """
+    named = _named_background(wanted, values, tagged, roi)
+    if named is None:
+        return before_arrival(values, roi, find)
+    if not check:
+        return named
+    found = before_arrival(values, roi, find)
+    return replace(named, iodine_from=found.iodine_from, sure=found.sure)
+
+
+def _named_background(wanted: str, values: np.ndarray, tagged: Sequence[int], roi: np.ndarray) -> Background | None:
+    """Return the background that the user or DICOM names, or None where neither does."""
     named = named_frames(wanted)
     if named is not None:
         if named.stop > len(values) + 1:
@@ -65,7 +109,7 @@ def choose_background(wanted: str, values: np.ndarray, tagged: Sequence[int], ro
             "--background tag: expected MaskSubtractionSequence with MaskFrameNumbers in the run, found none; "
             "use --background auto or name a frame"
         )
-    return before_arrival(values, roi)
+    return None
 
 
 def named_frames(wanted: str) -> range | None:
@@ -83,53 +127,32 @@ def named_frames(wanted: str) -> range | None:
     return named
 
 
-def before_arrival(values: np.ndarray, roi: np.ndarray) -> Background:
+def before_arrival(values: np.ndarray, roi: np.ndarray, find: Finder) -> Background:
     """Return the last frames before iodine arrives; up to three, as far as they show the same as the very last one.
+
+    The frame just before the arrival is passed over: a clean frame more costs a little motion, a filled one the vessels.
 
     Args:
         values: `(T, H, W)`, normalised, iodine dark.
         roi: `(H, W)` bool, the exposed field.
+        find: says when iodine arrives in frames `(T, H, W)`.
     """
     small, small_roi = shrink(values, roi)
-    noise = noise_deviation(small, small_roi)
     settled = _settled(small, small_roi)
-    arrival = _arrival(darkening_curve(small[settled:], small_roi, noise), LEAST_RISE * noise)
-    if arrival is None:
+    looked_at = range(settled, len(values), math.ceil((len(values) - settled) / MOST_LOOKED_AT))
+    index = find(values[looked_at.start :: looked_at.step]).index if len(looked_at) > 1 else None
+    if index is None:
         return Background((settled + 1,), "first")
-    latest = range(settled + 1, settled + arrival + 1)[-MOST_FRAMES:]
-    return Background(tuple(_alike(small, small_roi, noise, latest)), "arrival")
+    last = looked_at[max(index - 1 - PASSED_OVER, 0)]
+    latest = range(settled + 1, last + 2)[-MOST_FRAMES:]
+    numbers = _alike(small, small_roi, noise_deviation(small, small_roi), latest)
+    return Background(tuple(numbers), "arrival", looked_at[index] + 1, index >= SURE)
 
 
 def _alike(values: np.ndarray, roi: np.ndarray, noise: float, numbers: Sequence[int]) -> list[int]:
     """Return the last of the frame numbers and those that show the same: an average over motion would be blurred."""
     last = numbers[-1]
     return [number for number in numbers if number == last or _same(values, roi, noise, number - 1, last - 1)]
-
-
-def darkening_curve(values: np.ndarray, roi: np.ndarray, noise: float) -> np.ndarray:
-    """Return how much each frame is darker than the earliest ones in a way that motion cannot explain.
-
-        darkening(t) = mean(max(low - values(t) - 3 noise, 0)) - mean(max(values(t) - high - 3 noise, 0))
-
-    `values` first lose their coarse structure, that of `roi` alone, and with it exposure ramps. `low` and `high` are the least
-    and greatest value in a neighbourhood of the first frame: motion within it counts for nothing, motion beyond it lightens
-    about as much as it darkens, iodine only darkens.
-
-    Args:
-        values: `(T, h, w)`, normalised, iodine dark, at the working size.
-        roi: `(h, w)` bool.
-        noise: standard deviation of `values`' noise.
-
-    Returns:
-        `(T,)`, same unit as `values`.
-    """
-    inside = np.maximum(ndimage.gaussian_filter(roi.astype(np.float64), STRUCTURE), 1e-6)
-    fine = values - ndimage.gaussian_filter(values * roi, (0, STRUCTURE, STRUCTURE)) / inside
-    low = ndimage.minimum_filter(fine[0], NEIGHBOURHOOD)
-    high = ndimage.maximum_filter(fine[0], NEIGHBOURHOOD)
-    darker = np.maximum(low - fine - 3 * noise, 0)[:, roi].mean(1)
-    lighter = np.maximum(fine - high - 3 * noise, 0)[:, roi].mean(1)
-    return darker - lighter
 
 
 def _settled(values: np.ndarray, roi: np.ndarray) -> int:
@@ -140,26 +163,18 @@ def _settled(values: np.ndarray, roi: np.ndarray) -> int:
     return int(np.argmax(ordinary))
 
 
-def _arrival(darkening: np.ndarray, least: float) -> int | None:
-    """Return the index of the first frame of the rise to a peak above `least`, or None where no frame precedes a rise."""
-    peak = int(np.argmax(darkening))
-    if peak == 0 or darkening[peak] <= least:
-        return None
-    below = np.flatnonzero(darkening[:peak] <= ARRIVAL_FRACTION * darkening[peak])
-    return int(below[-1]) + 1 if below.size else None
-
-
-def shrink(values: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return frames averaged over blocks down to about 128 pixels, and where they are lit.
+def shrink(values: np.ndarray, roi: np.ndarray, size: int = WORKING_SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """Return frames averaged over blocks down to about `size` pixels, and where they are lit.
 
     Args:
         values: `(T, H, W)`, normalised, [0, 1].
         roi: `(H, W)` bool, the exposed field.
+        size: of the shorter side, pixels; it stays below twice that.
 
     Returns:
         `(T, h, w)` float64 and `(h, w)` bool: inside `roi` and away from pixels that are 0 in any frame, as collimator blades.
     """
-    factor = max(1, min(values.shape[1:]) // WORKING_SIZE)
+    factor = max(1, min(values.shape[1:]) // size)
     rows, columns = (side // factor for side in values.shape[1:])
     cropped = values[:, : rows * factor, : columns * factor]
     small = cropped.reshape(len(values), rows, factor, columns, factor).mean((2, 4), dtype=np.float64)

@@ -15,6 +15,10 @@ LN, STORED = "ln(intensity)", "stored value"  # units of a subtracted run
 DYNAMIC_RANGE = 64  # collimator blades lie below, the densest bone of an exposed picture above 1/64 of its bright end
 TAIL = 0.5  # percent left out at each end
 SAMPLES = 2_000_000
+LEVEL_SAMPLES, LEAST_SAMPLES = 20_000, 100  # pixels by which exposures are compared
+LEVEL_ROUNDS = 8
+TUKEY = 4.685  # standard deviations beyond which a pixel counts for nothing: 95 % efficient where nothing is an outlier
+MOST_GAIN = 1.5  # and its inverse: beyond it the difference is no exposure's
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,54 @@ def normalise(values: np.ndarray, scale: Normalisation) -> np.ndarray:
         return np.zeros(np.shape(values), np.float32)
     scaled = (np.asarray(values, np.float32) - np.float32(scale.lo)) / np.float32(scale.hi - scale.lo)
     return np.clip(scaled, 0, 1, out=scaled)
+
+
+def level(frames: np.ndarray, reference: np.ndarray, field: np.ndarray, *, gain: bool) -> np.ndarray:
+    """Return frames with the exposure of a reference frame, as far as what both show tells it.
+
+        levelled = (frames - offset) / gain, with reference = (frames - offset) / gain for most of the field
+
+    In the log domain exposure is an offset alone. Iodine, which is darker, and what moves count less and less.
+
+    Args:
+        frames: `(T, H, W)`, normalised, [0, 1].
+        reference: `(H, W)`, normalised, [0, 1].
+        field: `(H, W)` bool, the exposed field.
+        gain: whether exposure may be a factor too, as in stored values.
+
+    Returns:
+        `(T, H, W)` float32, clipped to [0, 1].
+    """
+    known = field & (reference > 0) & (reference < 1)
+    every = max(1, int(np.sqrt(known.sum() / LEVEL_SAMPLES)))
+    rows, columns = np.nonzero(known[::every, ::every])
+    there = reference[rows * every, columns * every].astype(np.float64)
+    levelled = np.empty(frames.shape, np.float32)
+    for target, frame in zip(levelled, frames, strict=True):
+        factor, offset = _exposure(frame[rows * every, columns * every].astype(np.float64), there, gain)
+        np.clip((frame - np.float32(offset)) / np.float32(factor), 0, 1, out=target)
+    return levelled
+
+
+def _exposure(frame: np.ndarray, reference: np.ndarray, gain: bool) -> tuple[float, float]:
+    """Return (gain, offset) with frame = gain reference + offset, by least squares of weights that Tukey's biweight gives."""
+    known = (frame > 0) & (frame < 1)
+    frame, reference = frame[known], reference[known]
+    if frame.size < LEAST_SAMPLES:
+        return 1.0, 0.0
+    factor, offset = 1.0, float(np.median(frame - reference))
+    for _ in range(LEVEL_ROUNDS):
+        error = frame - factor * reference - offset
+        # What is lighter cannot be iodine, so that its spread is that of noise and motion alone.
+        spread = max(np.median(np.abs(error[error >= 0])) / 0.6745, 1e-4) if (error >= 0).any() else 1e-4
+        weight = np.maximum(1 - (error / (TUKEY * spread)) ** 2, 0) ** 2
+        if gain:
+            centre = np.average(reference, weights=weight)
+            varied = weight * (reference - centre)
+            slope = (varied * frame).sum() / max((varied * reference).sum(), 1e-9)
+            factor = float(np.clip(slope, 1 / MOST_GAIN, MOST_GAIN))
+        offset = float(np.average(frame - factor * reference, weights=weight))
+    return factor, offset
 
 
 def pad(frames: np.ndarray, multiple: int = 16) -> np.ndarray:

@@ -5,27 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from angiomorph import coarse, networks
+from angiomorph.arrival import Arrival, find_arrival
 from angiomorph.backend import tf
-from angiomorph.background import Background, choose_background, shrink
+from angiomorph.background import Background, choose_background
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
-from angiomorph.intensity import LN, STORED, Normalisation, normalisation, normalise, pad, resolve_mode, to_domain, unpad
+from angiomorph.evidence import find_evidence, weigh_warps
+from angiomorph.intensity import LN, STORED, Normalisation, level, normalisation, normalise, pad, resolve_mode, to_domain, unpad
 from angiomorph.layers import compose_warps, resize_frames, resize_warp, warp_frames
 from angiomorph.losses import SIMILARITIES, Similarity
-from angiomorph.metrics import bright_residue
 from angiomorph.refinement import refine
 from angiomorph.shrinking import fitted_shape, level_shapes
 
 BATCH_SIZE = 4
+ARRIVAL_SIZE, ARRIVAL_LEVELS = 256, 2  # at which iodine is looked for: a quarter of the time of a registration
 REFINE = 40  # steps
 REFINED_SIZE = 256
-WORTHWHILE = 0.7  # of the bright residue at most, or the warp is not worth its risk to the vessels
 SHIPPED = Path(__file__).parent / "models" / "reg-truth.h5"
 Predict = Callable[[np.ndarray, np.ndarray, np.ndarray], tf.Tensor]  # (moving, fixed, hyper) to the warp
 
@@ -46,6 +48,7 @@ class Registration:
         levels: of the network, see `Predictor.warps`.
         rounds: further passes of the network, see `Predictor.warps`.
         refine: steps of refinement after the network.
+        weights: `(T,)` in [0, 1], by which the guard scaled each frame's warp: 1 whole, 0 unwarped.
     """
 
     bsa: np.ndarray
@@ -59,6 +62,7 @@ class Registration:
     levels: int
     rounds: int
     refine: int
+    weights: np.ndarray
 
 
 class Predictor:
@@ -249,7 +253,34 @@ class Seen:
     scale: Normalisation
 
 
-def see(series: Series, trained_on: str, *, background: str = "auto", intensity: str | None = None) -> Seen:
+@lru_cache(maxsize=1)
+def shipped_model() -> Model:
+    """Return the shipped model, read from disk once."""
+    return Model(SHIPPED)
+
+
+def find_iodine(frames: np.ndarray, field: np.ndarray, mode: str) -> Arrival:
+    """Return when iodine arrives in a run: by the shipped model, whatever model registers, so that all models see one background.
+
+    Args:
+        frames: `(T, H, W)` float32, normalised, [0, 1], iodine dark; T >= 2.
+        field: `(H, W)` bool, the exposed field.
+        mode: "log" or "linear", of `frames`.
+    """
+    shape = fitted_shape(field.shape, ARRIVAL_SIZE)
+    small = _resized(frames, shape)
+    inside = _resized(field[None].astype(np.float32), shape)[0] > 1 - 1e-3
+    inside &= small.min(0) > 0
+    levelled = level(small, small[0], inside, gain=mode == "linear")
+    model = shipped_model()
+    warps = np.concatenate(list(model.predictor.warps(small[0], levelled, model.hyper, BATCH_SIZE, ARRIVAL_LEVELS)))
+    moved = warp_frames(np.repeat(small[:1], len(small), 0), warps).numpy()
+    return find_arrival(levelled, moved, warps, inside)
+
+
+def see(
+    series: Series, trained_on: str, *, background: str = "auto", intensity: str | None = None, check: bool = False
+) -> Seen:
     """Return what a network is given of a run.
 
     Args:
@@ -257,6 +288,7 @@ def see(series: Series, trained_on: str, *, background: str = "auto", intensity:
         trained_on: "auto", "log" or "linear", the network's own intensity.
         background: see `background.choose_background`.
         intensity: "auto", "log" or "linear"; None for `trained_on`, as far as the run has it.
+        check: whether to look for iodine in a background that the user or DICOM named.
 
     Raises:
         InputError: an intensity that the run cannot have, or a background that is not there.
@@ -266,7 +298,8 @@ def see(series: Series, trained_on: str, *, background: str = "auto", intensity:
     values = to_domain(series.frames, mode)
     scale = normalisation(values, series.shutter, mode)
     frames = normalise(values, scale)
-    chosen = choose_background(background, frames, series.background_numbers, series.shutter)
+    find = partial(find_iodine, field=series.shutter, mode=mode)
+    chosen = choose_background(background, frames, series.background_numbers, series.shutter, find, check=check)
     return Seen(frames, _average(frames, chosen), chosen, mode, scale)
 
 
@@ -300,8 +333,8 @@ def register_series(
         rounds: further passes of the network, see `Predictor.warps`; each takes about as long as the network itself.
         refine_steps: steps of `refinement.refine` after the network, by the model's own similarity, at up to 256 pixels a side;
             see `Model.refine_steps`.
-        guard: leave a frame unregistered whose warp does not bring its bright residue, which iodine cannot cause, below
-            0.7 of what it was.
+        guard: scale each frame's warp by how sure it is that something moves, see `evidence.weigh_warps`; still runs come back
+            as plain DSA.
         batch_size: frames at a time.
 
     Raises:
@@ -319,13 +352,14 @@ def register_series(
     if rounds < 0:
         raise InputError(f"--rounds: expected a number of rounds from 0, got {rounds}")
     refine_steps = model.refine_steps(refine_steps)
-    seen = see(series, model.intensity, background=background, intensity=intensity)
+    seen = see(series, model.intensity, background=background, intensity=intensity, check=True)
     linear = series.relation == "LIN"
     values = to_domain(series.frames, "log" if linear else "linear")
     reference = _average(values, seen.background)
-    warps = model.predictor.warps(seen.moving, seen.frames, hyper, batch_size, levels, rounds)
+    fixed = level(seen.frames, seen.moving, series.shutter, gain=seen.intensity == "linear")
+    warps = model.predictor.warps(seen.moving, fixed, hyper, batch_size, levels, rounds)
     if refine_steps:
-        warps = _refined(model, seen.moving, seen.frames, warps, hyper, refine_steps)
+        warps = _refined(model, seen.moving, fixed, warps, hyper, refine_steps)
     warp = np.concatenate(list(warps))
     moved = np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
     result = Registration(
@@ -340,48 +374,40 @@ def register_series(
         levels=levels,
         rounds=rounds,
         refine=refine_steps,
+        weights=np.ones(len(values)),
     )
-    return _guarded(result, reference, _worthwhile(result, seen.frames, series)) if guard else result
+    if not guard:
+        return result
+    return _hold_back(result, values, reference, weigh_warps(_evidence(result, reference, seen, series)))
 
 
-def _guarded(result: Registration, reference: np.ndarray, worthwhile: np.ndarray) -> Registration:
-    """Return the registration with the frames that are not worthwhile as plain DSA has them."""
-    chosen = worthwhile[:, None, None]
-    return replace(
-        result,
-        bsa=np.where(chosen, result.bsa, result.dsa),
-        moved=np.where(chosen, result.moved, reference),
-        warp=np.where(chosen[..., None], result.warp, np.float32(0)),
-    )
+def _hold_back(result: Registration, values: np.ndarray, reference: np.ndarray, weights: np.ndarray) -> Registration:
+    """Return the registration with each frame's warp scaled by its weight, `(T,)` in [0, 1]; 0 leaves plain DSA.
 
-
-def _worthwhile(result: Registration, seen: np.ndarray, series: Series) -> np.ndarray:
-    """Return for each frame whether its warp takes three tenths of the bright residue away, `(T,)` bool.
-
-    Pixels that are saturated in the frame or in the background do not count: where exposures differ, so do they, unmoved. Nor
-    do those to which the warp brings what lies behind a collimator or beyond the frame, of which nothing is known; where they
-    are half of all, no warp is worthwhile.
+    Args:
+        result: with whole warps.
+        values: `(T, H, W)` float32, the frames, in the result's unit.
+        reference: `(H, W)` float32, the background, in the result's unit.
+        weights: from `evidence.weigh_warps`.
     """
-    roi = series.shutter
-    full = shrink((series.frames >= 2**series.bits_stored - 1).astype(np.float32), roi)[0] > 0
-    lit = shrink(seen, roi)[1]
-    field = lit & ~full & ~full[[number - 1 for number in result.background.numbers]].any(0)
-    known = field & np.stack([_arrives(lit, part) for part in result.warp])
-
-    def residue(subtracted: np.ndarray, region: np.ndarray) -> float:
-        return bright_residue(shrink(subtracted[None], roi)[0], region)
-
-    enough = known.sum((1, 2)) > field.sum((1, 2)) / 2
-    frames = zip(result.bsa, result.dsa, known, enough, strict=True)
-    return np.array([some and residue(bsa, region) <= WORTHWHILE * residue(dsa, region) for bsa, dsa, region, some in frames])
+    if (weights == 1).all():
+        return result
+    warp = result.warp * weights[:, None, None, None].astype(np.float32)
+    moved = result.moved.copy()
+    moved[weights == 0] = reference
+    for t in np.flatnonzero((weights > 0) & (weights < 1)):
+        moved[t] = warp_frames(reference[None], warp[t : t + 1]).numpy()[0]
+    return replace(result, bsa=values - moved, moved=moved, warp=warp, weights=weights)
 
 
-def _arrives(lit: np.ndarray, warp: np.ndarray) -> np.ndarray:
-    """Return where a warp brings pixels that are lit and of the frame, `(h, w)` bool."""
-    shape = lit.shape
-    around = np.pad(resize_warp(tf.constant(warp[None]), shape).numpy(), [(0, 0), (1, 1), (1, 1), (0, 0)])
-    moved = warp_frames(np.pad(lit, 1).astype(np.float32)[None], around).numpy()[0, 1:-1, 1:-1]
-    return np.asarray(moved > 1 - 1e-3)
+def _evidence(result: Registration, reference: np.ndarray, seen: Seen, series: Series) -> np.ndarray:
+    """Return the evidence of motion in each frame, where frame and background are exposed and not saturated, `(T,)`."""
+    full = series.frames >= 2**series.bits_stored - 1
+    chosen = [number - 1 for number in result.background.numbers]
+    known = series.shutter & ~full & ~full[chosen].any(0) & (seen.frames > 0) & (seen.moving > 0)
+    evidence = find_evidence(result.dsa, result.bsa, reference, known)
+    evidence[chosen] = 0  # their noise is the background's own, so that they say nothing
+    return evidence
 
 
 def _refined(

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from angiomorph import __version__, metrics
-from angiomorph.background import choose_background
 from angiomorph.dicom import Series, read_series
 from angiomorph.errors import InputError
-from angiomorph.intensity import normalisation, normalise, resolve_mode, to_domain
+from angiomorph.intensity import level
+from angiomorph.registration import see
 from angiomorph.scoring import Case, Score, Truth, read_truth, truth_path
 from benchmarks.source import digest
 
@@ -75,10 +75,8 @@ def read_sample(path: Path, count: int) -> Sample:
         InputError: unusable run or truth, or no frame with iodine.
     """
     series, truth = read_series(path), read_truth(truth_path(path))
-    mode = resolve_mode(series.relation, "auto")
-    values = to_domain(series.frames, mode)
-    seen = normalise(values, normalisation(values, series.shutter, mode))
-    numbers = choose_background("auto", seen, series.background_numbers, series.shutter).numbers
+    seen = see(series, "auto")
+    numbers = seen.background.numbers
     frames = _spread([t for t in np.flatnonzero(truth.vessel_mask.any((1, 2))).tolist() if t + 1 not in numbers], count)
     if not frames:
         raise InputError(f"{path}: expected frames with iodine beside the background, found none; simulate more frames")
@@ -91,8 +89,8 @@ def read_sample(path: Path, count: int) -> Sample:
         series=series,
         numbers=numbers,
         frames=tuple(frames),
-        moving=seen[[number - 1 for number in numbers]].mean(0, dtype=np.float64).astype(np.float32),
-        fixed=seen[frames],
+        moving=seen.moving,
+        fixed=level(seen.frames[frames], seen.moving, series.shutter, gain=seen.intensity == "linear"),
         truth=known,
         case=Case(part, range(1, len(numbers) + 1), known),
     )

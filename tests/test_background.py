@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from angiomorph.background import before_arrival, choose_background, darkening_curve, named_frames, noise_deviation
-from angiomorph.dicom import read_series
+from angiomorph.arrival import Arrival, find_arrival
+from angiomorph.background import Background, before_arrival, choose_background, named_frames, noise_deviation
 from angiomorph.errors import InputError
-from angiomorph.intensity import normalisation, normalise, to_domain
-from tests.tools import shared_data
 
 ROWS, COLUMNS, FRAMES = 96, 80, 14
 FIELD = np.ones((ROWS, COLUMNS), bool)
@@ -27,72 +25,100 @@ def run(*, arrival=7, sway=0.0, noise=0.0, seed=0):
     return np.clip(values, 0.01, 1)
 
 
-@pytest.mark.parametrize("arrival", [3, 7, 11])
+def find(frames):
+    """Say when iodine arrives in frames that keep still."""
+    return find_arrival(frames, np.stack([frames[0]] * len(frames)), np.zeros((*frames.shape, 2)), FIELD)
+
+
+def arriving(index):
+    """Return a finder that has found iodine at an index, and the counts of frames that it was asked about."""
+    asked = []
+
+    def finder(frames):
+        asked.append(len(frames))
+        return Arrival(index, np.zeros(len(frames)), np.zeros(len(frames)))
+
+    return finder, asked
+
+
+@pytest.mark.parametrize("arrival", [4, 7, 11])
 @pytest.mark.parametrize("noise", [0.002, 0.01])
-def test_a_still_run_gives_the_last_three_frames_before_iodine(arrival, noise):
-    chosen = before_arrival(run(arrival=arrival, noise=noise), FIELD)
-    assert chosen.numbers == (arrival - 2, arrival - 1, arrival)
-    assert chosen.choice == "arrival"
+def test_a_still_run_gives_frames_before_iodine_and_passes_one_over(arrival, noise):
+    chosen = before_arrival(run(arrival=arrival, noise=noise), FIELD, find)
+    assert chosen == Background((arrival - 3, arrival - 2, arrival - 1), "arrival", arrival + 1)
 
 
-@pytest.mark.parametrize("sway", [1.0, 2.0])
-def test_a_moving_run_gives_frames_without_iodine_and_only_such_as_agree(sway):
-    chosen = before_arrival(run(sway=sway, noise=0.005), FIELD)
-    assert chosen.numbers == (7,)
-    assert chosen.choice == "arrival"
+def test_a_moving_run_gives_only_frames_that_agree():
+    chosen = before_arrival(run(sway=2.0, noise=0.005), FIELD, arriving(7)[0])
+    assert chosen == Background((6,), "arrival", 8)
+
+
+@pytest.mark.parametrize(("index", "numbers", "sure"), [(1, (1,), False), (2, (1,), False), (3, (1, 2), True), (5, (2, 3, 4), True)])
+def test_an_early_arrival_is_not_sure(index, numbers, sure):
+    chosen = before_arrival(run(noise=0.002, arrival=99), FIELD, arriving(index)[0])
+    assert (chosen.numbers, chosen.iodine_from, chosen.sure) == (numbers, index + 1, sure)
 
 
 def test_frames_of_an_exposure_ramp_are_no_background():
-    values = run(noise=0.005)
+    values = run(noise=0.005, arrival=9)
     values[:4] *= np.array([0.2, 0.4, 0.6, 0.8])[:, None, None]
-    assert before_arrival(values, FIELD).numbers == (5, 6, 7)
-    values = run(noise=0.005, arrival=5)
-    values[:4] *= np.array([0.2, 0.4, 0.6, 0.8])[:, None, None]
-    assert before_arrival(values, FIELD).numbers == (5,)
-
-
-def test_what_happens_behind_the_shutter_does_not_count():
-    values = run(noise=0.005)
-    field = FIELD.copy()
-    field[:, :20] = False
-    values[3:, :, :16] = 0.05
-    assert before_arrival(values, field).numbers == (5, 6, 7)
+    assert before_arrival(values, FIELD, find) == Background((6, 7, 8), "arrival", 10)
+    finder, asked = arriving(1)
+    assert before_arrival(values, FIELD, finder) == Background((5,), "arrival", 6, sure=False)
+    assert asked == [FRAMES - 4]
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.005, 0.02])
 def test_where_no_iodine_comes_the_first_frame_is_taken(noise):
-    values = run(arrival=99, noise=noise)
-    chosen = before_arrival(values, FIELD)
-    assert (chosen.numbers, chosen.choice) == ((1,), "first")
+    assert before_arrival(run(arrival=99, noise=noise), FIELD, find) == Background((1,), "first")
 
 
-def test_larger_frames_give_the_same_answer():
-    values = run().repeat(4, 1).repeat(4, 2)
-    values += 0.02 * np.random.default_rng(1).normal(size=values.shape)
-    assert before_arrival(values, np.ones(values.shape[1:], bool)).numbers == (5, 6, 7)
+def test_long_runs_are_looked_at_here_and_there():
+    values = np.repeat(run(arrival=99, noise=0.002), 8, axis=0)
+    finder, asked = arriving(10)
+    chosen = before_arrival(values, FIELD, finder)
+    assert asked == [38]  # every third of 112
+    assert (chosen.numbers[-1], chosen.iodine_from) == (25, 31)
 
 
-def test_darkening_is_signed_and_blind_to_slow_change():
-    first = run(noise=0)[0]
-    vessel = np.zeros_like(first)
-    vessel[20:60, 40:43] = 0.2
-    slow = np.linspace(0, 0.2, ROWS)[:, None] * np.ones(COLUMNS)
-    still, darker, lighter, ramp = darkening_curve(np.stack([first, first - vessel, first + vessel, first + slow]), FIELD, 0.0)
-    assert still == 0
-    assert darker > 1e-3
-    assert lighter < -1e-3
-    assert abs(ramp) < 0.1 * darker
+def test_a_run_of_one_frame_has_it_as_background():
+    finder, asked = arriving(0)
+    assert before_arrival(run()[:1], FIELD, finder) == Background((1,), "first")
+    assert asked == []
 
 
 def test_named_numbers_and_tags():
     values = run()
-    assert choose_background("3", values, (1, 2), FIELD).numbers == (3,)
-    ranged = choose_background(" 2-4 ", values, (), FIELD)
+    finder, asked = arriving(7)
+    assert choose_background("3", values, (1, 2), FIELD, finder).numbers == (3,)
+    ranged = choose_background(" 2-4 ", values, (), FIELD, finder)
     assert (ranged.numbers, ranged.choice) == ((2, 3, 4), "number")
     for wanted in ("tag", "auto"):
-        tagged = choose_background(wanted, values, (5, 2, 2), FIELD)
+        tagged = choose_background(wanted, values, (5, 2, 2), FIELD, finder)
         assert (tagged.numbers, tagged.choice) == ((2, 5), "tag")
-    assert choose_background("auto", values, (), FIELD) == before_arrival(values, FIELD)
+    assert asked == []
+    assert choose_background("auto", values, (), FIELD, finder) == before_arrival(values, FIELD, finder)
+
+
+@pytest.mark.parametrize("choice", ["number", "tag"])
+def test_a_named_background_that_shows_iodine_is_told(choice):
+    def choose(number):
+        wanted, tagged = (str(number), ()) if choice == "number" else ("auto", (number,))
+        return choose_background(wanted, run(), tagged, FIELD, arriving(7)[0], check=True)
+
+    clean, filled = choose(7), choose(8)
+    assert (clean.choice, clean.shows_iodine, clean.warnings) == (choice, False, ())
+    assert filled.shows_iodine
+    assert filled.warnings == (
+        f"background frame 8, chosen by {choice}, shows iodine, which arrives with frame 8: vessels will be missing; "
+        "name an earlier frame with --background N",
+    )
+
+
+def test_an_unsure_choice_is_told():
+    (warning,) = before_arrival(run(arrival=99), FIELD, arriving(1)[0]).warnings
+    assert warning.startswith("iodine or motion is there from frame 2 on, so that nothing tells whether background frame 1 is clean")
+    assert before_arrival(run(arrival=99), FIELD, arriving(5)[0]).warnings == ()
 
 
 @pytest.mark.parametrize("wanted", ["", "0", "0-3", "4-2", "-1", "1-", "1,2", "first", "1.5", "٣", "1-2-3"])
@@ -104,23 +130,12 @@ def test_words_that_name_no_frame_are_refused(wanted):
 @pytest.mark.parametrize("wanted", ["15", "1-15", "999999999"])
 def test_frames_beyond_the_last_are_refused(wanted):
     with pytest.raises(InputError, match=f"--background {wanted}: expected frame numbers from 1 to 14, the run's last"):
-        choose_background(wanted, run(), (), FIELD)
+        choose_background(wanted, run(), (), FIELD, find)
 
 
 def test_tag_without_one_is_refused():
     with pytest.raises(InputError, match="--background tag: expected MaskSubtractionSequence with MaskFrameNumbers"):
-        choose_background("tag", run(), (), FIELD)
-
-
-def test_real_run_is_given_frames_before_it_fills():
-    series = read_series(shared_data("xa/fodicom_HasFragmentSequence.dcm"))
-    mode = "log" if series.relation == "LIN" else "linear"
-    values = to_domain(series.frames, mode)
-    seen = normalise(values, normalisation(values, series.shutter, mode))
-    chosen = choose_background("auto", seen, (), series.shutter)
-    assert chosen.choice == "arrival"
-    assert min(chosen.numbers) >= 7
-    assert max(chosen.numbers) <= 17
+        choose_background("tag", run(), (), FIELD, find)
 
 
 def test_the_noise_of_the_root_is_that_of_quanta_whatever_the_intensity():

@@ -1,6 +1,7 @@
 """The training pipeline: what is drawn, that it is reproducible, and what Keras is given."""
 
 import dataclasses
+import gc
 import subprocess
 import sys
 import tracemalloc
@@ -232,6 +233,7 @@ def test_neither_frames_nor_open_runs_pile_up(tmp_path):
             for step in range(1, 160):
                 source.batch(step)
             source._ahead.shutdown()  # what its threads hold while they decode does not count
+            gc.collect()
             held = tracemalloc.get_traced_memory()[0]
         finally:
             tracemalloc.stop()
