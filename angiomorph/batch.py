@@ -180,8 +180,8 @@ def _summary(series: Series, result: Registration, seconds: float) -> dict[str, 
         "unwarped": int(np.sum(~result.warp[contrast].any(axis=(1, 2, 3)))),
         "intensity": result.intensity,
         "units": result.units,
-        "residue_dsa": metrics.bright_residue(result.dsa[contrast], series.shutter),
-        "residue_bsa": metrics.bright_residue(result.bsa[contrast], series.shutter),
+        "residue_dsa": metrics.bright_residue(result.dsa[contrast], result.field),
+        "residue_bsa": metrics.bright_residue(result.bsa[contrast], result.field),
         "largest_shift": float(np.sqrt(np.max(np.sum(result.warp**2, axis=-1)))),
         "folding": metrics.folding(result.warp),
         "ms_per_frame": 1e3 * seconds / frames,
@@ -236,7 +236,7 @@ def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], m
     if "h5" in paths:
         _write_h5(result, paths["h5"], model, series.relation)
     if "png" in paths:
-        _write_png(series, result, paths["png"], frame)
+        _write_png(result, paths["png"], frame)
 
 
 def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> None:
@@ -259,25 +259,25 @@ def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> 
     store.write_arrays(path, arrays, attributes)
 
 
-def _write_png(series: Series, result: Registration, path: Path, frame: int | None) -> None:
-    index = _most_iodine(result, series.shutter) if frame is None else frame - 1
+def _write_png(result: Registration, path: Path, frame: int | None) -> None:
+    index = _most_iodine(result) if frame is None else frame - 1
     filled = result.bsa[index] + result.moved[index]
-    level = np.median(result.bsa[index][series.shutter])  # of exposure, which differs from frame to frame
+    level = np.median(result.bsa[index][result.field])  # of exposure, which differs from frame to frame
     dsa, bsa = result.dsa[index] - level, result.bsa[index] - level
-    window = subtraction_window(bsa[series.shutter])
+    window = subtraction_window(bsa[result.field])
     panels = (
-        Panel(f"contrast frame {index + 1}", filled, frame_window(filled[series.shutter])),
+        Panel(f"contrast frame {index + 1}", filled, frame_window(filled[result.field])),
         Panel("plain DSA", dsa, window),
         Panel(f"BSA, registered (λ {result.hyper:.2f})", bsa, window),
     )
     side_by_side(panels, path)
 
 
-def _most_iodine(result: Registration, roi: np.ndarray) -> int:
+def _most_iodine(result: Registration) -> int:
     contrast = _contrast_frames(result)
     after = contrast[contrast >= result.background.numbers[-1]]
     if len(after) and result.background.choice != "number":
         contrast = after  # before the background an exposure ramp may look like iodine
-    inside = result.bsa[contrast][:, roi]
+    inside = result.bsa[contrast][:, result.field]
     darker = np.minimum(inside - np.median(inside, axis=1, keepdims=True), 0)
     return int(contrast[np.argmin(darker.mean(axis=1))])

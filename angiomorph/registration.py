@@ -15,6 +15,7 @@ from angiomorph.backend import tf
 from angiomorph.background import Background, choose_background, shrink
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
+from angiomorph.field import clamp_warp, fill_outside, find_field
 from angiomorph.intensity import LN, STORED, Normalisation, normalisation, normalise, pad, resolve_mode, to_domain, unpad
 from angiomorph.layers import compose_warps, resize_frames, resize_warp, warp_frames
 from angiomorph.losses import SIMILARITIES, Similarity
@@ -44,6 +45,7 @@ class Registration:
         hyper: λ.
         levels: of the network, see `Predictor.warps`.
         refine: steps of refinement after the network, or its further rounds, see `register_series`.
+        field: `(H, W)` bool, the exposed field, see `field.find_field`; outside of it the warp is 0.
     """
 
     bsa: np.ndarray
@@ -56,6 +58,7 @@ class Registration:
     hyper: float
     levels: int
     refine: int
+    field: np.ndarray
 
 
 class Predictor:
@@ -198,11 +201,12 @@ class Seen:
     """A run as a network sees it.
 
     Args:
-        frames: `(T, H, W)` float32, normalised, [0, 1].
+        frames: `(T, H, W)` float32, normalised, [0, 1]; outside the field the nearest value inside, so that no edge stands still.
         moving: `(H, W)` float32, the mean of the background frames, [0, 1].
         background: the chosen background frames.
         intensity: "log" or "linear", of `frames`.
         scale: of `frames`.
+        field: `(H, W)` bool, the exposed field, see `field.find_field`.
     """
 
     frames: np.ndarray
@@ -210,6 +214,7 @@ class Seen:
     background: Background
     intensity: str
     scale: Normalisation
+    field: np.ndarray
 
 
 def see(series: Series, trained_on: str, *, background: str = "auto", intensity: str | None = None) -> Seen:
@@ -228,9 +233,10 @@ def see(series: Series, trained_on: str, *, background: str = "auto", intensity:
     mode = resolve_mode(series.relation, intensity or own)
     values = to_domain(series.frames, mode)
     scale = normalisation(values, series.shutter, mode)
-    frames = normalise(values, scale)
-    chosen = choose_background(background, frames, series.background_numbers, series.shutter)
-    return Seen(frames, _average(frames, chosen), chosen, mode, scale)
+    field = find_field(series.frames, series.shutter)
+    frames = fill_outside(normalise(values, scale), field)
+    chosen = choose_background(background, frames, series.background_numbers, field)
+    return Seen(frames, _average(frames, chosen), chosen, mode, scale, field)
 
 
 def register_series(
@@ -250,7 +256,7 @@ def register_series(
         bsa = ln(frame) - ln(background)(x + warp(x))
 
     where the stored values are proportional to intensity (PixelIntensityRelationship LIN); LOG and DISP values are
-    subtracted as they are stored.
+    subtracted as they are stored. The warp brings in nothing from behind a collimator, see `field.clamp_warp`.
 
     Args:
         series: the run.
@@ -288,7 +294,7 @@ def register_series(
     warps = model.predictor.warps(seen.moving, seen.frames, hyper, batch_size, levels, rounds)
     if refine_steps and not rounds:
         warps = _refined(model, seen.moving, seen.frames, warps, hyper, refine_steps)
-    warp = np.concatenate(list(warps))
+    warp = clamp_warp(np.concatenate(list(warps)), seen.field)
     moved = np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
     result = Registration(
         bsa=values - moved,
@@ -301,6 +307,7 @@ def register_series(
         hyper=hyper,
         levels=levels,
         refine=refine_steps,
+        field=seen.field,
     )
     return _guarded(result, reference, _worthwhile(result, seen.frames, series)) if guard else result
 
@@ -323,7 +330,7 @@ def _worthwhile(result: Registration, seen: np.ndarray, series: Series) -> np.nd
     do those to which the warp brings what lies behind a collimator or beyond the frame, of which nothing is known; where they
     are half of all, no warp is worthwhile.
     """
-    roi = series.shutter
+    roi = result.field
     full = shrink((series.frames >= 2**series.bits_stored - 1).astype(np.float32), roi)[0] > 0
     lit = shrink(seen, roi)[1]
     field = lit & ~full & ~full[[number - 1 for number in result.background.numbers]].any(0)

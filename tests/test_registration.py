@@ -222,7 +222,8 @@ def test_the_guard_does_not_count_what_is_saturated_in_frame_or_background():
     gain = np.zeros((3, 48, 48), np.float32)
     gain[1:, :, 36:] = 0.5  # what a warp takes away
     zero = np.zeros_like(noise)
-    warped = Registration(noise, noise + gain, zero, np.zeros((3, 48, 48, 2)), Background((1,), "number"), "", "log", 0.5, 1, 0)
+    background, field = Background((1,), "number"), np.ones((48, 48), bool)
+    warped = Registration(noise, noise + gain, zero, np.zeros((3, 48, 48, 2)), background, "", "log", 0.5, 1, 0, field)
     seen = np.full((3, 48, 48), 0.5)
     frames = np.full((3, 48, 48), 2000, np.uint16)
     assert _worthwhile(warped, seen, series(frames)).tolist() == [False, True, True]
@@ -249,7 +250,7 @@ def test_the_guard_does_not_count_what_the_warp_brings_from_behind_a_collimator_
     background, zero = Background((1,), "number"), np.zeros_like(noise)
 
     def worthwhile(warp):
-        moved = Registration(noise + rim, noise + gain, zero, warp, background, "", "log", 0.5, 1, 0)
+        moved = Registration(noise + rim, noise + gain, zero, warp, background, "", "log", 0.5, 1, 0, np.ones((64, 64), bool))
         return _worthwhile(moved, seen, series(np.full((3, 64, 64), 2000, np.uint16))).tolist()
 
     assert worthwhile(warp) == [True, True, True]
