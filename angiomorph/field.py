@@ -26,6 +26,7 @@ SEEN_BEHIND = 0.6  # of the structure along the edge, at most: a table shows all
 SHORTEST = 0.14  # of the longer side: shorter edges are not believed
 LONG = 0.3  # of the longer side: of shorter edges, and behind a round one, more is asked
 SHORT_STEP = 0.6  # ln, MEDIAN_STEP of a short edge
+BORDER_STEP = 1.0  # ln, of an edge so near to the border that anatomy may show through all that is outside
 EXACT = 0.6  # of an edge that is where it should be, within a pixel
 CENTRAL = 0.5  # of the half side, around the centre: no blade reaches there
 WIDEST = 10  # pixels from a soft edge's middle to its foot
@@ -282,6 +283,8 @@ def _share(picture: _Picture, edge: _Edge, others: Sequence[_Edge], shortest: fl
     if length < shortest:
         return math.nan
     step, behind = (MEDIAN_STEP, SEEN_BEHIND) if length >= LONG else (SHORT_STEP, SEEN_BEHIND / 2)
+    if np.mean((np.abs(points + APART * normals) <= picture.half[:, None]).all(axis=0)) < 0.5:
+        step = BORDER_STEP
     outside, inside = (picture.at(picture.ln, points + side * APART * normals) for side in (1, -1))
     if np.median(inside - outside) < step or _seen_behind(outside, inside) > behind:
         return 0.0
