@@ -27,7 +27,9 @@ SHORTEST = 0.14  # of the longer side: shorter edges are not believed
 LONG = 0.3  # of the longer side: of shorter edges, and behind a round one, more is asked
 SHORT_STEP = 0.6  # ln, MEDIAN_STEP of a short edge
 BORDER_STEP = 1.0  # ln, of an edge so near to the border that anatomy may show through all that is outside
-EXACT = 0.6  # of an edge that is where it should be, within a pixel
+EXACT = 0.75  # of a straight edge that is where it should be, within a pixel
+ROUND_EXACT = 0.6  # of a round one, and of one so dark outside that it may be bent a little, as corners are
+BLACK_STEP = 3.0  # ln, of such a one
 CENTRAL = 0.5  # of the half side, around the centre: no blade reaches there
 WIDEST = 10  # pixels from a soft edge's middle to its foot
 FOOT = 0.15  # of its greatest slope is left there
@@ -256,7 +258,7 @@ def _consistent(picture: _Picture, lines: Sequence[_Line], given: Sequence[_Edge
     while more := [line for line in candidates if line not in left and share(line, left) >= SHARE]:
         left.append(more[0])
     refined = [_refined(picture, line, [*given, *_without(left, line)], 1) for line in left]
-    return [line for line in refined if _follows(picture, line, [*given, *_without(refined, line)], 1)]
+    return [line for line in refined if _is_straight(picture, line, [*given, *_without(refined, line)])]
 
 
 def _longest(picture: _Picture, line: _Line) -> int:
@@ -298,14 +300,23 @@ def _seen_behind(outside: np.ndarray, inside: np.ndarray) -> float:
     return float(np.sum(behind * before) / max(power, np.sqrt(power * np.sum(behind**2))))
 
 
-def _follows(picture: _Picture, edge: _Edge, others: Sequence[_Edge], sign: int) -> bool:
-    """Return whether the picture is steepest at the edge itself, all along: what is bent otherwise is none."""
-    points, normals = edge.points(_visible(picture, edge, others))
+def _is_straight(picture: _Picture, line: _Line, others: Sequence[_Edge]) -> bool:
+    points, normals = line.points(_visible(picture, line, others))
     if not points.size:
         return False
+    outside, inside = (picture.at(picture.ln, points + side * APART * normals) for side in (1, -1))
+    exact = ROUND_EXACT if np.median(inside - outside) > BLACK_STEP else EXACT
+    return _follows(picture, line, others, 1) >= exact
+
+
+def _follows(picture: _Picture, edge: _Edge, others: Sequence[_Edge], sign: int) -> float:
+    """Return at which share of an edge the picture is steepest there, within a pixel: what is bent otherwise is none."""
+    points, normals = edge.points(_visible(picture, edge, others))
+    if not points.size:
+        return 0.0
     shifts = np.arange(-5, 6)
     steepest = shifts[np.argmax([picture.heights(points + shift * normals, normals, sign) for shift in shifts], axis=0)]
-    return float(np.mean(np.abs(steepest - np.median(steepest)) <= 1)) >= EXACT
+    return float(np.mean(np.abs(steepest - np.median(steepest)) <= 1))
 
 
 def _refined(picture: _Picture, edge: Edge, others: Sequence[_Edge], sign: int) -> Edge:
@@ -350,7 +361,7 @@ def _circle(picture: _Picture, sign: int) -> _Circle | None:
 
 def _is_round(picture: _Picture, circle: _Circle, sign: int) -> bool:
     """Return whether a circle is the field's edge."""
-    if not _follows(picture, circle, [], sign):
+    if _follows(picture, circle, [], sign) < ROUND_EXACT:
         return False
     if sign > 0:
         return _share(picture, circle, [], 2 * LONG) >= SHARE
