@@ -22,6 +22,7 @@ STEP = 0.1  # ln, by which a blade is darker at one place of its edge
 SHARE = 0.8  # of an edge at which it is
 MEDIAN_STEP = 0.25  # ln, by which it is darker in the middle of all places
 APART = 6  # pixels from the edge, on either side, where that is measured
+OPAQUE_STEP = 1.6  # ln, of a long edge of blades, whatever leaks through them: no table is as dense
 SEEN_BEHIND = 0.6  # of the structure along the edge, at most: a table shows all of it, a blade none
 SHORTEST = 0.14  # of the longer side: shorter edges are not believed
 LONG = 0.3  # of the longer side: of shorter edges, and behind a round one, more is asked
@@ -63,7 +64,10 @@ class _Picture:
 
     def heights(self, points: np.ndarray, normals: np.ndarray, sign: int) -> np.ndarray:
         """Return how much darker (of sign -1: brighter) it becomes along the normals, the least of all parts, `(n,)`."""
-        falls = [-sign * sum(self.at(slope, points) * normal for slope, normal in zip(part, normals, strict=True)) for part in self.slopes]
+        falls = [
+            -sign * sum(self.at(slope, points) * normal for slope, normal in zip(part, normals, strict=True))
+            for part in self.slopes
+        ]
         return np.asarray(np.min(falls, axis=0))
 
 
@@ -160,7 +164,9 @@ def find_field(frames: np.ndarray, shutter: np.ndarray) -> np.ndarray:
         InputError: frames that are not `(T, H, W)` with `shutter` `(H, W)`.
     """
     if frames.ndim != 3 or frames.size == 0 or shutter.shape != frames.shape[1:]:
-        raise InputError(f"field: expected frames (T, H, W) and shutter (H, W), got {frames.shape} and {shutter.shape}; give a whole run")
+        raise InputError(
+            f"field: expected frames (T, H, W) and shutter (H, W), got {frames.shape} and {shutter.shape}; give a whole run"
+        )
     if min(frames.shape[1:]) < SMALLEST:
         return shutter
     picture = _picture(frames)
@@ -196,7 +202,8 @@ def _edges(picture: _Picture) -> list[_Edge]:
     """Return the edges of the field, at their inner feet."""
     lines = _lines(picture)
     circle = _circle(picture, 1)
-    found: list[_Edge] = _consistent(picture, lines, []) if circle is None else [circle, *_consistent(picture, lines, [circle])]
+    given: list[_Edge] = [] if circle is None else [circle]
+    found = [*given, *_consistent(picture, lines, given)]
     if not found:
         white = _circle(picture, -1)
         return [] if white is None else [white.inward(_foot(picture, white, [], -1))]
@@ -288,7 +295,9 @@ def _share(picture: _Picture, edge: _Edge, others: Sequence[_Edge], shortest: fl
     if np.mean((np.abs(points + APART * normals) <= picture.half[:, None]).all(axis=0)) < 0.5:
         step = BORDER_STEP
     outside, inside = (picture.at(picture.ln, points + side * APART * normals) for side in (1, -1))
-    if np.median(inside - outside) < step or _seen_behind(outside, inside) > behind:
+    middle = np.median(inside - outside)
+    opaque = length >= LONG and middle >= OPAQUE_STEP
+    if middle < step or (not opaque and _seen_behind(outside, inside) > behind):
         return 0.0
     return float(np.mean(picture.heights(points, normals, 1) > STEP))
 
@@ -324,8 +333,13 @@ def _refined(picture: _Picture, edge: Edge, others: Sequence[_Edge], sign: int) 
     places = _visible(picture, edge, others)
     if not places.size:
         return edge
+
+    def height(near: Edge) -> float:
+        points, normals = near.points(places)
+        return float(np.mean(picture.heights(points, normals, sign)))
+
     for step in (1.0, 0.5):
-        edge = max(edge.near(step), key=lambda near: float(np.mean(picture.heights(*near.points(places), sign))))
+        edge = max(edge.near(step), key=height)
     return edge
 
 
@@ -348,7 +362,9 @@ def _circle(picture: _Picture, sign: int) -> _Circle | None:
             points = np.array([row, column])[:, None, None] + radii[:, None] * normals
             seen = (np.abs(points) <= picture.half[:, None, None]).all(axis=0)
             flat = points.reshape(2, -1)
-            falls = -sign * sum(picture.at(slope, flat).reshape(seen.shape) * normal for slope, normal in zip(middle, normals, strict=True))
+            falls = -sign * sum(
+                picture.at(slope, flat).reshape(seen.shape) * normal for slope, normal in zip(middle, normals, strict=True)
+            )
             means = np.sum(np.clip(falls, -STEP, 5 * STEP) * seen, axis=1) / np.maximum(seen.sum(axis=1), 1)
             means[seen.mean(axis=1) < 0.2] = 0
             if means.max() > clearest:

@@ -201,7 +201,7 @@ class Seen:
     """A run as a network sees it.
 
     Args:
-        frames: `(T, H, W)` float32, normalised, [0, 1]; outside the field the nearest value inside, so that no edge stands still.
+        frames: `(T, H, W)` float32, normalised, [0, 1]; outside the field the nearest value inside.
         moving: `(H, W)` float32, the mean of the background frames, [0, 1].
         background: the chosen background frames.
         intensity: "log" or "linear", of `frames`.
