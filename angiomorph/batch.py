@@ -182,15 +182,15 @@ def _picture_frame(series: Series, result: Registration, options: Options) -> in
     """Return the number of the frame that the picture shows, None where there is no picture."""
     if "png" not in options.save:
         return None
-    return _most_iodine(result, series.shutter) + 1 if options.frame is None else options.frame
+    return _most_iodine(result) + 1 if options.frame is None else options.frame
 
 
 def _summary(series: Series, result: Registration, seconds: float) -> dict[str, Any]:
     frames, rows, columns = series.frames.shape
     contrast = _contrast_frames(result)
     unwarped = _unwarped(result)
-    reach = exposed_range(series.frames, series.shutter, "log" if result.units == LN else "linear")
-    residue_dsa, residue_bsa = (metrics.bright_residue(part[contrast], series.shutter) for part in (result.dsa, result.bsa))
+    reach = exposed_range(series.frames, result.field, "log" if result.units == LN else "linear")
+    residue_dsa, residue_bsa = (metrics.bright_residue(part[contrast], result.field) for part in (result.dsa, result.bsa))
     return {
         "name": series.name,
         "frames": frames,
@@ -253,7 +253,7 @@ def _write(series: Series, result: Registration, stem: Path, model: Model, save:
     with _together(stem.parent, stem.name, save) as paths:
         _write_kinds(series, result, paths, model)
         if picture is not None:
-            _write_png(series, result, paths["png"], picture)
+            _write_png(result, paths["png"], picture)
 
 
 def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], model: Model) -> None:
@@ -293,15 +293,15 @@ def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> 
     store.write_arrays(path, arrays, attributes)
 
 
-def _write_png(series: Series, result: Registration, path: Path, number: int) -> None:
+def _write_png(result: Registration, path: Path, number: int) -> None:
     index = number - 1
     filled = result.bsa[index] + result.moved[index]
-    level = np.median(result.bsa[index][series.shutter])  # of exposure, which differs from frame to frame
+    level = np.median(result.bsa[index][result.field])  # of exposure, which differs from frame to frame
     dsa, bsa = result.dsa[index] - level, result.bsa[index] - level
-    window = subtraction_window(bsa[series.shutter])
+    window = subtraction_window(bsa[result.field])
     done = f"registered (λ {result.hyper:.2f})" if result.warp[index].any() else "left unwarped"
     panels = (
-        Panel(_frame_title(number, result.background.numbers), filled, frame_window(filled[series.shutter])),
+        Panel(_frame_title(number, result.background.numbers), filled, frame_window(filled[result.field])),
         Panel("plain DSA", dsa, window),
         Panel(f"BSA, {done}", bsa, window),
     )
@@ -314,11 +314,11 @@ def _frame_title(number: int, background: Sequence[int]) -> str:
     return f"contrast frame {number}" if number > background[-1] else f"frame {number}"  # before it there may be no iodine
 
 
-def _most_iodine(result: Registration, roi: np.ndarray) -> int:
+def _most_iodine(result: Registration) -> int:
     contrast = _contrast_frames(result)
     after = contrast[contrast >= result.background.numbers[-1]]
     if len(after) and result.background.choice != "number":
         contrast = after  # before the background an exposure ramp may look like iodine
-    inside = result.bsa[contrast][:, roi]
+    inside = result.bsa[contrast][:, result.field]
     darker = np.minimum(inside - np.median(inside, axis=1, keepdims=True), 0)
     return int(contrast[np.argmin(darker.mean(axis=1))])

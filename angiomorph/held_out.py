@@ -11,6 +11,7 @@ import numpy as np
 from angiomorph.dataset import Draw, Pairs, fit
 from angiomorph.dicom import Series, SeriesFiles, read_series
 from angiomorph.errors import InputError
+from angiomorph.field import clamp_warp, fill_outside
 from angiomorph.intensity import normalise, to_domain
 from angiomorph.registration import BATCH_SIZE, Predictor, Seen, see
 from angiomorph.scoring import Case, Score, Truth, check_same_frames, read_truth, truth_path
@@ -50,7 +51,7 @@ class HeldOut:
         """
         start = time.perf_counter()
         fixed = self.seen.frames[list(self.frames)]
-        warp = np.concatenate(list(predictor.warps(self.seen.moving, fixed, hyper, BATCH_SIZE)))
+        warp = clamp_warp(np.concatenate(list(predictor.warps(self.seen.moving, fixed, hyper, BATCH_SIZE))), self.seen.field)
         if not np.isfinite(warp).all():
             raise not_finite(f"validation on {self.name}", hyper)
         return self.case.score(warp, time.perf_counter() - start)
@@ -104,7 +105,7 @@ def held_out(series: Series, truth: Truth | None, trained_on: str) -> HeldOut:
 
 def _clean(series: Series, truth: Truth, seen: Seen) -> np.ndarray:
     stored = np.exp(truth.background) if series.relation == "LIN" else truth.background * np.float32(truth.stored_per_ln)
-    return normalise(to_domain(stored, seen.intensity), seen.scale)
+    return fill_outside(normalise(to_domain(stored, seen.intensity), seen.scale), seen.field)
 
 
 def _spread(frames: list[int]) -> list[int]:

@@ -18,6 +18,7 @@ from angiomorph.background import Background, choose_background
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
 from angiomorph.evidence import find_evidence, weigh_warps
+from angiomorph.field import clamp_warp, fill_outside, find_field
 from angiomorph.intensity import LN, STORED, Normalisation, level, normalisation, normalise, pad, resolve_mode, to_domain, unpad
 from angiomorph.layers import compose_warps, resize_frames, resize_warp, warp_frames
 from angiomorph.losses import SIMILARITIES, Similarity
@@ -48,6 +49,7 @@ class Registration:
         levels: of the network, see `Predictor.warps`.
         rounds: further passes of the network, see `Predictor.warps`.
         refine: steps of refinement after the network.
+        field: `(H, W)` bool, the exposed field, see `field.find_field`; outside of it the warp is 0.
         weights: `(T,)` in [0, 1], by which the guard scaled each frame's warp: 1 whole, 0 unwarped.
     """
 
@@ -62,6 +64,7 @@ class Registration:
     levels: int
     rounds: int
     refine: int
+    field: np.ndarray
     weights: np.ndarray
 
 
@@ -239,11 +242,12 @@ class Seen:
     """A run as a network sees it.
 
     Args:
-        frames: `(T, H, W)` float32, normalised, [0, 1].
+        frames: `(T, H, W)` float32, normalised, [0, 1]; outside the field the nearest value inside.
         moving: `(H, W)` float32, the mean of the background frames, [0, 1].
         background: the chosen background frames.
         intensity: "log" or "linear", of `frames`.
         scale: of `frames`.
+        field: `(H, W)` bool, the exposed field, see `field.find_field`.
     """
 
     frames: np.ndarray
@@ -251,6 +255,7 @@ class Seen:
     background: Background
     intensity: str
     scale: Normalisation
+    field: np.ndarray
 
 
 @lru_cache(maxsize=1)
@@ -271,6 +276,8 @@ def find_iodine(frames: np.ndarray, field: np.ndarray, mode: str) -> Arrival:
     small = _resized(frames, shape)
     inside = _resized(field[None].astype(np.float32), shape)[0] > 1 - 1e-3
     inside &= small.min(0) > 0
+    if not inside.any():
+        return Arrival(None, np.zeros(len(frames)), np.zeros(len(frames)))
     levelled = level(small, small[0], inside, gain=mode == "linear")
     model = shipped_model()
     warps = np.concatenate(list(model.predictor.warps(small[0], levelled, model.hyper, BATCH_SIZE, ARRIVAL_LEVELS)))
@@ -297,10 +304,11 @@ def see(
     mode = resolve_mode(series.relation, intensity or own)
     values = to_domain(series.frames, mode)
     scale = normalisation(values, series.shutter, mode)
-    frames = normalise(values, scale)
-    find = partial(find_iodine, field=series.shutter, mode=mode)
-    chosen = choose_background(background, frames, series.background_numbers, series.shutter, find, check=check)
-    return Seen(frames, _average(frames, chosen), chosen, mode, scale)
+    field = find_field(series.frames, series.shutter)
+    frames = fill_outside(normalise(values, scale), field)
+    find = partial(find_iodine, field=field, mode=mode)
+    chosen = choose_background(background, frames, series.background_numbers, field, find, check=check)
+    return Seen(frames, _average(frames, chosen), chosen, mode, scale, field)
 
 
 def register_series(
@@ -321,7 +329,7 @@ def register_series(
         bsa = ln(frame) - ln(background)(x + warp(x))
 
     where the stored values are proportional to intensity (PixelIntensityRelationship LIN); LOG and DISP values are
-    subtracted as they are stored.
+    subtracted as they are stored. The warp brings in nothing from behind a collimator, see `field.clamp_warp`.
 
     Args:
         series: the run.
@@ -356,11 +364,11 @@ def register_series(
     linear = series.relation == "LIN"
     values = to_domain(series.frames, "log" if linear else "linear")
     reference = _average(values, seen.background)
-    fixed = level(seen.frames, seen.moving, series.shutter, gain=seen.intensity == "linear")
+    fixed = level(seen.frames, seen.moving, seen.field, gain=seen.intensity == "linear")
     warps = model.predictor.warps(seen.moving, fixed, hyper, batch_size, levels, rounds)
     if refine_steps:
         warps = _refined(model, seen.moving, fixed, warps, hyper, refine_steps)
-    warp = np.concatenate(list(warps))
+    warp = clamp_warp(np.concatenate(list(warps)), seen.field)
     moved = np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
     result = Registration(
         bsa=values - moved,
@@ -374,6 +382,7 @@ def register_series(
         levels=levels,
         rounds=rounds,
         refine=refine_steps,
+        field=seen.field,
         weights=np.ones(len(values)),
     )
     if not guard:
@@ -404,7 +413,7 @@ def _evidence(result: Registration, reference: np.ndarray, seen: Seen, series: S
     """Return the evidence of motion in each frame, where frame and background are exposed and not saturated, `(T,)`."""
     full = series.frames >= 2**series.bits_stored - 1
     chosen = [number - 1 for number in result.background.numbers]
-    known = series.shutter & ~full & ~full[chosen].any(0) & (seen.frames > 0) & (seen.moving > 0)
+    known = seen.field & ~full & ~full[chosen].any(0) & (seen.frames > 0) & (seen.moving > 0)
     evidence = find_evidence(result.dsa, result.bsa, reference, known)
     evidence[chosen] = 0  # their noise is the background's own, so that they say nothing
     return evidence

@@ -90,7 +90,7 @@ def read_sample(path: Path, count: int) -> Sample:
         numbers=numbers,
         frames=tuple(frames),
         moving=seen.moving,
-        fixed=level(seen.frames[frames], seen.moving, series.shutter, gain=seen.intensity == "linear"),
+        fixed=level(seen.frames[frames], seen.moving, seen.field, gain=seen.intensity == "linear"),
         truth=known,
         case=Case(part, range(1, len(numbers) + 1), known),
     )

@@ -232,5 +232,7 @@ def test_the_picture_is_of_a_frame_after_the_background_unless_the_user_chose_it
     """An exposure ramp in the first frame is darker than the iodine of the fourth."""
     bsa = np.zeros((5, 16, 16), np.float32)
     bsa[0, :4], bsa[3, :, 7:9], bsa[4, :, 7] = -3, -1, -1
-    result = Registration(bsa, bsa, bsa, np.zeros((5, 16, 16, 2)), Background((2, 3), choice), "", "log", 0.5, 1, 0, 0)
-    assert _most_iodine(result, np.ones((16, 16), bool)) == shown
+    field, whole = np.ones((16, 16), bool), np.ones(5)
+    warp = np.zeros((5, 16, 16, 2))
+    result = Registration(bsa, bsa, bsa, warp, Background((2, 3), choice), "", "log", 0.5, 1, 0, 0, field, whole)
+    assert _most_iodine(result) == shown

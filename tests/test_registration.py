@@ -11,14 +11,13 @@ from scipy import ndimage
 
 from angiomorph import cli, networks
 from angiomorph.backend import tf
-from angiomorph.background import Background
 from angiomorph.batch import Options
 from angiomorph.errors import InputError
 from angiomorph.evaluate import Settings
-from angiomorph.intensity import Normalisation, normalise
+from angiomorph.intensity import Normalisation, level, normalise
 from angiomorph.layers import resize_frames, resize_warp
 from angiomorph.refinement import refine
-from angiomorph.registration import Model, Predictor, Registration, _worthwhile, register_series
+from angiomorph.registration import Model, Predictor, register_series
 from tests.runs import SIZE, TINY, phantom, save_tiny_model, series
 
 network_alone = functools.partial(register_series, refine_steps=0, guard=False)
@@ -38,6 +37,12 @@ def warped(image, warp):
     """Return image(x + warp(x)), bilinear, edges replicated."""
     at = np.indices(image.shape) + np.moveaxis(warp.astype(np.float64), -1, 0)
     return ndimage.map_coordinates(image.astype(np.float64), at, order=1, mode="nearest")
+
+
+def network_input(run):
+    """Return the frames of a DISP run as the network is given them: normalised, and levelled to the first."""
+    seen = normalise(run.frames.astype(np.float32), Normalisation(float(run.frames.min()), float(run.frames.max())))
+    return level(seen, seen[0], np.ones(seen.shape[1:], bool), gain=True)
 
 
 def averaged(values, numbers):
@@ -76,7 +81,7 @@ def bare_flow(model_path, moving, fixed, hyper):
 
 def test_the_warp_is_the_networks_flow_at_the_models_size(model, model_path):
     run = series(phantom((3, SIZE, SIZE)), relation="DISP")
-    seen = normalise(run.frames.astype(np.float32), Normalisation(float(run.frames.min()), float(run.frames.max())))
+    seen = network_input(run)
     result = network_alone(run, model, hyper=0.2, background="1")
     for t in range(3):
         np.testing.assert_allclose(result.warp[t], bare_flow(model_path, seen[0], seen[t], 0.2), atol=1e-4)
@@ -84,7 +89,7 @@ def test_the_warp_is_the_networks_flow_at_the_models_size(model, model_path):
 
 def test_larger_frames_shrink_to_the_models_size_and_the_warp_grows_with_them(model, model_path):
     run = series(phantom((3, 2 * SIZE, 2 * SIZE)), relation="DISP")
-    seen = normalise(run.frames.astype(np.float32), Normalisation(float(run.frames.min()), float(run.frames.max())))
+    seen = network_input(run)
     small = seen.reshape(3, SIZE, 2, SIZE, 2).mean((2, 4))
     np.testing.assert_allclose(resize_frames(tf.constant(seen), (SIZE, SIZE)), small, atol=1e-6)
     result = network_alone(run, model, background="1")
@@ -98,7 +103,7 @@ def test_larger_frames_shrink_to_the_models_size_and_the_warp_grows_with_them(mo
 
 def test_frames_smaller_than_the_model_keep_their_pixels(model, model_path):
     run = series(phantom((2, 48, 32)), relation="DISP")
-    seen = normalise(run.frames.astype(np.float32), Normalisation(float(run.frames.min()), float(run.frames.max())))
+    seen = network_input(run)
     network = networks.AngioMorph.load(model_path, inshape=(48, 32))
     given = [seen[:1, ..., None], seen[1:, ..., None], np.full((1, 1), 0.6, np.float32)]
     result = network_alone(run, model, background="1")
@@ -107,10 +112,10 @@ def test_frames_smaller_than_the_model_keep_their_pixels(model, model_path):
 
 def test_padding_does_not_reach_the_result(model):
     """The padded part repeats the edge, so a frame given with that edge already on it has the same warp."""
-    frames = phantom((3, 60, 60))
+    frames = network_input(series(phantom((3, 60, 60)), "DISP"))
     wide = np.pad(frames, [(0, 0), (0, 4), (0, 4)], mode="edge")
-    one, other = (network_alone(series(run, "DISP"), model, background="1") for run in (frames, wide))
-    np.testing.assert_allclose(one.warp, other.warp[:, :60, :60], atol=1e-5)
+    one, other = (np.concatenate(list(model.predictor.warps(given[0], given, 0.6, 4))) for given in (frames, wide))
+    np.testing.assert_allclose(one, other[:, :60, :60], atol=1e-5)
 
 
 @pytest.mark.parametrize(("relation", "units", "mode"), [("LIN", "ln(intensity)", "log"), ("LOG", "stored value", "linear")])
@@ -206,66 +211,42 @@ def test_a_model_that_is_not_whole_is_refused_when_it_is_opened(tmp_path, model_
         Model(tmp_path / "cut.h5")
 
 
-def test_the_guard_leaves_still_frames_as_they_are_and_lets_a_gain_pass(tmp_path):
+def test_the_guard_leaves_still_runs_as_they_are_and_lets_moving_ones_pass(tmp_path):
     # As constructed the network's flow is all but zero: refinement alone finds the shift.
-    networks.save(networks.AngioMorph((48, 48), [[4, 4], [4, 4, 4]], [4, 8]), tmp_path / "new.h5")
+    networks.save(networks.AngioMorph((96, 96), [[4, 4], [4, 4, 4]], [4, 8]), tmp_path / "new.h5")
     model = Model(tmp_path / "new.h5")
     rng = np.random.default_rng(5)
-    texture = ndimage.gaussian_filter(rng.random((48, 48)), 2)
+    texture = ndimage.gaussian_filter(rng.random((96, 96)), 2)
     base = 1000 + 2000 * (texture - texture.min()) / np.ptp(texture)
+    still = np.stack([base, base, base])
     moving = np.stack([base, base, ndimage.shift(base, (0, 2), mode="nearest")])
-    run = series((moving + rng.normal(0, 5, moving.shape)).astype(np.uint16))
-    free = network_alone(run, model, background="1", hyper=0.3, refine_steps=60)
-    guarded = network_alone(run, model, background="1", hyper=0.3, refine_steps=60, guard=True)
-    assert free.warp[1].any()
-    assert not guarded.warp[1].any()
-    np.testing.assert_array_equal(guarded.bsa[1], guarded.dsa[1])
-    np.testing.assert_array_equal(guarded.warp[2], free.warp[2])
-    assert np.std(guarded.bsa[2][8:-8, 8:-8]) < 0.5 * np.std(guarded.dsa[2][8:-8, 8:-8])
+    for frames, weights in ((still, [0, 0, 0]), (moving, [1, 1, 1])):
+        run = series((frames + rng.normal(0, 5, frames.shape)).astype(np.uint16))
+        free = network_alone(run, model, background="1", hyper=0.3, refine_steps=60)
+        guarded = network_alone(run, model, background="1", hyper=0.3, refine_steps=60, guard=True)
+        assert free.warp[1].any()
+        np.testing.assert_array_equal(free.weights, [1, 1, 1])
+        np.testing.assert_array_equal(guarded.weights, weights)
+        if not weights[0]:
+            assert not guarded.warp.any()
+            np.testing.assert_array_equal(guarded.bsa, guarded.dsa)
+            continue
+        np.testing.assert_array_equal(guarded.warp, free.warp)
+        assert np.std(guarded.bsa[2][8:-8, 8:-8]) < 0.5 * np.std(guarded.dsa[2][8:-8, 8:-8])
 
 
-def test_the_guard_does_not_count_what_is_saturated_in_frame_or_background():
-    """Air that is saturated in one exposure and not in the other is lighter than the level, though nothing moves."""
-    rng = np.random.default_rng(6)
-    noise = rng.normal(0, 0.01, (3, 48, 48)).astype(np.float32)
-    gain = np.zeros((3, 48, 48), np.float32)
-    gain[1:, :, 36:] = 0.5  # what a warp takes away
-    zero = np.zeros_like(noise)
-    warped = Registration(
-        noise, noise + gain, zero, np.zeros((3, 48, 48, 2)), Background((1,), "number"), "", "log", 0.5, 1, 0, 0
-    )
-    seen = np.full((3, 48, 48), 0.5)
-    frames = np.full((3, 48, 48), 2000, np.uint16)
-    assert _worthwhile(warped, seen, series(frames)).tolist() == [False, True, True]
-    frames[1, :, 36:] = 4095
-    assert _worthwhile(warped, seen, series(frames)).tolist() == [False, False, True]
-    frames[0, :, 36:] = 4095
-    assert not _worthwhile(warped, seen, series(frames)).any()
-    frames[:] = 4095
-    assert not _worthwhile(warped, seen, series(frames)).any()
-
-
-def test_the_guard_does_not_count_what_the_warp_brings_from_behind_a_collimator_or_beyond_the_frame():
-    """A shift by 9 columns takes a motion away; at the right it brings the blade, and repeats the frame's edge at the left."""
-    rng = np.random.default_rng(7)
-    noise = rng.normal(0, 0.01, (3, 64, 64)).astype(np.float32)
-    gain, rim = np.zeros_like(noise), np.zeros_like(noise)
-    gain[:, :, 20:30] = 0.1
-    rim[1, :, 43:52] = 5  # within 9 columns of the blade
-    rim[2, :, :9] = 5
-    warp = np.zeros((3, 64, 64, 2), np.float32)
-    warp[1, ..., 1], warp[2, ..., 1] = 9, -9
-    seen = np.full((3, 64, 64), 0.5)
-    seen[:, :, 52:] = 0
-    background, zero = Background((1,), "number"), np.zeros_like(noise)
-
-    def worthwhile(warp):
-        moved = Registration(noise + rim, noise + gain, zero, warp, background, "", "log", 0.5, 1, 0, 0)
-        return _worthwhile(moved, seen, series(np.full((3, 64, 64), 2000, np.uint16))).tolist()
-
-    assert worthwhile(warp) == [True, True, True]
-    assert worthwhile(np.zeros_like(warp)) == [True, False, False]
-    assert worthwhile(4 * warp) == [True, False, False]  # of which too little is known
+def test_a_warp_that_is_half_sure_goes_half_of_the_way(model, monkeypatch):
+    run = series(phantom((3, 64, 64)))
+    whole = network_alone(run, model, background="1")
+    monkeypatch.setattr("angiomorph.registration.weigh_warps", lambda evidence: np.array([1.0, 0.5, 0.0]))
+    held = network_alone(run, model, background="1", guard=True)
+    reference = np.log(run.frames[0].astype(np.float32))
+    np.testing.assert_array_equal(held.warp[0], whole.warp[0])
+    np.testing.assert_array_equal(held.warp[1], whole.warp[1] / 2)
+    assert not held.warp[2].any()
+    for moved, warp in zip(held.moved, held.warp, strict=True):
+        np.testing.assert_allclose(moved, warped(reference, warp), atol=2e-5)
+    np.testing.assert_array_equal(held.bsa, np.log(run.frames.astype(np.float32)) - held.moved)
 
 
 def test_a_finer_level_sees_the_background_as_the_coarser_moved_it(model_path):
@@ -306,7 +287,7 @@ def test_levels_are_the_models_unless_said_and_no_more_than_the_frames_have(tmp_
 def test_a_round_sees_the_background_as_the_finer_levels_have_moved_it(tmp_path, levels, image_loss):
     model = Model(save_tiny_model(tmp_path / "m.h5", image_loss=image_loss, image_sigma=0.1, levels=levels))
     run = series(phantom((3, levels * SIZE, levels * SIZE)), relation="DISP")
-    seen = normalise(run.frames.astype(np.float32), Normalisation(float(run.frames.min()), float(run.frames.max())))
+    seen = network_input(run)
     once, again = (network_alone(run, model, background="1", rounds=rounds) for rounds in (0, 1))
     assert (once.rounds, again.rounds, again.refine) == (0, 1, 0)
     network = networks.AngioMorph(seen.shape[1:], **TINY)
@@ -321,7 +302,7 @@ def test_a_round_sees_the_background_as_the_finer_levels_have_moved_it(tmp_path,
 
 def test_refinement_begins_where_the_rounds_have_ended(model):
     run = series(phantom((2, 64, 64)), relation="DISP")
-    seen = normalise(run.frames.astype(np.float32), Normalisation(float(run.frames.min()), float(run.frames.max())))
+    seen = network_input(run)
     rounds = network_alone(run, model, background="1", rounds=2)
     both = network_alone(run, model, background="1", rounds=2, refine_steps=3)
     assert (both.rounds, both.refine) == (2, 3)
