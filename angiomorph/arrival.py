@@ -67,9 +67,7 @@ def find_arrival(frames: np.ndarray, moved: np.ndarray, warps: np.ndarray, field
     return _first_rise(darker.reshape(len(darker), -1), deviation.ravel() ** 2, places, weight)
 
 
-def _darkening(
-    frames: np.ndarray, moved: np.ndarray, warps: np.ndarray, inside: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _darkening(frames: np.ndarray, moved: np.ndarray, warps: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return what is darker and thin, `(T, h, w)`, on the first frame's grid, and its standard deviation there, `(h, w)`."""
     darker, deviations = [], []
     for frame, first, warp in zip(frames, moved, warps, strict=True):
@@ -156,7 +154,7 @@ def _is_jerk(
 def _share(change: np.ndarray, variance: np.ndarray, places: np.ndarray, vessel: np.ndarray) -> tuple[float, float]:
     """Return how much of the vessel map a change shows, by weighted least squares, and the standard deviation beside it.
 
-        share = sum(vessel change / variance) / sum(vessel**2 / variance)
+    share = sum(vessel change / variance) / sum(vessel**2 / variance)
     """
     weight = vessel / variance[places]
     length = (weight * vessel).sum(1)

@@ -32,8 +32,8 @@ class Background:
         numbers: frame numbers from 1, ascending.
         choice: who chose: the user's number, DICOM's tag, the arrival of iodine, or "first" where no arrival was found.
         iodine_from: number of the first frame that shows iodine; None where none does, or where nobody looked.
-        sure: whether frames before the background show that nothing arrived earlier. False where iodine comes so early that it
-            may have been there from the first frame on.
+        sure: False where iodine comes so early that it may have been there from the first frame on; True of a background that
+            was named.
     """
 
     numbers: tuple[int, ...]
@@ -87,8 +87,7 @@ def choose_background(
         return before_arrival(values, roi, find)
     if not check:
         return named
-    found = before_arrival(values, roi, find)
-    return replace(named, iodine_from=found.iodine_from, sure=found.sure)
+    return replace(named, iodine_from=before_arrival(values, roi, find).iodine_from)
 
 
 def _named_background(wanted: str, values: np.ndarray, tagged: Sequence[int], roi: np.ndarray) -> Background | None:

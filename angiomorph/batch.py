@@ -38,8 +38,9 @@ class Options:
         levels: sizes at which the network sees the frames; None for the model's own.
         rounds: further passes of the network, see `registration.register_series`.
         refine: steps of refinement after the network; None for the model's own.
-        guard: leave frames unregistered that gain nothing, see `registration.register_series`.
+        guard: weigh warps by the evidence of motion, see `registration.register_series`.
         batch_size: frames at a time.
+        require_clean: refuse a run whose background shows iodine, or may show it.
     """
 
     hyper: float | None = None
@@ -52,6 +53,7 @@ class Options:
     refine: int | None = None
     guard: bool = True
     batch_size: int = 4
+    require_clean: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,19 @@ class Outcome:
         gain = 1 - given["residue_bsa"] / given["residue_dsa"] if given["residue_dsa"] else 0.0
         return (
             f"{self.name}: {given['frames']} frames of {given['rows']}x{given['columns']}, "
-            f"background {_ranges(given['background'])} (by {given['background_choice']}), lambda {given['lambda']:.2f}: "
+            f"background {_ranges(given['background'])} ({_said_of_background(given)}), lambda {given['lambda']:.2f}: "
             f"bright residue (motion and noise) {given['residue_dsa_percent']:.2f}% of the run's range in plain DSA, "
             f"{given['residue_bsa_percent']:.2f}% in BSA, {abs(gain):.0%} {'less' if gain >= 0 else 'more'}; "
-            f"other frames left unwarped as a warp would gain nothing: {given['unwarped']}; "
+            f"frames left unwarped: {given['unwarped']}, warped in part: {given['partly_warped']}; "
             f"largest shift {given['largest_shift']:.1f} px, folded {given['folding']:.3%}, "
             f"{given['ms_per_frame']:.0f} ms a frame"
         )
+
+
+def _said_of_background(given: dict[str, Any]) -> str:
+    """Return how the background was chosen, where iodine begins and how sure that is, in words."""
+    begins = "no iodine seen" if given["iodine_from"] is None else f"iodine from frame {given['iodine_from']}"
+    return f"by {given['background_choice']}; {begins}{'' if given['background_sure'] else ', not sure'}"
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -149,6 +157,7 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
             refine_steps=options.refine,
             guard=options.guard,
             batch_size=options.batch_size,
+            require_clean=options.require_clean,
         )
         seconds = time.perf_counter() - start
         picture = _picture_frame(series, result, options)
@@ -156,7 +165,8 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
     except InputError as error:
         return Outcome(files.name, str(error), (), {})
     pictured = {} if picture is None else {"picture_frame": picture}
-    return Outcome(files.name, "", series.warnings, _summary(series, result, seconds) | pictured)
+    summary = _summary(series, result, seconds) | pictured
+    return Outcome(files.name, "", tuple(summary["warnings"]), summary)
 
 
 def _check_frame(series: Series, frame: int | None) -> None:
@@ -198,11 +208,15 @@ def _summary(series: Series, result: Registration, seconds: float) -> dict[str, 
         "columns": columns,
         "background": list(result.background.numbers),
         "background_choice": result.background.choice,
+        "background_sure": result.background.sure,
+        "background_shows_iodine": result.background.shows_iodine,
+        "iodine_from": result.background.iodine_from,
         "lambda": result.hyper,
         "levels": result.levels,
         "rounds": result.rounds,
         "refine": result.refine,
         "unwarped": len(unwarped),
+        "partly_warped": int(np.sum((result.weights[contrast] > 0) & (result.weights[contrast] < 1))),
         "unwarped_frames": unwarped,
         "intensity": result.intensity,
         "units": result.units,
@@ -214,7 +228,7 @@ def _summary(series: Series, result: Registration, seconds: float) -> dict[str, 
         "largest_shift": float(np.sqrt(np.max(np.sum(result.warp**2, axis=-1)))),
         "folding": metrics.folding(result.warp),
         "ms_per_frame": 1e3 * seconds / frames,
-        "warnings": list(series.warnings),
+        "warnings": [*series.warnings, *result.background.warnings],
     }
 
 
@@ -297,7 +311,8 @@ def _write_png(result: Registration, path: Path, number: int) -> None:
     index = number - 1
     filled = result.bsa[index] + result.moved[index]
     level = np.median(result.bsa[index][result.field])  # of exposure, which differs from frame to frame
-    dsa, bsa = result.dsa[index] - level, result.bsa[index] - level
+    # Behind a collimator there is nothing to subtract but noise.
+    dsa, bsa = (np.where(result.field, part[index] - level, 0) for part in (result.dsa, result.bsa))
     window = subtraction_window(bsa[result.field])
     done = f"registered (λ {result.hyper:.2f})" if result.warp[index].any() else "left unwarped"
     panels = (

@@ -164,7 +164,7 @@ def _add_refine(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--rounds", type=_steps, default=0, metavar="N", help=summary)
     summary = "steps that improve the warp after the network, by the loss of its training; not for one of truth (default: 40)"
     verb.add_argument("--refine", type=_steps, metavar="STEPS", help=summary)
-    verb.add_argument("--no-guard", action="store_true", help="warp also frames that gain nothing by it, as still ones")
+    verb.add_argument("--no-guard", action="store_true", help="warp every frame, also where nothing shows that it moves")
 
 
 def _add_train(verbs: Any) -> None:
@@ -596,6 +596,11 @@ def _add_register(verbs: Any) -> None:
     verb.add_argument("--lambda", dest="hyper", type=_fraction, metavar="L", help="0 to 1 (default: the model's own)")
     verb.add_argument("--out", metavar="DIR", default="registered", help="where to write (default: registered)")
     verb.add_argument("--background", default="auto", metavar="B", help="auto, tag, or frame numbers N or N-M (default: auto)")
+    verb.add_argument(
+        "--require-clean",
+        action="store_true",
+        help="refuse runs whose background shows iodine or may show it, instead of a warning",
+    )
     verb.add_argument("--intensity", choices=("auto", "log", "linear"), help="what the network sees (default: the model's)")
     _add_refine(verb)
     verb.add_argument("--save", type=_kinds, default="dicom,h5", metavar="KINDS", help="of dicom,h5,png (default: dicom,h5)")
@@ -620,6 +625,7 @@ def _register(arguments: argparse.Namespace) -> int:
         refine=arguments.refine,
         guard=not arguments.no_guard,
         batch_size=arguments.batch_size,
+        require_clean=arguments.require_clean,
     )
     outcomes = register_runs(arguments.runs, Path(arguments.out), arguments.model, options, gpu=arguments.gpu)
     failed, total = [], 0

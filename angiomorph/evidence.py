@@ -1,4 +1,4 @@
-"""How sure it is that a warp removes motion and not noise, frame by frame, and what weight that gives it over a run (NumPy only).
+"""How sure it is that a warp removes motion and not noise, and what weight that gives it over a run (NumPy and SciPy only).
 
 What moves shows at the strongest edges of the background. There the energy that a warp takes from the subtraction is compared
 with the noise. A warp that follows noise can take no more than the noise that there is:
@@ -75,7 +75,7 @@ def _dark(before: np.ndarray, after: np.ndarray, inside: np.ndarray) -> np.ndarr
 
 
 def _noise_variance(before: np.ndarray, still: np.ndarray, slope: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """Return the noise's variance at each pixel, from the flat pixels of its intensity; of what is lighter, so without iodine."""
+    """Return the noise's variance at each pixel: of what is lighter, so without iodine, at flat pixels of its intensity."""
     limits = np.quantile(still[region], np.linspace(0, 1, LEVELS + 1)[1:-1])
     level = np.searchsorted(limits, still)
     variance = np.full(LEVELS, np.nan)
@@ -92,7 +92,7 @@ def _noise_variance(before: np.ndarray, still: np.ndarray, slope: np.ndarray, re
 
 
 def weigh_warps(evidence: np.ndarray) -> np.ndarray:
-    """Return the weight of each frame's warp, so that a run is judged as one and no frame among warped ones comes back unwarped.
+    """Return the weight of each frame's warp; a run is judged as one, so that no frame among warped ones comes back unwarped.
 
         lasting(t) = max over s of evidence(s) exp(-|t - s| / MEMORY)
         weight(t) = x**2 (3 - 2 x),  x = (lasting(t) - LEAST) / (FULL - LEAST) within [0, 1]

@@ -33,7 +33,7 @@ ROUND_EXACT = 0.6  # of a round one, and of one so dark outside that it may be b
 BLACK_STEP = 3.0  # ln, of such a one
 CENTRAL = 0.5  # of the half side, around the centre: no blade reaches there
 WIDEST = 10  # pixels from a soft edge's middle to its foot
-FOOT = 0.15  # of its greatest slope is left there
+FOOT = 0.4  # of its greatest slope is left there
 CANDIDATES = 40
 WHITE_SHARE = 0.95  # of a white edge at which it must be seen, as air is white too
 
@@ -396,7 +396,7 @@ def _foot(picture: _Picture, edge: _Edge, others: Sequence[_Edge], sign: int) ->
     ln = np.array([np.median(picture.at(picture.ln, points - step * normals)) for step in steps])
     slope = sign * np.diff(ln) / 0.5
     flat = slope < FOOT * max(slope.max(), 1e-6)
-    return float(steps[np.argmax(flat)] if flat.any() else WIDEST) + 1.0
+    return float(steps[np.argmax(flat)] if flat.any() else WIDEST)
 
 
 def fill_outside(frames: np.ndarray, field: np.ndarray) -> np.ndarray:

@@ -265,7 +265,7 @@ def shipped_model() -> Model:
 
 
 def find_iodine(frames: np.ndarray, field: np.ndarray, mode: str) -> Arrival:
-    """Return when iodine arrives in a run: by the shipped model, whatever model registers, so that all models see one background.
+    """Return when iodine arrives in a run, by the shipped model whatever model registers: all see the same background.
 
     Args:
         frames: `(T, H, W)` float32, normalised, [0, 1], iodine dark; T >= 2.
@@ -323,6 +323,7 @@ def register_series(
     refine_steps: int | None = None,
     guard: bool = True,
     batch_size: int = BATCH_SIZE,
+    require_clean: bool = False,
 ) -> Registration:
     """Register a run: warp its background onto each of its frames and subtract.
 
@@ -344,10 +345,11 @@ def register_series(
         guard: scale each frame's warp by how sure it is that something moves, see `evidence.weigh_warps`; still runs come back
             as plain DSA.
         batch_size: frames at a time.
+        require_clean: refuse a run whose background shows iodine, or may show it.
 
     Raises:
-        InputError: λ outside [0, 1], `levels` below 1, negative `rounds`, `refine_steps` that the model cannot take, or a
-            background that is not there.
+        InputError: λ outside [0, 1], `levels` below 1, negative `rounds`, `refine_steps` that the model cannot take, a
+            background that is not there, or, with `require_clean`, one that is not known to be clean.
 
     Source: Zhou et al. 2024; DICOM PS3.4 N.2.5 (subtraction in a space logarithmic to X-ray intensity).
     """
@@ -361,6 +363,8 @@ def register_series(
         raise InputError(f"--rounds: expected a number of rounds from 0, got {rounds}")
     refine_steps = model.refine_steps(refine_steps)
     seen = see(series, model.intensity, background=background, intensity=intensity, check=True)
+    if require_clean and seen.background.warnings:
+        raise InputError(f"{series.name}: expected a background without iodine: {'; '.join(seen.background.warnings)}")
     linear = series.relation == "LIN"
     values = to_domain(series.frames, "log" if linear else "linear")
     reference = _average(values, seen.background)

@@ -38,7 +38,10 @@ def run(*, fill, shifts=None, noise=0.01, seed=0):
     shifts = np.zeros(len(fill)) if shifts is None else np.asarray(shifts, float)
     vessel = ndimage.gaussian_filter(tree().astype(float), 0.7)
     frames = np.stack(
-        [ndimage.shift(bone() - 0.15 * part * vessel, (by, 0), order=1, mode="nearest") for part, by in zip(fill, shifts, strict=True)]
+        [
+            ndimage.shift(bone() - 0.15 * part * vessel, (by, 0), order=1, mode="nearest")
+            for part, by in zip(fill, shifts, strict=True)
+        ]
     )
     frames += noise * rng.normal(size=frames.shape)
     warps = np.zeros((len(fill), SIZE, SIZE, 2), np.float32)

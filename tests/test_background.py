@@ -53,7 +53,9 @@ def test_a_moving_run_gives_only_frames_that_agree():
     assert chosen == Background((6,), "arrival", 8)
 
 
-@pytest.mark.parametrize(("index", "numbers", "sure"), [(1, (1,), False), (2, (1,), False), (3, (1, 2), True), (5, (2, 3, 4), True)])
+@pytest.mark.parametrize(
+    ("index", "numbers", "sure"), [(1, (1,), False), (2, (1,), False), (3, (1, 2), True), (5, (2, 3, 4), True)]
+)
 def test_an_early_arrival_is_not_sure(index, numbers, sure):
     chosen = before_arrival(run(noise=0.002, arrival=99), FIELD, arriving(index)[0])
     assert (chosen.numbers, chosen.iodine_from, chosen.sure) == (numbers, index + 1, sure)
@@ -117,7 +119,9 @@ def test_a_named_background_that_shows_iodine_is_told(choice):
 
 def test_an_unsure_choice_is_told():
     (warning,) = before_arrival(run(arrival=99), FIELD, arriving(1)[0]).warnings
-    assert warning.startswith("iodine or motion is there from frame 2 on, so that nothing tells whether background frame 1 is clean")
+    assert warning.startswith(
+        "iodine or motion is there from frame 2 on, so that nothing tells whether background frame 1 is clean"
+    )
     assert before_arrival(run(arrival=99), FIELD, arriving(5)[0]).warnings == ()
 
 

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy import ndimage
 
 from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
 from angiomorph.intensity import (
     Normalisation,
     exposed_range,
+    level,
     normalisation,
     normalise,
     pad,
@@ -177,3 +179,43 @@ def test_the_scale_of_stored_values_is_that_of_their_domain(monkeypatch, mode, s
     monkeypatch.setattr("angiomorph.intensity.SAMPLES", 5000)
     frames = np.random.default_rng(0).integers(0, 65536, shape).astype(np.uint16)
     assert stored_normalisation(list(frames), mode) == normalisation(to_domain(frames, mode), None, mode)
+
+
+def exposures(gain, offset, *, iodine=0.0, noise=0.005, seed=0):
+    """Return (frame, reference): the same texture with another exposure, a tenth of it darkened by iodine."""
+    rng = np.random.default_rng(seed)
+    reference = np.clip(0.5 + 0.12 * ndimage.gaussian_filter(rng.normal(size=(96, 96)), 3) * 10, 0.2, 0.8)
+    frame = gain * reference + offset + noise * rng.normal(size=reference.shape)
+    frame[20:30] -= iodine
+    return frame.astype(np.float32), (reference + noise * rng.normal(size=reference.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("iodine", [0.0, 0.15])
+@pytest.mark.parametrize("offset", [-0.1, 0.0, 0.08])
+def test_levelling_takes_an_offset_off_whatever_iodine_there_is(offset, iodine):
+    frame, reference = exposures(1.0, offset, iodine=iodine)
+    (levelled,) = level(frame[None], reference, np.ones(frame.shape, bool), gain=False)
+    np.testing.assert_allclose(levelled, frame - offset, atol=2e-3)
+
+
+@pytest.mark.parametrize("gain", [0.85, 1.0, 1.2])
+def test_levelling_takes_a_gain_off_stored_values(gain):
+    frame, reference = exposures(gain, 0.02, iodine=0.1)
+    (levelled,) = level(frame[None], reference, np.ones(frame.shape, bool), gain=True)
+    np.testing.assert_allclose(levelled, (frame - 0.02) / gain, atol=6e-3)
+
+
+def test_levelling_looks_at_what_is_exposed_and_not_saturated():
+    frame, reference = exposures(1.0, 0.05)
+    frame[:40], reference[:40] = 1.0, 0.9
+    field = np.ones(frame.shape, bool)
+    field[-30:], frame[-30:] = False, 0.9
+    (levelled,) = level(frame[None], reference, field, gain=False)
+    np.testing.assert_allclose(levelled[40:-30], frame[40:-30] - 0.05, atol=2e-3)
+
+
+def test_levelling_leaves_alone_what_it_cannot_compare():
+    frame, reference = exposures(1.0, 0.05)
+    nothing = np.zeros(frame.shape, bool)
+    np.testing.assert_array_equal(level(frame[None], reference, nothing, gain=True)[0], frame)
+    np.testing.assert_allclose(level(reference[None], reference, ~nothing, gain=True)[0], reference, atol=1e-6)
