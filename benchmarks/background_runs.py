@@ -1,7 +1,7 @@
 """Runs on which the choice of the background is measured: when iodine arrives is known, and no tag tells it.
 
-A run is drawn from one of several anatomies, of any length and dose, with iodine from frame 2 to 20, or from before the first
-frame; in some the patient keeps still. Beside each DICOM file lies what its frames hold of contrast agent.
+A run shows one of several anatomies, has 8 to 60 frames and any dose, and iodine from frame 2 to 20 on. Some begin with iodine,
+in some the patient keeps still. Beside each DICOM file lies what its frames hold of contrast agent.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import numpy as np
 
 from angiomorph import dicom, store
 from angiomorph.errors import InputError
-from angiomorph.simulate.anatomy import load_ct
+from angiomorph.simulate.anatomy import Volume, load_ct
 from angiomorph.simulate.phantom import procedural_head
 from angiomorph.simulate.physics import modality_lut
 from angiomorph.simulate.run import SimulatedRun, simulate_run
 from angiomorph.simulate.settings import SimulationSettings
-from angiomorph.simulate.vessels import load_vessels
+from angiomorph.simulate.vessels import Vessels, load_vessels
+from benchmarks.source import digest
 
 DOSES = ((5e2, 5e3), (5e3, 2.5e4), (2.5e4, 1.5e5))  # photons a mm^2 and frame
 FRAMES = (8, 60)
@@ -113,15 +114,28 @@ def make_runs(
 ) -> list[Path]:
     """Return the runs of a set, simulated into `folder` unless they are there; a set that was interrupted goes on.
 
+    Args:
+        folder: of the set; `set.json` in it says how it was made.
+        cts: see `plans`.
+        vessels: CT angiography without bone; None for grown arteries.
+        runs: how many.
+        seed: of the set.
+        size: rows and columns, pixels.
+        workers: processes.
+        progress: called with (runs done, runs) after each.
+
     Raises:
         InputError: an unusable volume, or a folder that holds a set made otherwise.
     """
     wanted = list(plans(cts, runs, seed, size))
     folder.mkdir(parents=True, exist_ok=True)
-    record, text = folder / "set.json", json.dumps([asdict(plan) for plan in wanted])
+    record, text = folder / "set.json", set_record(wanted, vessels)
     if record.exists() and record.read_text() != text:
-        raise InputError(f"{folder}: expected the set that is asked for, found another; remove it or name another --out")
-    record.write_text(text)
+        raise InputError(
+            f"{folder}: expected the set that is asked for, found one made otherwise; remove it or name another --out"
+        )
+    with store.replacing(record) as partial:
+        partial.write_text(text)
     missing = [plan for plan in wanted if not contrast_path(folder / f"{plan.name}.dcm").exists()]
     missing.sort(key=lambda plan: plan.ct)  # each process keeps one volume at a time
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
@@ -129,6 +143,12 @@ def make_runs(
         for done, _ in enumerate(pool.map(_make, arguments), start=len(wanted) - len(missing) + 1):
             progress(done, len(wanted))
     return [folder / f"{plan.name}.dcm" for plan in wanted]
+
+
+def set_record(wanted: Sequence[Plan], vessels: str | None) -> str:
+    """Return what tells a set from others, as JSON: its runs, the vessels, and the simulator."""
+    made = {"vessels": vessels, "simulator": digest("angiomorph.simulate"), "runs": [asdict(plan) for plan in wanted]}
+    return json.dumps(made, indent=1)
 
 
 def contrast_path(run: Path) -> Path:
@@ -146,7 +166,8 @@ def read_contrast(run: Path) -> Contrast:
     return Contrast(arrays["share"], json.loads(attributes["about"]))
 
 
-_volumes: dict[str, object] = {}  # of this process: the last CT and the vessels
+_volumes: dict[str, Volume] = {}  # of this process: the last CT
+_vessels: dict[str, Vessels] = {}  # of this process
 
 
 def _make(arguments: tuple[Path, str | None, Plan]) -> None:
@@ -154,13 +175,12 @@ def _make(arguments: tuple[Path, str | None, Plan]) -> None:
 
     folder, vessels, plan = arguments
     set_num_threads(1)
-    if vessels is not None and "vessels" not in _volumes:
-        _volumes["vessels"] = load_vessels(vessels)
+    if vessels is not None and vessels not in _vessels:
+        _vessels[vessels] = load_vessels(vessels)
     if plan.ct not in _volumes:
-        for other in set(_volumes) - {"vessels"}:
-            del _volumes[other]
+        _volumes.clear()
         _volumes[plan.ct] = load_ct(plan.ct) if plan.ct else procedural_head(plan.number)
-    run = simulate_run(_volumes[plan.ct], _volumes.get("vessels"), plan.settings, plan.seed)  # type: ignore[arg-type]
+    run = simulate_run(_volumes[plan.ct], None if vessels is None else _vessels[vessels], plan.settings, plan.seed)
     write_run(_without_first(run, plan.cut), plan, folder / f"{plan.name}.dcm")
 
 
