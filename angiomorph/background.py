@@ -18,7 +18,8 @@ WORKING_SIZE = 128
 NEIGHBOURHOOD = 7
 MOST_FRAMES = 3
 MOST_LOOKED_AT = 40  # frames; of longer runs every second or third
-PASSED_OVER = 1  # frames looked at, before the one that shows iodine
+PASSED_OVER = 1  # frames looked at, before the one that shows iodine; one more where more than RESOLVED could go unnoticed
+RESOLVED = 0.01  # of the vessels' later darkness
 SURE = 3  # index of the first frame with iodine from which on the frames before it can be compared
 
 Finder = Callable[[np.ndarray], Arrival]
@@ -129,7 +130,8 @@ def named_frames(wanted: str) -> range | None:
 def before_arrival(values: np.ndarray, roi: np.ndarray, find: Finder) -> Background:
     """Return the last frames before iodine arrives; up to three, as far as they show the same as the very last one.
 
-    The frame just before the arrival is passed over: a clean frame more costs a little motion, a filled one the vessels.
+    The frame just before the arrival is passed over, and one more where noise or motion would hide 1 % of the iodine: a clean
+    frame more costs a little motion, a filled one the vessels.
 
     Args:
         values: `(T, H, W)`, normalised, iodine dark.
@@ -139,10 +141,14 @@ def before_arrival(values: np.ndarray, roi: np.ndarray, find: Finder) -> Backgro
     small, small_roi = shrink(values, roi)
     settled = _settled(small, small_roi)
     looked_at = range(settled, len(values), math.ceil((len(values) - settled) / MOST_LOOKED_AT))
-    index = find(values[looked_at.start :: looked_at.step]).index if len(looked_at) > 1 else None
-    if index is None:
+    arrival = find(values[looked_at.start :: looked_at.step]) if len(looked_at) > 1 else None
+    if arrival is None or arrival.index is None:
         return Background((settled + 1,), "first")
-    last = looked_at[max(index - 1 - PASSED_OVER, 0)]
+    index = arrival.index
+    if index == 1 and settled:  # the ramp's last frame may be the only clean one
+        return Background((settled,), "arrival", looked_at[1] + 1, sure=False)
+    passed_over = PASSED_OVER + (arrival.resolved > RESOLVED)
+    last = looked_at[max(index - 1 - passed_over, 0)]
     latest = range(settled + 1, last + 2)[-MOST_FRAMES:]
     numbers = _alike(small, small_roi, noise_deviation(small, small_roi), latest)
     return Background(tuple(numbers), "arrival", looked_at[index] + 1, index >= SURE)

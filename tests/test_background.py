@@ -30,22 +30,23 @@ def find(frames):
     return find_arrival(frames, np.stack([frames[0]] * len(frames)), np.zeros((*frames.shape, 2)), FIELD)
 
 
-def arriving(index):
+def arriving(index, deviation=0.0):
     """Return a finder that has found iodine at an index, and the counts of frames that it was asked about."""
     asked = []
 
     def finder(frames):
         asked.append(len(frames))
-        return Arrival(index, np.zeros(len(frames)), np.zeros(len(frames)))
+        return Arrival(index, np.zeros(len(frames)), np.full(len(frames), deviation))
 
     return finder, asked
 
 
 @pytest.mark.parametrize("arrival", [4, 7, 11])
 @pytest.mark.parametrize("noise", [0.002, 0.01])
-def test_a_still_run_gives_frames_before_iodine_and_passes_one_over(arrival, noise):
+def test_a_still_run_gives_frames_before_iodine_and_passes_some_over(arrival, noise):
     chosen = before_arrival(run(arrival=arrival, noise=noise), FIELD, find)
-    assert chosen == Background((arrival - 3, arrival - 2, arrival - 1), "arrival", arrival + 1)
+    last = arrival - 1 if noise == 0.002 else arrival - 2
+    assert chosen == Background(tuple(range(max(last - 2, 1), last + 1)), "arrival", arrival + 1)
 
 
 def test_a_moving_run_gives_only_frames_that_agree():
@@ -61,12 +62,20 @@ def test_an_early_arrival_is_not_sure(index, numbers, sure):
     assert (chosen.numbers, chosen.iodine_from, chosen.sure) == (numbers, index + 1, sure)
 
 
+@pytest.mark.parametrize(("deviation", "last"), [(0.002, 8), (0.0025, 8), (0.003, 7), (0.1, 7)])
+def test_one_frame_more_is_passed_over_where_a_hundredth_of_the_iodine_would_be_hidden(deviation, last):
+    chosen = before_arrival(run(noise=0.002, arrival=99), FIELD, arriving(9, deviation)[0])
+    assert chosen.numbers == (last - 2, last - 1, last)
+    assert chosen.iodine_from == 10
+
+
 def test_frames_of_an_exposure_ramp_are_no_background():
     values = run(noise=0.005, arrival=9)
     values[:4] *= np.array([0.2, 0.4, 0.6, 0.8])[:, None, None]
     assert before_arrival(values, FIELD, find) == Background((6, 7, 8), "arrival", 10)
     finder, asked = arriving(1)
-    assert before_arrival(values, FIELD, finder) == Background((5,), "arrival", 6, sure=False)
+    # Frame 5 is the first after the ramp; where frame 6 shows iodine already, the ramp's last one may be the only clean one.
+    assert before_arrival(values, FIELD, finder) == Background((4,), "arrival", 6, sure=False)
     assert asked == [FRAMES - 4]
 
 
