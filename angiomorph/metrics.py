@@ -9,6 +9,7 @@ a difference always counts from its median over the anatomy, frame by frame:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy import ndimage
@@ -73,28 +74,111 @@ def contrast_kept(bsa: np.ndarray, vessel: np.ndarray, vessel_mask: np.ndarray, 
     return 1 + float(np.dot(levelled(bsa - vessel, roi)[inside], true)) / squares if squares > 0 else math.nan
 
 
+def ring(vessels: np.ndarray) -> np.ndarray:
+    """Return what surrounds vessels: farther than 1/256 and not farther than 1/64 of the frame's side from any of them.
+
+    Args:
+        vessels: `(H, W)` bool.
+
+    Returns:
+        `(H, W)` bool; all False where there is no vessel.
+    """
+    if not vessels.any():
+        return np.zeros_like(vessels)
+    side = max(vessels.shape)
+    distance = ndimage.distance_transform_edt(~vessels)
+    return (distance > side / 256) & (distance <= side / 64)
+
+
+def local_contrast(bsa: np.ndarray, vessel: np.ndarray, vessel_mask: np.ndarray, roi: np.ndarray) -> float:
+    """Return the contrast kept between vessels and what lies right beside them.
+
+        local_contrast = sum(beside(bsa) over vessel_mask) / sum(beside(vessel) over vessel_mask)
+        beside(d)(x) = d(x) - mean(d over the pixels of the ring in the window about x)
+
+    with `ring` about the vessels and a square window of 1/16 of the frame's side. This is the mean of the shares that single
+    pixels keep, each weighted by its true contrast. A pixel without any of the ring in its window is left out.
+
+    Args:
+        bsa: `(T, H, W)`, ln units, iodine negative.
+        vessel: `(T, H, W)`, the true, noise-free vessel layer, ln units, <= 0.
+        vessel_mask: `(T, H, W)` bool, the vessels.
+        roi: `(T, H, W)` bool, the anatomy.
+
+    Returns:
+        1 where all is kept, less where vessels became fainter or their surroundings darker; nan where there is no vessel.
+    """
+    found, true = 0.0, 0.0
+    for frame, layer, vessels, field in zip(bsa, vessel, vessel_mask, roi, strict=True):
+        beside = _beside(vessels, field)
+        found += beside(frame)
+        true += beside(layer)
+    return found / true if true < 0 else math.nan
+
+
+def _beside(vessels: np.ndarray, field: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Return the function of a frame that sums over vessels its difference to the ring about each pixel."""
+    near = (ring(vessels) & field).astype(np.float64)
+    window = 2 * (max(vessels.shape) // 32) + 1
+    share = ndimage.uniform_filter(near, window, mode="constant")
+    # Of a running sum nothing may be left but its rounding.
+    inside = vessels & field & (share > 0.5 / window**2)
+
+    def total(frame: np.ndarray) -> float:
+        about = ndimage.uniform_filter(near * frame, window, mode="constant")[inside] / share[inside]
+        return float(np.sum(frame[inside] - about))
+
+    return total
+
+
+def thin_darkness(found: np.ndarray, truth: np.ndarray, vessel_mask: np.ndarray, roi: np.ndarray) -> float:
+    """Return the energy of thin darkness where no iodine is: what a reader may take for a vessel.
+
+        dark = max(levelled(found - truth), 0), thin = dark - opening(dark)
+        thin_darkness = mean(thin**2 over roi without vessels and their 1/256 of the frame's side)
+
+    BSA is frame minus found, so that a background that is too light darkens it. The grey opening by a square of 1/32 of the
+    frame's side keeps broad shades, and so takes them out of thin: they look like no vessel.
+
+    Args:
+        found: `(T, H, W)`, the moved, noise-free background, ln units.
+        truth: `(T, H, W)`, the true one.
+        vessel_mask: `(T, H, W)` bool, the vessels.
+        roi: `(T, H, W)` bool, the anatomy.
+
+    Returns:
+        ln units squared; nan where there is nothing but vessels.
+    """
+    side = max(roi.shape[1:])
+    dark = np.where(roi, np.maximum(levelled(found - truth, roi), 0), 0)
+    width = 2 * (side // 64) + 1
+    energies = []
+    for frame, vessels, field in zip(dark, vessel_mask, roi, strict=True):
+        thin = frame - ndimage.grey_opening(frame, (width, width))
+        clear = field if not vessels.any() else field & (ndimage.distance_transform_edt(~vessels) > side / 256)
+        energies.append(thin[clear].astype(np.float64) ** 2)
+    looked = np.concatenate(energies)
+    return float(np.mean(looked)) if looked.size else math.nan
+
+
 def contrast_to_noise(bsa: np.ndarray, vessel_mask: np.ndarray, roi: np.ndarray) -> float:
     """Return the contrast of vessels over the spread of what surrounds them, noise and motion artefacts alike.
 
         contrast_to_noise = mean over frames of (mean(bsa over ring) - mean(bsa over vessels)) / std(bsa over ring)
 
-    The ring is what lies farther than 1/256 and not farther than 1/64 of the frame's side from any vessel.
-
     Args:
         bsa: `(T, H, W)`, any unit, iodine negative.
-        vessel_mask: `(T, H, W)` bool, the true vessels.
+        vessel_mask: `(T, H, W)` bool, the true vessels; `ring` is what surrounds them.
         roi: `(T, H, W)` bool, the anatomy.
 
     Returns:
         nan where no frame has both vessels and surroundings.
     """
-    side = max(bsa.shape[1:])
     ratios = []
     for frame, vessels, field in zip(bsa, vessel_mask, roi, strict=True):
-        distance = ndimage.distance_transform_edt(~vessels)
-        ring = field & (distance > side / 256) & (distance <= side / 64)
-        if (vessels & field).any() and ring.any() and np.std(frame[ring]) > 0:
-            ratios.append((np.mean(frame[ring]) - np.mean(frame[vessels & field])) / np.std(frame[ring]))
+        about = ring(vessels) & field
+        if (vessels & field).any() and about.any() and np.std(frame[about]) > 0:
+            ratios.append((np.mean(frame[about]) - np.mean(frame[vessels & field])) / np.std(frame[about]))
     return float(np.mean(ratios)) if ratios else math.nan
 
 

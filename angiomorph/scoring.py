@@ -57,20 +57,25 @@ class Truth:
 class Score:
     """What a registration of one run is worth: its frames other than the background, inside the anatomy.
 
-    nan where a figure is not defined: all that need the truth where there is none, the artefact left where nothing moved,
-    harm where something did, figures of vessels where there are none, the warp's error where no displacement is defined.
+    nan where a figure is not defined: all that need the truth where there is none, what is left of the artefact or invented
+    where nothing moved, harm where something did, figures of vessels where there are none, the warp's error where no
+    displacement is defined.
 
     Args:
         artefact_left: `metrics.error_energy` of the true, noise-free background moved by the warp, over that of the same
             background unmoved: 0 nothing is left of the motion artefact, 1 nothing was gained.
         artefact_in_vessels: the same inside vessels.
         contrast_kept: `metrics.contrast_kept`; 1 for all.
+        local_contrast: `metrics.local_contrast`, noise-free as contrast_kept is; 1 for all.
+        invented: `metrics.thin_darkness`, over that of the background unmoved: 0 nothing looks like a vessel that is none, 1 as
+            much as in plain DSA.
         cnr: `metrics.contrast_to_noise` of BSA.
         rmse: root of `metrics.error_energy` of BSA against the true vessel layer, ln units.
         rmse_over_floor: rmse over that of a perfect warp, which leaves the noise of the frame and of the background alone.
         ssim: `metrics.similarity` of BSA to the true vessel layer.
         psnr: `metrics.peak_ratio` of BSA's error, dB.
         harm: on still runs, the artefact energy that the warp made over the energy of the noise floor; 0 for none.
+        harm_invented: on still runs, `metrics.thin_darkness` that the warp made over the energy of the noise floor; 0 for none.
         warp_error: `metrics.endpoint_error`, pixels.
         folding: `metrics.folding` of all frames.
         largest_shift: `metrics.largest_shift`, pixels.
@@ -83,12 +88,15 @@ class Score:
     artefact_left: float
     artefact_in_vessels: float
     contrast_kept: float
+    local_contrast: float
+    invented: float
     cnr: float
     rmse: float
     rmse_over_floor: float
     ssim: float
     psnr: float
     harm: float
+    harm_invented: float
     warp_error: float
     folding: float
     largest_shift: float
@@ -183,6 +191,7 @@ class Case:
         self._background, self._vessel, self._vessel_mask, self._roi = (part[self._scored] for part in parts)
         self._clean = _mean(truth.background, self._chosen)
         self._before, self._before_in_vessels = self._artefact(np.broadcast_to(self._clean, self._background.shape))
+        self._before_invented = self._invented(np.broadcast_to(self._clean, self._background.shape))
         self._floor = metrics.error_energy(self._values, self._background + self._vessel, self._roi)
         self._floor += metrics.error_energy(np.broadcast_to(self._reference, self._roi.shape), self._clean[None], self._roi)
         self.moves = self._before > STILL * self._floor
@@ -192,6 +201,9 @@ class Case:
         """Return the energy of the motion artefact in all of the anatomy and inside vessels."""
         everywhere = metrics.error_energy(moved, self._background, self._roi)
         return everywhere, metrics.error_energy(moved, self._background, self._roi, self._vessel_mask)
+
+    def _invented(self, moved: np.ndarray) -> float:
+        return metrics.thin_darkness(moved, self._background, self._vessel_mask, self._roi)
 
     def score(self, warp: np.ndarray, seconds: float) -> Score:
         """Return what a warp of the run is worth.
@@ -214,19 +226,22 @@ class Case:
     def _against_truth(self, warp: np.ndarray, bsa: np.ndarray) -> dict[str, float]:
         clean = _moved(self._clean, warp)
         left, in_vessels = self._artefact(clean)
+        invented = self._invented(clean)
         energy = metrics.error_energy(bsa, self._vessel, self._roi)
+        vessels = (self._background + self._vessel - clean, self._vessel, self._vessel_mask, self._roi)
         return {
             "artefact_left": left / self._before if self.moves else math.nan,
             "artefact_in_vessels": in_vessels / self._before_in_vessels if self.moves else math.nan,
-            "contrast_kept": metrics.contrast_kept(
-                self._background + self._vessel - clean, self._vessel, self._vessel_mask, self._roi
-            ),
+            "contrast_kept": metrics.contrast_kept(*vessels),
+            "local_contrast": metrics.local_contrast(*vessels),
+            "invented": invented / self._before_invented if self.moves and self._before_invented else math.nan,
             "cnr": metrics.contrast_to_noise(bsa, self._vessel_mask, self._roi),
             "rmse": math.sqrt(energy),
             "rmse_over_floor": math.sqrt(energy / self._floor),
             "ssim": metrics.similarity(bsa, self._vessel, self._roi),
             "psnr": metrics.peak_ratio(energy),
             "harm": math.nan if self.moves else (left - self._before) / self._floor,
+            "harm_invented": math.nan if self.moves else (invented - self._before_invented) / self._floor,
             "warp_error": metrics.endpoint_error(warp, self._true_warp, self._warp_defined),
         }
 

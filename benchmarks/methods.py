@@ -346,6 +346,24 @@ def tv_l1_flow(
     return _smoothed(_flipped(flow), smoothing)
 
 
+def deep_flow(moving: np.ndarray, fixed: np.ndarray, *, blur: float, smoothing: float) -> np.ndarray:
+    """Return the optical flow of DeepFlow's energy, without its matched descriptors, which OpenCV leaves out.
+
+    Args:
+        moving: background.
+        fixed: contrast frame.
+        blur: standard deviation of the Gaussian that both frames are smoothed with before, pixels; 0 for none.
+        smoothing: standard deviation of the Gaussian that the flow is smoothed with afterwards, pixels; 0 for none.
+
+    Source: Weinzaepfel et al., ICCV 2013; cv2.optflow.createOptFlow_DeepFlow, whose own parameters cannot be set from Python.
+    """
+    import cv2
+
+    frames = [ndimage.gaussian_filter(frame, blur, mode="nearest") for frame in (fixed, levelled(moving, fixed))]
+    flow = cv2.optflow.createOptFlow_DeepFlow().calc(*(np.float32(255) * frame for frame in frames), None)
+    return _smoothed(_flipped(flow), smoothing)
+
+
 def _smoothed(warp: np.ndarray, sigma: float) -> np.ndarray:
     return ndimage.gaussian_filter(warp, (sigma, sigma, 0), mode="nearest") if sigma else warp
 
@@ -418,4 +436,5 @@ PEERS = (
         {"attachment": 0.06, "scales": 12, "warps": 10, "inner": 10, "outer": 2, "smoothing": 0.0},
         "opencv-contrib-python-headless",
     ),
+    Peer("DeepFlow", deep_flow, {"blur": 1.0, "smoothing": 0.0}, "opencv-contrib-python-headless"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -71,7 +72,8 @@ class ScoreFile:
     """A CSV file of scores, one line a run and method, written as they come.
 
     Args:
-        path: of the file; made where there is none. Lines of another version or cut short are left out.
+        path: of the file; made where there is none. Lines that were cut short are left out. A file of other figures, as another
+            version writes, is begun anew, which is reported on standard error.
     """
 
     def __init__(self, path: Path) -> None:
@@ -87,7 +89,12 @@ class ScoreFile:
             return []
         with self._path.open(newline="") as file:
             rows = list(csv.reader(file))
-        if not rows or rows[0] != self._head:
+        if not rows:
+            return []
+        if rows[0] != self._head:
+            print(
+                f"{self._path}: expected the figures of this version, found others; all scores are taken anew", file=sys.stderr
+            )
             return []
         split = len(fields(Key))
         whole = [row for row in rows[1:] if len(row) == len(self._head) and all(row)]

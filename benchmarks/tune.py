@@ -49,6 +49,7 @@ GRIDS: Mapping[str, Sequence[Grid]] = {
         {"alpha": (20.0, 100.0, 400.0), "finest": (0, 1), "smoothing": (0.0,)},
     ],
     "TV-L1 flow": [{"attachment": (0.01, 0.02, 0.03, 0.04, 0.06, 0.09), "warps": (5, 10)}],
+    "DeepFlow": [{"blur": (0.0, 1.0, 2.0), "smoothing": (0.0, 2.0)}],
 }
 
 

@@ -45,9 +45,14 @@ def test_markdown_has_a_row_a_method_and_says_how_many_runs():
     head, rule, *rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
     assert len(head) == len(rule) == len(rows[0]) == len(rows[1])
     assert head[1].strip() == "moving (2): artefact left"
+    assert [cell.strip() for cell in head[3:6]] == [
+        f"moving (2): {name}" for name in ("contrast kept", "local contrast", "invented")
+    ]
     assert [cell.strip() for cell in head if "still (1)" in cell] == [
         "still (1): harm",
+        "still (1): of it invented",
         "still (1): contrast kept",
+        "still (1): local contrast",
         "still (1): RMSE / floor",
     ]
     assert rows[1][0].strip() == "other"

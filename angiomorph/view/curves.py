@@ -17,6 +17,8 @@ from angiomorph.view.pictures import pixels, save
 PANELS: Sequence[tuple[Runs, str, str, float | None]] = (
     ("moving", "artefact_left", "artefact left (0 is best)", 1.0),
     ("moving", "contrast_kept", "contrast kept (1 is best)", 1.0),
+    ("moving", "local_contrast", "local contrast (1 is best)", 1.0),
+    ("moving", "invented", "dark lines invented (0 is best)", 1.0),
     ("moving", "rmse_over_floor", "RMSE over the noise floor (1 is best)", 1.0),
     ("moving", "cnr", "vessel CNR", None),
     ("moving", "folding", "folding, % of pixels", None),

@@ -86,6 +86,7 @@ def pair(warp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ("symmetric demons", bent(), 0.6),
         ("DIS flow", bent(), 0.8),
         ("TV-L1 flow", bent(), 0.6),
+        ("DeepFlow", bent(), 0.6),
     ],
 )
 def test_known_warp_is_found(elsewhere, name, true, bound):

@@ -1,5 +1,6 @@
 """Scores that outlive the process that made them."""
 
+import csv
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -81,3 +82,18 @@ def test_file_of_other_figures_is_begun_anew(kept):
     path, of = kept
     path.write_text(path.read_text().replace("contrast_kept", "contrast"))
     assert of not in ScoreFile(path)
+
+
+def test_file_of_fewer_figures_is_begun_anew_and_says_so(kept, capsys):
+    path, of = kept
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(row[:-2] for row in rows)
+    scores = ScoreFile(path)
+    told = capsys.readouterr().err
+    assert told == f"{path}: expected the figures of this version, found others; all scores are taken anew\n"
+    assert of not in scores
+    scores.add(of, SCORE)
+    assert of in ScoreFile(path)
+    assert not capsys.readouterr().err
