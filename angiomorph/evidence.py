@@ -22,7 +22,9 @@ EDGES, FLAT = 0.9, 0.5  # quantiles of the background's gradient
 DARKER = 2.5  # standard deviations from which what is darker may be iodine
 LEVELS = 8  # of the background's intensity, each with a noise of its own
 LEAST, FULL = 1.2, 2.2  # evidence from which a warp counts, and from which it counts whole
-MEMORY = 5.0  # frames over which evidence falls to 1/e, so that weights fade in and out over three
+GOES_ON = 1.0  # evidence down to which what has begun goes on: the most that following noise can give
+MEMORY = 5.0  # frames over which evidence falls to 1/e
+FADE = 3  # frames over which weights come and go
 FEWEST = 200  # edge pixels, below which nothing can be said
 
 
@@ -95,7 +97,10 @@ def weigh_warps(evidence: np.ndarray) -> np.ndarray:
     """Return the weight of each frame's warp; a run is judged as one, so that no frame among warped ones comes back unwarped.
 
         lasting(t) = max over s of evidence(s) exp(-|t - s| / MEMORY)
-        weight(t) = x**2 (3 - 2 x),  x = (lasting(t) - LEAST) / (FULL - LEAST) within [0, 1]
+        weight(t) = x**2 (3 - 2 x) fade(t),  x = (max(lasting) - LEAST) / (FULL - LEAST) within [0, 1]
+
+    The maximum is over the stretch of frames about t whose lasting evidence is at least `GOES_ON`; elsewhere the weight is 0.
+    Towards a stretch's end, but not the run's, weights fade by a third a frame.
 
     Args:
         evidence: `(T,)`, from `find_evidence`.
@@ -105,5 +110,11 @@ def weigh_warps(evidence: np.ndarray) -> np.ndarray:
     """
     apart = np.abs(np.subtract.outer(np.arange(len(evidence)), np.arange(len(evidence))))
     lasting = (np.maximum(evidence, 0) * np.exp(-apart / MEMORY)).max(1)
-    x = np.clip((lasting - LEAST) / (FULL - LEAST), 0, 1)
-    return np.asarray(x * x * (3 - 2 * x))
+    stretches, count = ndimage.label(lasting >= GOES_ON)
+    if not count:
+        return np.zeros(len(evidence))
+    most = np.array([0.0, *ndimage.maximum(lasting, stretches, range(1, count + 1))])[stretches]
+    x = np.clip((most - LEAST) / (FULL - LEAST), 0, 1)
+    outside = apart[:, stretches == 0]
+    fade = np.minimum(outside.min(1) / FADE, 1) if outside.size else 1.0
+    return np.asarray(x * x * (3 - 2 * x) * fade)
