@@ -177,11 +177,19 @@ def _make(arguments: tuple[Path, str | None, Plan]) -> None:
     set_num_threads(1)
     if vessels is not None and vessels not in _vessels:
         _vessels[vessels] = load_vessels(vessels)
+    body = _body(plan)
+    run = simulate_run(body, None if vessels is None else _vessels[vessels], plan.settings, plan.seed)
+    write_run(_without_first(run, plan.cut), plan, folder / f"{plan.name}.dcm")
+
+
+def _body(plan: Plan) -> Volume:
+    """Return the run's CT, or a procedural head of its own: it must not depend on what this process has made before."""
+    if not plan.ct:
+        return procedural_head(plan.number)
     if plan.ct not in _volumes:
         _volumes.clear()
-        _volumes[plan.ct] = load_ct(plan.ct) if plan.ct else procedural_head(plan.number)
-    run = simulate_run(_volumes[plan.ct], None if vessels is None else _vessels[vessels], plan.settings, plan.seed)
-    write_run(_without_first(run, plan.cut), plan, folder / f"{plan.name}.dcm")
+        _volumes[plan.ct] = load_ct(plan.ct)
+    return _volumes[plan.ct]
 
 
 def _without_first(run: SimulatedRun, cut: int) -> SimulatedRun:
