@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -257,6 +257,10 @@ class Seen:
     scale: Normalisation
     field: np.ndarray
 
+    def levelled(self, indices: Sequence[int] | slice = slice(None)) -> np.ndarray:
+        """Return frames, by their indices from 0, with the exposure of the background: what a network registers it to."""
+        return level(self.frames[indices], self.moving, self.field, gain=self.intensity == "linear")
+
 
 @lru_cache(maxsize=1)
 def shipped_model() -> Model:
@@ -368,7 +372,7 @@ def register_series(
     linear = series.relation == "LIN"
     values = to_domain(series.frames, "log" if linear else "linear")
     reference = _average(values, seen.background)
-    fixed = level(seen.frames, seen.moving, seen.field, gain=seen.intensity == "linear")
+    fixed = seen.levelled()
     warps = model.predictor.warps(seen.moving, fixed, hyper, batch_size, levels, rounds)
     if refine_steps:
         warps = _refined(model, seen.moving, fixed, warps, hyper, refine_steps)

@@ -13,7 +13,6 @@ import numpy as np
 from angiomorph import __version__, metrics
 from angiomorph.dicom import Series, read_series
 from angiomorph.errors import InputError
-from angiomorph.intensity import level
 from angiomorph.registration import see
 from angiomorph.scoring import Case, Score, Truth, read_truth, truth_path
 from benchmarks.source import digest
@@ -90,7 +89,7 @@ def read_sample(path: Path, count: int) -> Sample:
         numbers=numbers,
         frames=tuple(frames),
         moving=seen.moving,
-        fixed=level(seen.frames[frames], seen.moving, seen.field, gain=seen.intensity == "linear"),
+        fixed=seen.levelled(frames),
         truth=known,
         case=Case(part, range(1, len(numbers) + 1), known),
     )

@@ -46,7 +46,7 @@ def test_what_is_written_and_told(tmp_path, model_path, run_path):
     assert (attributes["lambda"], attributes["units"], attributes["relation"]) == (0.6, "ln(intensity)", "LIN")
     assert outcome.summary["background"] == [1, 2]
     assert outcome.summary["largest_shift"] == pytest.approx(np.linalg.norm(arrays["warp"], axis=-1).max(), rel=1e-5)
-    assert "3 frames of 64x64, background 1-2 (by number), lambda 0.60" in outcome.line()
+    assert "3 frames of 64x64, background 1-2 (by number; no iodine seen), lambda 0.60" in outcome.line()
 
 
 GIVEN = {
@@ -54,18 +54,35 @@ GIVEN = {
     "rows": 8,
     "columns": 8,
     "background_choice": "tag",
+    "background_sure": True,
+    "iodine_from": 8,
     "background": [1],
     "lambda": 0.5,
     "ms_per_frame": 1.0,
 }
-FIGURES = {"largest_shift": 0.0, "folding": 0.0, "unwarped": 0}
+FIGURES = {"largest_shift": 0.0, "folding": 0.0, "unwarped": 0, "partly_warped": 0}
 FIGURES |= dict.fromkeys(("residue_dsa", "residue_bsa", "residue_dsa_percent", "residue_bsa_percent"), 0.0)
 
 
 def test_background_frames_with_a_gap_are_listed():
     for numbers, shown in {(4,): "4", (4, 5, 6): "4-6", (1, 7): "1, 7"}.items():
         outcome = Outcome("run", "", (), {**GIVEN, **FIGURES, "background": list(numbers)})
-        assert f"background {shown} (by tag)" in outcome.line()
+        assert f"background {shown} (by tag; iodine from frame 8)" in outcome.line()
+
+
+@pytest.mark.parametrize(
+    ("iodine_from", "sure", "said"),
+    [
+        (None, True, "by tag; no iodine seen"),
+        (4, True, "by tag; iodine from frame 4"),
+        (2, False, "iodine from frame 2, not sure"),
+    ],
+)
+def test_the_line_tells_where_iodine_begins_and_how_sure_that_is(iodine_from, sure, said):
+    told = {**GIVEN, **FIGURES, "iodine_from": iodine_from, "background_sure": sure, "unwarped": 2, "partly_warped": 3}
+    line = Outcome("run", "", (), told).line()
+    assert f"{said})" in line
+    assert "frames left unwarped: 2, warped in part: 3;" in line
 
 
 @pytest.mark.parametrize(("after", "told"), [(0.1, "75% less"), (0.4, "0% less"), (0.5, "25% more")])
@@ -236,3 +253,30 @@ def test_the_picture_is_of_a_frame_after_the_background_unless_the_user_chose_it
     warp = np.zeros((5, 16, 16, 2))
     result = Registration(bsa, bsa, bsa, warp, Background((2, 3), choice), "", "log", 0.5, 1, 0, 0, field, whole)
     assert _most_iodine(result) == shown
+
+
+def filled_run(arrival: int) -> np.ndarray:
+    """Return `(T, H, W)` stored values: a still phantom whose forked vessel fills from frame index `arrival` on."""
+    rng = np.random.default_rng(0)
+    vessel = np.zeros((128, 128))
+    vessel[30:110, 60:64] = vessel[60:64, 20:100] = 1
+    fill = np.clip(0.25 * (np.arange(8) - arrival + 1), 0, 1)
+    still = phantom((1, 128, 128))[0] / 2
+    frames = np.stack([still * np.exp(-0.3 * part * vessel) for part in fill]) + rng.normal(0, 4, (8, 128, 128))
+    return np.clip(frames, 1, 4095).astype(np.uint16)
+
+
+@pytest.mark.parametrize(("arrival", "sure"), [(5, True), (1, False)])
+def test_a_background_that_may_hold_iodine_is_told_or_refused(tmp_path, model_path, xa_file, arrival, sure):
+    path = str(xa_file("filled.dcm", frames=filled_run(arrival)))
+
+    def register(**options):
+        return next(register_runs([path], tmp_path / "out", model_path, Options(refine=0, save=("h5",), **options)))
+
+    told, strict, named = register(), register(require_clean=True), register(background="7")
+    assert told.summary["iodine_from"] == arrival + 1
+    assert told.summary["background_sure"] is sure
+    assert bool(told.warnings) is not sure
+    assert ("expected a background without iodine" in strict.error) is not sure
+    assert named.summary["background_shows_iodine"]
+    assert "background frame 7, chosen by number, shows iodine" in named.warnings[0]

@@ -119,7 +119,7 @@ def test_other_background_than_the_peers_is_refused(paths, model, monkeypatch):
     from benchmarks.runs import read_sample
 
     sample = read_sample(paths[0], 1)
-    monkeypatch.setattr("angiomorph.registration.choose_background", lambda *_: Background((1,), "number"))
+    monkeypatch.setattr("angiomorph.registration.choose_background", lambda *_, **__: Background((1,), "number"))
     (method,) = peers.methods(["AngioMorph, network alone"], model)
     with pytest.raises(InputError, match="expected the same background frames"):
         method.warps(sample)
