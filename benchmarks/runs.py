@@ -13,6 +13,7 @@ import numpy as np
 from angiomorph import __version__, metrics
 from angiomorph.dicom import Series, read_series
 from angiomorph.errors import InputError
+from angiomorph.field import clamp_warp
 from angiomorph.registration import see
 from angiomorph.scoring import Case, Score, Truth, read_truth, truth_path
 from benchmarks.source import digest
@@ -32,6 +33,7 @@ class Sample:
         frames: indices, from 0, of the registered frames, ascending.
         moving: `(H, W)` float32, the normalised background, [0, 1].
         fixed: `(F, H, W)` float32, the normalised frames, [0, 1].
+        field: `(H, W)` bool, the exposed field, which no method's warp may lead out of.
         truth: of background and registered frames.
         case: scores warps of background and registered frames.
     """
@@ -43,6 +45,7 @@ class Sample:
     frames: tuple[int, ...]
     moving: np.ndarray
     fixed: np.ndarray
+    field: np.ndarray
     truth: Truth
     case: Case
 
@@ -57,6 +60,7 @@ class Sample:
             warps: `(F, H, W, 2)` float32, pixels, ij order.
             seconds: wall time a frame.
         """
+        warps = clamp_warp(warps, self.field)
         still = np.zeros((len(self.numbers), *warps.shape[1:]), np.float32)
         score = self.case.score(np.concatenate([still, warps]), seconds * (len(self.numbers) + len(warps)))
         # The frames of the background, which no method warps, are not to dilute what is counted over all frames.
@@ -90,6 +94,7 @@ def read_sample(path: Path, count: int) -> Sample:
         frames=tuple(frames),
         moving=seen.moving,
         fixed=seen.levelled(frames),
+        field=seen.field,
         truth=known,
         case=Case(part, range(1, len(numbers) + 1), known),
     )
