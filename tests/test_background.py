@@ -121,8 +121,8 @@ def test_a_named_background_that_shows_iodine_is_told(choice):
     assert (clean.choice, clean.shows_iodine, clean.warnings) == (choice, False, ())
     assert filled.shows_iodine
     assert filled.warnings == (
-        f"background frame 8, chosen by {choice}, shows iodine, which arrives with frame 8: vessels will be missing; "
-        "name an earlier frame with --background N",
+        f"background frame 8, chosen by {choice}, shows iodine, or motion like it, which begins with frame 8: vessels may be "
+        "missing; look at it, or name an earlier frame with --background N",
     )
 
 
