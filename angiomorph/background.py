@@ -53,7 +53,8 @@ class Background:
         if self.shows_iodine:
             return (
                 f"background frame {self.numbers[-1]}, chosen by {self.choice}, shows iodine, or motion like it, which begins "
-                f"with frame {self.iodine_from}: vessels may be missing; look at it, or name an earlier frame with --background N",
+                f"with frame {self.iodine_from}: vessels may be missing; look at it, or name an earlier frame with "
+                "--background N",
             )
         if self.choice == "arrival" and not self.sure:
             return (
