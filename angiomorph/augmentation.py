@@ -142,8 +142,8 @@ def move(frames: np.ndarray, changes: Sequence[Change]) -> np.ndarray:
 
         moved(c + s) = frames(c + turn @ s / scale), turn = [[cos(angle), sin(angle)], [-sin(angle), cos(angle)]]
 
-    with s in pixels, row then column, from the middle c. What was not in the frame is 0 in both of a pair, as behind a
-    collimator, which stands still while the patient moves. What is neither rotated nor magnified keeps its values exactly.
+    with s in pixels, row then column, from the middle c. What was not in the frame has the value of its nearest pixel, as a
+    network is given what lies behind a collimator. What is neither rotated nor magnified keeps its values exactly.
 
     Args:
         frames: `(B, N, H, W)` float32 in [0, 1], N frames of each pair.
@@ -165,7 +165,7 @@ def move(frames: np.ndarray, changes: Sequence[Change]) -> np.ndarray:
             output_shape=[rows, columns],
             fill_value=0.0,
             interpolation="BILINEAR",
-            fill_mode="CONSTANT",
+            fill_mode="NEAREST",
         ).numpy()
     return np.clip(moved, 0, 1).reshape(frames.shape)
 

@@ -26,6 +26,7 @@ from angiomorph import store
 from angiomorph.augmentation import Augmentation, Tone, augment, tone
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
+from angiomorph.field import fill_outside, find_field
 from angiomorph.intensity import Normalisation, normalise, pad, resolve_mode, stored_normalisation, to_domain
 from angiomorph.layers import resize_frames, window
 from angiomorph.shrinking import fitted_shape
@@ -161,10 +162,17 @@ def draw_pairs(
 
 @dataclass
 class Known:
-    """What is remembered of a run once all its frames have been read: its scale, and the indices that HDF5 cannot read."""
+    """What is remembered of a run once all its frames have been read.
+
+    Args:
+        scale: see `intensity.normalisation`.
+        unreadable: indices that HDF5 cannot read.
+        field: `(H, W)` bool, packed to bits along rows, the exposed field; None where it is the whole frame.
+    """
 
     scale: Normalisation | None = None
     unreadable: tuple[int, ...] = ()
+    field: np.ndarray | None = None
 
 
 def fit(frames: np.ndarray, size: int) -> np.ndarray:
@@ -182,6 +190,12 @@ def fit(frames: np.ndarray, size: int) -> np.ndarray:
         with tf.device("/cpu:0"):
             frames = resize_frames(tf.constant(frames), shape).numpy()
     return pad(frames, size)
+
+
+def _packed_field(frames: np.ndarray) -> np.ndarray | None:
+    """Return `Known.field` of a run's stored frames, `(T, H, W)`."""
+    field = find_field(frames, np.ones(frames.shape[1:], bool))
+    return None if field.all() else np.packbits(field, axis=1)
 
 
 class Run:
@@ -232,7 +246,7 @@ class Run:
         """
         frames, table = self._file[self._key]["clean"], self._table(self._scale())
         stored = [frames[index] for index in self.readable(indices).tolist()]
-        return fit(np.take(table, np.stack(stored), mode="clip"), self._size)
+        return fit(self._fill(np.take(table, np.stack(stored), mode="clip")), self._size)
 
     def tone(self) -> Tone:
         """Return what the values that `read` returns mean, after the first reading.
@@ -291,6 +305,7 @@ class Run:
         if scale is None:
             stored = self._read_all(frames)
             scale = self.known.scale = stored_normalisation(list(stored.values()), self.mode)
+            self.known.field = _packed_field(np.stack(list(stored.values())))
         table = self._table(scale)
         while missing := self._missing(indices):
             if self._decoded and len(self._decoded) + len(missing) > self._most:
@@ -302,7 +317,13 @@ class Run:
                 except UNREADABLE as error:
                     self._exclude([index], error)
                     break
-                self._decoded[index] = fit(np.take(table, frame, mode="clip")[None], self._size)[0]
+                self._decoded[index] = fit(self._fill(np.take(table, frame, mode="clip")[None]), self._size)[0]
+
+    def _fill(self, frames: np.ndarray) -> np.ndarray:
+        """Return frames `(T, H, W)` with the nearest value inside the field at each pixel outside, as registration has them."""
+        if self.known.field is None:
+            return frames
+        return fill_outside(frames, np.unpackbits(self.known.field, axis=1, count=frames.shape[2]).astype(bool))
 
     def _missing(self, indices: np.ndarray) -> list[int]:
         return sorted({*self.readable(indices).tolist()} - self._decoded.keys())

@@ -12,6 +12,8 @@ from typing import Any
 from angiomorph.backend import tf
 
 NOISE = 0.01  # of the normalised range: darkening of a 3 x 3 mean that noise makes without iodine
+BESIDE = 15  # pixels, side of the neighbourhood that a vessel stands out from
+PART = 32  # pixels, side of the parts of a frame that are each to keep their contrast
 
 register = tf.keras.utils.register_keras_serializable(package="angiomorph")
 
@@ -163,7 +165,7 @@ class Truth(Similarity):
     """Mean squared error of the noise-free background, warped, against the noise-free frame without iodine.
 
         squared_error = (moved - fixed - mean(moved - fixed))**2
-    L = (mean(squared_error) + contrast_weight * contrast_error(...)) / image_sigma**2
+    L = (mean(squared_error) + contrast_weight * (contrast_error(...) + local_contrast_error(...))) / image_sigma**2
 
     Only a simulator knows either. There is no iodine in them that could be mistaken for motion and no noise to fit; a frame's
     exposure, which in the log domain is one number for all its pixels, is left out. Where it is not sure what is iodine, the
@@ -203,7 +205,9 @@ class Truth(Similarity):
         if not self.contrast_weight:
             return loss
         vessel = iodine(clean, tf.cast(y_true[..., 1:], tf.float32))
-        return loss + self.contrast_weight * contrast_error(_levelled(moved - clean), vessel) / self.image_sigma**2
+        error = _levelled(moved - clean)
+        lost = contrast_error(error, vessel) + local_contrast_error(error, vessel)
+        return loss + self.contrast_weight * lost / self.image_sigma**2
 
     def squared_error(self, fixed: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
         """Return the error of each pixel, `(B, H, W, 1)`."""
@@ -247,6 +251,35 @@ def contrast_error(error: tf.Tensor, vessel: tf.Tensor) -> tf.Tensor:
     """
     along, length = (tf.reduce_mean(each * vessel, axis=[1, 2, 3]) for each in (error, vessel))
     return tf.math.divide_no_nan(tf.square(along), length)
+
+
+def local_contrast_error(error: tf.Tensor, vessel: tf.Tensor) -> tf.Tensor:
+    """Return the energy of the error by which vessels stand out less, or more, from their neighbourhood, part by part.
+
+        beside(x) = x - mean_pool(x), BESIDE x BESIDE
+        local_contrast_error = mean over parts of <beside(error), beside(vessel)>**2 / <beside(vessel), beside(vessel)>
+
+    with scalar products per pixel over overlapping parts of PART x PART. A warp that darkens what lies beside a vessel is dear
+    here, though it keeps the vessel as dark as it is; so is one that eats a vessel in one part and adds to one in another.
+
+    Args:
+        error: moved less true background, `(B, H, W, 1)`; what BSA takes from the vessel layer.
+        vessel: the vessel layer, `(B, H, W, 1)`, <= 0.
+
+    Returns:
+        `(B,)`; 0 where there is no vessel.
+    """
+    error, vessel = (each - _mean_pool(each, BESIDE) for each in (error, vessel))
+    parts = {"ksize": PART, "strides": PART // 4, "padding": "SAME"}
+    along, length = (tf.nn.avg_pool2d(each * vessel, **parts) for each in (error, vessel))
+    return tf.reduce_mean(tf.math.divide_no_nan(tf.square(along), length), axis=[1, 2, 3])
+
+
+def _mean_pool(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Return the mean over the neighbourhood of every pixel; outside the frame counts for nothing."""
+    for sides in ((size, 1), (1, size)):
+        images = tf.nn.avg_pool2d(images, sides, 1, "SAME")
+    return images
 
 
 @register

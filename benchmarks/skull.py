@@ -49,10 +49,26 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return bytes(file.read())
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Convert one project."""
+def write_volume(path: Path, values: np.ndarray, spacing: Sequence[float]) -> None:
+    """Write a volume as NIfTI and print its size.
+
+    Args:
+        path: `.nii.gz`.
+        values: `(Z, Y, X)`.
+        spacing: of voxels along x, y, z, mm.
+    """
     import nibabel
 
+    image = nibabel.Nifti1Image(values.transpose(2, 1, 0), np.diag([*spacing, 1.0]))
+    with replacing(path) as partial:
+        whole = partial.with_name(f"{partial.name}.nii.gz")  # nibabel chooses the format by the name's end
+        nibabel.save(image, whole)
+        whole.replace(partial)
+    print(f"{path}: {'x'.join(map(str, image.shape))} voxels of {'x'.join(f'{size:g}' for size in spacing)} mm")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert one project."""
     parser = argparse.ArgumentParser(prog="benchmarks.skull", description="A CT saved by InVesalius, as NIfTI.")
     parser.add_argument("project", type=Path, metavar="PROJECT.inv3")
     parser.add_argument("out", type=Path, metavar="CT.nii.gz")
@@ -63,12 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"benchmarks.skull: {error}", file=sys.stderr)
         return 2
     # InVesalius shows rows from front to back too, and stores slices and rows in the order of growing NIfTI y and z.
-    image = nibabel.Nifti1Image(values.transpose(2, 1, 0), np.diag([*spacing, 1.0]))
-    with replacing(arguments.out) as partial:
-        whole = partial.with_name(f"{partial.name}.nii.gz")  # nibabel chooses the format by the name's end
-        nibabel.save(image, whole)
-        whole.replace(partial)
-    print(f"{arguments.out}: {'x'.join(map(str, image.shape))} voxels of {'x'.join(f'{size:g}' for size in spacing)} mm")
+    write_volume(arguments.out, values, spacing)
     return 0
 
 

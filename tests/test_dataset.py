@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from angiomorph import store
 from angiomorph.augmentation import Augmentation
@@ -19,7 +20,9 @@ from angiomorph.dataset import Draw, Sampling, Source, dataset, draw_hyper, draw
 from angiomorph.errors import InputError
 from angiomorph.intensity import normalisation, normalise, pad, resolve_mode, to_domain
 from angiomorph.layers import resize_frames
+from angiomorph.registration import see
 from angiomorph.shrinking import fitted_shape
+from tests.runs import series
 
 SMALL = Sampling(frames_per_series=4, batch_size=2, size=16)
 
@@ -401,6 +404,24 @@ def test_clean_frames_are_those_of_the_pair_on_its_scale(simulated):
             scale = normalisation(to_domain(run.frames, "log"), None, "log")
             for clean, indices in zip(pairs.clean, (draw.background, draw.contrast), strict=True):
                 np.testing.assert_allclose(clean, normalise(to_domain(run.clean[indices], "log"), scale), atol=1e-6)
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_a_network_is_given_the_same_behind_blades_in_training_as_in_registration(tmp_path, clean):
+    rng = np.random.default_rng(0)
+    shades = ndimage.gaussian_filter(rng.normal(size=(128, 128)), 4)
+    frames = 1500 + 300 * shades / shades.std() + rng.normal(0, 20, (5, 128, 128))
+    frames[:, :, 100:] = 20  # blades
+    frames = np.clip(frames, 1, 4095).astype(np.uint16)
+    with store.create(tmp_path / "blades.h5") as file:
+        store.append(file, "run-0", store.StoredRun(frames, "LIN", 12, clean=frames))
+    found = series(frames)
+    seen = see(found, "auto", background="1")
+    assert not seen.field[:, 101:].any()
+    with Source([tmp_path / "blades.h5"], dataclasses.replace(SMALL, size=128), clean=clean) as source:
+        draw, pairs = source.draws(0)[0], source.batch(0)
+    for given in (pairs.fixed, *pairs.clean[1:]):
+        np.testing.assert_allclose(given, seen.frames[draw.contrast], atol=1e-6)
 
 
 def test_what_keras_is_given_of_clean_frames(simulated):

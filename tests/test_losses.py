@@ -6,8 +6,10 @@ from scipy import ndimage
 
 from angiomorph.backend import tf, vxm
 from angiomorph.losses import (
+    BESIDE,
     MSE,
     NOISE,
+    PART,
     SIMILARITIES,
     VLE,
     GradientPenalty,
@@ -15,6 +17,7 @@ from angiomorph.losses import (
     Truth,
     contrast_error,
     iodine,
+    local_contrast_error,
     min_pool2d,
     vessel_layer,
 )
@@ -217,13 +220,34 @@ def numpy_truth_of_contrast(clean, frame, moved, weight):
     pooled = [ndimage.uniform_filter(each, size, mode="constant") for each in (frame - clean, ones)]
     vessel = np.minimum(pooled[0] / pooled[1] + NOISE, 0)
     along = np.sum(error * vessel, axis=(1, 2, 3)) ** 2 / np.sum(vessel**2, axis=(1, 2, 3))
-    return np.mean(error**2, axis=(1, 2, 3)) + weight * along / error[0].size
+    local = numpy_local_contrast_error(error, vessel)
+    return np.mean(error**2, axis=(1, 2, 3)) + weight * (along / error[0].size + local)
+
+
+def numpy_local_contrast_error(error, vessel):
+    """Loop over the parts: each as far as it lies in the frame, the first beginning half of what is too much before it."""
+    size, ones = (1, BESIDE, BESIDE, 1), np.ones_like(vessel)
+    share = ndimage.uniform_filter(ones, size, mode="constant")
+    error, vessel = (each - ndimage.uniform_filter(each, size, mode="constant") / share for each in (error, vessel))
+    stride, ends = PART // 4, []
+    for side in vessel.shape[1:3]:
+        count = -(-side // stride)
+        before = max((count - 1) * stride + PART - side, 0) // 2
+        ends.append([slice(max(first, 0), first + PART) for first in np.arange(count) * stride - before])
+    energies = []
+    for rows in ends[0]:
+        for columns in ends[1]:
+            e, v = error[:, rows, columns], vessel[:, rows, columns]
+            along, length = ((each * v).mean((1, 2, 3)) for each in (e, v))
+            energies.append(np.divide(along**2, length, out=np.zeros_like(along), where=length > 0))
+    return np.mean(energies, axis=0)
 
 
 @pytest.mark.parametrize("weight", [0.5, 20.0])
-def test_contrast_weight_equals_numpy_restatement(weight):
-    clean, moved = frames(5)
-    frame, _ = frames(6)
+@pytest.mark.parametrize("shape", [(3, 9, 7, 1), (2, 48, 40, 1)])
+def test_contrast_weight_equals_numpy_restatement(weight, shape):
+    clean, moved = frames(5, shape)
+    frame, _ = frames(6, shape)
     value = Truth(SIGMA, contrast_weight=weight).call(np.concatenate([clean, frame], -1), moved)
     np.testing.assert_allclose(value, numpy_truth_of_contrast(clean, frame, moved, weight) / SIGMA**2, rtol=1e-4)
 
@@ -240,6 +264,29 @@ def test_contrast_error_is_the_contrast_lost_or_invented(kept):
     bsa = kept * vessel  # frame - moved = vessel + clean - moved
     error = vessel - bsa
     np.testing.assert_allclose(contrast_error(error, vessel), (1 - kept) ** 2 * np.mean(vessel**2, (1, 2, 3)), atol=1e-6)
+
+
+def test_darkness_beside_a_vessel_costs_local_contrast_and_shades_do_not():
+    vessel = np.zeros((1, 64, 64, 1), np.float32)
+    vessel[:, :, 30:33] = -0.3
+    ring = np.zeros_like(vessel)
+    ring[:, :, 27:36] = -0.1
+    ring[:, :, 30:33] = 0
+    shade = np.broadcast_to(np.linspace(-0.1, 0.1, 64, dtype=np.float32)[None, :, None, None], vessel.shape)
+    dark, broad = (float(local_contrast_error(error, vessel)[0]) for error in (ring, shade))
+    assert dark > 1e-4
+    assert broad < dark / 1000
+
+
+@pytest.mark.parametrize("kept", [0.8, 1.0, 1.1])
+def test_local_contrast_error_of_a_share_lost_everywhere(kept):
+    vessel = -np.abs(np.random.default_rng(1).normal(size=(1, 64, 64, 1))).astype(np.float32)
+    beside = vessel - ndimage.uniform_filter(vessel, (1, BESIDE, BESIDE, 1), mode="constant") / ndimage.uniform_filter(
+        np.ones_like(vessel), (1, BESIDE, BESIDE, 1), mode="constant"
+    )
+    found = float(local_contrast_error((1 - kept) * vessel, vessel)[0])
+    # Of random vessels every part has the same energy, but for its last few percent.
+    np.testing.assert_allclose(found, (1 - kept) ** 2 * np.mean(beside**2), rtol=0.1, atol=1e-8)
 
 
 def test_contrast_weight_counts_only_where_iodine_is():
