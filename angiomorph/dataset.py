@@ -26,7 +26,7 @@ from angiomorph import store
 from angiomorph.augmentation import Augmentation, Tone, augment, tone
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
-from angiomorph.field import fill_outside, find_field
+from angiomorph.field import find_field, nearest_inside
 from angiomorph.intensity import Normalisation, normalise, pad, resolve_mode, stored_normalisation, to_domain
 from angiomorph.layers import resize_frames, window
 from angiomorph.shrinking import fitted_shape
@@ -223,6 +223,7 @@ class Run:
         self._kinds = kinds(self.frames, self.background, sampling)
         self._most = 2 * sampling.frames_per_series  # frames that a visit may need
         self._decoded: dict[int, np.ndarray] = {}
+        self._nearest: np.ndarray | None = None  # see `field.nearest_inside`
         self._lock = threading.Lock()
 
     def read(self, indices: np.ndarray) -> np.ndarray:
@@ -286,6 +287,7 @@ class Run:
         """Forget the decoded frames."""
         with self._lock:
             self._decoded.clear()
+            self._nearest = None
 
     def readable(self, indices: np.ndarray) -> np.ndarray:
         """Return `indices`, each that is known to be unreadable replaced by the next readable one of its kind, cyclically."""
@@ -323,7 +325,10 @@ class Run:
         """Return frames `(T, H, W)` with the nearest value inside the field at each pixel outside, as registration has them."""
         if self.known.field is None:
             return frames
-        return fill_outside(frames, np.unpackbits(self.known.field, axis=1, count=frames.shape[2]).astype(bool))
+        if self._nearest is None:
+            self._nearest = nearest_inside(np.unpackbits(self.known.field, axis=1, count=frames.shape[2]).astype(bool))
+        rows, columns = self._nearest
+        return frames[:, rows, columns]
 
     def _missing(self, indices: np.ndarray) -> list[int]:
         return sorted({*self.readable(indices).tolist()} - self._decoded.keys())

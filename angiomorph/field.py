@@ -408,8 +408,20 @@ def fill_outside(frames: np.ndarray, field: np.ndarray) -> np.ndarray:
     """
     if field.all() or not field.any():
         return frames
-    rows, columns = ndimage.distance_transform_edt(~field, return_distances=False, return_indices=True)
+    rows, columns = nearest_inside(field)
     return np.asarray(frames[..., rows, columns])
+
+
+def nearest_inside(field: np.ndarray) -> np.ndarray:
+    """Return row and column of the nearest pixel inside the field, for each pixel.
+
+    Args:
+        field: `(H, W)` bool, somewhere True.
+
+    Returns:
+        `(2, H, W)` int32.
+    """
+    return np.asarray(ndimage.distance_transform_edt(~field, return_distances=False, return_indices=True))
 
 
 def clamp_warp(warp: np.ndarray, field: np.ndarray) -> np.ndarray:

@@ -29,7 +29,9 @@ BATCH_SIZE = 4
 ARRIVAL_SIZE, ARRIVAL_LEVELS = 256, 2  # at which iodine is looked for: a quarter of the time of a registration
 REFINE = 40  # steps
 REFINED_SIZE = 256
-SHIPPED = Path(__file__).parent / "models" / "reg-truth.h5"
+# By name, which is that of the loss: reg-truth.h5 is "truth".
+MODELS = {path.stem.removeprefix("reg-"): path for path in sorted((Path(__file__).parent / "models").glob("reg-*.h5"))}
+SHIPPED = MODELS["truth"]
 Predict = Callable[[np.ndarray, np.ndarray, np.ndarray], tf.Tensor]  # (moving, fixed, hyper) to the warp
 
 
@@ -166,7 +168,9 @@ def _compiled(model: tf.keras.Model) -> Predict:
     def predict(moving: tf.Tensor, fixed: tf.Tensor, hyper: tf.Tensor) -> tf.Tensor:
         return model([moving, fixed, hyper], training=False)
 
-    return predict
+    # One graph each for several sizes is meant; TensorFlow takes it for one function traced again and again, and warns.
+    graph = predict.get_concrete_function()
+    return lambda *frames: graph(*map(tf.constant, frames))
 
 
 def _resized(frames: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -177,18 +181,18 @@ class Model:
     """A trained network, read from disk once.
 
     Args:
-        path: model `.h5`.
+        path: model `.h5`, or the name of a shipped one, see `MODELS`.
 
     Raises:
         InputError: the file is no AngioMorph model, or not a whole one.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = MODELS.get(os.fspath(path)) or Path(path)
         network = _load(self.path)
         metadata = network.metadata
         self.predictor = Predictor(network)
-        self.sha256 = networks.sha256(path)
+        self.sha256 = networks.sha256(self.path)
         self.size = self.predictor.size
         self.levels = self.predictor.levels
         self.intensity = self.predictor.intensity
