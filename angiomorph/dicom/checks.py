@@ -7,17 +7,18 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from angiomorph.dicom.header import (
-    Header,
-    frame_count,
+from angiomorph.dicom.attributes import (
     functional,
-    is_angiogram,
+    items,
     label,
     number,
+    numbers,
+    require_number,
     text,
     value,
-    values,
+    words,
 )
+from angiomorph.dicom.header import Header, frame_count, is_angiogram
 from angiomorph.errors import InputError
 
 SUBTRACTION_CODE = "113062"  # DCM, "Pixel by pixel subtraction"
@@ -96,15 +97,15 @@ def check_pixels(header: Header) -> None:
             f"{path}: expected pixels, found no top-level {label('PixelData')}; "
             "fetch the file again with its pixels (an icon or a reference is no picture)"
         )
-    for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored"):
-        if not number(dataset, keyword):
-            raise InputError(f"{path}: expected {label(keyword)}, found none; fetch the file again from its archive")
-    allocated, stored = number(dataset, "BitsAllocated"), number(dataset, "BitsStored") or 0
+    for keyword in ("Rows", "Columns"):
+        require_number(path, dataset, keyword)
+    allocated, stored = (require_number(path, dataset, keyword) for keyword in ("BitsAllocated", "BitsStored"))
     high = number(dataset, "HighBit")
     if allocated not in (8, 16) or stored > allocated or high not in (None, stored - 1):
+        found = f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {'absent' if high is None else int(high)}"
         raise InputError(
-            f"{path}: expected {label('BitsAllocated')} 8 or 16 with HighBit = BitsStored - 1, found "
-            f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}; convert the file to a legal image"
+            f"{path}: expected {label('BitsAllocated')} 8 or 16 with HighBit = BitsStored - 1, found {found}; "
+            "convert the file to a legal image"
         )
 
 
@@ -126,10 +127,11 @@ def _check_unsubtracted(path: Path, dataset: Dataset) -> None:
 
 def subtraction_evidence(dataset: Dataset) -> str:
     """Return what in a header says that the pixels are already subtracted, or "" if nothing does."""
-    codes = [text(item, "CodeValue") for item in values(dataset, "DerivationCodeSequence")]
+    codes = [text(item, "CodeValue") for item in items(dataset, "DerivationCodeSequence")]
     if SUBTRACTION_CODE in codes:
         return f"{label('DerivationCodeSequence')} has {SUBTRACTION_CODE}, Pixel by pixel subtraction"
-    if "DIGITAL_SUBTR" in functional(dataset, "XAXRFFrameCharacteristicsSequence", "ImageProcessingApplied"):
+    keyword = "ImageProcessingApplied"
+    if "DIGITAL_SUBTR" in words(functional(dataset, "XAXRFFrameCharacteristicsSequence", keyword), keyword):
         return f"{label('ImageProcessingApplied')} has DIGITAL_SUBTR"
     image_type = text(dataset, "ImageType")
     if not image_type.startswith("DERIVED"):
@@ -142,9 +144,9 @@ def subtraction_evidence(dataset: Dataset) -> str:
 
 def _check_still(path: Path, dataset: Dataset) -> None:
     for part, (keyword, increments) in MOTIONS.items():
-        motions = [text(dataset, keyword), *functional(dataset, "PositionerPositionSequence", keyword)]
+        motions = [text(dataset, keyword), text(functional(dataset, "PositionerPositionSequence", keyword), keyword)]
         # What is said to rest may tremble by a fraction of a degree; increments count where nothing is said.
-        steps = [] if "STATIC" in motions else [step for step in increments if any(values(dataset, step))]
+        steps = [] if "STATIC" in motions else [step for step in increments if any(numbers(dataset, step))]
         if "DYNAMIC" in motions or steps:
             found = "DYNAMIC" if "DYNAMIC" in motions else f"{label(steps[0])} other than 0"
             raise InputError(

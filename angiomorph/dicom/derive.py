@@ -9,15 +9,8 @@ from pydicom import Dataset
 from pydicom.datadict import dictionary_VR
 from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage, XRayAngiographicImageStorage
 
-from angiomorph.dicom.header import (
-    ENHANCED_CLASSES,
-    SECONDARY_CAPTURE_CLASSES,
-    functional,
-    text,
-    value,
-    values,
-    without_warnings,
-)
+from angiomorph.dicom.attributes import functional, items, text, value, without_warnings, words
+from angiomorph.dicom.header import ENHANCED_CLASSES, SECONDARY_CAPTURE_CLASSES
 from angiomorph.dicom.save import decimal
 
 # What belongs to the source's pixels and would be wrong, or applied twice, beside the subtracted ones.
@@ -128,7 +121,8 @@ def _drop_malformed(dataset: Dataset) -> None:
         except Exception:  # pydicom raises whatever the conversion of the value raised
             del dataset[tag]
             continue
-        if element.VR in ("DS", "IS") and isinstance(element.value, str) and element.value:
+        components = element.value if element.VM > 1 else [element.value]
+        if element.VR in ("DS", "IS") and any(isinstance(component, str) and component for component in components):
             del dataset[tag]  # pydicom returns what is no number as text
         elif element.VR == "SQ":
             for item in element.value:
@@ -138,8 +132,9 @@ def _drop_malformed(dataset: Dataset) -> None:
 def _flatten(dataset: Dataset) -> None:
     """Turn an enhanced object's attributes into those of the classic class."""
     for keyword, macro in FROM_FUNCTIONAL_GROUPS.items():
-        if found := functional(dataset, macro, keyword):
-            setattr(dataset, keyword, found[0])
+        framed = functional(dataset, macro, keyword)
+        if keyword in framed:
+            setattr(dataset, keyword, value(framed, keyword))
     for keyword in OF_ENHANCED_OBJECTS:
         if keyword in dataset:
             del dataset[keyword]
@@ -184,9 +179,9 @@ def _set_laterality(dataset: Dataset) -> None:
 
 def _plane(dataset: Dataset) -> str:
     """Return the image type's third value; a biplane one needs the reference to its other plane."""
-    image_type = text(dataset, "ImageType").split("\\")
+    image_type = words(dataset, "ImageType")
     plane = image_type[2] if len(image_type) > 2 and image_type[2] in PLANES else PLANES[0]
-    other = values(dataset, "ReferencedImageSequence")
+    other = items(dataset, "ReferencedImageSequence")
     if plane == PLANES[0] or not other:
         return PLANES[0]
     other[0].PurposeOfReferenceCodeSequence = [code_item("121314", "Other image of biplane pair")]

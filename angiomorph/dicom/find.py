@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pydicom import Dataset
 
-from angiomorph.dicom.header import frame_count, is_angiogram, number, read_header, text, values
+from angiomorph.dicom.attributes import items, number, text
+from angiomorph.dicom.header import frame_count, is_angiogram, read_header
 from angiomorph.dicom.save import PROGRAM
 from angiomorph.dicom.series import SeriesFiles
 from angiomorph.errors import InputError
@@ -114,7 +115,7 @@ def _group(dataset: Dataset, path: Path) -> Group:
 
 def _own(dataset: Dataset) -> bool:
     return any(
-        text(item, "ManufacturerModelName") == PROGRAM.upper() for item in values(dataset, "ContributingEquipmentSequence")
+        text(item, "ManufacturerModelName") == PROGRAM.upper() for item in items(dataset, "ContributingEquipmentSequence")
     )
 
 

@@ -1,18 +1,15 @@
-"""Headers of DICOM files: reading them without pixels, and asking them without surprises."""
+"""Headers of DICOM files: reading them without their pixels, and what kind of object they are of."""
 
 from __future__ import annotations
 
 import os
 import struct
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, dcmread
-from pydicom.datadict import tag_for_keyword
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.uid import (
@@ -28,6 +25,7 @@ from pydicom.uid import (
     XRayRadiofluoroscopicImageStorage,
 )
 
+from angiomorph.dicom.attributes import number, text, value, without_warnings
 from angiomorph.errors import InputError
 
 XA_CLASSES = (
@@ -73,14 +71,6 @@ class Header:
         return self.transfer_syntax == DeflatedExplicitVRLittleEndian
 
 
-@contextmanager
-def without_warnings() -> Iterator[None]:
-    """Silence pydicom's warnings, whose texts quote values and so may name a patient."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def read_header(path: str | os.PathLike[str], keywords: Sequence[str] | None = None) -> Header:
     """Read a file's data set up to its pixels.
 
@@ -121,53 +111,6 @@ def _locate_pixels(file: Any, dataset: Dataset) -> tuple[int | None, int]:
     if len(length) < 4:
         return None, 0
     return file.tell(), struct.unpack(f"{order}L", length)[0]
-
-
-def label(keyword: str) -> str:
-    """Return an attribute's name for an error text: "Rows (0028,0010)"."""
-    tag = Tag(tag_for_keyword(keyword) or 0)
-    return f"{keyword} ({tag.group:04X},{tag.element:04X})"
-
-
-def value(dataset: Dataset, keyword: str) -> Any:
-    """Return an attribute's value, or None where it is absent, empty or malformed."""
-    with without_warnings():
-        try:
-            found = dataset.get(keyword)
-        except Exception:  # pydicom raises whatever the conversion of the value raised
-            return None
-    return None if found == "" else found
-
-
-def values(dataset: Dataset, keyword: str) -> list[Any]:
-    """Return an attribute's values as a list: empty where it is absent, of one where it has one."""
-    found = value(dataset, keyword)
-    if found is None:
-        return []
-    return [found] if isinstance(found, str | bytes) or not hasattr(found, "__iter__") else list(found)
-
-
-def number(dataset: Dataset, keyword: str) -> float | None:
-    """Return an attribute's value as a number, or None where it has none."""
-    try:
-        return float(value(dataset, keyword))
-    except (TypeError, ValueError):
-        return None
-
-
-def text(dataset: Dataset, keyword: str) -> str:
-    """Return an attribute's values as one upper-case string, joined by backslashes."""
-    return "\\".join(str(item) for item in values(dataset, keyword)).strip().upper()
-
-
-def functional(dataset: Dataset, macro: str, keyword: str) -> list[Any]:
-    """Return an attribute's values from an enhanced object's functional group, shared or of the first frame."""
-    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        for group in values(dataset, groups)[:1]:
-            for item in values(group, macro)[:1]:
-                if found := values(item, keyword):
-                    return found
-    return []
 
 
 def frame_count(dataset: Dataset) -> int:

@@ -24,7 +24,8 @@ from pydicom.uid import (
     JPEGLSNearLossless,
 )
 
-from angiomorph.dicom.header import UNDEFINED_LENGTH, Header, frame_count, label, number, without_warnings
+from angiomorph.dicom.attributes import label, require_number, without_warnings
+from angiomorph.dicom.header import UNDEFINED_LENGTH, Header, frame_count
 from angiomorph.errors import InputError
 
 JPEG_2000 = "pylibjpeg pylibjpeg-openjpeg"
@@ -56,8 +57,10 @@ def decode(header: Header) -> Iterator[np.ndarray]:
     _check_whole(header)
     expected, found = frame_count(header.dataset), 0
     source = dcmread(header.path) if header.inflated else header.path
-    shape = (int(header.dataset.Rows), int(header.dataset.Columns))
-    bits = int(header.dataset.BitsStored)
+    rows, columns, bits = (
+        require_number(header.path, header.dataset, keyword) for keyword in ("Rows", "Columns", "BitsStored")
+    )
+    shape = (rows, columns)
     frames = islice(iter_pixels(source, raw=True), expected)
     while (frame := _next_frame(header, frames, found + 1)) is not None:
         if frame.shape != shape:
@@ -119,7 +122,8 @@ def _check_whole(header: Header) -> None:
 
 def _check_bytes(header: Header, file: BinaryIO) -> None:
     dataset = header.dataset
-    expected = frame_count(dataset) * dataset.Rows * dataset.Columns * int(number(dataset, "BitsAllocated") or 0) // 8
+    rows, columns, bits = (require_number(header.path, dataset, keyword) for keyword in ("Rows", "Columns", "BitsAllocated"))
+    expected = frame_count(dataset) * rows * columns * bits // 8
     start = file.tell()
     found = min(file.seek(0, 2) - start, header.pixel_length)
     if found < expected:

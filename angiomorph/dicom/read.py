@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset
 
+from angiomorph.dicom.attributes import find_unusable, functional, label, number, require_number, text
 from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, declared_frames
 from angiomorph.dicom.find import find_series, name_of
-from angiomorph.dicom.header import Header, frame_count, functional, label, number, read_header, text, values
+from angiomorph.dicom.header import Header, frame_count, read_header
+from angiomorph.dicom.masks import find_masks
 from angiomorph.dicom.pixels import decode
 from angiomorph.dicom.series import Series, SeriesFiles
 from angiomorph.dicom.shutter import exposed
@@ -40,7 +42,7 @@ def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> Series:
             that is not installed, several runs in the folder.
 
     Source: DICOM PS3.3 C.7.6.3, C.7.6.10, C.8.7.1; polarity by PixelIntensityRelationshipSign (C.8.11.3.1.2), else by
-    PhotometricInterpretation.
+    PhotometricInterpretation or PresentationLUTShape.
     """
     files = _files(source)
     headers = _in_order([read_header(path) for path in files.paths])
@@ -50,19 +52,20 @@ def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> Series:
         check_uniform(headers)
     count = declared_frames(headers)
     check_frame_count(files.paths[0], count)
-    first = headers[0].dataset
-    bits, relation = int(first.BitsStored), _relation(first)
-    numbers = _background_numbers(first, count) if len(headers) == 1 else ()
+    first, datasets = headers[0].dataset, [header.dataset for header in headers]
+    rows, columns, bits = (require_number(files.paths[0], first, keyword) for keyword in ("Rows", "Columns", "BitsStored"))
+    background, of_masks = find_masks(datasets, count)
+    times, of_times = frame_times(datasets, count)
     return Series(
         frames=_decode(headers, count, inverted=_inverted(first)),
-        relation=relation or "DISP",
+        relation=_relation(first) or "DISP",
         bits_stored=bits,
-        frame_times=frame_times([header.dataset for header in headers], count),
-        background_numbers=numbers,
+        frame_times=times,
+        background_numbers=background,
         name=files.name,
-        shutter=exposed(first, int(first.Rows), int(first.Columns)),
-        headers=tuple(_without_pixels(header.dataset) for header in headers),
-        warnings=tuple(_warnings(headers, relation, numbers)),
+        shutter=exposed(first, rows, columns),
+        headers=tuple(_without_pixels(dataset) for dataset in datasets),
+        warnings=tuple(f"{files.paths[0]}: {line}" for line in [*_warnings(datasets), *of_masks, *of_times]),
     )
 
 
@@ -93,32 +96,33 @@ def _in_order(headers: list[Header]) -> list[Header]:
 
 
 def _relation(dataset: Dataset) -> str | None:
-    framed = functional(dataset, "FramePixelDataPropertiesSequence", "PixelIntensityRelationship")
-    found = str(framed[0]) if framed else text(dataset, "PixelIntensityRelationship")
+    found = text(_properties(dataset, "PixelIntensityRelationship"), "PixelIntensityRelationship")
     return found if found in RELATIONS else None
+
+
+def _properties(dataset: Dataset, keyword: str) -> Dataset:
+    """Return where an enhanced object or a classic one has a property of its pixels."""
+    framed = functional(dataset, "FramePixelDataPropertiesSequence", keyword)
+    return framed if keyword in framed else dataset
 
 
 def _inverted(dataset: Dataset) -> bool:
     """Return whether iodine has high stored values: lower values mean more X-ray intensity."""
-    framed = functional(dataset, "FramePixelDataPropertiesSequence", "PixelIntensityRelationshipSign")
-    sign = float(framed[0]) if framed else number(dataset, "PixelIntensityRelationshipSign")
-    return sign < 0 if sign else text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
-
-
-def _background_numbers(dataset: Dataset, count: int) -> tuple[int, ...]:
-    for item in values(dataset, "MaskSubtractionSequence"):
-        if text(item, "MaskOperation") == "AVG_SUB":
-            return tuple(int(frame) for frame in values(item, "MaskFrameNumbers") if 1 <= frame <= count)
-    return ()
+    keyword = "PixelIntensityRelationshipSign"
+    if sign := number(_properties(dataset, keyword), keyword):
+        return sign < 0
+    return text(dataset, "PhotometricInterpretation") == "MONOCHROME1" or text(dataset, "PresentationLUTShape") == "INVERSE"
 
 
 def _decode(headers: list[Header], count: int, *, inverted: bool) -> np.ndarray:
-    first = headers[0].dataset
-    dtype = np.uint8 if first.BitsAllocated == 8 else np.uint16
-    frames = np.empty((count, first.Rows, first.Columns), dtype)
+    path, first = headers[0].path, headers[0].dataset
+    keywords = ("Rows", "Columns", "BitsAllocated", "BitsStored")
+    rows, columns, allocated, stored = (require_number(path, first, keyword) for keyword in keywords)
+    dtype = np.uint8 if allocated == 8 else np.uint16
+    frames = np.empty((count, rows, columns), dtype)
     for target, decoded in zip(frames, (frame for header in headers for frame in decode(header)), strict=True):
         target[:] = decoded
-    return dtype((1 << first.BitsStored) - 1) - frames if inverted else frames
+    return dtype((1 << stored) - 1) - frames if inverted else frames
 
 
 def _without_pixels(dataset: Dataset) -> Dataset:
@@ -128,23 +132,20 @@ def _without_pixels(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _warnings(headers: list[Header], relation: str | None, numbers: tuple[int, ...]) -> list[str]:
-    first, path = headers[0].dataset, headers[0].path
-    found = []
-    if relation is None:
+def _warnings(datasets: list[Dataset]) -> list[str]:
+    first = datasets[0]
+    found = list(dict.fromkeys(line for dataset in datasets for line in find_unusable(dataset)))
+    if _relation(first) is None:
         found.append(
-            f"{path}: {label('PixelIntensityRelationship')} is none of {', '.join(RELATIONS)}; "
-            "taken as DISP, subtracted linearly"
+            f"{label('PixelIntensityRelationship')} is none of {', '.join(RELATIONS)}; taken as DISP, subtracted linearly"
         )
     if _inverted(first):
-        found.append(f"{path}: stored with iodine bright; inverted, so that iodine is dark")
+        found.append("stored with iodine bright; inverted, so that iodine is dark")
     if text(first, "BurnedInAnnotation") == "YES":
-        found.append(f"{path}: {label('BurnedInAnnotation')} YES: burnt-in text is warped like anatomy")
-    if not numbers and any(text(item, "MaskOperation") == "AVG_SUB" for item in values(first, "MaskSubtractionSequence")):
-        found.append(f"{path}: {label('MaskFrameNumbers')} names no frame of this run; left out")
-    instances = [int(number(header.dataset, "InstanceNumber") or 0) for header in headers]
+        found.append(f"{label('BurnedInAnnotation')} YES: burnt-in text is warped like anatomy")
+    instances = [int(number(dataset, "InstanceNumber") or 0) for dataset in datasets]
     missing = instances[-1] - instances[0] + 1 - len(instances)
     if missing > 0:
         between = f"{label('InstanceNumber')} {instances[0]} and {instances[-1]}"
-        found.append(f"{path}: {missing} frames of this run are missing between {between}")
+        found.append(f"{missing} frames of this run are missing between {between}")
     return found

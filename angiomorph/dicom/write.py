@@ -13,10 +13,11 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from angiomorph import __version__
+from angiomorph.dicom.attributes import items, number, numbers, text, value, without_warnings
 from angiomorph.dicom.derive import carried, code_item, complete
-from angiomorph.dicom.header import number, text, value, values, without_warnings
 from angiomorph.dicom.save import PROGRAM, decimal, derived_uid, save
 from angiomorph.dicom.series import Series
+from angiomorph.dicom.timing import NOMINAL_FRAME_TIME
 from angiomorph.errors import InputError
 from angiomorph.intensity import LN, STORED
 
@@ -66,6 +67,8 @@ def write_bsa(
     k = _check(path, series, bsa, units, background_numbers)
     stored = _stored(bsa, -k if invert else k)
     description = _description(units, k, model_name, model_sha256, hyper, background_numbers, invert)
+    if not series.frame_time:
+        description = f"{description[:990]}; frame time unknown"
     try:
         with without_warnings():
             save(_derived(series, stored, description, hyper, background_numbers), path)
@@ -127,7 +130,7 @@ def _set_identity(dataset: Dataset, series: Series, hyper: float, entropy: Seque
     for keyword in ("InstanceCreation", "Series", "Content"):
         setattr(dataset, f"{keyword}Date", now.strftime("%Y%m%d"))
         setattr(dataset, f"{keyword}Time", now.strftime("%H%M%S"))
-    dataset.ContributingEquipmentSequence = [*values(dataset, "ContributingEquipmentSequence"), _equipment(now)]
+    dataset.ContributingEquipmentSequence = [*items(dataset, "ContributingEquipmentSequence"), _equipment(now)]
 
 
 def _timezone(dataset: Dataset) -> timezone | None:
@@ -181,8 +184,9 @@ def _was_lossy(series: Series) -> bool:
 
 def _set_timing(dataset: Dataset, series: Series) -> None:
     increments = np.diff(series.frame_times, prepend=0.0)
-    if np.allclose(increments[1:], series.frame_time) and not values(series.headers[0], "FrameTimeVector"):
-        dataset.FrameTime = decimal(series.frame_time)
+    even = np.allclose(increments[1:], series.frame_time)
+    if even and not (series.frame_time and numbers(series.headers[0], "FrameTimeVector")):
+        dataset.FrameTime = decimal(series.frame_time or NOMINAL_FRAME_TIME)
         dataset.FrameIncrementPointer = tag_for_keyword("FrameTime")
         return
     dataset.FrameTimeVector = [decimal(increment) for increment in increments]
