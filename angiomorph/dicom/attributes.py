@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +159,7 @@ def find_numbers(dataset: Dataset, keyword: str) -> Found:
     numbers = tuple(map(_number, components))
     if not numbers or _is(numbers, kind):
         return Found(numbers)
-    return Found(numbers, f"{label(keyword)}: expected {kind}, found {_shown(components)}")
+    return Found(numbers, f"{label(keyword)}: expected {kind}, found '{shown(components)}'")
 
 
 def _components(found: Any) -> list[Any]:
@@ -183,11 +183,11 @@ def _is(numbers: tuple[float, ...], kind: Kind) -> bool:
     return not (kind.positive and min(numbers) <= 0) and not (kind.whole and any(number % 1 for number in numbers))
 
 
-def _shown(components: list[Any]) -> str:
-    """Return a value for a message, short and in printable ASCII."""
+def shown(components: Sequence[Any]) -> str:
+    """Return values for a message, joined by backslashes, short and in printable ASCII."""
     joined = "\\".join("" if component is None else str(component) for component in components)
-    shown = joined if len(joined) <= SHOWN else joined[:SHOWN] + "..."
-    return repr("".join(character if " " <= character <= "~" else "?" for character in shown)).replace("\\\\", "\\")
+    printable = "".join(character if " " <= character <= "~" else "?" for character in joined)
+    return printable if len(printable) <= SHOWN else f"{printable[:SHOWN]}..."
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from pydicom import Dataset
+from pydicom.uid import MediaStorageDirectoryStorage
 
 from angiomorph.dicom.attributes import (
     functional,
@@ -13,12 +14,12 @@ from angiomorph.dicom.attributes import (
     label,
     number,
     numbers,
-    require_number,
+    shown,
     text,
     value,
     words,
 )
-from angiomorph.dicom.header import Header, frame_count, is_angiogram
+from angiomorph.dicom.header import Header, is_angiogram, is_unsaid_capture, sop_class
 from angiomorph.errors import InputError
 
 SUBTRACTION_CODE = "113062"  # DCM, "Pixel by pixel subtraction"
@@ -31,7 +32,7 @@ UNIFORM = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentatio
 
 
 def check_header(header: Header) -> None:
-    """Refuse a file that is no unsubtracted, grey-scale, unsigned angiogram of a resting C-arm.
+    """Refuse a file that is no unsubtracted, grey-scale angiogram of a resting C-arm.
 
     Raises:
         InputError: naming the file, the tag, what was expected and found, and the remedy.
@@ -39,8 +40,6 @@ def check_header(header: Header) -> None:
     Source: DICOM PS3.3 C.8.7.1 (XA image), C.8.7.5 (positioner), C.8.19 (enhanced XA).
     """
     _check_kind(header.path, header.dataset)
-    check_pixels(header)
-    _check_unsigned(header.path, header.dataset)
     _check_unsubtracted(header.path, header.dataset)
     _check_still(header.path, header.dataset)
 
@@ -70,14 +69,16 @@ def check_uniform(headers: list[Header]) -> None:
 
 
 def _check_kind(path: Path, dataset: Dataset) -> None:
-    if not is_angiogram(dataset):
-        sop_class = value(dataset, "SOPClassUID")
+    if sop_class(dataset) == MediaStorageDirectoryStorage:
+        raise InputError(f"{path}: expected an XA run, found a DICOMDIR, the list of a medium; give the folder that it lies in")
+    if not is_angiogram(dataset) and not is_unsaid_capture(dataset):
+        modality = shown([text(dataset, "Modality")]) or "absent"
         raise InputError(
-            f"{path}: expected an X-ray angiogram ({label('Modality')} XA), found Modality "
-            f"{text(dataset, 'Modality') or 'absent'} of class {getattr(sop_class, 'name', 'absent')}; give an XA run"
+            f"{path}: expected an X-ray angiogram ({label('Modality')} XA), found Modality {modality} of class "
+            f"{_class_name(dataset)}; give an XA run"
         )
-    samples, photometric = number(dataset, "SamplesPerPixel"), text(dataset, "PhotometricInterpretation")
-    if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+    samples, photometric = number(dataset, "SamplesPerPixel"), shown([text(dataset, "PhotometricInterpretation")])
+    if samples not in (None, 1) or photometric not in ("", "MONOCHROME1", "MONOCHROME2"):
         raise InputError(
             f"{path}: expected grey-scale pixels ({label('SamplesPerPixel')} 1, MONOCHROME2), found SamplesPerPixel "
             f"{'absent' if samples is None else int(samples)}, {photometric or 'no PhotometricInterpretation'}; "
@@ -85,36 +86,11 @@ def _check_kind(path: Path, dataset: Dataset) -> None:
         )
 
 
-def check_pixels(header: Header) -> None:
-    """Refuse a file without whole pixels of 8 or 16 bits.
-
-    Raises:
-        InputError: naming the file, the tag, what was expected and found, and the remedy.
-    """
-    path, dataset = header.path, header.dataset
-    if header.pixel_offset is None and not header.inflated:
-        raise InputError(
-            f"{path}: expected pixels, found no top-level {label('PixelData')}; "
-            "fetch the file again with its pixels (an icon or a reference is no picture)"
-        )
-    for keyword in ("Rows", "Columns"):
-        require_number(path, dataset, keyword)
-    allocated, stored = (require_number(path, dataset, keyword) for keyword in ("BitsAllocated", "BitsStored"))
-    high = number(dataset, "HighBit")
-    if allocated not in (8, 16) or stored > allocated or high not in (None, stored - 1):
-        found = f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {'absent' if high is None else int(high)}"
-        raise InputError(
-            f"{path}: expected {label('BitsAllocated')} 8 or 16 with HighBit = BitsStored - 1, found {found}; "
-            "convert the file to a legal image"
-        )
-
-
-def _check_unsigned(path: Path, dataset: Dataset) -> None:
-    if number(dataset, "PixelRepresentation"):
-        raise InputError(
-            f"{path}: expected unsigned pixels ({label('PixelRepresentation')} 0), found signed ones, which XA "
-            "does not allow and subtracted runs often have; give the unsubtracted run as acquired"
-        )
+def _class_name(dataset: Dataset) -> str:
+    found = sop_class(dataset)
+    if found is None:
+        return "absent"
+    return found.name if found.name != found else "unknown"  # what is no class may be any text of a damaged header
 
 
 def _check_unsubtracted(path: Path, dataset: Dataset) -> None:
@@ -166,8 +142,3 @@ def check_frame_count(path: Path, frames: int) -> None:
             f"{path}: expected a run, which needs at least one background and one contrast frame, found one single frame; "
             "give the multi-frame file, or the folder that has the run's other frames"
         )
-
-
-def declared_frames(headers: list[Header]) -> int:
-    """Return how many frames the headers announce."""
-    return frame_count(headers[0].dataset) if len(headers) == 1 else len(headers)

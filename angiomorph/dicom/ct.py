@@ -11,10 +11,9 @@ from pydicom import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
 from angiomorph.dicom.attributes import label, number, numbers, text, value, values
-from angiomorph.dicom.checks import check_pixels
 from angiomorph.dicom.find import is_marked
 from angiomorph.dicom.header import Header, read_header
-from angiomorph.dicom.pixels import decode
+from angiomorph.dicom.pixels import decode, find_pixels
 from angiomorph.errors import InputError
 
 Triple = tuple[float, float, float]
@@ -50,7 +49,7 @@ def read_ct(source: str | os.PathLike[str]) -> tuple[np.ndarray, Triple, Triple]
     """
     headers = [read_header(path) for path in _slices(Path(source))]
     for header in headers:
-        check_pixels(header)
+        find_pixels(header)
         _check_plane(header)
     _check_alike(headers)
     headers, step = _stacked(Path(source), headers)
@@ -187,7 +186,7 @@ def _check_even(headers: list[Header], gaps: np.ndarray) -> None:
 
 def _hounsfield(header: Header) -> np.ndarray:
     slope, intercept = (number(header.dataset, keyword) or 0.0 for keyword in ("RescaleSlope", "RescaleIntercept"))
-    stored = next(decode(header))
+    stored = next(decode(find_pixels(header)))
     return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
 
 

@@ -10,7 +10,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage, XRayAngiographicImageStorage
 
 from angiomorph.dicom.attributes import functional, items, text, value, without_warnings, words
-from angiomorph.dicom.header import ENHANCED_CLASSES, SECONDARY_CAPTURE_CLASSES
+from angiomorph.dicom.header import BIPLANE_CLASS, ENHANCED_CLASSES, SECONDARY_CAPTURE_CLASSES, sop_class
 from angiomorph.dicom.save import decimal
 
 # What belongs to the source's pixels and would be wrong, or applied twice, beside the subtracted ones.
@@ -105,8 +105,11 @@ def carried(source: Dataset) -> Dataset:
     for tag in list(dataset.keys()):
         if tag.group in REPEATING_GROUPS or tag.group < FIRST_DATA_GROUP:
             del dataset[tag]
-    if value(source, "SOPClassUID") in ENHANCED_CLASSES:
+    dataset.SOPClassUID = sop_class(source)
+    if dataset.SOPClassUID in ENHANCED_CLASSES:
         _flatten(dataset)
+    if dataset.SOPClassUID == BIPLANE_CLASS:
+        dataset.SOPClassUID = XRayAngiographicImageStorage
     for keyword in OF_THE_SOURCE_PIXELS:
         if keyword in dataset:
             del dataset[keyword]

@@ -7,9 +7,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, FileDataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.uid import (
@@ -17,7 +17,6 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     EnhancedXAImageStorage,
     EnhancedXRFImageStorage,
-    ImplicitVRLittleEndian,
     MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
@@ -28,7 +27,9 @@ from pydicom.uid import (
 from angiomorph.dicom.attributes import number, text, value, without_warnings
 from angiomorph.errors import InputError
 
+BIPLANE_CLASS = UID("1.2.840.10008.5.1.4.1.1.12.3")  # X-Ray Angiographic Bi-Plane Image Storage, retired
 XA_CLASSES = (
+    BIPLANE_CLASS,
     XRayAngiographicImageStorage,
     EnhancedXAImageStorage,
     XRayRadiofluoroscopicImageStorage,
@@ -42,6 +43,9 @@ SECONDARY_CAPTURE_CLASSES = (
 )
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA = Tag(0x7FE0, 0x0010)
+TYPES_OF_PIXELS = (b"OW\0\0", b"OB\0\0", b"UN\0\0")
+# How a data set begins: in group 8, or with meta information, by one of the group's first elements, which are short.
+FIRST_GROUPS, LAST_FIRST_ELEMENT, LONGEST_FIRST_VALUE = (0x0002, 0x0008), 0x0018, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,23 +60,34 @@ class Header:
     """
 
     path: Path
-    dataset: Dataset
+    dataset: FileDataset
     pixel_offset: int | None
     pixel_length: int
 
     @property
-    def transfer_syntax(self) -> UID:
-        """Return the TransferSyntaxUID; Implicit VR Little Endian, DICOM's default, if the file does not say."""
-        return UID(self.dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
+    def announced_syntax(self) -> UID:
+        """Return the TransferSyntaxUID of the file's meta information; empty if it has none."""
+        with without_warnings():
+            return UID(str(value(self.dataset.file_meta, "TransferSyntaxUID") or "").strip("\0 "))
+
+    @property
+    def encapsulated(self) -> bool:
+        """Return whether the pixels are compressed fragments, whatever the transfer syntax says."""
+        return self.pixel_length == UNDEFINED_LENGTH
+
+    @property
+    def little_endian(self) -> bool:
+        """Return the byte order that the data set was found to have, whatever the transfer syntax says."""
+        return self.dataset.original_encoding[1] is not False
 
     @property
     def inflated(self) -> bool:
         """Return whether the file's data set had to be inflated whole, so that offsets are of no use."""
-        return self.transfer_syntax == DeflatedExplicitVRLittleEndian
+        return self.announced_syntax == DeflatedExplicitVRLittleEndian
 
 
 def read_header(path: str | os.PathLike[str], keywords: Sequence[str] | None = None) -> Header:
-    """Read a file's data set up to its pixels.
+    """Read a file's data set up to its pixels, also a bare one without preamble and meta information.
 
     Args:
         path: a DICOM file.
@@ -84,7 +99,9 @@ def read_header(path: str | os.PathLike[str], keywords: Sequence[str] | None = N
     path = Path(path)
     try:
         with path.open("rb") as file, without_warnings():
-            dataset = dcmread(file, stop_before_pixels=True, specific_tags=None if keywords is None else list(keywords))
+            bare = _is_bare(file)
+            tags = None if keywords is None else list(keywords)
+            dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags, force=bare)
             return Header(path, dataset, *_locate_pixels(file, dataset))
     except InvalidDicomError as error:
         raise InputError(
@@ -99,18 +116,45 @@ def read_header(path: str | os.PathLike[str], keywords: Sequence[str] | None = N
         ) from error
 
 
-def _locate_pixels(file: Any, dataset: Dataset) -> tuple[int | None, int]:
-    transfer_syntax = dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
-    if transfer_syntax == DeflatedExplicitVRLittleEndian:
+def _is_bare(file: BinaryIO) -> bool:
+    """Return whether a file begins with a data set's first element instead of a preamble."""
+    start = file.read(132)
+    file.seek(0)
+    if len(start) < 132 or start[128:] == b"DICM":
+        return False
+    group, element, length = struct.unpack("<HHL", start[:8])
+    typed = start[4:6].isalpha() and start[4:6].isupper()
+    return group in FIRST_GROUPS and element <= LAST_FIRST_ELEMENT and (typed or length <= LONGEST_FIRST_VALUE)
+
+
+def _locate_pixels(file: BinaryIO, dataset: FileDataset) -> tuple[int | None, int]:
+    if value(dataset.file_meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         return None, 0
-    order = "<" if transfer_syntax.is_little_endian else ">"
+    order = ">" if dataset.original_encoding[1] is False else "<"
     start = file.read(8)
     if len(start) < 8 or Tag(*struct.unpack(f"{order}HH", start[:4])) != PIXEL_DATA:
         return None, 0
-    length = start[4:] if transfer_syntax.is_implicit_VR else file.read(4)
+    # Whether types are written is seen here, and may belie the transfer syntax; as a length they would be odd ones.
+    length = file.read(4) if start[4:] in TYPES_OF_PIXELS else start[4:]
     if len(length) < 4:
         return None, 0
     return file.tell(), struct.unpack(f"{order}L", length)[0]
+
+
+def sop_class(dataset: Dataset) -> UID | None:
+    """Return the SOPClassUID, of the data set or else of the file's meta information; None if neither says."""
+    return _identifier(dataset, "SOPClassUID", "MediaStorageSOPClassUID")
+
+
+def sop_instance(dataset: Dataset) -> UID | None:
+    """Return the SOPInstanceUID, of the data set or else of the file's meta information; None if neither says."""
+    return _identifier(dataset, "SOPInstanceUID", "MediaStorageSOPInstanceUID")
+
+
+def _identifier(dataset: Dataset, keyword: str, of_file: str) -> UID | None:
+    found = value(dataset, keyword) or value(getattr(dataset, "file_meta", Dataset()), of_file)
+    with without_warnings():
+        return UID(str(found)) if found else None
 
 
 def frame_count(dataset: Dataset) -> int:
@@ -120,6 +164,10 @@ def frame_count(dataset: Dataset) -> int:
 
 def is_angiogram(dataset: Dataset) -> bool:
     """Return whether a header is that of an angiographic picture: an XA or XRF class, or such a modality captured."""
-    sop_class = value(dataset, "SOPClassUID")
-    captured = sop_class in SECONDARY_CAPTURE_CLASSES and text(dataset, "Modality") in ("XA", "RF")
-    return sop_class in XA_CLASSES or captured
+    found = sop_class(dataset)
+    return found in XA_CLASSES or (found in SECONDARY_CAPTURE_CLASSES and text(dataset, "Modality") in ("XA", "RF"))
+
+
+def is_unsaid_capture(dataset: Dataset) -> bool:
+    """Return whether a header is that of a captured picture of modality "other", which may be an angiogram."""
+    return sop_class(dataset) in SECONDARY_CAPTURE_CLASSES and text(dataset, "Modality") == "OT"

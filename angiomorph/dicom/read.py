@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset
 
-from angiomorph.dicom.attributes import find_unusable, functional, label, number, require_number, text
-from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, declared_frames
+from angiomorph.dicom.attributes import find_unusable, functional, label, number, text
+from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform
 from angiomorph.dicom.find import find_series, name_of
-from angiomorph.dicom.header import Header, frame_count, read_header
+from angiomorph.dicom.header import Header, frame_count, is_unsaid_capture, read_header
 from angiomorph.dicom.masks import find_masks
-from angiomorph.dicom.pixels import decode
+from angiomorph.dicom.pixels import Pixels, decode, find_pixels
 from angiomorph.dicom.series import Series, SeriesFiles
 from angiomorph.dicom.shutter import exposed
 from angiomorph.dicom.timing import frame_times
@@ -37,8 +37,8 @@ def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> Series:
         the run, frames in the order they were taken, all headers, and warnings.
 
     Raises:
-        InputError: what is wrong with which file, and what to do: not DICOM, no pixels, no angiogram, colour, signed,
-            truncated, already subtracted, a moving C-arm, a single frame, frames of several sizes or runs, a decoder
+        InputError: what is wrong with which file, and what to do: not DICOM, no pixels, no angiogram, colour, negative
+            values, truncated, already subtracted, a moving C-arm, a single frame, frames of several sizes or runs, a decoder
             that is not installed, several runs in the folder.
 
     Source: DICOM PS3.3 C.7.6.3, C.7.6.10, C.8.7.1; polarity by PixelIntensityRelationshipSign (C.8.11.3.1.2), else by
@@ -50,22 +50,24 @@ def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> Series:
         check_header(header)
     if len(headers) > 1:
         check_uniform(headers)
-    count = declared_frames(headers)
+    found = [find_pixels(header) for header in headers]
+    _check_single(found)
+    count = sum(len(pixels.frames) for pixels in found)
     check_frame_count(files.paths[0], count)
-    first, datasets = headers[0].dataset, [header.dataset for header in headers]
-    rows, columns, bits = (require_number(files.paths[0], first, keyword) for keyword in ("Rows", "Columns", "BitsStored"))
+    first, datasets, layout = headers[0].dataset, [header.dataset for header in headers], found[0].layout
+    of_pixels = dict.fromkeys(line for pixels in found for line in pixels.warnings)
     background, of_masks = find_masks(datasets, count)
     times, of_times = frame_times(datasets, count)
     return Series(
-        frames=_decode(headers, count, inverted=_inverted(first)),
+        frames=_decode(found, count, inverted=_inverted(first)),
         relation=_relation(first) or "DISP",
-        bits_stored=bits,
+        bits_stored=_bits(found[0]),
         frame_times=times,
         background_numbers=background,
         name=files.name,
-        shutter=exposed(first, rows, columns),
+        shutter=exposed(first, layout.rows, layout.columns),
         headers=tuple(_without_pixels(dataset) for dataset in datasets),
-        warnings=tuple(f"{files.paths[0]}: {line}" for line in [*_warnings(datasets), *of_masks, *of_times]),
+        warnings=tuple(f"{files.paths[0]}: {line}" for line in [*_warnings(datasets), *of_pixels, *of_masks, *of_times]),
     )
 
 
@@ -86,12 +88,9 @@ def _files(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> SeriesFiles:
 def _in_order(headers: list[Header]) -> list[Header]:
     if len(headers) == 1:
         return headers
-    several = [header.path for header in headers if frame_count(header.dataset) > 1]
-    if several:
-        raise InputError(
-            f"{several[0]}: expected one frame in each of several files, found a multi-frame file; give it by itself, "
-            "it is a run of its own"
-        )
+    for header in headers:
+        if frame_count(header.dataset) > 1:
+            raise _several(header)
     return sorted(headers, key=lambda header: (number(header.dataset, "InstanceNumber") or 0, header.path))
 
 
@@ -114,15 +113,43 @@ def _inverted(dataset: Dataset) -> bool:
     return text(dataset, "PhotometricInterpretation") == "MONOCHROME1" or text(dataset, "PresentationLUTShape") == "INVERSE"
 
 
-def _decode(headers: list[Header], count: int, *, inverted: bool) -> np.ndarray:
-    path, first = headers[0].path, headers[0].dataset
-    keywords = ("Rows", "Columns", "BitsAllocated", "BitsStored")
-    rows, columns, allocated, stored = (require_number(path, first, keyword) for keyword in keywords)
-    dtype = np.uint8 if allocated == 8 else np.uint16
-    frames = np.empty((count, rows, columns), dtype)
-    for target, decoded in zip(frames, (frame for header in headers for frame in decode(header)), strict=True):
-        target[:] = decoded
-    return dtype((1 << stored) - 1) - frames if inverted else frames
+def _several(header: Header) -> InputError:
+    return InputError(
+        f"{header.path}: expected one frame in each of several files, found a multi-frame file; give it by itself, "
+        "it is a run of its own"
+    )
+
+
+def _check_single(found: list[Pixels]) -> None:
+    for pixels in found:
+        if len(found) > 1 and len(pixels.frames) > 1:
+            raise _several(pixels.header)
+
+
+def _bits(pixels: Pixels) -> int:
+    """Return how many bits a value above 0 has: of signed ones the highest is their sign."""
+    return pixels.layout.stored - pixels.layout.signed
+
+
+def _decode(found: list[Pixels], count: int, *, inverted: bool) -> np.ndarray:
+    layout = found[0].layout
+    dtype = np.uint8 if layout.allocated == 8 else np.uint16
+    try:
+        frames = np.empty((count, layout.rows, layout.columns), dtype)
+    except MemoryError as error:
+        raise InputError(
+            f"{found[0].header.path}: expected a run that fits into memory, found {count} frames of "
+            f"{layout.rows}x{layout.columns}; give fewer frames, or use a machine with more memory"
+        ) from error
+    decoded = ((pixels, frame) for pixels in found for frame in decode(pixels))
+    for target, (pixels, frame) in zip(frames, decoded, strict=True):
+        if layout.signed and frame.min() < 0:
+            raise InputError(
+                f"{pixels.header.path}: expected values from 0 on ({label('PixelRepresentation')} 0), found negative ones, "
+                "which XA does not allow and subtracted runs often have; give the unsubtracted run as acquired"
+            )
+        target[:] = frame
+    return dtype((1 << _bits(found[0])) - 1) - frames if inverted else frames
 
 
 def _without_pixels(dataset: Dataset) -> Dataset:
@@ -132,9 +159,14 @@ def _without_pixels(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _warnings(datasets: list[Dataset]) -> list[str]:
+def _warnings(datasets: Sequence[Dataset]) -> list[str]:
     first = datasets[0]
     found = list(dict.fromkeys(line for dataset in datasets for line in find_unusable(dataset)))
+    for keyword, taken in (("SamplesPerPixel", "1"), ("PhotometricInterpretation", "MONOCHROME2")):
+        if not text(first, keyword):
+            found.append(f"{label(keyword)} is absent; taken as {taken}")
+    if is_unsaid_capture(first):
+        found.append(f"{label('Modality')} OT: nothing says that this is an angiogram")
     if _relation(first) is None:
         found.append(
             f"{label('PixelIntensityRelationship')} is none of {', '.join(RELATIONS)}; taken as DISP, subtracted linearly"

@@ -15,6 +15,7 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 from angiomorph import __version__
 from angiomorph.dicom.attributes import items, number, numbers, text, value, without_warnings
 from angiomorph.dicom.derive import carried, code_item, complete
+from angiomorph.dicom.header import sop_class, sop_instance
 from angiomorph.dicom.save import PROGRAM, decimal, derived_uid, save
 from angiomorph.dicom.series import Series
 from angiomorph.dicom.timing import NOMINAL_FRAME_TIME
@@ -84,7 +85,7 @@ def write_bsa(
 def _derived(series: Series, stored: np.ndarray, description: str, hyper: float, background_numbers: Sequence[int]) -> Dataset:
     dataset = carried(series.headers[0])
     dataset.DerivationDescription = description
-    uids = [str(value(header, "SOPInstanceUID")) for header in series.headers]
+    uids = [str(sop_instance(header)) for header in series.headers]
     _set_identity(dataset, series, hyper, (*uids, description, stored.tobytes()))
     _set_pixels(dataset, series, stored)
     _set_timing(dataset, series)
@@ -198,20 +199,22 @@ def _set_provenance(dataset: Dataset, series: Series, background_numbers: Sequen
         code_item("113062", "Pixel by pixel subtraction"),
         code_item("125027", "Deformed for Registration"),
     ]
+    dataset.AcquisitionDeviceProcessingDescription = "subtracted, motion corrected"
     numbers = [int(frame) for frame in background_numbers]
+    if any(sop_class(header) is None or sop_instance(header) is None for header in series.headers):
+        return  # a bare data set may name neither, and a reference needs both
     contrast = [_reference(header, "121322", "Source image for image processing operation", "YES") for header in series.headers]
     background = series.headers if len(series.headers) == 1 else [series.headers[frame - 1] for frame in numbers]
     moved = [_reference(header, "121321", "Mask image for image processing operation", "NO") for header in background]
     if len(series.headers) == 1:
         moved[0].ReferencedFrameNumber = numbers
     dataset.SourceImageSequence = [*contrast, *moved]
-    dataset.AcquisitionDeviceProcessingDescription = "subtracted, motion corrected"
 
 
 def _reference(header: Dataset, code: str, meaning: str, preserved: str) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID = value(header, "SOPClassUID")
-    item.ReferencedSOPInstanceUID = value(header, "SOPInstanceUID")
+    item.ReferencedSOPClassUID = sop_class(header)
+    item.ReferencedSOPInstanceUID = sop_instance(header)
     item.PurposeOfReferenceCodeSequence = [code_item(code, meaning)]
     item.SpatialLocationsPreserved = preserved
     return item
