@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -22,6 +23,7 @@ from angiomorph.intensity import LN, exposed_range
 from angiomorph.registration import SHIPPED, Model, Registration, register_series
 from angiomorph.view.pictures import Panel, frame_window, side_by_side, subtraction_window
 
+LONGEST_NAME = 200  # bytes, of the 255 that file systems take: room for a hash, _bsa, endings, and names while writing
 ENDINGS = {"dicom": ".dcm", "h5": ".h5", "png": ".png"}
 
 
@@ -41,6 +43,7 @@ class Options:
         guard: weigh warps by the evidence of motion, see `registration.register_series`.
         batch_size: frames at a time.
         require_clean: refuse a run whose background shows iodine, or may show it.
+        unsubtracted: take runs as acquired, whatever their headers say of subtraction.
     """
 
     hyper: float | None = None
@@ -54,6 +57,7 @@ class Options:
     guard: bool = True
     batch_size: int = 4
     require_clean: bool = False
+    unsubtracted: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ def _check_folder(out: Path) -> None:
 
 def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> Outcome:
     try:
-        series = read_series(files)
+        series = read_series(files, unsubtracted=options.unsubtracted)
         _check_frame(series, options.frame)
         start = time.perf_counter()
         result = register_series(
@@ -161,12 +165,21 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
         )
         seconds = time.perf_counter() - start
         picture = _picture_frame(series, result, options)
-        _write(series, result, out / files.folder / f"{files.name}_bsa", model, options.save, picture)
+        _write(series, result, out / files.folder / _stem(files.name), model, options.save, picture)
     except InputError as error:
         return Outcome(files.name, str(error), (), {})
     pictured = {} if picture is None else {"picture_frame": picture}
     summary = _summary(series, result, seconds) | pictured
     return Outcome(files.name, "", tuple(summary["warnings"]), summary)
+
+
+def _stem(name: str) -> str:
+    """Return what a run's results are called; long names are cut, told apart by a hash, so that every ending fits."""
+    name_bytes = os.fsencode(name)
+    if len(name_bytes) <= LONGEST_NAME:
+        return f"{name}_bsa"
+    cut = name_bytes[:LONGEST_NAME].decode("utf-8", "ignore")
+    return f"{cut}-{hashlib.sha256(name_bytes).hexdigest()[:8]}_bsa"
 
 
 def _check_frame(series: Series, frame: int | None) -> None:

@@ -43,6 +43,7 @@ def prepare(
     store_path: str | os.PathLike[str],
     *,
     size: int | None = None,
+    unsubtracted: bool = False,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] | None = None,
@@ -63,6 +64,7 @@ def prepare(
         paths: DICOM files and folders.
         store_path: the store's final name.
         size: frames whose longer side is larger, pixels, shrink to it (`shrinking.shrink_frames`); None for none.
+        unsubtracted: take runs as acquired, whatever their headers say of subtraction.
         workers: processes that decode, at least 1; memory holds about `2 * workers` runs.
         progress: called with the number of runs done and of all runs, first with those done by an earlier call.
         say: called with a line of text while runs are looked for and when earlier work is gone on with.
@@ -77,9 +79,10 @@ def prepare(
     found = find_series(paths, _looking(say))
     path = Path(store_path)
     try:
-        work = Preparation(path, _job(found, size))
+        work = Preparation(path, _job(found, size, unsubtracted))
         try:
-            return _prepared(work, found, size, workers, progress or (lambda done, total: None), say)
+            read = partial(_read, size=size, unsubtracted=unsubtracted)
+            return _prepared(work, found, read, workers, progress or (lambda done, total: None), say)
         finally:
             work.close()
     except OSError as error:
@@ -92,7 +95,7 @@ def prepare(
 def _prepared(
     work: Preparation,
     found: list[SeriesFiles],
-    size: int | None,
+    read: Callable[[SeriesFiles], StoredRun | str],
     workers: int,
     progress: Callable[[int, int], None],
     say: Callable[[str], None],
@@ -103,7 +106,7 @@ def _prepared(
     if work.done:
         say(f"resuming: {work.done} of {len(found)} runs already there")
     progress(work.done, len(found))
-    results = in_order(partial(_read, size=size), found[work.done :], workers)
+    results = in_order(read, found[work.done :], workers)
     for index, result in enumerate(results, work.done):
         run, reason = (result, "") if isinstance(result, StoredRun) else (None, _reason(result, found[index]))
         work.add(_line(index, found[index], run, reason), run)
@@ -131,9 +134,9 @@ def _looking(say: Callable[[str], None]) -> Callable[[int], None]:
     return update
 
 
-def _job(found: list[SeriesFiles], size: int | None) -> str:
+def _job(found: list[SeriesFiles], size: int | None, unsubtracted: bool) -> str:
     """Return a SHA-256 that is another one for other files, changed files, other options, or another version."""
-    job = hashlib.sha256(f"{__version__} {size}".encode())
+    job = hashlib.sha256(f"{__version__} {size} {unsubtracted}".encode())
     for files in found:
         for path in files.paths:
             status = path.stat() if path.exists() else None
@@ -143,10 +146,10 @@ def _job(found: list[SeriesFiles], size: int | None) -> str:
     return job.hexdigest()
 
 
-def _read(files: SeriesFiles, *, size: int | None) -> StoredRun | str:
+def _read(files: SeriesFiles, *, size: int | None, unsubtracted: bool) -> StoredRun | str:
     """Return a run as the store keeps it, or why it cannot be used."""
     try:
-        series = read_series(files)
+        series = read_series(files, unsubtracted=unsubtracted)
         if len(set(series.background_numbers)) == len(series.frames):
             return f"{files.paths[0]}: expected a contrast frame, found every frame named as background; give the whole run"
         frames = series.frames if size is None else shrink_frames(series.frames, size)

@@ -1,6 +1,7 @@
 """Many runs in one go: whole results or none, and every error before any run where it can be."""
 
 import json
+import os
 import resource
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 
 from angiomorph import batch, store
 from angiomorph.background import Background
-from angiomorph.batch import Options, Outcome, _most_iodine, register_runs
+from angiomorph.batch import Options, Outcome, _most_iodine, _stem, register_runs
 from angiomorph.errors import InputError
 from angiomorph.registration import Registration, register_series
 from tests.runs import phantom, save_tiny_model
@@ -280,3 +281,15 @@ def test_a_background_that_may_hold_iodine_is_told_or_refused(tmp_path, model_pa
     assert ("expected a background without iodine" in strict.error) is not sure
     assert named.summary["background_shows_iodine"]
     assert "background frame 7, chosen by number, shows iodine" in named.warnings[0]
+
+
+def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):
+    assert _stem("run") == "run_bsa"
+    names = ["n" * 247, "n" * 246 + "m", "ü" * 120, os.fsdecode(b"M\xfcller" * 40)]
+    stems = [_stem(name) for name in names]
+    assert len(set(stems)) == len(names)
+    for stem in stems:
+        with batch._together(tmp_path, stem, ALL) as paths, store.replacing(paths["dicom"]) as partial:
+            for path in (partial, paths["h5"], paths["png"]):
+                path.write_bytes(b"x")
+    assert len(list(tmp_path.iterdir())) == len(names) * len(ALL)

@@ -1,6 +1,7 @@
 """The programs as a user runs them: exit status, what is said and where, and what is left on disk."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -404,3 +405,8 @@ def test_the_installed_program(tmp_path, xa_file, model):
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
     assert left_in(tmp_path / "out") == ["run_bsa.dcm", "run_bsa.png"]
     assert pydicom.dcmread(tmp_path / "out" / "run_bsa.dcm").NumberOfFrames == 3
+
+
+def test_names_that_no_stream_takes_are_printed_all_the_same(capsys):
+    cli._print(os.fsdecode(b"M\xfcller: 3 frames"))
+    assert capsys.readouterr().out == "M\\udcfcller: 3 frames\n"

@@ -359,3 +359,11 @@ def test_real_archive(tmp_path):
     with store.reading(tmp_path / "s.h5") as file:
         assert store.read(file, "run-000001").frames.shape == (96, 512, 512)
     assert b"Rubo" not in (tmp_path / "s.h5").read_bytes()
+
+
+def test_runs_said_to_be_unsubtracted_are_taken(tmp_path, xa_file):
+    words = {"ImageType": ["DERIVED", "PRIMARY", "SINGLE PLANE"], "AcquisitionDeviceProcessingDescription": "DSA 3 f/s"}
+    path = xa_file("archive/run.dcm", attributes=words)
+    with pytest.raises(InputError, match="already subtracted"):
+        prepare([path], tmp_path / "s.h5")
+    assert prepare([path], tmp_path / "s.h5", unsubtracted=True).taken == 1

@@ -31,8 +31,12 @@ MOTIONS = {  # what moves: the attribute that says so, and its steps from frame 
 UNIFORM = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation")
 
 
-def check_header(header: Header) -> None:
+def check_header(header: Header, *, unsubtracted: bool = False) -> None:
     """Refuse a file that is no unsubtracted, grey-scale angiogram of a resting C-arm.
+
+    Args:
+        header: of the file.
+        unsubtracted: take it as acquired, whatever it says of subtraction.
 
     Raises:
         InputError: naming the file, the tag, what was expected and found, and the remedy.
@@ -40,7 +44,8 @@ def check_header(header: Header) -> None:
     Source: DICOM PS3.3 C.8.7.1 (XA image), C.8.7.5 (positioner), C.8.19 (enhanced XA).
     """
     _check_kind(header.path, header.dataset)
-    _check_unsubtracted(header.path, header.dataset)
+    if not unsubtracted:
+        _check_unsubtracted(header.path, header.dataset)
     _check_still(header.path, header.dataset)
 
 
@@ -97,7 +102,7 @@ def _check_unsubtracted(path: Path, dataset: Dataset) -> None:
     if evidence := subtraction_evidence(dataset):
         raise InputError(
             f"{path}: expected a run as acquired, found one that is already subtracted ({evidence}); "
-            "export the unsubtracted (native) run from the archive"
+            "export the unsubtracted (native) run from the archive, or say --unsubtracted if these are its pixels"
         )
 
 

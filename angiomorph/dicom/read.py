@@ -10,7 +10,7 @@ import numpy as np
 from pydicom import Dataset
 
 from angiomorph.dicom.attributes import find_unusable, functional, label, number, text
-from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform
+from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, subtraction_evidence
 from angiomorph.dicom.find import find_series, name_of
 from angiomorph.dicom.header import Header, frame_count, is_unsaid_capture, read_header
 from angiomorph.dicom.masks import find_masks
@@ -26,12 +26,13 @@ PIXEL_KEYWORDS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 AnyPath = str | os.PathLike[str]
 
 
-def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> Series:
+def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtracted: bool = False) -> Series:
     """Read one run.
 
     Args:
         source: a multi-frame file, a folder that holds one run, the single-frame files of a run, or what
             `find_series` found.
+        unsubtracted: take the run as acquired, whatever its headers say of subtraction, with a warning.
 
     Returns:
         the run, frames in the order they were taken, all headers, and warnings.
@@ -47,7 +48,7 @@ def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> Series:
     files = _files(source)
     headers = _in_order([read_header(path) for path in files.paths])
     for header in headers:
-        check_header(header)
+        check_header(header, unsubtracted=unsubtracted)
     if len(headers) > 1:
         check_uniform(headers)
     found = [find_pixels(header) for header in headers]
@@ -167,6 +168,8 @@ def _warnings(datasets: Sequence[Dataset]) -> list[str]:
             found.append(f"{label(keyword)} is absent; taken as {taken}")
     if is_unsaid_capture(first):
         found.append(f"{label('Modality')} OT: nothing says that this is an angiogram")
+    if evidence := subtraction_evidence(first):
+        found.append(f"taken as acquired, as told by --unsubtracted, although {evidence}")
     if _relation(first) is None:
         found.append(
             f"{label('PixelIntensityRelationship')} is none of {', '.join(RELATIONS)}; taken as DISP, subtracted linearly"

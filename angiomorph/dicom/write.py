@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
+from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from angiomorph import __version__
@@ -25,6 +26,7 @@ from angiomorph.intensity import LN, STORED
 BITS = 12
 OFFSET = 1 << (BITS - 1)
 NARROWEST_WINDOW = 200
+MOST_SERIES = 2**31 // 100
 
 ALWAYS_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 
@@ -91,6 +93,7 @@ def _derived(series: Series, stored: np.ndarray, description: str, hyper: float,
     _set_timing(dataset, series)
     _set_provenance(dataset, series, background_numbers)
     complete(dataset)
+    correct_ambiguous_vr(dataset, True)  # US or SS, which an implicit source does not say
     return dataset
 
 
@@ -123,7 +126,8 @@ def _set_identity(dataset: Dataset, series: Series, hyper: float, entropy: Seque
     dataset.SeriesInstanceUID = derived_uid("series", *entropy)
     dataset.SOPInstanceUID = derived_uid("image", *entropy)
     source = int(number(series.headers[0], "SeriesNumber") or 0)
-    dataset.SeriesNumber = 100 * source + 1 if 0 <= source < 2**31 // 100 else source
+    if 0 <= source < MOST_SERIES:
+        dataset.SeriesNumber = 100 * source + 1  # else as it was, or none where it is no number of its type
     dataset.InstanceNumber = 1
     suffix = f"BSA (angiomorph, lambda {hyper:.2f})"
     dataset.SeriesDescription = f"{str(value(dataset, 'SeriesDescription') or '')[: 63 - len(suffix)]} {suffix}".strip()

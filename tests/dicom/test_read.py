@@ -434,3 +434,14 @@ def test_broken_headers_are_read_or_refused_but_never_crash(xa_file):
         except InputError:
             refused += 1
     assert 20 < refused < 180
+
+
+def test_the_user_may_overrule_what_headers_say_of_subtraction(xa_file):
+    lossy = {"ImageType": ["DERIVED", "PRIMARY", "SINGLE PLANE"], "AcquisitionDeviceProcessingDescription": "DSA 3 f/s"}
+    path = xa_file(change=setting(**lossy))
+    with pytest.raises(InputError, match="or say --unsubtracted if these are its pixels"):
+        read_series(path)
+    series = read_series(path, unsubtracted=True)
+    np.testing.assert_array_equal(series.frames, moving_frames())
+    assert any("taken as acquired, as told by --unsubtracted, although ImageType DERIVED" in line for line in series.warnings)
+    assert not read_series(xa_file(), unsubtracted=True).warnings
