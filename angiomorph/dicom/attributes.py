@@ -230,6 +230,12 @@ def _of_macro(dataset: Dataset, macro: str) -> Iterator[Dataset]:
             yield from items(group, macro)[:1]
 
 
+def frame_items(dataset: Dataset, macro: str) -> list[Dataset]:
+    """Return each frame's item of an enhanced object's functional group; an empty data set for a frame that has none."""
+    groups = items(dataset, "PerFrameFunctionalGroupsSequence")
+    return [next(iter(items(group, macro)), Dataset()) for group in groups]
+
+
 def find_unusable(dataset: Dataset) -> list[str]:
     """Return what stands where `OPTIONAL` numbers and `SEQUENCES` should be, one line an attribute."""
     parts = [dataset, *(item for macro in MACROS for item in _of_macro(dataset, macro))]

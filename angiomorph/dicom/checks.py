@@ -19,6 +19,7 @@ from angiomorph.dicom.attributes import (
     value,
     words,
 )
+from angiomorph.dicom.enhanced import check_frames_in_order, check_frames_still
 from angiomorph.dicom.header import Header, is_angiogram, is_unsaid_capture, sop_class
 from angiomorph.errors import InputError
 
@@ -47,6 +48,8 @@ def check_header(header: Header, *, unsubtracted: bool = False) -> None:
     if not unsubtracted:
         _check_unsubtracted(header.path, header.dataset)
     _check_still(header.path, header.dataset)
+    check_frames_still(header.path, header.dataset)
+    check_frames_in_order(header.path, header.dataset)
 
 
 def check_uniform(headers: list[Header]) -> None:

@@ -13,10 +13,10 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage, XRayAngiographicImageStorage
 
-from angiomorph.dicom.attributes import functional, items, text, value, values, without_warnings, words
+from angiomorph.dicom.attributes import functional, items, numbers, text, value, values, without_warnings, words
 from angiomorph.dicom.header import BIPLANE_CLASS, ENHANCED_CLASSES, SECONDARY_CAPTURE_CLASSES, sop_class
 from angiomorph.dicom.save import decimal
-from angiomorph.dicom.shutter import EDGES
+from angiomorph.dicom.shutter import EDGES, FRAME_SHUTTER
 
 # What belongs to the source's pixels and would be wrong, or applied twice, beside the subtracted ones.
 OF_THE_SOURCE_PIXELS = [
@@ -64,10 +64,21 @@ OF_ENHANCED_OBJECTS = [
     "ConcatenationUID",
 ]
 FROM_FUNCTIONAL_GROUPS = {
-    "PositionerPrimaryAngle": "PositionerPositionSequence",
-    "PositionerSecondaryAngle": "PositionerPositionSequence",
-    "KVP": "FrameAcquisitionSequence",
+    "PositionerPositionSequence": ("PositionerPrimaryAngle", "PositionerSecondaryAngle"),
+    "FrameAcquisitionSequence": ("KVP",),
+    "FramePixelDataPropertiesSequence": ("ImagerPixelSpacing",),
+    "XRayGeometrySequence": ("DistanceSourceToDetector",),
+    "FieldOfViewSequence": ("FieldOfViewShape", "FieldOfViewRotation", "FieldOfViewHorizontalFlip"),
+    "FrameAnatomySequence": ("AnatomicRegionSequence",),
+    FRAME_SHUTTER: (
+        "ShutterShape",
+        *EDGES,
+        "CenterOfCircularShutter",
+        "RadiusOfCircularShutter",
+        "VerticesOfThePolygonalShutter",
+    ),
 }
+FIELD_SIZES = "FieldOfViewDimensionsInFloat"
 # Type 2: must be there, may be empty. A deficient source is completed with nothing rather than with a guess.
 TYPE_2 = [
     "StudyDate",
@@ -214,10 +225,14 @@ def _set_moment(dataset: Dataset, element: DataElement) -> None:
 
 def _flatten(dataset: Dataset) -> None:
     """Turn an enhanced object's attributes into those of the classic class."""
-    for keyword, macro in FROM_FUNCTIONAL_GROUPS.items():
-        framed = functional(dataset, macro, keyword)
-        if keyword in framed:
-            setattr(dataset, keyword, value(framed, keyword))
+    for macro, keywords in FROM_FUNCTIONAL_GROUPS.items():
+        for keyword in keywords:
+            framed = functional(dataset, macro, keyword)
+            if keyword in framed:
+                setattr(dataset, keyword, value(framed, keyword))
+    sizes = numbers(functional(dataset, "FieldOfViewSequence", FIELD_SIZES), FIELD_SIZES)
+    if sizes:
+        dataset.FieldOfViewDimensions = [round(size) for size in sizes]  # whole mm in the classic class
     for keyword in OF_ENHANCED_OBJECTS:
         if keyword in dataset:
             del dataset[keyword]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from pydicom import Dataset
 
-from angiomorph.dicom.attributes import number, numbers, words
+from angiomorph.dicom.attributes import functional, number, numbers, words
 
+FRAME_SHUTTER = "FrameDisplayShutterSequence"  # of an enhanced object
 EDGES = ("ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge", "ShutterLeftVerticalEdge", "ShutterRightVerticalEdge")
 
 
@@ -16,12 +17,14 @@ def exposed(dataset: Dataset, rows: int, columns: int) -> np.ndarray:
     Edges count as exposed. Shapes with missing or unusable values, and a shutter that would hide everything, are left out.
 
     Args:
-        dataset: header with or without a display shutter.
+        dataset: header with or without a display shutter, its own or an enhanced object's shared one.
         rows: H, pixels.
         columns: W, pixels.
 
     Source: DICOM PS3.3 C.7.6.11, positions counted from 1.
     """
+    if "ShutterShape" not in dataset:
+        dataset = functional(dataset, FRAME_SHUTTER, "ShutterShape")
     row, column = np.ogrid[1 : rows + 1, 1 : columns + 1]
     inside = np.ones((rows, columns), bool)
     shapes = words(dataset, "ShutterShape")

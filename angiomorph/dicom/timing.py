@@ -9,17 +9,17 @@ from datetime import datetime, timedelta
 import numpy as np
 from pydicom import Dataset
 
-from angiomorph.dicom.attributes import find_numbers, items, label, number, text
+from angiomorph.dicom.attributes import find_numbers, frame_items, label, number, text
 
 NOMINAL_FRAME_TIME = 500.0  # ms, written where nothing tells: XA demands one, and viewers do not play 0
-DAY = 86_400.0  # s
+SECOND, DAY = 10**6, 86_400 * 10**6  # microseconds, whole so that differences are exact
 CLOCKS = {  # date and time, or both in one
     "AcquisitionDateTime": ("", "AcquisitionDateTime"),
     "AcquisitionTime": ("AcquisitionDate", "AcquisitionTime"),
     "ContentTime": ("ContentDate", "ContentTime"),
 }
 FRAME_CLOCKS = ("FrameAcquisitionDateTime", "FrameReferenceDateTime")
-MOMENT = re.compile(r"(\d{8})?(\d\d)(\d\d)(\d\d)?(\.\d{1,6})?(?:[+-]\d{4})?")
+MOMENT = re.compile(r"(\d{8})?([01]\d|2[0-3])([0-5]\d)([0-5]\d|60)?(?:\.(\d{1,6}))?(?:[+-]\d{4})?")
 
 
 def frame_times(headers: Sequence[Dataset], frames: int) -> tuple[np.ndarray, list[str]]:
@@ -68,24 +68,31 @@ def _from_vector(header: Dataset, frames: int) -> tuple[np.ndarray | None, list[
 
 def _from_clocks(headers: Sequence[Dataset], frames: int) -> np.ndarray | None:
     if len(headers) > 1:
-        clocks = [[_seconds(header, *keywords) for header in headers] for keywords in CLOCKS.values()]
+        clocks = [[read_clock(header, *keywords) for header in headers] for keywords in CLOCKS.values()]
     else:
-        contents = [_content(group) for group in items(headers[0], "PerFrameFunctionalGroupsSequence")]
-        clocks = [[_seconds(content, "", keyword) for content in contents] for keyword in FRAME_CLOCKS]
+        contents = frame_items(headers[0], "FrameContentSequence")
+        clocks = [[read_clock(content, "", keyword) for content in contents] for keyword in FRAME_CLOCKS]
     for clock in clocks:
-        seconds = np.diff(np.asarray(clock))
-        seconds = np.where(seconds < -DAY / 2, seconds + DAY, seconds)  # midnight, where no date tells
-        if len(seconds) == frames - 1 and np.all(seconds > 0):
-            return np.asarray(1000 * seconds)
+        moments = np.array(clock)
+        steps = np.diff(moments)
+        if len(moments) and moments.max() < DAY:  # no date tells of midnight
+            steps = np.where(steps < -DAY / 2, steps + DAY, steps)
+        if len(steps) == frames - 1 and np.all(steps > 0):
+            return np.asarray(steps / (SECOND / 1000))
     return None
 
 
-def _content(group: Dataset) -> Dataset:
-    return next(iter(items(group, "FrameContentSequence")), Dataset())
+def read_clock(dataset: Dataset, date: str, time: str) -> float:
+    """Return when an attribute says that something was: microseconds since 1900, or since midnight where there is no date.
 
+    Args:
+        dataset: that has the attributes, or not.
+        date: keyword of the date; empty where `time` holds both.
+        time: keyword of the time.
 
-def _seconds(dataset: Dataset, date: str, time: str) -> float:
-    """Return seconds since a day long ago (or midnight, where there is no date); nan if it is no time."""
+    Returns:
+        whole microseconds; nan if it is no time.
+    """
     day = text(dataset, date).replace(".", "") if date else ""
     found = MOMENT.fullmatch(day + text(dataset, time).replace(":", ""))
     if found is None:
@@ -95,8 +102,8 @@ def _seconds(dataset: Dataset, date: str, time: str) -> float:
         since = datetime.strptime(days, "%Y%m%d") - datetime(1900, 1, 1) if days else timedelta()
     except ValueError:
         since = timedelta()
-    of_day = 3600 * int(hours) + 60 * int(minutes) + int(seconds or 0) + float(fraction or 0)
-    return since.total_seconds() + of_day
+    of_day = 3600 * int(hours) + 60 * int(minutes) + int(seconds or 0)
+    return float((since // timedelta(seconds=1) + of_day) * SECOND + int((fraction or "0").ljust(6, "0")))
 
 
 def _from_rate(header: Dataset, frames: int) -> np.ndarray | None:
