@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,12 @@ SECONDARY_CAPTURE_CLASSES = (
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA = Tag(0x7FE0, 0x0010)
 TYPES_OF_PIXELS = (b"OW\0\0", b"OB\0\0", b"UN\0\0")
+META_INFORMATION = 1 << 13  # bytes, more than it ever has
+CHUNK, LEAST_INFLATED, INFLATION = (
+    1 << 20,
+    1 << 26,
+    100,
+)  # bytes; inflated size that is allowed, of itself and by the file's size
 # How a data set begins: in group 8, or with meta information, by one of the group's first elements, which are short.
 FIRST_GROUPS, LAST_FIRST_ELEMENT, LONGEST_FIRST_VALUE = (0x0002, 0x0008), 0x0018, 256
 
@@ -100,6 +107,7 @@ def read_header(path: str | os.PathLike[str], keywords: Sequence[str] | None = N
     try:
         with path.open("rb") as file, without_warnings():
             bare = _is_bare(file)
+            _check_inflation(path, file)
             tags = None if keywords is None else list(keywords)
             dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags, force=bare)
             return Header(path, dataset, *_locate_pixels(file, dataset))
@@ -107,6 +115,8 @@ def read_header(path: str | os.PathLike[str], keywords: Sequence[str] | None = N
         raise InputError(
             f"{path}: expected a DICOM file, found no mark DICM at byte 128; give a DICOM file or a folder of them"
         ) from error
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: expected a DICOM file, but it cannot be read: {error.strerror}") from error
     except Exception as error:  # pydicom's parser raises a dozen kinds on broken bytes; their texts may quote values
@@ -125,6 +135,37 @@ def _is_bare(file: BinaryIO) -> bool:
     group, element, length = struct.unpack("<HHL", start[:8])
     typed = start[4:6].isalpha() and start[4:6].isupper()
     return group in FIRST_GROUPS and element <= LAST_FIRST_ELEMENT and (typed or length <= LONGEST_FIRST_VALUE)
+
+
+def _check_inflation(path: Path, file: BinaryIO) -> None:
+    """Refuse a deflated file that would inflate to more than any run has; leave the file at its start."""
+    start = file.read(META_INFORMATION)
+    mark = b"\x02\x00\x10\x00UI\x16\x00" + DeflatedExplicitVRLittleEndian.encode()
+    if start[128:132] == b"DICM" and mark in start:
+        place = _end_of_meta(start)
+        size = file.seek(0, 2) - place
+        file.seek(place)
+        inflate, length, most = zlib.decompressobj(-zlib.MAX_WBITS), 0, LEAST_INFLATED + INFLATION * size
+        while length <= most and (part := file.read(CHUNK)):
+            while part and length <= most:
+                length += len(inflate.decompress(part, CHUNK))
+                part = inflate.unconsumed_tail
+        if length > most:
+            raise InputError(
+                f"{path}: expected a deflated run, found {size} bytes that inflate to more than {most}, which no run does; "
+                "fetch the file again from its archive"
+            )
+    file.seek(0)
+
+
+def _end_of_meta(start: bytes) -> int:
+    """Return where a file's meta information ends, from its first bytes."""
+    place = 132
+    while place + 12 <= len(start) and start[place : place + 2] == b"\x02\x00":
+        long = start[place + 4 : place + 6] in (b"OB", b"UN", b"OW", b"SQ", b"UT")
+        length = struct.unpack_from("<L" if long else "<H", start, place + (8 if long else 6))[0]
+        place += (12 if long else 8) + int(length)
+    return place
 
 
 def _locate_pixels(file: BinaryIO, dataset: FileDataset) -> tuple[int | None, int]:

@@ -1,6 +1,7 @@
 """Pixels as files have them: any number announced, any offset table, any encoding; exact, or refused in time."""
 
 import struct
+import zlib
 
 import numpy as np
 import pydicom
@@ -8,6 +9,7 @@ import pytest
 from pydicom.encaps import generate_frames
 from pydicom.uid import (
     MPEG4HP41,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -281,3 +283,15 @@ def test_big_endian_of_8_bits(xa_file):
     dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
     pydicom.dcmwrite(path, dataset, little_endian=False, implicit_vr=False, force_encoding=True)
     check(path, frames)
+
+
+def test_what_inflates_beyond_any_run_is_refused_without_inflating_it(xa_file):
+    path = xa_file()
+    raw = reencoded(path, DeflatedExplicitVRLittleEndian).read_bytes()
+    check(path, moving_frames())
+    start = 144 + struct.unpack("<L", raw[140:144])[0]
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb = b"".join([*(deflate.compress(bytes(1 << 20)) for _ in range(200)), deflate.flush()])
+    path.write_bytes(raw[:start] + bomb)
+    with pytest.raises(InputError, match=r"bytes that inflate to more than \d+, which no run does"):
+        read_series(path)
