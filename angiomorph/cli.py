@@ -393,13 +393,12 @@ def _add_prepare(verbs: Any) -> None:
 
 def _prepare(arguments: argparse.Namespace) -> int:
     dicom = [Path(path) for path in arguments.dicom]
-    options = {"size": arguments.size, "unsubtracted": arguments.unsubtracted, "workers": arguments.workers}
-    return _prepare_into(dicom, Path(arguments.store), **options)
+    return _prepare_into(
+        dicom, Path(arguments.store), size=arguments.size, unsubtracted=arguments.unsubtracted, workers=arguments.workers
+    )
 
 
-def _prepare_into(
-    dicom: Sequence[Path], path: Path, *, workers: int, size: int | None = None, unsubtracted: bool = False
-) -> int:
+def _prepare_into(dicom: Sequence[Path], path: Path, *, size: int | None, unsubtracted: bool, workers: int) -> int:
     from angiomorph.prepare import prepare
     from angiomorph.store import is_hdf5
 
