@@ -98,7 +98,9 @@ def test_nothing_of_a_patient_is_in_store_manifest_or_what_a_stop_leaves(tmp_pat
     broken = xa_file("Lazarett/Zebulon/Quartz.dcm", attributes=IDENTITY)
     broken.write_bytes(broken.read_bytes()[:-100])
     copies = xa_folder(frames, "Lazarett/loose", lambda single, index: [setattr(single, *pair) for pair in IDENTITY.items()])
-    (copies / "Quartz 19330911.dcm").write_bytes((copies / "99.dcm").read_bytes())
+    single = pydicom.dcmread(copies / "99.dcm")
+    single.SOPInstanceUID, single.InstanceNumber = f"{single.SOPInstanceUID}.7", 2
+    single.save_as(copies / "Quartz 19330911.dcm")
     dataset = pydicom.dcmread(whole)
     words = [*IDENTITY.values(), "Zebulon", "Quartz", str(tmp_path), "Lazarett", "loose"]
     words += [str(element.value) for element in dataset.iterall() if element.VR in ("UI", "DA", "TM", "DT", "PN")]

@@ -10,8 +10,8 @@ import numpy as np
 from pydicom import Dataset
 
 from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, declared_frames
-from angiomorph.dicom.find import find_series, name_of
-from angiomorph.dicom.header import Header, frame_count, functional, label, number, read_header, text, values
+from angiomorph.dicom.find import find_run
+from angiomorph.dicom.header import Header, functional, label, number, read_header, text, values
 from angiomorph.dicom.pixels import decode
 from angiomorph.dicom.series import Series, SeriesFiles
 from angiomorph.dicom.shutter import exposed
@@ -28,7 +28,7 @@ def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> Series:
     """Read one run.
 
     Args:
-        source: a multi-frame file, a folder that holds one run, the single-frame files of a run, or what
+        source: a multi-frame file, a folder, zip or gz that holds one run, the single-frame files of a run, or what
             `find_series` found.
 
     Returns:
@@ -42,8 +42,11 @@ def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> Series:
     Source: DICOM PS3.3 C.7.6.3, C.7.6.10, C.8.7.1; polarity by PixelIntensityRelationshipSign (C.8.11.3.1.2), else by
     PhotometricInterpretation.
     """
-    files = _files(source)
-    headers = _in_order([read_header(path) for path in files.paths])
+    return _files(source).read(_read)
+
+
+def _read(files: SeriesFiles) -> Series:
+    headers = [read_header(path) for path in files.paths]
     for header in headers:
         check_header(header)
     if len(headers) > 1:
@@ -70,26 +73,9 @@ def _files(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> SeriesFiles:
     if isinstance(source, SeriesFiles):
         return source
     paths = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(path) for path in source]
-    if len(paths) == 1 and paths[0].is_dir():
-        runs = find_series(paths)
-        if len(runs) > 1:
-            raise InputError(f"{paths[0]}: expected a folder of one run, found {len(runs)} runs; give one of them")
-        return runs[0]
     if not paths:
         raise InputError("expected the files of a run, got none; give a DICOM file or a folder")
-    return SeriesFiles(name_of(paths[0] if len(paths) == 1 else paths[0].parent), tuple(paths))
-
-
-def _in_order(headers: list[Header]) -> list[Header]:
-    if len(headers) == 1:
-        return headers
-    several = [header.path for header in headers if frame_count(header.dataset) > 1]
-    if several:
-        raise InputError(
-            f"{several[0]}: expected one frame in each of several files, found a multi-frame file; give it by itself, "
-            "it is a run of its own"
-        )
-    return sorted(headers, key=lambda header: (number(header.dataset, "InstanceNumber") or 0, header.path))
+    return find_run(paths)
 
 
 def _relation(dataset: Dataset) -> str | None:
@@ -142,9 +128,4 @@ def _warnings(headers: list[Header], relation: str | None, numbers: tuple[int, .
         found.append(f"{path}: {label('BurnedInAnnotation')} YES: burnt-in text is warped like anatomy")
     if not numbers and any(text(item, "MaskOperation") == "AVG_SUB" for item in values(first, "MaskSubtractionSequence")):
         found.append(f"{path}: {label('MaskFrameNumbers')} names no frame of this run; left out")
-    instances = [int(number(header.dataset, "InstanceNumber") or 0) for header in headers]
-    missing = instances[-1] - instances[0] + 1 - len(instances)
-    if missing > 0:
-        between = f"{label('InstanceNumber')} {instances[0]} and {instances[-1]}"
-        found.append(f"{path}: {missing} frames of this run are missing between {between}")
     return found
