@@ -17,7 +17,7 @@ from angiomorph import __version__, metrics, store
 from angiomorph.backend import configure_gpu
 from angiomorph.background import named_frames
 from angiomorph.dicom import Series, SeriesFiles, find_series, read_series, write_bsa
-from angiomorph.errors import InputError
+from angiomorph.errors import InputError, say_failure
 from angiomorph.intensity import LN, exposed_range
 from angiomorph.registration import SHIPPED, Model, Registration, register_series
 from angiomorph.view.pictures import Panel, frame_window, side_by_side, subtraction_window
@@ -162,8 +162,8 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
         seconds = time.perf_counter() - start
         picture = _picture_frame(series, result, options)
         _write(series, result, out / files.folder / f"{files.name}_bsa", model, options.save, picture)
-    except InputError as error:
-        return Outcome(files.name, str(error), (), {})
+    except Exception as error:  # whatever a run raises is its own failure, and the next goes on
+        return Outcome(files.name, say_failure(files.sources()[0], error), (), {})
     pictured = {} if picture is None else {"picture_frame": picture}
     summary = _summary(series, result, seconds) | pictured
     return Outcome(files.name, "", tuple(summary["warnings"]), summary)

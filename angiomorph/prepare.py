@@ -14,7 +14,7 @@ from typing import Any
 
 from angiomorph import __version__
 from angiomorph.dicom import SeriesFiles, find_series, read_series
-from angiomorph.errors import InputError
+from angiomorph.errors import InputError, say_failure
 from angiomorph.preparation import Preparation
 from angiomorph.shrinking import shrink_frames
 from angiomorph.store import StoredRun
@@ -98,7 +98,7 @@ def _prepared(
     say: Callable[[str], None],
 ) -> PrepareReport:
     reasons = {
-        index: f"{found[index].paths[0]}: {line['left_out']}" for index, line in enumerate(work.lines) if line["left_out"]
+        index: f"{found[index].sources()[0]}: {line['left_out']}" for index, line in enumerate(work.lines) if line["left_out"]
     }
     if work.done:
         say(f"resuming: {work.done} of {len(found)} runs already there")
@@ -135,27 +135,28 @@ def _job(found: list[SeriesFiles], size: int | None) -> str:
     """Return a SHA-256 that is another one for other files, changed files, other options, or another version."""
     job = hashlib.sha256(f"{__version__} {size}".encode())
     for files in found:
-        for path in files.paths:
-            status = path.stat() if path.exists() else None
-            job.update(
-                repr((os.fspath(path.resolve()), status and (status.st_size, status.st_mtime_ns))).encode("utf-8", "replace")
-            )
+        for path, source in zip(files.paths, files.sources(), strict=True):
+            original = files.original(path)
+            status = original.stat() if original.exists() else None
+            stated = status and (status.st_size, status.st_mtime_ns)
+            job.update(repr((os.path.realpath(source), stated)).encode("utf-8", "replace"))
     return job.hexdigest()
 
 
 def _read(files: SeriesFiles, *, size: int | None) -> StoredRun | str:
     """Return a run as the store keeps it, or why it cannot be used."""
+    subject = files.sources()[0]
     try:
         series = read_series(files)
         if len(set(series.background_numbers)) == len(series.frames):
-            return f"{files.paths[0]}: expected a contrast frame, found every frame named as background; give the whole run"
+            return f"{subject}: expected a contrast frame, found every frame named as background; give the whole run"
         frames = series.frames if size is None else shrink_frames(series.frames, size)
-    except InputError as error:
-        return str(error)
-    except OSError as error:
-        return f"{files.paths[0]}: expected a DICOM file, but it cannot be read: {error.strerror}; try again"
     except MemoryError:
-        return f"{files.paths[0]}: expected a run that fits into memory, found a larger one; try fewer workers"
+        return (
+            f"{subject}: expected a run that fits into memory, found a larger one, or a header that says so; try fewer workers"
+        )
+    except Exception as error:  # whatever a run raises is its own failure, and the next goes on
+        return say_failure(subject, error)
     return StoredRun(frames, series.relation, series.bits_stored, series.background_numbers, series.frame_time)
 
 
@@ -163,8 +164,8 @@ def _reason(result: str | Died, files: SeriesFiles) -> str:
     if isinstance(result, str):
         return result
     return (
-        f"{files.paths[0]}: expected pixels that decode, but the process that decoded them ended with {result}: the file is "
-        "damaged, its decoder at fault, or memory ran out; fetch the file again, or try fewer workers"
+        f"{files.sources()[0]}: expected pixels that decode, but the process that decoded them ended with {result}: the "
+        "file is damaged, its decoder at fault, or memory ran out; fetch the file again, or try fewer workers"
     )
 
 
@@ -192,9 +193,10 @@ def _anonymous(reason: str, files: SeriesFiles) -> str:
     """Return an error text without file names, which archives often make of patients' names."""
     if not reason:
         return ""
-    for path in files.paths:
-        reason = reason.replace(str(path), "file")
-    for path in files.paths:
+    known = [*map(str, files.paths), *files.sources(), *(str(files.original(path)) for path in files.paths)]
+    for name in sorted(known, key=len, reverse=True):
+        reason = reason.replace(name, "file")
+    for name in {Path(name).name for name in known}:
         # Whole words: a file that is called 1 must not change the numbers in the text that have a 1 in them.
-        reason = re.sub(rf"(?<![\w.]){re.escape(path.name)}(?!\w)", "file", reason)
+        reason = re.sub(rf"(?<![\w.]){re.escape(name)}(?!\w)", "file", reason)
     return reason

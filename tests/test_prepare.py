@@ -17,7 +17,7 @@ import pytest
 
 from angiomorph import prepare as module
 from angiomorph import store
-from angiomorph.dicom import write_run
+from angiomorph.dicom import find_series, write_run
 from angiomorph.errors import InputError
 from angiomorph.prepare import prepare
 from angiomorph.shrinking import shrink_frames
@@ -361,3 +361,41 @@ def test_real_archive(tmp_path):
     with store.reading(tmp_path / "s.h5") as file:
         assert store.read(file, "run-000001").frames.shape == (96, 512, 512)
     assert b"Rubo" not in (tmp_path / "s.h5").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("Doe"), RecursionError("Doe"), TypeError("Doe"), OSError(5, "Input/output error")]
+)
+def test_whatever_a_run_raises_leaves_out_that_run_alone(archive, monkeypatch, error):
+    def failing(files):
+        raise error
+
+    monkeypatch.setattr(module, "read_series", failing)
+    reason = module._read(find_series([archive / "a_Doe"])[0], size=None)
+    assert isinstance(reason, str)
+    assert reason.startswith(f"{archive / 'a_Doe' / 'Doe1.dcm'}: expected ")
+    line = module._line(0, find_series([archive / "a_Doe"])[0], None, reason)
+    assert line["left_out"].startswith("file: expected ")
+    assert "Doe" not in line["left_out"]
+
+
+def test_copies_are_not_stored_twice(archive, tmp_path):
+    shutil.copytree(archive / "a_Doe", archive / "x_Doe")
+    shutil.copytree(archive / "c_Doe", archive / "y_Doe")
+    report = prepare([archive], tmp_path / "s.h5")
+    assert (report.taken, len(report.left_out)) == (2, 2)
+
+
+def test_an_archive_in_a_zip_goes_on_where_it_was_stopped_and_names_nobody(archive, tmp_path):
+    packed = tmp_path / "QZ-Doe.zip"
+    shutil.make_archive(str(packed.with_suffix("")), "zip", archive)
+    once = prepare([archive], tmp_path / "once.h5")
+    with pytest.raises(KeyboardInterrupt):
+        prepare([packed], tmp_path / "s.h5", progress=stopped_after(3))
+    said = []
+    report = prepare([packed], tmp_path / "s.h5", say=said.append)
+    assert said == ["resuming: 3 of 4 runs already there"]
+    assert contents(tmp_path / "s.h5") == contents(tmp_path / "once.h5")
+    assert report.manifest.read_bytes() == once.manifest.read_bytes()
+    assert "Doe" not in report.manifest.read_text()
+    assert report.left_out[1][1].startswith(f"{packed / 'd_Doe' / 'Doe4.dcm'}: expected ")
