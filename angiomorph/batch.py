@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,7 +101,13 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def register_runs(
-    paths: Sequence[str], out: Path, model_path: str | None, options: Options, *, gpu: str | None = None
+    paths: Sequence[str],
+    out: Path,
+    model_path: str | None,
+    options: Options,
+    *,
+    gpu: str | None = None,
+    passed_over: Counter[str] | None = None,
 ) -> Iterator[Outcome]:
     """Register every run found under `paths` and yield what became of each.
 
@@ -110,6 +117,7 @@ def register_runs(
         model_path: model `.h5`; None for the shipped one.
         options: for every run.
         gpu: see `backend.configure_gpu`.
+        passed_over: see `find_series`.
 
     Raises:
         InputError: wrong options, a path that is not there, no run under `paths`, no usable model, or options that it cannot
@@ -120,7 +128,7 @@ def register_runs(
     configure_gpu(gpu)
     model = Model(model_path or SHIPPED)
     model.refine_steps(options.refine)
-    found = find_series(paths)
+    found = find_series(paths, passed_over=passed_over)
     return (_register(files, out, model, options) for files in found)
 
 

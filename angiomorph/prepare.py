@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from angiomorph.shrinking import shrink_frames
 from angiomorph.store import StoredRun
 from angiomorph.workers import Died, in_order
 
+PASSED_OVER = "passed-over"  # key of the manifest's lines that are of no run
 SECONDS = 10  # between two words on how many files were looked at
 
 
@@ -30,12 +32,14 @@ class PrepareReport:
     Args:
         taken: number of runs in the store.
         left_out: name and reason of each run that is not.
-        manifest: CSV file beside the store, one line a run.
+        manifest: CSV file beside the store, one line a run, and one for each reason for which files were passed over.
+        passed_over: number of files by that reason.
     """
 
     taken: int
     left_out: tuple[tuple[str, str], ...]
     manifest: Path
+    passed_over: Counter[str]
 
 
 def prepare(
@@ -65,7 +69,8 @@ def prepare(
         size: frames whose longer side is larger, pixels, shrink to it (`shrinking.shrink_frames`); None for none.
         workers: processes that decode, at least 1; memory holds about `2 * workers` runs.
         progress: called with the number of runs done and of all runs, first with those done by an earlier call.
-        say: called with a line of text while runs are looked for and when earlier work is gone on with.
+        say: called with a line of text while runs are looked for, of doubts about which files are a run, and when earlier work
+            is gone on with.
 
     Raises:
         InputError: no run at all, or none that can be used; `.<store>.partial` holds other work; the store cannot be written,
@@ -74,12 +79,15 @@ def prepare(
     if workers < 1 or (size is not None and size < 1):
         raise InputError(f"prepare: expected size and workers of at least 1, found {size} and {workers}")
     say = say or (lambda line: None)
-    found = find_series(paths, _looking(say))
+    passed_over = Counter[str]()
+    found = find_series(paths, _looking(say), passed_over)
+    for warning in (files.told(warning) for files in found for warning in files.warnings):
+        say(f"warning: {warning}")
     path = Path(store_path)
     try:
         work = Preparation(path, _job(found, size))
         try:
-            return _prepared(work, found, size, workers, progress or (lambda done, total: None), say)
+            return _prepared(work, found, passed_over, size, workers, progress or (lambda done, total: None), say)
         finally:
             work.close()
     except OSError as error:
@@ -92,6 +100,7 @@ def prepare(
 def _prepared(
     work: Preparation,
     found: list[SeriesFiles],
+    passed_over: Counter[str],
     size: int | None,
     workers: int,
     progress: Callable[[int, int], None],
@@ -116,8 +125,8 @@ def _prepared(
         raise InputError(
             f"{work.path}: expected at least one usable run among {len(found)}, found none; the first: {left_out[0][1]}"
         )
-    work.finish()
-    return PrepareReport(len(found) - len(left_out), left_out, work.manifest)
+    work.finish({"key": PASSED_OVER, "left_out": f"{reason}: {count}"} for reason, count in sorted(passed_over.items()))
+    return PrepareReport(len(found) - len(left_out), left_out, work.manifest, passed_over)
 
 
 def _looking(say: Callable[[str], None]) -> Callable[[int], None]:

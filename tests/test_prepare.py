@@ -18,6 +18,7 @@ import pytest
 from angiomorph import prepare as module
 from angiomorph import store
 from angiomorph.dicom import find_series, write_run
+from angiomorph.dicom.find import COPIES, NO_DICOM
 from angiomorph.errors import InputError
 from angiomorph.prepare import prepare
 from angiomorph.shrinking import shrink_frames
@@ -382,8 +383,26 @@ def test_whatever_a_run_raises_leaves_out_that_run_alone(archive, monkeypatch, e
 def test_copies_are_not_stored_twice(archive, tmp_path):
     shutil.copytree(archive / "a_Doe", archive / "x_Doe")
     shutil.copytree(archive / "c_Doe", archive / "y_Doe")
-    report = prepare([archive], tmp_path / "s.h5")
+    (archive / "Doe.txt").write_text("no picture")
+    said = []
+    report = prepare([archive], tmp_path / "s.h5", say=said.append)
     assert (report.taken, len(report.left_out)) == (2, 2)
+    assert report.passed_over == {COPIES: 4, NO_DICOM: 1}
+    passed_over = [(line["key"], line["left_out"]) for line in manifest_of(report)[4:]]
+    assert passed_over == [("passed-over", f"{COPIES}: 4"), ("passed-over", f"{NO_DICOM}: 1")]
+    assert len(said) == 2
+    assert all(line.startswith("warning: ") and "copies of the run's files are left out" in line for line in said)
+
+
+def test_files_passed_over_are_in_the_manifest_once_after_a_stop(archive, tmp_path):
+    (archive / "Doe.txt").write_text("no picture")
+    once = prepare([archive], tmp_path / "once.h5")
+    for count in (0, 3, 4):
+        with pytest.raises(KeyboardInterrupt):
+            prepare([archive], tmp_path / "s.h5", progress=stopped_after(count))
+    report = prepare([archive], tmp_path / "s.h5")
+    assert report.manifest.read_bytes() == once.manifest.read_bytes()
+    assert len(manifest_of(report)) == 5
 
 
 def test_an_archive_in_a_zip_goes_on_where_it_was_stopped_and_names_nobody(archive, tmp_path):
