@@ -40,6 +40,11 @@ KEYWORDS = (
     "PositionerPrimaryAngle",
     "PositionerSecondaryAngle",
     "DistanceSourceToDetector",
+    "DistanceSourceToPatient",
+    "TableHeight",
+    "TableTopVerticalPosition",
+    "TableTopLongitudinalPosition",
+    "TableTopLateralPosition",
     "IntensifierSize",
     "FieldOfViewDimensions",
     "ImagerPixelSpacing",
@@ -47,13 +52,18 @@ KEYWORDS = (
 # What tells when a frame was taken, the surest first; what a date and a time say stands under the time.
 CLOCKS = {"AcquisitionDateTime": "", "AcquisitionTime": "AcquisitionDate", "ContentTime": "ContentDate"}
 CONTENT = "ContentTime"  # may be the time of an export, and so outvotes nothing
-TIME = re.compile(r"(\d\d):?(\d\d)?:?(\d\d)?(?:\.(\d{1,6}))?")
+TIME = re.compile(r"([01]\d|2[0-3]):?([0-5]\d)?:?([0-5]\d|60)?(?:\.(\d{1,6}))?(?!\d)")
 SECOND, DAY = 10**6, 86_400 * 10**6  # microseconds
 PAUSE = 30 * SECOND  # no run pauses that long
-POSITION = {  # by how much a resting C-arm may tremble: degrees, mm
+POSITION = {  # by how much a resting C-arm and table may tremble: degrees, mm
     "PositionerPrimaryAngle": 1.0,
     "PositionerSecondaryAngle": 1.0,
     "DistanceSourceToDetector": 10.0,
+    "DistanceSourceToPatient": 10.0,
+    "TableHeight": 5.0,
+    "TableTopVerticalPosition": 5.0,
+    "TableTopLongitudinalPosition": 5.0,
+    "TableTopLateralPosition": 5.0,
 }
 FIELD = ("IntensifierSize", "FieldOfViewDimensions", "ImagerPixelSpacing")
 KIND = ("PixelIntensityRelationship", "PixelIntensityRelationshipSign")
@@ -158,7 +168,7 @@ def frame_of(path: Path, dataset: Dataset, place: str) -> Frame:
         plane=kinds[2] if len(kinds) > 2 and kinds[2] in PLANES else "",
         positions=tuple(finite(dataset, keyword) for keyword in POSITION),
         field=" ".join(f"{keyword}={text(dataset, keyword)}" for keyword in FIELD),
-        kind=(("ImageType", kinds[0]), *((keyword, text(dataset, keyword)) for keyword in KIND)),
+        kind=(("ImageType", "\\".join(kinds[:2])), *((keyword, text(dataset, keyword)) for keyword in KIND)),
     )
 
 
@@ -184,9 +194,9 @@ def _day(written: str) -> int | None:
 def runs_of(frames: Iterable[Frame]) -> list[Run]:
     """Group single-frame files of one folder into runs, each in the order in which it was taken.
 
-    A run's frames have one series, plane of a biplane system, AcquisitionNumber, position of the C-arm and field of view, and
-    no pause of 30 s between them. AcquisitionNumber counts only where it separates runs: where it changes from frame to frame,
-    the times must say that there is one run.
+    A run's frames have one series, plane of a biplane system, AcquisitionNumber, position of C-arm and table, and one field of
+    view, and no pause of 30 s between them. AcquisitionNumber counts only where it separates runs: where it changes from frame
+    to frame, the times must say that there is one run.
 
     Their order is that of acquisition time, content time, temporal position and InstanceNumber as far as these agree, and of
     numbers in the file names, which is told, where nothing else says it. Frames that the headers leave in doubt are
@@ -262,8 +272,8 @@ def _moved(frames: list[Frame], index: int | None) -> str:
         known = [position for frame in frames if (position := frame.positions[index]) is not None]
         found = f"{label(list(POSITION)[index])} from {min(known):g} to {max(known):g}"
     return (
-        f"{frames[0].path}: expected frames of a resting C-arm, found {len(frames)} frames with {found}: no frame is the "
-        "background of another; give a run acquired in one position"
+        f"{frames[0].path}: expected frames of a resting C-arm and table, found {len(frames)} frames with {found}: no frame is "
+        "the background of another; give a run acquired in one position"
     )
 
 
@@ -312,7 +322,7 @@ Split = Callable[[list[Frame]], list[list[Frame]]]
 REASONS: dict[Split, str] = {
     _by_plane: label("ImageType"),
     _by_acquisition: label("AcquisitionNumber"),
-    _by_position: "the C-arm's position or field of view",
+    _by_position: "the position of C-arm or table, or the field of view",
     _by_pause: f"a pause of {PAUSE // SECOND} s or more",
 }
 SPLITS = tuple(REASONS)

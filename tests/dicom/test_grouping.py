@@ -168,8 +168,8 @@ def test_one_frame_of_another_acquisition_does_not_join_the_run_and_is_told():
     assert "found one frame, told apart from 5 others of its series by AcquisitionNumber (0020,0012)" in single.refusal
 
 
-def at(primary, secondary=0.0, distance=1000.0):
-    return {"positions": (primary, secondary, distance)}
+def at(primary, secondary=0.0, distance=1000.0, table=0.0):
+    return {"positions": (primary, secondary, distance, None, 700.0, None, table, None)}
 
 
 def test_positions_of_the_c_arm_are_runs_of_their_own():
@@ -179,6 +179,8 @@ def test_positions_of_the_c_arm_are_runs_of_their_own():
     assert only([replace(one, **at(None if t else 12.0)) for t, one in enumerate(frames)]).refusal == ""
     nearer = [replace(one, **at(0.0, 0.0, 900.0 + 100.0 * (t // 3))) for t, one in enumerate(frames)]
     assert [len(run.frames) for run in runs_of(nearer)] == [3, 3]
+    stepped = [replace(one, **at(0.0, table=300.0 * (t // 3) + t % 2)) for t, one in enumerate(frames)]
+    assert [len(run.frames) for run in runs_of(stepped)] == [3, 3]
     wider = [replace(one, field=f"FieldOfViewDimensions={t // 3}") for t, one in enumerate(frames)]
     assert [len(run.frames) for run in runs_of(wider)] == [3, 3]
 
@@ -186,10 +188,8 @@ def test_positions_of_the_c_arm_are_runs_of_their_own():
 @pytest.mark.parametrize("step", [10.0, 0.9])
 def test_a_turning_c_arm_is_refused_however_slowly_it_turns(step):
     frames = [frame(f"{t}.dcm", number=t, **at(step * t)) for t in range(8)]
-    message = (
-        f"expected frames of a resting C-arm, found 8 frames with PositionerPrimaryAngle (0018,1510) from 0 to {7 * step:g}"
-    )
-    assert message in refused(frames)
+    found = f"found 8 frames with PositionerPrimaryAngle (0018,1510) from 0 to {7 * step:g}: no frame is"
+    assert f"expected frames of a resting C-arm and table, {found}" in refused(frames)
 
 
 def test_a_pause_separates_runs_and_exposures_that_are_all_apart_are_none():
@@ -241,6 +241,9 @@ def test_what_is_no_number_counts_as_absent(written):
         ({"AcquisitionTime": "10"}, (None, 36000000000)),
         ({"ContentDate": "noon", "ContentTime": "1011"}, (None, 36660000000)),
         ({"AcquisitionTime": "soon"}, None),
+        ({"AcquisitionTime": "101299"}, None),
+        ({"AcquisitionTime": "2512"}, None),
+        ({"AcquisitionTime": "1011512"}, None),
     ],
 )
 def test_times_as_archives_have_them(attributes, moment):
@@ -283,6 +286,6 @@ def test_a_folder_of_projections_is_refused_in_one_paragraph(xa_folder):
         moving_frames((5, 8, 6)), change=lambda single, index: setting(single, PositionerPrimaryAngle=10 * index)
     )
     (run,) = find_series([folder])
-    with pytest.raises(InputError, match=r"95\.dcm: expected frames of a resting C-arm, found 5 frames") as error:
+    with pytest.raises(InputError, match=r"95\.dcm: expected frames of a resting C-arm and table, found 5 frames") as error:
         read_series(run)
     assert "\n" not in str(error.value)
