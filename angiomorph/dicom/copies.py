@@ -20,12 +20,12 @@ class Copy:
     """A file that is left out.
 
     Args:
-        path: the file.
+        frame: the file.
         of: the file that is kept.
     """
 
-    path: Path
-    of: Path
+    frame: Frame
+    of: Frame
 
 
 def without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[Copy]]:
@@ -42,8 +42,8 @@ def without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[Copy]]:
         if original is None:
             others.append(frame)
         else:
-            copies.append(Copy(frame.path, original.path))
-    left = {copy.path for copy in copies}
+            copies.append(Copy(frame, original))
+    left = {copy.frame.path for copy in copies}
     return [frame for frame in frames if frame.path not in left], copies
 
 
@@ -57,7 +57,7 @@ def without_repeated_runs(runs: Sequence[Run]) -> tuple[dict[int, Run], dict[int
     for index, run in enumerate(runs):
         for frame in run.frames:
             owners.setdefault(_identity(frame), []).append(index)
-    kept, others, copies = dict(enumerate(runs)), dict[int, list[int]](), list[Copy]()
+    kept, others, copies = dict(enumerate(runs)), dict[int, list[int]](), dict[int, list[Copy]]()
     for index in sorted(range(len(runs)), key=lambda index: (len(runs[index].frames), -_length(runs[index]), -index)):
         run = runs[index]
         for other in sorted({owner for frame in run.frames for owner in owners[_identity(frame)]} - {index}):
@@ -65,18 +65,18 @@ def without_repeated_runs(runs: Sequence[Run]) -> tuple[dict[int, Run], dict[int
                 continue
             shared = _shared(run, kept[other])
             if len(shared) == len(run.frames):
-                kept[other] = told_of(kept[other], shared)
                 others.setdefault(other, []).extend([index, *others.pop(index, [])])
-                copies += shared
+                copies.setdefault(other, []).extend([*shared, *copies.pop(index, [])])
                 del kept[index]
                 break
             if shared and not run.refusal:
                 kept[index] = replace(run, refusal=_overlap(run, len(shared)))
                 kept[other] = _warned(
-                    kept[other], f"{len(shared)} of its frames are in {run.frames[0].path.parent} too, left out there"
+                    kept[other], f"{len(shared)} of its frames are in the run of {run.frames[0].source} too, left out there"
                 )
                 break
-    return kept, others, copies
+    kept = {index: told_of(run, copies.get(index, [])) for index, run in kept.items()}
+    return kept, others, [copy for found in copies.values() for copy in found]
 
 
 def _length(run: Run) -> int:
@@ -85,11 +85,10 @@ def _length(run: Run) -> int:
 
 def told_of(run: Run, copies: Sequence[Copy]) -> Run:
     """Return a run with a warning that names copies of its frames that are left out."""
-    paths = {frame.path for frame in run.frames}
-    own = [copy.path for copy in copies if copy.of in paths]
-    if not own:
+    if not copies:
         return run
-    named = ", ".join(map(str, own[:NAMED])) + (f" and {len(own) - NAMED} others" if len(own) > NAMED else "")
+    named = ", ".join(copy.frame.source for copy in copies[:NAMED])
+    named += f" and {len(copies) - NAMED} more" if len(copies) > NAMED else ""
     return _warned(run, f"copies of the run's files are left out: {named}")
 
 
@@ -112,15 +111,15 @@ def _shared(run: Run, keeper: Run) -> list[Copy]:
         (frame, next((other for other in there.get(_identity(frame), ()) if _same_image(other, frame)), None))
         for frame in run.frames
     )
-    return [Copy(frame.path, other.path) for frame, other in pairs if other is not None]
+    return [Copy(frame, other) for frame, other in pairs if other is not None]
 
 
 def _identity(frame: Frame) -> object:
     """Return what is equal in files that may be the same image."""
     if frame.instance:
-        return frame.instance, frame.number, frame.moments, frame.count
+        return frame.instance, frame.number, frame.moments, frame.count, frame.size
     try:
-        return frame.path.stat().st_size
+        return frame.path.stat().st_size, frame.number, frame.moments
     except OSError:
         return frame.path
 

@@ -14,7 +14,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 
 from angiomorph.dicom import grouping
 from angiomorph.dicom.archives import ZIP, Unpacked, archive_kind, unpack
-from angiomorph.dicom.copies import told_of, without_copies, without_repeated_runs
+from angiomorph.dicom.copies import Copy, told_of, without_copies, without_repeated_runs
 from angiomorph.dicom.grouping import ENDING, Frame, Run, frame_of, runs_of
 from angiomorph.dicom.header import XA_CLASSES, is_angiogram, read_header, text, values, without_warnings
 from angiomorph.dicom.save import PROGRAM
@@ -251,15 +251,20 @@ def _runs_in(place: _Place, looked: Callable[[], None], passed_over: Counter[str
     for folder in sorted({frame.place for frame in frames}):
         single, copies = without_copies([frame for frame in frames if frame.count == 1 and frame.place == folder])
         _add(passed_over, COPIES, len(copies))
-        runs += [told_of(run, copies) for run in runs_of(single)]
+        runs += [_told(run, copies) for run in runs_of(single)]
     return runs
+
+
+def _told(run: Run, copies: Sequence[Copy]) -> Run:
+    return told_of(run, [copy for copy in copies if copy.of in run.frames])
 
 
 def _looked_at(place: _Place, looked: Callable[[], None], passed_over: Counter[str]) -> list[Frame]:
     frames = []
     for path, folder in place.files:
         looked()
-        frame, reason = _look(path, folder)
+        source = next((unpacked.told(str(path)) for unpacked in place.unpacked if unpacked.holds(path)), str(path))
+        frame, reason = _look(path, folder, source)
         if reason and not place.by_itself:
             passed_over[reason] += 1
         else:
@@ -267,13 +272,13 @@ def _looked_at(place: _Place, looked: Callable[[], None], passed_over: Counter[s
     return frames
 
 
-def _look(path: Path, place: str) -> tuple[Frame, str]:
+def _look(path: Path, place: str, source: str) -> tuple[Frame, str]:
     """Return what a file's header says, and why the file is passed over in a folder, "" if it is not."""
     dataset = _header(path)
     if dataset is None:
         reason = "" if is_marked(path) else ARCHIVES if archive_kind(path) else NO_DICOM
-        return Frame(path, place), reason
-    frame = frame_of(path, dataset, place)
+        return Frame(path, place, source), reason
+    frame = frame_of(path, dataset, place, source)
     if _names_files(dataset):
         return replace(frame, count=0), DIRECTORIES
     if not _is_angiogram(dataset):

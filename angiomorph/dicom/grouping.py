@@ -21,6 +21,7 @@ KEYWORDS = (
     "SOPClassUID",
     "Modality",
     "Rows",
+    "Columns",
     "SOPInstanceUID",
     "NumberOfFrames",
     "SeriesInstanceUID",
@@ -82,8 +83,10 @@ class Frame:
 
     Args:
         path: the file.
-        place: the folder that it lies in, as its user knows it.
+        place: the folder that it counts to.
+        source: the file as its user knows it, in an archive for example.
         count: number of frames in it; 0 if its header cannot be read, or is not of an angiogram.
+        size: Rows and Columns.
         series: what all frames of a run have: SeriesNumber, SeriesInstanceUID, SOPClassUID.
         uid: SeriesInstanceUID.
         instance: SOPInstanceUID.
@@ -99,7 +102,9 @@ class Frame:
 
     path: Path
     place: str = ""
+    source: str = ""
     count: int = 0
+    size: tuple[int | None, int | None] = (None, None)
     series: tuple[int, str, str] = (0, "", "")
     uid: str = ""
     instance: str = ""
@@ -144,20 +149,23 @@ def whole(dataset: Dataset, keyword: str) -> int | None:
     return None if read is None else int(read)
 
 
-def frame_of(path: Path, dataset: Dataset, place: str) -> Frame:
+def frame_of(path: Path, dataset: Dataset, place: str, source: str) -> Frame:
     """Return what a header says of the run that its file belongs to.
 
     Args:
         path: the file.
         dataset: its header, with the attributes of `KEYWORDS` at least.
-        place: the folder that it lies in, as its user knows it.
+        place: see `Frame`.
+        source: see `Frame`.
     """
     kinds = text(dataset, "ImageType").split("\\")
     temporal = whole(dataset, "TemporalPositionIndex")
     return Frame(
         path=path,
         place=place,
+        source=source,
         count=whole(dataset, "NumberOfFrames") or 1,
+        size=(whole(dataset, "Rows"), whole(dataset, "Columns")),
         series=(whole(dataset, "SeriesNumber") or 0, text(dataset, "SeriesInstanceUID"), text(dataset, "SOPClassUID")),
         uid=text(dataset, "SeriesInstanceUID"),
         instance=text(dataset, "SOPInstanceUID"),

@@ -69,6 +69,29 @@ def test_an_instance_in_another_encoding_or_with_a_changed_header_is_the_same(xa
     assert [str(run.folder) for run in find_series([tmp_path])] == ["a"]
 
 
+def test_a_damaged_copy_of_another_size_is_a_run_of_its_own_to_say_so(xa_file, tmp_path):
+    xa_file("a/run.dcm")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    packed = pydicom.dcmread(tmp_path / "b" / "run.dcm")
+    packed.compress(RLELossless, generate_instance_uid=False)
+    packed.Rows = 60000
+    packed.save_as(tmp_path / "b" / "run.dcm")
+    assert [str(run.folder) for run in find_series([tmp_path])] == ["a", "b"]
+
+
+def test_many_copies_are_one_warning_and_those_in_archives_are_named_by_them(xa_file, tmp_path):
+    path = xa_file("a.dcm")
+    for index in range(4):
+        shutil.copy(path, tmp_path / f"copy{index}.dcm")
+    shutil.make_archive(str(tmp_path / "b"), "zip", tmp_path, "a.dcm")
+    (run,) = find_series([path, tmp_path / "b.zip"])
+    assert run.warnings == (f"{path}: copies of the run's files are left out: {tmp_path / 'b.zip' / 'a.dcm'}",)
+    (run,) = find_series([tmp_path])
+    (warning,) = run.warnings
+    assert warning.endswith(" and 1 more")
+    assert warning.startswith(f"{path}: ")
+
+
 def test_frames_that_an_anonymiser_gave_one_identity_are_kept(xa_folder, counted):
     folder = xa_folder(FRAMES, change=lambda single, index: setattr(single, "SOPInstanceUID", "1.2.3"))
     np.testing.assert_array_equal(read_series(find_series([folder], passed_over=counted)[0]).frames, FRAMES)
@@ -98,7 +121,7 @@ def test_of_two_runs_that_overlap_the_smaller_one_is_refused(xa_folder, tmp_path
     whole, part = find_series([tmp_path])
     series = read_series(whole)
     assert len(series.frames) == 3
-    assert f"1 of its frames are in {tmp_path / 'b'} too, left out there" in series.warnings[0]
+    assert f"1 of its frames are in the run of {tmp_path / 'b' / '99.dcm'} too, left out there" in series.warnings[0]
     with pytest.raises(InputError, match=r"b.99\.dcm: expected frames of its own, found 1 of 2 in another folder's run too"):
         read_series(part)
 

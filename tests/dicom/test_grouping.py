@@ -229,7 +229,7 @@ def test_what_is_no_number_counts_as_absent(written):
         dataset.add_new(keyword, "UT", written)
     assert whole(dataset, "InstanceNumber") is None
     assert finite(dataset, "PositionerPrimaryAngle") is None
-    assert frame_of(Path("x"), dataset, ".").count == 1
+    assert frame_of(Path("x"), dataset, ".", "x").count == 1
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_times_as_archives_have_them(attributes, moment):
     dataset = pydicom.Dataset()
     for keyword, written in attributes.items():
         dataset.add_new(keyword, "LO", written)
-    known = [found for found in frame_of(Path("x"), dataset, ".").moments if found is not None]
+    known = [found for found in frame_of(Path("x"), dataset, ".", "x").moments if found is not None]
     assert known == ([] if moment is None else [moment])
 
 
