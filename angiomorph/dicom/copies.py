@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from angiomorph.dicom.grouping import Frame, Run
-from angiomorph.dicom.header import UNDEFINED_LENGTH, read_header
+from angiomorph.dicom.header import UNDEFINED_LENGTH, read_header, value
 from angiomorph.errors import InputError
 
 BLOCK = 1 << 20  # bytes compared at a time
@@ -136,7 +136,7 @@ def _same_image(first: Frame, second: Frame) -> bool:
 def _same_pixels(first: Path, second: Path) -> bool:
     headers = [read_header(path, ["SOPInstanceUID"]) for path in (first, second)]
     offsets = [header.pixel_offset for header in headers]
-    syntaxes = {str(header.dataset.file_meta.get("TransferSyntaxUID")) for header in headers}
+    syntaxes = {str(value(header.dataset.file_meta, "TransferSyntaxUID")) for header in headers}
     if len(syntaxes) > 1 or offsets[0] is None or offsets[1] is None:
         return True
     lengths = [header.pixel_length for header in headers]

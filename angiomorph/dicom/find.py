@@ -16,7 +16,7 @@ from angiomorph.dicom import grouping
 from angiomorph.dicom.archives import ZIP, Unpacked, archive_kind, unpack
 from angiomorph.dicom.copies import Copy, told_of, without_copies, without_repeated_runs
 from angiomorph.dicom.grouping import ENDING, Frame, Run, frame_of, runs_of
-from angiomorph.dicom.header import XA_CLASSES, is_angiogram, read_header, text, values, without_warnings
+from angiomorph.dicom.header import XA_CLASSES, is_angiogram, read_header, text, value, values, without_warnings
 from angiomorph.dicom.save import PROGRAM
 from angiomorph.dicom.series import SeriesFiles
 from angiomorph.errors import InputError
@@ -209,7 +209,7 @@ def _is_directory(path: Path) -> bool:
 
 
 def _names_files(dataset: Dataset) -> bool:
-    return bool(dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage)
+    return bool(value(dataset.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage)
 
 
 def _listed(directory: Path, folder: Path, passed_over: Counter[str]) -> Iterator[_Place]:
@@ -313,10 +313,9 @@ def _may_be_bare(path: Path) -> bool:
 
 def _is_angiogram(dataset: Dataset) -> bool:
     """Return whether a file is an angiogram, or calls itself one and has pixels, so that reading says what is wrong."""
-    named = getattr(dataset, "file_meta", None)
     return (
         is_angiogram(dataset)
-        or (named is not None and named.get("MediaStorageSOPClassUID") in XA_CLASSES)
+        or value(dataset.file_meta, "MediaStorageSOPClassUID") in XA_CLASSES
         or (text(dataset, "Modality") in ("XA", "RF") and bool(values(dataset, "Rows")))
     )
 

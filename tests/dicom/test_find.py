@@ -254,3 +254,24 @@ def test_a_frame_count_that_is_no_number_does_not_end_the_search(xa_file, tmp_pa
     path.write_bytes(data[: at + 6] + len(value).to_bytes(2, "little") + value + data[at + 8 + length :])
     xa_file("run.dcm")
     assert sorted(run.name for run in find_series([tmp_path])) == ["odd", "run"]
+
+
+def test_damaged_headers_never_end_the_search_nor_change_the_order_without_a_word(xa_folder, tmp_path):
+    folder = xa_folder(moving_frames((6, 8, 6)))
+    whole = {path: path.read_bytes() for path in sorted(folder.iterdir())}
+    rng = np.random.default_rng(0)
+    accepted = 0
+    for _ in range(60):
+        for path, data in whole.items():
+            broken = bytearray(data)
+            if rng.random() < 0.3:
+                for place in rng.integers(132, len(data) - 96, 3):
+                    broken[place] = rng.choice([0, 32, 92, 255, rng.integers(256)])
+            path.write_bytes(broken)
+        for run in find_series([folder]):
+            if run.refusal:
+                continue
+            accepted += len(run.paths) > 1
+            names = [int(path.stem) for path in run.paths]
+            assert names == sorted(names, reverse=True) or run.warnings
+    assert accepted > 30

@@ -289,3 +289,44 @@ def test_a_folder_of_projections_is_refused_in_one_paragraph(xa_folder):
     with pytest.raises(InputError, match=r"95\.dcm: expected frames of a resting C-arm and table, found 5 frames") as error:
         read_series(run)
     assert "\n" not in str(error.value)
+
+
+def some(values):
+    return st.none() | st.sampled_from(values)
+
+
+ANY_FRAME = st.builds(
+    lambda number, acquisition, temporal, moments, plane, primary: {
+        "number": number,
+        "acquisition": acquisition,
+        "temporal": temporal,
+        "moments": moments,
+        "plane": plane,
+        **at(primary),
+    },
+    some([1, 2, 3, 4, 5, 6]),
+    some([1, 2]),
+    some([1, 2, 3]),
+    st.tuples(*[some([(None, 0), (1, 0), (1, STEP), (1, 2 * STEP), (1, SECOND), (1, 3 * PAUSE)])] * 3),
+    st.sampled_from(["", "BIPLANE A", "BIPLANE B"]),
+    some([0.0, 0.5, 30.0]),
+)
+
+
+@given(st.lists(ANY_FRAME, min_size=1, max_size=8), st.randoms())
+def test_every_file_is_in_one_run_and_no_accepted_order_goes_against_what_all_its_frames_say(said, random):
+    frames = [frame(f"{index}.dcm", **one) for index, one in enumerate(said)]
+    runs = runs_of(frames)
+    assert sorted(one.path for run in runs for one in run.frames) == sorted(one.path for one in frames)
+    shuffled = list(frames)
+    random.shuffle(shuffled)
+    assert runs_of(shuffled) == runs
+    for run in runs:
+        if run.refusal or any("runs against" in warning for warning in run.warnings):
+            continue
+        assert len({one.plane for one in run.frames}) == 1
+        columns = [[one.number for one in run.frames], [one.temporal for one in run.frames]]
+        columns += [[one.moments[index] for one in run.frames] for index in range(3)]
+        for column in columns:
+            if None not in column and not {(None, 0)} & set(column):
+                assert column == sorted(column)
