@@ -72,7 +72,7 @@ def without_repeated_runs(runs: Sequence[Run]) -> tuple[dict[int, Run], dict[int
             if shared and not run.refusal:
                 kept[index] = replace(run, refusal=_overlap(run, len(shared)))
                 kept[other] = _warned(
-                    kept[other], f"{len(shared)} of its frames are in the run of {run.frames[0].source} too, left out there"
+                    kept[other], f"{len(shared)} of its frames are in the run of {run.frames[0].shown} too, left out there"
                 )
                 break
     kept = {index: told_of(run, copies.get(index, [])) for index, run in kept.items()}
@@ -87,7 +87,7 @@ def told_of(run: Run, copies: Sequence[Copy]) -> Run:
     """Return a run with a warning that names copies of its frames that are left out."""
     if not copies:
         return run
-    named = ", ".join(copy.frame.source for copy in copies[:NAMED])
+    named = ", ".join(copy.frame.shown for copy in copies[:NAMED])
     named += f" and {len(copies) - NAMED} more" if len(copies) > NAMED else ""
     return _warned(run, f"copies of the run's files are left out: {named}")
 

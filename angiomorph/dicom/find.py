@@ -263,7 +263,7 @@ def _looked_at(place: _Place, looked: Callable[[], None], passed_over: Counter[s
     frames = []
     for path, folder in place.files:
         looked()
-        source = next((unpacked.told(str(path)) for unpacked in place.unpacked if unpacked.holds(path)), str(path))
+        source = next((unpacked.told(str(path)) for unpacked in place.unpacked if unpacked.holds(path)), "")
         frame, reason = _look(path, folder, source)
         if reason and not place.by_itself:
             passed_over[reason] += 1

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from sys import intern
 from typing import Any, TypeVar
 
 from pydicom import Dataset
@@ -67,7 +68,7 @@ POSITION = {  # by how much a resting C-arm and table may tremble: degrees, mm
     "TableTopLateralPosition": 5.0,
 }
 FIELD = ("IntensifierSize", "FieldOfViewDimensions", "ImagerPixelSpacing")
-KIND = ("PixelIntensityRelationship", "PixelIntensityRelationshipSign")
+KIND = ("ImageType", "PixelIntensityRelationship", "PixelIntensityRelationshipSign")  # two values of the first
 PLANES = ("SINGLE PLANE", "BIPLANE A", "BIPLANE B")
 ENDING = re.compile(r"\.[A-Za-z]\w*$")  # not the last number of a UID
 COUNTING = 20  # names count if their numbers lie within this many times the number of files
@@ -77,14 +78,14 @@ Moment = tuple[int | None, int]  # day and microseconds of it, of which the day 
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """What a file's header says of the run that it belongs to; None or "" for what is absent or cannot be read.
 
     Args:
         path: the file.
         place: the folder that it counts to.
-        source: the file as its user knows it, in an archive for example.
+        source: the file as its user knows it; "" if that is the path.
         count: number of frames in it; 0 if its header cannot be read, or is not of an angiogram.
         size: Rows and Columns.
         series: what all frames of a run have: SeriesNumber, SeriesInstanceUID, SOPClassUID.
@@ -97,7 +98,7 @@ class Frame:
         plane: of ImageType's third value, "BIPLANE A" for example.
         positions: by the keywords of `POSITION`.
         field: of view, as text.
-        kind: what makes pixels comparable, by keyword.
+        kind: what makes pixels comparable, by the keywords of `KIND`.
     """
 
     path: Path
@@ -115,7 +116,12 @@ class Frame:
     plane: str = ""
     positions: tuple[float | None, ...] = (None,) * len(POSITION)
     field: str = ""
-    kind: tuple[tuple[str, str], ...] = ()
+    kind: tuple[str, ...] = ("",) * len(KIND)
+
+    @property
+    def shown(self) -> str:
+        """Return the file as its user knows it."""
+        return self.source or str(self.path)
 
 
 @dataclass(frozen=True)
@@ -158,25 +164,26 @@ def frame_of(path: Path, dataset: Dataset, place: str, source: str) -> Frame:
         place: see `Frame`.
         source: see `Frame`.
     """
-    kinds = text(dataset, "ImageType").split("\\")
+    # Archives have millions of files, most of which say the same: interned, it is kept once.
+    kinds, uid = text(dataset, "ImageType").split("\\"), intern(text(dataset, "SeriesInstanceUID"))
     temporal = whole(dataset, "TemporalPositionIndex")
     return Frame(
         path=path,
-        place=place,
+        place=intern(place),
         source=source,
         count=whole(dataset, "NumberOfFrames") or 1,
         size=(whole(dataset, "Rows"), whole(dataset, "Columns")),
-        series=(whole(dataset, "SeriesNumber") or 0, text(dataset, "SeriesInstanceUID"), text(dataset, "SOPClassUID")),
-        uid=text(dataset, "SeriesInstanceUID"),
+        series=(whole(dataset, "SeriesNumber") or 0, uid, intern(text(dataset, "SOPClassUID"))),
+        uid=uid,
         instance=text(dataset, "SOPInstanceUID"),
         number=whole(dataset, "InstanceNumber"),
         temporal=whole(dataset, "TemporalPositionIdentifier") if temporal is None else temporal,
         acquisition=whole(dataset, "AcquisitionNumber"),
         moments=tuple(_moment(dataset, date_keyword, keyword) for keyword, date_keyword in CLOCKS.items()),
-        plane=kinds[2] if len(kinds) > 2 and kinds[2] in PLANES else "",
+        plane=intern(kinds[2]) if len(kinds) > 2 and kinds[2] in PLANES else "",
         positions=tuple(finite(dataset, keyword) for keyword in POSITION),
-        field=" ".join(f"{keyword}={text(dataset, keyword)}" for keyword in FIELD),
-        kind=(("ImageType", "\\".join(kinds[:2])), *((keyword, text(dataset, keyword)) for keyword in KIND)),
+        field=intern(" ".join(f"{keyword}={text(dataset, keyword)}" for keyword in FIELD)),
+        kind=tuple(map(intern, ("\\".join(kinds[:2]), *(text(dataset, keyword) for keyword in KIND[1:])))),
     )
 
 
@@ -381,7 +388,7 @@ def _ordered(frames: list[Frame]) -> Run:
 
 def _check_kind(frames: list[Frame]) -> None:
     for frame in frames:
-        for (keyword, expected), (_, found) in zip(frames[0].kind, frame.kind, strict=True):
+        for keyword, expected, found in zip(KIND, frames[0].kind, frame.kind, strict=True):
             if found and expected and found != expected:
                 raise InputError(
                     f"{frame.path}: expected the {label(keyword)} of {frames[0].path.name}, {expected}, found "

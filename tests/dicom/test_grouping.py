@@ -204,10 +204,10 @@ def test_a_pause_separates_runs_and_exposures_that_are_all_apart_are_none():
 
 
 def test_pixels_of_two_kinds_are_refused_but_a_silent_frame_is_not():
-    frames = [frame(f"{t}.dcm", number=t, kind=(("ImageType", "ORIGINAL"),)) for t in range(4)]
-    mixed = [*frames[:3], replace(frames[3], kind=(("ImageType", "DERIVED"),))]
-    assert "3.dcm: expected the ImageType (0008,0008) of 0.dcm, ORIGINAL, found DERIVED" in refused(mixed)
-    assert only([*frames[:3], replace(frames[3], kind=(("ImageType", ""),))]).refusal == ""
+    frames = [frame(f"{t}.dcm", number=t, kind=("ORIGINAL\\PRIMARY", "LIN", "")) for t in range(4)]
+    mixed = [*frames[:3], replace(frames[3], kind=("DERIVED\\PRIMARY", "LIN", ""))]
+    assert "3.dcm: expected the ImageType (0008,0008) of 0.dcm, ORIGINAL\\PRIMARY, found DERIVED" in refused(mixed)
+    assert only([*frames[:3], replace(frames[3], kind=("", "", "1"))]).refusal == ""
 
 
 def test_numbers_that_no_file_of_the_series_has_are_told():
