@@ -393,7 +393,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def _prepare_into(dicom: Sequence[Path], path: Path, *, size: int | None, workers: int) -> int:
-    from angiomorph.dicom import passed_over_line
+    from angiomorph.dicom import say_passed_over
     from angiomorph.prepare import prepare
     from angiomorph.store import is_hdf5
 
@@ -405,7 +405,7 @@ def _prepare_into(dicom: Sequence[Path], path: Path, *, size: int | None, worker
     report = prepare(dicom, path, size=size, workers=workers, progress=_progress("runs read"), say=_say)
     for name, reason in report.left_out:
         print(f"left out {name}: {reason}", file=sys.stderr)
-    passed_over = f"; {line}" if (line := passed_over_line(report.passed_over)) else ""
+    passed_over = f"; {line}" if (line := say_passed_over(report.passed_over)) else ""
     print(f"{path}: {report.taken} runs taken, {len(report.left_out)} left out{passed_over}")
     return 1 if report.left_out else 0
 
@@ -616,7 +616,7 @@ def _add_register(verbs: Any) -> None:
 
 def _register(arguments: argparse.Namespace) -> int:
     from angiomorph.batch import Options, register_runs
-    from angiomorph.dicom import passed_over_line
+    from angiomorph.dicom import say_passed_over
 
     options = Options(
         hyper=arguments.hyper,
@@ -645,7 +645,7 @@ def _register(arguments: argparse.Namespace) -> int:
         _complain("register", f"failed: {outcome.error}")
     last = [f"{len(failed)} of {total} runs failed, the others are written"] if failed and total > 1 else []
     if passed_over and not arguments.quiet:
-        last.append(passed_over_line(passed_over))
+        last.append(say_passed_over(passed_over))
     if last:
         _complain("register", "; ".join(last))
     return 0 if not failed else 1 if total > 1 else 2

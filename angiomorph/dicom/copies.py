@@ -28,7 +28,7 @@ class Copy:
     of: Frame
 
 
-def without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[Copy]]:
+def leave_out_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[Copy]]:
     """Return one of all files that are the same image, that of the shortest name, and the others.
 
     Files are one image if they are equal byte by byte; or if SOPInstanceUID, InstanceNumber and times are the same and their
@@ -47,7 +47,7 @@ def without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[Copy]]:
     return [frame for frame in frames if frame.path not in left], copies
 
 
-def without_repeated_runs(runs: Sequence[Run]) -> tuple[dict[int, Run], dict[int, list[int]], list[Copy]]:
+def leave_out_repeated_runs(runs: Sequence[Run]) -> tuple[dict[int, Run], dict[int, list[int]], list[Copy]]:
     """Return the runs that stay by their index, the indices of those that each of them stands for, and the files of these.
 
     Of two runs with the same frames the one with the shorter name stays, or the first one. Of two that have only some in
@@ -70,12 +70,12 @@ def without_repeated_runs(runs: Sequence[Run]) -> tuple[dict[int, Run], dict[int
                 del kept[index]
                 break
             if shared and not run.refusal:
-                kept[index] = replace(run, refusal=_overlap(run, len(shared)))
-                kept[other] = _warned(
+                kept[index] = replace(run, refusal=_say_overlap(run, len(shared)))
+                kept[other] = _add_warning(
                     kept[other], f"{len(shared)} of its frames are in the run of {run.frames[0].shown} too, left out there"
                 )
                 break
-    kept = {index: told_of(run, copies.get(index, [])) for index, run in kept.items()}
+    kept = {index: warn_of_copies(run, copies.get(index, [])) for index, run in kept.items()}
     return kept, others, [copy for found in copies.values() for copy in found]
 
 
@@ -83,20 +83,20 @@ def _length(run: Run) -> int:
     return len(run.frames[0].path.name)
 
 
-def told_of(run: Run, copies: Sequence[Copy]) -> Run:
+def warn_of_copies(run: Run, copies: Sequence[Copy]) -> Run:
     """Return a run with a warning that names copies of its frames that are left out."""
     if not copies:
         return run
     named = ", ".join(copy.frame.shown for copy in copies[:NAMED])
     named += f" and {len(copies) - NAMED} more" if len(copies) > NAMED else ""
-    return _warned(run, f"copies of the run's files are left out: {named}")
+    return _add_warning(run, f"copies of the run's files are left out: {named}")
 
 
-def _warned(run: Run, warning: str) -> Run:
+def _add_warning(run: Run, warning: str) -> Run:
     return replace(run, warnings=(*run.warnings, f"{run.frames[0].path}: {warning}"))
 
 
-def _overlap(run: Run, count: int) -> str:
+def _say_overlap(run: Run, count: int) -> str:
     return (
         f"{run.frames[0].path}: expected frames of its own, found {count} of {len(run.frames)} in another folder's run too; "
         "give one folder that has all frames of the run"

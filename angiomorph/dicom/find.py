@@ -14,8 +14,8 @@ from pydicom.uid import MediaStorageDirectoryStorage
 
 from angiomorph.dicom import grouping
 from angiomorph.dicom.archives import ZIP, Unpacked, archive_kind, unpack
-from angiomorph.dicom.copies import Copy, told_of, without_copies, without_repeated_runs
-from angiomorph.dicom.grouping import ENDING, Frame, Run, frame_of, runs_of
+from angiomorph.dicom.copies import Copy, leave_out_copies, leave_out_repeated_runs, warn_of_copies
+from angiomorph.dicom.grouping import ENDING, Frame, Run, describe_frame, group_frames
 from angiomorph.dicom.header import XA_CLASSES, is_angiogram, read_header, text, value, values, without_warnings
 from angiomorph.dicom.save import PROGRAM
 from angiomorph.dicom.series import SeriesFiles
@@ -56,10 +56,12 @@ def find_series(
 ) -> list[SeriesFiles]:
     """Find every run in files, folders, trees and archives, reading headers only.
 
-    A multi-frame file is a run; `grouping.runs_of` says which single-frame files of one folder are one, and in what order. A
-    file given by itself is always returned, so that reading it says what is wrong with it; in a tree, what is no angiogram,
-    and this program's own subtracted runs, are passed over. A DICOMDIR stands for the files that it names, a zip or gz for
-    what is in it; those in a tree stay closed. Files that are the same image, byte by byte or by SOPInstanceUID, count once.
+    A multi-frame file is a run. `grouping.group_frames` says which single-frame files of one folder are one, and in what
+    order. A file given by itself is always returned, so that reading it says what is wrong with it. In a tree, what is no
+    angiogram, and this program's own subtracted runs, are passed over.
+
+    A DICOMDIR stands for the files that it names, a zip or gz for what is in it; those in a tree stay closed. Files that are
+    the same image, byte by byte or by SOPInstanceUID, count once.
 
     Args:
         paths: files, folders and archives.
@@ -76,7 +78,7 @@ def find_series(
     looked, passed_over = _counting(progress), Counter() if passed_over is None else passed_over
     runs: list[Run] = []
     places: list[_Place] = []
-    for root, found_in in _roots(list(dict.fromkeys(Path(path) for path in paths)), passed_over):
+    for root, found_in in _list_roots(list(dict.fromkeys(Path(path) for path in paths)), passed_over):
         before, count = passed_over.copy(), len(runs)
         for place in found_in:
             found = _runs_in(place, looked, passed_over)
@@ -84,7 +86,7 @@ def find_series(
             places += [place] * len(found)
         if root is not None and len(runs) == count:
             raise InputError(_nothing_in(root, passed_over - before))
-    kept, others, copies = without_repeated_runs(runs)
+    kept, others, copies = leave_out_repeated_runs(runs)
     _add(passed_over, COPIES, len(copies))
     found_files = []
     for index, run in kept.items():
@@ -112,10 +114,10 @@ def find_run(paths: Sequence[Path]) -> SeriesFiles:
             raise InputError(f"{paths[0]}: expected a folder of one run, found {len(runs)} runs; give one of them")
         return runs[0]
     place = _Place(tuple((path, str(paths[0].parent)) for path in paths), by_itself=True)
-    return _files_of(_only_run(_looked_at(place, _counting(None), Counter())), place)
+    return _files_of(_find_only_run(_look_at_all(place, _counting(None), Counter())), place)
 
 
-def _only_run(frames: list[Frame]) -> Run:
+def _find_only_run(frames: list[Frame]) -> Run:
     several = next((frame for frame in frames if frame.count > 1), None)
     if several is not None:
         raise InputError(
@@ -124,14 +126,14 @@ def _only_run(frames: list[Frame]) -> Run:
         )
     if any(frame.count == 0 for frame in frames) or len({frame.uid for frame in frames}) > 1:
         return Run(tuple(frames))  # reading says what is wrong with which
-    frames, copies = without_copies(frames)
-    runs = runs_of(frames)
+    frames, copies = leave_out_copies(frames)
+    runs = group_frames(frames)
     if len(runs) > 1:
         raise InputError(
             f"{runs[1].frames[0].path}: expected frames of the run of {runs[0].frames[0].path.name}, found {len(runs)} runs of "
             "one series; give the files of one of them"
         )
-    return told_of(runs[0], copies)
+    return warn_of_copies(runs[0], copies)
 
 
 def name_of(path: Path) -> str:
@@ -139,7 +141,7 @@ def name_of(path: Path) -> str:
     return path.resolve().name if path.is_dir() else ENDING.sub("", path.name) or path.name
 
 
-def passed_over_line(passed_over: Counter[str]) -> str:
+def say_passed_over(passed_over: Counter[str]) -> str:
     """Return how many files were passed over and why, in words; "" for none."""
     if not passed_over:
         return ""
@@ -148,12 +150,12 @@ def passed_over_line(passed_over: Counter[str]) -> str:
 
 
 def _nothing_in(root: Path, passed_over: Counter[str]) -> str:
-    found = f"; {passed_over_line(passed_over)}" if passed_over else ""
+    found = f"; {say_passed_over(passed_over)}" if passed_over else ""
     remedy = "give the archive by its name" if passed_over[ARCHIVES] else "give a folder that has DICOM files of them"
     return f"{root}: expected XA runs in this folder, found none{found}; {remedy}"
 
 
-def _roots(paths: list[Path], passed_over: Counter[str]) -> Iterator[tuple[Path | None, Iterator[_Place]]]:
+def _list_roots(paths: list[Path], passed_over: Counter[str]) -> Iterator[tuple[Path | None, Iterator[_Place]]]:
     """Yield each folder, DICOMDIR and zip with its places, after all files given by themselves, which have no root."""
     kinds = {path: b"" if path.is_dir() else archive_kind(path) for path in paths if _existing(path)}
     roots = [path for path in paths if path.is_dir() or kinds[path] == ZIP or _is_directory(path)]
@@ -171,7 +173,7 @@ def _roots(paths: list[Path], passed_over: Counter[str]) -> Iterator[tuple[Path 
             unpacked = unpack(path)
             yield path, _tree(unpacked.path, folder, (unpacked,), passed_over)
         else:
-            yield path, _listed(path, folder, passed_over)
+            yield path, _list_directory(path, folder, passed_over)
 
 
 def _existing(path: Path) -> bool:
@@ -212,7 +214,7 @@ def _names_files(dataset: Dataset) -> bool:
     return bool(value(dataset.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage)
 
 
-def _listed(directory: Path, folder: Path, passed_over: Counter[str]) -> Iterator[_Place]:
+def _list_directory(directory: Path, folder: Path, passed_over: Counter[str]) -> Iterator[_Place]:
     """Yield the places of the files that a DICOMDIR names, which never leave its folder."""
     places: dict[Path, list[tuple[Path, str]]] = {}
     for record in values(read_header(directory).dataset, "DirectoryRecordSequence"):
@@ -246,20 +248,20 @@ def _below(root: Path, parts: Sequence[str]) -> Path | None:
 
 
 def _runs_in(place: _Place, looked: Callable[[], None], passed_over: Counter[str]) -> list[Run]:
-    frames = _looked_at(place, looked, passed_over)
+    frames = _look_at_all(place, looked, passed_over)
     runs = [Run((frame,)) for frame in frames if frame.count != 1]
     for folder in sorted({frame.place for frame in frames}):
-        single, copies = without_copies([frame for frame in frames if frame.count == 1 and frame.place == folder])
+        single, copies = leave_out_copies([frame for frame in frames if frame.count == 1 and frame.place == folder])
         _add(passed_over, COPIES, len(copies))
-        runs += [_told(run, copies) for run in runs_of(single)]
+        runs += [_warn_of_own_copies(run, copies) for run in group_frames(single)]
     return runs
 
 
-def _told(run: Run, copies: Sequence[Copy]) -> Run:
-    return told_of(run, [copy for copy in copies if copy.of in run.frames])
+def _warn_of_own_copies(run: Run, copies: Sequence[Copy]) -> Run:
+    return warn_of_copies(run, [copy for copy in copies if copy.of in run.frames])
 
 
-def _looked_at(place: _Place, looked: Callable[[], None], passed_over: Counter[str]) -> list[Frame]:
+def _look_at_all(place: _Place, looked: Callable[[], None], passed_over: Counter[str]) -> list[Frame]:
     frames = []
     for path, folder in place.files:
         looked()
@@ -278,7 +280,7 @@ def _look(path: Path, place: str, source: str) -> tuple[Frame, str]:
     if dataset is None:
         reason = "" if is_marked(path) else ARCHIVES if archive_kind(path) else NO_DICOM
         return Frame(path, place, source), reason
-    frame = frame_of(path, dataset, place, source)
+    frame = describe_frame(path, dataset, place, source)
     if _names_files(dataset):
         return replace(frame, count=0), DIRECTORIES
     if not _is_angiogram(dataset):

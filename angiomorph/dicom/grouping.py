@@ -155,7 +155,7 @@ def whole(dataset: Dataset, keyword: str) -> int | None:
     return None if read is None else int(read)
 
 
-def frame_of(path: Path, dataset: Dataset, place: str, source: str) -> Frame:
+def describe_frame(path: Path, dataset: Dataset, place: str, source: str) -> Frame:
     """Return what a header says of the run that its file belongs to.
 
     Args:
@@ -179,7 +179,7 @@ def frame_of(path: Path, dataset: Dataset, place: str, source: str) -> Frame:
         number=whole(dataset, "InstanceNumber"),
         temporal=whole(dataset, "TemporalPositionIdentifier") if temporal is None else temporal,
         acquisition=whole(dataset, "AcquisitionNumber"),
-        moments=tuple(_moment(dataset, date_keyword, keyword) for keyword, date_keyword in CLOCKS.items()),
+        moments=tuple(_read_moment(dataset, date_keyword, keyword) for keyword, date_keyword in CLOCKS.items()),
         plane=intern(kinds[2]) if len(kinds) > 2 and kinds[2] in PLANES else "",
         positions=tuple(finite(dataset, keyword) for keyword in POSITION),
         field=intern(" ".join(f"{keyword}={text(dataset, keyword)}" for keyword in FIELD)),
@@ -187,7 +187,7 @@ def frame_of(path: Path, dataset: Dataset, place: str, source: str) -> Frame:
     )
 
 
-def _moment(dataset: Dataset, date_keyword: str, keyword: str) -> Moment | None:
+def _read_moment(dataset: Dataset, date_keyword: str, keyword: str) -> Moment | None:
     written = str(value(dataset, keyword) or "").strip()
     day = str(value(dataset, date_keyword) or "").strip() if date_keyword else written[:8]
     found = TIME.match(written if date_keyword else written[8:])
@@ -195,10 +195,10 @@ def _moment(dataset: Dataset, date_keyword: str, keyword: str) -> Moment | None:
         return None
     hours, minutes, seconds = (int(part or 0) for part in found.groups()[:3])
     fraction = int((found[4] or "").ljust(6, "0"))
-    return _day(day), ((hours * 60 + minutes) * 60 + seconds) * SECOND + fraction
+    return _read_day(day), ((hours * 60 + minutes) * 60 + seconds) * SECOND + fraction
 
 
-def _day(written: str) -> int | None:
+def _read_day(written: str) -> int | None:
     digits = written.replace(".", "")  # 1994.10.16, as ACR-NEMA writes it
     try:
         return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).toordinal()
@@ -206,7 +206,7 @@ def _day(written: str) -> int | None:
         return None
 
 
-def runs_of(frames: Iterable[Frame]) -> list[Run]:
+def group_frames(frames: Iterable[Frame]) -> list[Run]:
     """Group single-frame files of one folder into runs, each in the order in which it was taken.
 
     A run's frames have one series, plane of a biplane system, AcquisitionNumber, position of C-arm and table, and one field of
@@ -221,26 +221,26 @@ def runs_of(frames: Iterable[Frame]) -> list[Run]:
         frames: without copies.
     """
     runs = []
-    for _, group in _grouped(sorted(frames, key=lambda frame: frame.path), lambda frame: frame.series):
+    for _, group in _group_by(sorted(frames, key=lambda frame: frame.path), lambda frame: frame.series):
         found = _split(group, list(SPLITS))
         numbers = [frame.number for frame in group if frame.number is not None]
         known = set(numbers) if len(set(numbers)) == len(numbers) else set()  # of runs that each count from 1
-        runs += [replace(run, warnings=(*run.warnings, *_missing(run, known))) for run in found]
+        runs += [replace(run, warnings=(*run.warnings, *_find_missing(run, known))) for run in found]
     return runs
 
 
 def _split(frames: list[Frame], splits: list[Split]) -> list[Run]:
     if not splits:
-        return [_ordered(frames)]
+        return [_order(frames)]
     try:
         parts = splits[0](frames)
     except InputError as error:
         return [Run(tuple(frames), refusal=str(error))]
     runs = [run for part in parts for run in _split(part, splits[1:])]
-    return runs if len(parts) == 1 else [_told_apart(run, REASONS[splits[0]], len(frames)) for run in runs]
+    return runs if len(parts) == 1 else [_say_apart(run, REASONS[splits[0]], len(frames)) for run in runs]
 
 
-def _told_apart(run: Run, reason: str, count: int) -> Run:
+def _say_apart(run: Run, reason: str, count: int) -> Run:
     """Return a run with a warning of what tells it apart from others of its series, which refuses it if it is one frame."""
     path, others = run.frames[0].path, count - len(run.frames)
     if len(run.frames) == 1:
@@ -252,11 +252,11 @@ def _told_apart(run: Run, reason: str, count: int) -> Run:
 
 
 def _by_plane(frames: list[Frame]) -> list[list[Frame]]:
-    return [group for _, group in _grouped(frames, lambda frame: frame.plane)]
+    return [group for _, group in _group_by(frames, lambda frame: frame.plane)]
 
 
 def _by_acquisition(frames: list[Frame]) -> list[list[Frame]]:
-    parts = [group for _, group in _grouped(frames, lambda frame: -1 if frame.acquisition is None else frame.acquisition)]
+    parts = [group for _, group in _group_by(frames, lambda frame: -1 if frame.acquisition is None else frame.acquisition)]
     if _separates(parts):
         return parts
     if _clock(frames) is None:
@@ -272,15 +272,15 @@ def _by_position(frames: list[Frame]) -> list[list[Frame]]:
         _clusters([frame.positions[index] for frame in frames], tolerance) for index, tolerance in enumerate(POSITION.values())
     ]
     where = dict(zip(frames, zip(*labels, (frame.field for frame in frames), strict=True), strict=True))
-    parts = [group for _, group in _grouped(frames, where.__getitem__)]
+    parts = [group for _, group in _group_by(frames, where.__getitem__)]
     drifting = [index for index, keyword in enumerate(POSITION) if _drifts(frames, labels[index], index, POSITION[keyword])]
     if drifting or not _separates(parts):
         moving = drifting or [index for index, column in enumerate(labels) if len(set(column)) > 1]
-        raise InputError(_moved(frames, moving[0] if moving else None))
+        raise InputError(_say_motion(frames, moving[0] if moving else None))
     return parts
 
 
-def _moved(frames: list[Frame], index: int | None) -> str:
+def _say_motion(frames: list[Frame], index: int | None) -> str:
     if index is None:
         found = f"{label(FIELD[0])} or {label(FIELD[-1])} that changes from frame to frame"
     else:
@@ -349,7 +349,7 @@ def _separates(parts: list[list[Frame]]) -> bool:
     return len(parts) == 1 or 2 * alone < sum(map(len, parts))
 
 
-def _grouped(frames: Iterable[Item], key: Callable[[Item], Any]) -> list[tuple[Hashable, list[Item]]]:
+def _group_by(frames: Iterable[Item], key: Callable[[Item], Any]) -> list[tuple[Hashable, list[Item]]]:
     groups: dict[Any, list[Item]] = {}
     for frame in frames:
         groups.setdefault(key(frame), []).append(frame)
@@ -375,13 +375,13 @@ def _ticks(frames: list[Frame], keyword: str) -> list[int] | None:
     return times
 
 
-def _ordered(frames: list[Frame]) -> Run:
+def _order(frames: list[Frame]) -> Run:
     """Return the frames in the order in which they were taken, or refuse them."""
     if len(frames) == 1:
         return Run(tuple(frames))
     try:
         _check_kind(frames)
-        return _sorted(frames)
+        return _sort(frames)
     except InputError as error:
         return Run(tuple(frames), refusal=str(error))
 
@@ -396,7 +396,7 @@ def _check_kind(frames: list[Frame]) -> None:
                 )
 
 
-def _sorted(frames: list[Frame]) -> Run:
+def _sort(frames: list[Frame]) -> Run:
     columns = _columns(frames)
     agreed: dict[str, list[int]] = {}
     against: list[str] = []
@@ -405,13 +405,13 @@ def _sorted(frames: list[Frame]) -> Run:
             agreed[keyword] = column
         else:
             against.append(keyword)
-    warnings = [_contradiction(frames, agreed, against)] if against else []
+    warnings = [_weigh_contradiction(frames, agreed, against)] if against else []
     _check_planes(frames, columns)
     rank: list[tuple[int, ...]] = list(zip(*agreed.values(), strict=True)) if agreed else [()] * len(frames)
     if max(Counter(rank).values()) > 1:
-        names = _counted(frames)
+        names = _count_names(frames)
         if "InstanceNumber" in agreed or names is None or not all(_agree(names, column) for column in agreed.values()):
-            raise InputError(_tied(frames, rank))
+            raise InputError(_say_tie(frames, rank))
         rank = [(*found, name) for found, name in zip(rank, names, strict=True)]
         warnings.append(
             f"{frames[0].path}: {len(frames)} frames ordered by the numbers in their file names, as their headers do not tell"
@@ -449,7 +449,7 @@ def _agree(first: Sequence[int], second: Sequence[int]) -> bool:
     return True
 
 
-def _contradiction(frames: list[Frame], agreed: dict[str, list[int]], against: list[str]) -> str:
+def _weigh_contradiction(frames: list[Frame], agreed: dict[str, list[int]], against: list[str]) -> str:
     """Return the warning that a time of its own for each frame has outvoted something; refuse if there is none."""
     surest = next(iter(agreed))
     said = f"{label(against[0])} runs against {label(surest)}"
@@ -475,7 +475,7 @@ def _check_planes(frames: list[Frame], columns: dict[str, list[int]]) -> None:
             )
 
 
-def _tied(frames: list[Frame], rank: list[tuple[int, ...]]) -> str:
+def _say_tie(frames: list[Frame], rank: list[tuple[int, ...]]) -> str:
     counts = Counter(rank)
     twins = [frame for frame, found in zip(frames, rank, strict=True) if found == max(counts, key=counts.__getitem__)]
     if twins[0].number is not None and twins[0].number == twins[1].number:
@@ -489,7 +489,7 @@ def _tied(frames: list[Frame], rank: list[tuple[int, ...]]) -> str:
     )
 
 
-def _counted(frames: list[Frame]) -> list[int] | None:
+def _count_names(frames: list[Frame]) -> list[int] | None:
     """Return the numbers by which the frames' names count, or None if the names differ otherwise."""
     parts = [re.split(r"(\d+)", ENDING.sub("", frame.path.name)) for frame in frames]
     if len({(len(part), *part[::2]) for part in parts}) > 1:
@@ -501,7 +501,7 @@ def _counted(frames: list[Frame]) -> list[int] | None:
     return counting[0] if max(counting[0]) - min(counting[0]) < COUNTING * len(frames) else None
 
 
-def _missing(run: Run, known: set[int]) -> list[str]:
+def _find_missing(run: Run, known: set[int]) -> list[str]:
     """Return a warning if frame numbers of the run are in no file of its series."""
     own = _complete(frame.number for frame in run.frames)
     if run.refusal or own is None or len(own) < 2:

@@ -65,7 +65,7 @@ class SeriesFiles:
             for copy in self.instead:
                 with suppress(Exception):
                     series = replace(copy, name=self.name)._read(reader)
-                    return replace(series, warnings=(*series.warnings, self._told_unusable(copy)))
+                    return replace(series, warnings=(*series.warnings, self._say_unusable(copy)))
             raise error
 
     def _read(self, reader: Callable[[SeriesFiles], Series]) -> Series:
@@ -77,7 +77,7 @@ class SeriesFiles:
             raise InputError(self.told(str(error))) from error
         return replace(series, warnings=tuple(map(self.told, (*self.warnings, *series.warnings))))
 
-    def _told_unusable(self, copy: SeriesFiles) -> str:
+    def _say_unusable(self, copy: SeriesFiles) -> str:
         return f"{self.sources()[0]}: cannot be read as a run; {copy.sources()[0]}, the same image, is taken instead"
 
 

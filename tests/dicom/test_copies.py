@@ -35,7 +35,7 @@ def test_a_copied_frame_counts_once_and_is_named(xa_folder, counted):
     assert counted == {COPIES: 1}
     series = read_series(run)
     np.testing.assert_array_equal(series.frames, FRAMES)
-    assert [warning for warning in series.warnings if "97 (1).dcm" in warning] == list(series.warnings)
+    assert len([warning for warning in series.warnings if "97 (1).dcm" in warning]) == 1
 
 
 def test_a_copied_frame_without_identity_is_found_by_its_bytes(xa_folder, counted):

@@ -17,7 +17,7 @@ from pydicom.uid import (
 )
 
 from angiomorph.dicom import find_series, read_series, write_bsa
-from angiomorph.dicom.find import ABSENT, ARCHIVES, COPIES, DIRECTORIES, NO_DICOM, NO_FILES, OTHER, OWN, passed_over_line
+from angiomorph.dicom.find import ABSENT, ARCHIVES, COPIES, DIRECTORIES, NO_DICOM, NO_FILES, OTHER, OWN, say_passed_over
 from angiomorph.dicom.header import without_warnings
 from angiomorph.errors import InputError
 from tests.conftest import moving_frames
@@ -238,8 +238,8 @@ def test_an_angiogram_without_a_class_or_of_an_unknown_one_is_returned_to_say_so
 
 
 def test_what_was_passed_over_is_one_phrase():
-    assert passed_over_line(Counter()) == ""
-    assert passed_over_line(Counter({OTHER: 2, NO_DICOM: 1})) == (
+    assert say_passed_over(Counter()) == ""
+    assert say_passed_over(Counter({OTHER: 2, NO_DICOM: 1})) == (
         "files passed over: 3 (DICOM, but no angiogram: 2; no DICOM: 1)"
     )
 

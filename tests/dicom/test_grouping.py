@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from angiomorph.dicom import find_series, read_series
-from angiomorph.dicom.grouping import DAY, PAUSE, SECOND, Frame, finite, frame_of, runs_of, whole
+from angiomorph.dicom.grouping import DAY, PAUSE, SECOND, Frame, describe_frame, finite, group_frames, whole
 from angiomorph.errors import InputError
 from tests.conftest import moving_frames
 
@@ -33,7 +33,7 @@ def names(runs):
 
 
 def only(frames):
-    (run,) = runs_of(frames)
+    (run,) = group_frames(frames)
     return run
 
 
@@ -135,7 +135,7 @@ def test_planes_are_runs_of_their_own_and_no_frame_is_missing_in_them():
         frame(f"{2 * t + plane}.dcm", number=2 * t + plane + 1, plane=f"BIPLANE {'AB'[plane]}", moments=clocked(t * STEP))
         for t, plane in itertools.product(range(3), range(2))
     ]
-    runs = runs_of(frames)
+    runs = group_frames(frames)
     assert names(runs) == [["0.dcm", "2.dcm", "4.dcm"], ["1.dcm", "3.dcm", "5.dcm"]]
     assert [run.refusal for run in runs] == ["", ""]
     assert [len(run.warnings) for run in runs] == [1, 1]
@@ -152,8 +152,8 @@ def test_two_frames_at_each_moment_without_a_plane_are_refused_unless_the_clock_
 
 def test_acquisitions_separate_runs_unless_they_change_from_frame_to_frame():
     two = [frame(f"{t}.dcm", number=t, acquisition=1 + t // 3) for t in range(6)]
-    assert names(runs_of(two)) == [["0.dcm", "1.dcm", "2.dcm"], ["3.dcm", "4.dcm", "5.dcm"]]
-    assert [run.warnings for run in runs_of(two)] == [(), ()]
+    assert names(group_frames(two)) == [["0.dcm", "1.dcm", "2.dcm"], ["3.dcm", "4.dcm", "5.dcm"]]
+    assert [run.warnings for run in group_frames(two)] == [(), ()]
     each = [frame(f"{t}.dcm", number=t, acquisition=t) for t in range(6)]
     assert "expected one AcquisitionNumber (0020,0012) in the frames of a run, found 6 in 6 frames" in refused(each)
     timed = [replace(one, moments=clocked(t * STEP)) for t, one in enumerate(each)]
@@ -163,7 +163,7 @@ def test_acquisitions_separate_runs_unless_they_change_from_frame_to_frame():
 
 
 def test_one_frame_of_another_acquisition_does_not_join_the_run_and_is_told():
-    run, single = runs_of([frame(f"{t}.dcm", number=t, acquisition=1 + t // 5) for t in range(6)])
+    run, single = group_frames([frame(f"{t}.dcm", number=t, acquisition=1 + t // 5) for t in range(6)])
     assert (len(run.frames), run.refusal) == (5, "")
     assert "found one frame, told apart from 5 others of its series by AcquisitionNumber (0020,0012)" in single.refusal
 
@@ -174,15 +174,15 @@ def at(primary, secondary=0.0, distance=1000.0, table=0.0):
 
 def test_positions_of_the_c_arm_are_runs_of_their_own():
     frames = [frame(f"{t}.dcm", number=t, **at(30.0 * (t // 3) + 0.2 * (t % 2))) for t in range(6)]
-    assert [len(run.frames) for run in runs_of(frames)] == [3, 3]
+    assert [len(run.frames) for run in group_frames(frames)] == [3, 3]
     assert only([replace(one, **at(0.3 * (t % 3))) for t, one in enumerate(frames)]).refusal == ""
     assert only([replace(one, **at(None if t else 12.0)) for t, one in enumerate(frames)]).refusal == ""
     nearer = [replace(one, **at(0.0, 0.0, 900.0 + 100.0 * (t // 3))) for t, one in enumerate(frames)]
-    assert [len(run.frames) for run in runs_of(nearer)] == [3, 3]
+    assert [len(run.frames) for run in group_frames(nearer)] == [3, 3]
     stepped = [replace(one, **at(0.0, table=300.0 * (t // 3) + t % 2)) for t, one in enumerate(frames)]
-    assert [len(run.frames) for run in runs_of(stepped)] == [3, 3]
+    assert [len(run.frames) for run in group_frames(stepped)] == [3, 3]
     wider = [replace(one, field=f"FieldOfViewDimensions={t // 3}") for t, one in enumerate(frames)]
-    assert [len(run.frames) for run in runs_of(wider)] == [3, 3]
+    assert [len(run.frames) for run in group_frames(wider)] == [3, 3]
 
 
 @pytest.mark.parametrize("step", [10.0, 0.9])
@@ -194,7 +194,7 @@ def test_a_turning_c_arm_is_refused_however_slowly_it_turns(step):
 
 def test_a_pause_separates_runs_and_exposures_that_are_all_apart_are_none():
     later = [frame(f"{t}.dcm", number=t, moments=clocked(t * STEP + (t // 4) * PAUSE)) for t in range(8)]
-    runs = runs_of(later)
+    runs = group_frames(later)
     assert names(runs) == [["0.dcm", "1.dcm", "2.dcm", "3.dcm"], ["4.dcm", "5.dcm", "6.dcm", "7.dcm"]]
     assert "told apart from 4 other frames of its series by a pause of 30 s or more" in runs[1].warnings[0]
     slow = [frame(f"{t}.dcm", moments=clocked(t * (PAUSE - 1))) for t in range(3)]
@@ -211,11 +211,11 @@ def test_pixels_of_two_kinds_are_refused_but_a_silent_frame_is_not():
 
 
 def test_numbers_that_no_file_of_the_series_has_are_told():
-    (run,) = runs_of([frame(f"{n}.dcm", number=n) for n in (2, 3, 7, 8)])
+    (run,) = group_frames([frame(f"{n}.dcm", number=n) for n in (2, 3, 7, 8)])
     assert run.warnings == (
         f"{Path('f', '2.dcm')}: 3 frames of this run are missing between InstanceNumber (0020,0013) 2 and 8",
     )
-    first, second = runs_of(
+    first, second = group_frames(
         [frame(f"{a}-{n}.dcm", number=n, acquisition=a) for a in (1, 2) for n in ((1, 2, 3), (1, 3))[a - 1]]
     )
     assert first.warnings == ()
@@ -229,7 +229,7 @@ def test_what_is_no_number_counts_as_absent(written):
         dataset.add_new(keyword, "UT", written)
     assert whole(dataset, "InstanceNumber") is None
     assert finite(dataset, "PositionerPrimaryAngle") is None
-    assert frame_of(Path("x"), dataset, ".", "x").count == 1
+    assert describe_frame(Path("x"), dataset, ".", "x").count == 1
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_times_as_archives_have_them(attributes, moment):
     dataset = pydicom.Dataset()
     for keyword, written in attributes.items():
         dataset.add_new(keyword, "LO", written)
-    known = [found for found in frame_of(Path("x"), dataset, ".", "x").moments if found is not None]
+    known = [found for found in describe_frame(Path("x"), dataset, ".", "x").moments if found is not None]
     assert known == ([] if moment is None else [moment])
 
 
@@ -316,11 +316,11 @@ ANY_FRAME = st.builds(
 @given(st.lists(ANY_FRAME, min_size=1, max_size=8), st.randoms())
 def test_every_file_is_in_one_run_and_no_accepted_order_goes_against_what_all_its_frames_say(said, random):
     frames = [frame(f"{index}.dcm", **one) for index, one in enumerate(said)]
-    runs = runs_of(frames)
+    runs = group_frames(frames)
     assert sorted(one.path for run in runs for one in run.frames) == sorted(one.path for one in frames)
     shuffled = list(frames)
     random.shuffle(shuffled)
-    assert runs_of(shuffled) == runs
+    assert group_frames(shuffled) == runs
     for run in runs:
         if run.refusal or any("runs against" in warning for warning in run.warnings):
             continue
