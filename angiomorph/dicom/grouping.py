@@ -69,7 +69,7 @@ POSITION = {  # by how much a resting C-arm and table may tremble: degrees, mm
 }
 FIELD = ("IntensifierSize", "FieldOfViewDimensions", "ImagerPixelSpacing")
 KIND = ("ImageType", "PixelIntensityRelationship", "PixelIntensityRelationshipSign")  # two values of the first
-PLANES = ("SINGLE PLANE", "BIPLANE A", "BIPLANE B")
+PLANES = ("BIPLANE A", "BIPLANE B")
 ENDING = re.compile(r"\.[A-Za-z]\w*$")  # not the last number of a UID
 COUNTING = 20  # names count if their numbers lie within this many times the number of files
 EXPORT = "export the run from the archive again, as one multi-frame file if it can"
@@ -95,9 +95,9 @@ class Frame:
         temporal: TemporalPositionIndex or TemporalPositionIdentifier.
         acquisition: AcquisitionNumber.
         moments: by the keywords of `CLOCKS`.
-        plane: of ImageType's third value, "BIPLANE A" for example.
+        plane: ImageType's third value if it is "BIPLANE A" or "BIPLANE B".
         positions: by the keywords of `POSITION`.
-        field: of view, as text.
+        field: of view, as text, by the keywords of `FIELD`.
         kind: what makes pixels comparable, by the keywords of `KIND`.
     """
 
@@ -115,7 +115,7 @@ class Frame:
     moments: tuple[Moment | None, ...] = (None,) * len(CLOCKS)
     plane: str = ""
     positions: tuple[float | None, ...] = (None,) * len(POSITION)
-    field: str = ""
+    field: tuple[str, ...] = ("",) * len(FIELD)
     kind: tuple[str, ...] = ("",) * len(KIND)
 
     @property
@@ -182,9 +182,17 @@ def describe_frame(path: Path, dataset: Dataset, place: str, source: str) -> Fra
         moments=tuple(_read_moment(dataset, date_keyword, keyword) for keyword, date_keyword in CLOCKS.items()),
         plane=intern(kinds[2]) if len(kinds) > 2 and kinds[2] in PLANES else "",
         positions=tuple(finite(dataset, keyword) for keyword in POSITION),
-        field=intern(" ".join(f"{keyword}={text(dataset, keyword)}" for keyword in FIELD)),
+        field=tuple(intern(_write_numbers(dataset, keyword)) for keyword in FIELD),
         kind=tuple(map(intern, ("\\".join(kinds[:2]), *(text(dataset, keyword) for keyword in KIND[1:])))),
     )
+
+
+def _write_numbers(dataset: Dataset, keyword: str) -> str:
+    """Return numbers as text that is the same however they were written; "" where they are none."""
+    try:
+        return "\\".join(f"{float(found):g}" for found in values(dataset, keyword))
+    except (TypeError, ValueError, OverflowError):
+        return ""
 
 
 def _read_moment(dataset: Dataset, date_keyword: str, keyword: str) -> Moment | None:
@@ -259,7 +267,7 @@ def _by_acquisition(frames: list[Frame]) -> list[list[Frame]]:
     parts = [group for _, group in _group_by(frames, lambda frame: -1 if frame.acquisition is None else frame.acquisition)]
     if _separates(parts):
         return parts
-    if _clock(frames) is None:
+    if _clock(frames, of_acquisition=True) is None:
         raise InputError(
             f"{frames[0].path}: expected one {label('AcquisitionNumber')} in the frames of a run, found {len(parts)} in "
             f"{len(frames)} frames and no {label('AcquisitionTime')} that says whether they are one run; {EXPORT}"
@@ -271,7 +279,8 @@ def _by_position(frames: list[Frame]) -> list[list[Frame]]:
     labels = [
         _clusters([frame.positions[index] for frame in frames], tolerance) for index, tolerance in enumerate(POSITION.values())
     ]
-    where = dict(zip(frames, zip(*labels, (frame.field for frame in frames), strict=True), strict=True))
+    fields = [_number_texts([frame.field[index] for frame in frames]) for index in range(len(FIELD))]
+    where = dict(zip(frames, zip(*labels, *fields, strict=True), strict=True))
     parts = [group for _, group in _group_by(frames, where.__getitem__)]
     drifting = [index for index, keyword in enumerate(POSITION) if _drifts(frames, labels[index], index, POSITION[keyword])]
     if drifting or not _separates(parts):
@@ -300,6 +309,12 @@ def _clusters(found: list[float | None], tolerance: float) -> list[int]:
     )
     absent = -1 if len(set(label_of.values())) > 1 else 0  # a frame that does not say is where all others are
     return [absent if position is None else label_of[position] for position in found]
+
+
+def _number_texts(found: list[str]) -> list[int]:
+    """Return a number for each text, the same for equal ones; "" has that of all others if they are equal."""
+    known = sorted(set(found) - {""})
+    return [known.index(one) if one else -1 if len(known) > 1 else 0 for one in found]
 
 
 def _drifts(frames: list[Frame], labels: list[int], index: int, tolerance: float) -> bool:
@@ -356,9 +371,10 @@ def _group_by(frames: Iterable[Item], key: Callable[[Item], Any]) -> list[tuple[
     return sorted(groups.items())
 
 
-def _clock(frames: list[Frame]) -> list[int] | None:
+def _clock(frames: list[Frame], *, of_acquisition: bool = False) -> list[int] | None:
     """Return when the frames were taken by the surest clock that all have and that tells them apart, microseconds."""
-    return next((column for keyword in CLOCKS if (column := _ticks(frames, keyword)) and len(set(column)) > 1), None)
+    clocks = [keyword for keyword in CLOCKS if not (of_acquisition and keyword == CONTENT)]
+    return next((column for keyword in clocks if (column := _ticks(frames, keyword)) and len(set(column)) > 1), None)
 
 
 def _ticks(frames: list[Frame], keyword: str) -> list[int] | None:
@@ -387,13 +403,14 @@ def _order(frames: list[Frame]) -> Run:
 
 
 def _check_kind(frames: list[Frame]) -> None:
-    for frame in frames:
-        for keyword, expected, found in zip(KIND, frames[0].kind, frame.kind, strict=True):
-            if found and expected and found != expected:
-                raise InputError(
-                    f"{frame.path}: expected the {label(keyword)} of {frames[0].path.name}, {expected}, found "
-                    f"{found}: pixels of another kind; give the files of one kind by name"
-                )
+    for index, keyword in enumerate(KIND):
+        said = [frame for frame in frames if frame.kind[index]]
+        other = next((frame for frame in said if frame.kind[index] != said[0].kind[index]), None)
+        if other is not None:
+            raise InputError(
+                f"{other.path}: expected the {label(keyword)} of {said[0].path.name}, {said[0].kind[index]}, found "
+                f"{other.kind[index]}: pixels of another kind; give the files of one kind by name"
+            )
 
 
 def _sort(frames: list[Frame]) -> Run:

@@ -156,6 +156,8 @@ def test_acquisitions_separate_runs_unless_they_change_from_frame_to_frame():
     assert [run.warnings for run in group_frames(two)] == [(), ()]
     each = [frame(f"{t}.dcm", number=t, acquisition=t) for t in range(6)]
     assert "expected one AcquisitionNumber (0020,0012) in the frames of a run, found 6 in 6 frames" in refused(each)
+    exported = [replace(one, moments=clocked(t * STEP, acquired=False)) for t, one in enumerate(each)]
+    assert "no AcquisitionTime (0008,0032) that says whether they are one run" in refused(exported)
     timed = [replace(one, moments=clocked(t * STEP)) for t, one in enumerate(each)]
     found, (warning,) = ordered(timed)
     assert found == [f"{t}.dcm" for t in range(6)]
@@ -179,9 +181,11 @@ def test_positions_of_the_c_arm_are_runs_of_their_own():
     assert only([replace(one, **at(None if t else 12.0)) for t, one in enumerate(frames)]).refusal == ""
     nearer = [replace(one, **at(0.0, 0.0, 900.0 + 100.0 * (t // 3))) for t, one in enumerate(frames)]
     assert [len(run.frames) for run in group_frames(nearer)] == [3, 3]
+    still = [replace(one, **at(0.0)) for one in frames]
+    assert only([replace(one, field=("", "200" if t else "", "0.2")) for t, one in enumerate(still)]).refusal == ""
     stepped = [replace(one, **at(0.0, table=300.0 * (t // 3) + t % 2)) for t, one in enumerate(frames)]
     assert [len(run.frames) for run in group_frames(stepped)] == [3, 3]
-    wider = [replace(one, field=f"FieldOfViewDimensions={t // 3}") for t, one in enumerate(frames)]
+    wider = [replace(one, field=("", f"{200 * (1 + t // 3)}", "0.2")) for t, one in enumerate(still)]
     assert [len(run.frames) for run in group_frames(wider)] == [3, 3]
 
 
@@ -207,7 +211,9 @@ def test_pixels_of_two_kinds_are_refused_but_a_silent_frame_is_not():
     frames = [frame(f"{t}.dcm", number=t, kind=("ORIGINAL\\PRIMARY", "LIN", "")) for t in range(4)]
     mixed = [*frames[:3], replace(frames[3], kind=("DERIVED\\PRIMARY", "LIN", ""))]
     assert "3.dcm: expected the ImageType (0008,0008) of 0.dcm, ORIGINAL\\PRIMARY, found DERIVED" in refused(mixed)
-    assert only([*frames[:3], replace(frames[3], kind=("", "", "1"))]).refusal == ""
+    silent = replace(frames[0], kind=("", "", "1"))
+    assert only([silent, *frames[1:]]).refusal == ""
+    assert "found DERIVED" in refused([silent, *mixed[1:]])
 
 
 def test_numbers_that_no_file_of_the_series_has_are_told():
@@ -330,3 +336,22 @@ def test_every_file_is_in_one_run_and_no_accepted_order_goes_against_what_all_it
         for column in columns:
             if None not in column and not {(None, 0)} & set(column):
                 assert column == sorted(column)
+
+
+def test_what_a_header_says_of_its_run():
+    dataset = pydicom.Dataset()
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "BIPLANE B", "DSA"]
+    dataset.ImagerPixelSpacing = ["0.20", "0.2000"]
+    dataset.IntensifierSize = 300
+    dataset.PixelIntensityRelationship = "LIN"
+    dataset.Rows, dataset.Columns, dataset.NumberOfFrames = 3, 4, 5
+    dataset.TableHeight, dataset.TemporalPositionIdentifier = -7.5, 6
+    found = describe_frame(Path("x"), dataset, "place", "")
+    assert (found.plane, found.kind) == ("BIPLANE B", ("ORIGINAL\\PRIMARY", "LIN", ""))
+    assert found.field == ("300", "", "0.2\\0.2")
+    assert (found.size, found.count, found.temporal, found.positions[4]) == ((3, 4), 5, 6, -7.5)
+    assert (found.shown, found.place) == ("x", "place")
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "SINGLE PLANE"]
+    dataset.add_new("FieldOfViewDimensions", "LO", "wide")
+    assert describe_frame(Path("x"), dataset, "", "").plane == ""
+    assert describe_frame(Path("x"), dataset, "", "").field[1] == ""
