@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from angiomorph import __version__, metrics, store
 from angiomorph.backend import configure_gpu
 from angiomorph.background import named_frames
 from angiomorph.dicom import Series, SeriesFiles, find_series, read_series, write_bsa
-from angiomorph.errors import InputError
+from angiomorph.errors import InputError, say_failure
 from angiomorph.intensity import LN, exposed_range
 from angiomorph.registration import SHIPPED, Model, Registration, register_series
 from angiomorph.view.pictures import Panel, frame_window, side_by_side, subtraction_window
@@ -104,7 +105,13 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def register_runs(
-    paths: Sequence[str], out: Path, model_path: str | None, options: Options, *, gpu: str | None = None
+    paths: Sequence[str],
+    out: Path,
+    model_path: str | None,
+    options: Options,
+    *,
+    gpu: str | None = None,
+    passed_over: Counter[str] | None = None,
 ) -> Iterator[Outcome]:
     """Register every run found under `paths` and yield what became of each.
 
@@ -114,6 +121,7 @@ def register_runs(
         model_path: model `.h5`; None for the shipped one.
         options: for every run.
         gpu: see `backend.configure_gpu`.
+        passed_over: see `find_series`.
 
     Raises:
         InputError: wrong options, a path that is not there, no run under `paths`, no usable model, or options that it cannot
@@ -124,7 +132,7 @@ def register_runs(
     configure_gpu(gpu)
     model = Model(model_path or SHIPPED)
     model.refine_steps(options.refine)
-    found = find_series(paths)
+    found = find_series(paths, passed_over=passed_over)
     return (_register(files, out, model, options) for files in found)
 
 
@@ -166,8 +174,8 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
         seconds = time.perf_counter() - start
         picture = _picture_frame(series, result, options)
         _write(series, result, out / files.folder / _stem(files.name), model, options.save, picture)
-    except InputError as error:
-        return Outcome(files.name, str(error), (), {})
+    except Exception as error:  # whatever a run raises is its own failure, and the next goes on
+        return Outcome(files.name, say_failure(files.sources()[0], error), (), {})
     pictured = {} if picture is None else {"picture_frame": picture}
     summary = _summary(series, result, seconds) | pictured
     return Outcome(files.name, "", tuple(summary["warnings"]), summary)

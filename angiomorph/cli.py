@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -399,6 +400,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def _prepare_into(dicom: Sequence[Path], path: Path, *, size: int | None, unsubtracted: bool, workers: int) -> int:
+    from angiomorph.dicom import say_passed_over
     from angiomorph.prepare import prepare
     from angiomorph.store import is_hdf5
 
@@ -412,7 +414,8 @@ def _prepare_into(dicom: Sequence[Path], path: Path, *, size: int | None, unsubt
     )
     for name, reason in report.left_out:
         print(f"left out {name}: {reason}", file=sys.stderr)
-    _print(f"{path}: {report.taken} runs taken, {len(report.left_out)} left out")
+    passed_over = f"; {line}" if (line := say_passed_over(report.passed_over)) else ""
+    _print(f"{path}: {report.taken} runs taken, {len(report.left_out)} left out{passed_over}")
     return 1 if report.left_out else 0
 
 
@@ -623,6 +626,7 @@ def _add_register(verbs: Any) -> None:
 
 def _register(arguments: argparse.Namespace) -> int:
     from angiomorph.batch import Options, register_runs
+    from angiomorph.dicom import say_passed_over
 
     options = Options(
         hyper=arguments.hyper,
@@ -638,7 +642,10 @@ def _register(arguments: argparse.Namespace) -> int:
         require_clean=arguments.require_clean,
         unsubtracted=arguments.unsubtracted,
     )
-    outcomes = register_runs(arguments.runs, Path(arguments.out), arguments.model, options, gpu=arguments.gpu)
+    passed_over = Counter[str]()
+    outcomes = register_runs(
+        arguments.runs, Path(arguments.out), arguments.model, options, gpu=arguments.gpu, passed_over=passed_over
+    )
     failed, total = [], 0
     for outcome in outcomes:
         total += 1
@@ -647,8 +654,11 @@ def _register(arguments: argparse.Namespace) -> int:
         _tell(outcome, as_json=arguments.json, quiet=arguments.quiet)
     for outcome in failed:
         _complain("register", f"failed: {outcome.error}")
-    if failed and total > 1:
-        print(f"angiomorph register: {len(failed)} of {total} runs failed, the others are written", file=sys.stderr)
+    last = [f"{len(failed)} of {total} runs failed, the others are written"] if failed and total > 1 else []
+    if passed_over and not arguments.quiet:
+        last.append(say_passed_over(passed_over))
+    if last:
+        _complain("register", "; ".join(last))
     return 0 if not failed else 1 if total > 1 else 2
 
 

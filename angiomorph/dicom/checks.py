@@ -56,9 +56,9 @@ def check_uniform(headers: list[Header]) -> None:
     """Refuse single-frame files that are not frames of one run.
 
     Raises:
-        InputError: naming the first file that differs from the first one, and the tag, or a frame number used twice.
+        InputError: naming the first file that differs from the first one, and the tag.
     """
-    first, numbers = headers[0], dict[float, Path]()
+    first = headers[0]
     for header in headers:
         for keyword in ("SeriesInstanceUID", *UNIFORM):
             expected, found = value(first.dataset, keyword), value(header.dataset, keyword)
@@ -68,12 +68,6 @@ def check_uniform(headers: list[Header]) -> None:
                     f"{header.path}: expected the {label(keyword)} of the run's first frame{shown or ', found another'}; "
                     "give the frames of one run, all of one size and kind"
                 )
-        instance = number(header.dataset, "InstanceNumber")
-        if instance is not None and numbers.setdefault(instance, header.path) != header.path:
-            raise InputError(
-                f"{header.path}: expected an {label('InstanceNumber')} of its own, found {instance:.0f}, "
-                f"which {numbers[instance].name} has too; remove the copy or give the frames of one run"
-            )
 
 
 def _check_kind(path: Path, dataset: Dataset) -> None:

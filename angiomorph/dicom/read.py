@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from pydicom import Dataset
 
 from angiomorph.dicom.attributes import find_unusable, functional, label, number, text
 from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, subtraction_evidence
-from angiomorph.dicom.find import find_series, name_of
-from angiomorph.dicom.header import Header, frame_count, is_unsaid_capture, read_header
+from angiomorph.dicom.find import find_run
+from angiomorph.dicom.header import Header, is_unsaid_capture, read_header
 from angiomorph.dicom.masks import find_masks
 from angiomorph.dicom.pixels import Pixels, decode, find_pixels
 from angiomorph.dicom.series import Series, SeriesFiles
@@ -30,7 +31,7 @@ def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtract
     """Read one run.
 
     Args:
-        source: a multi-frame file, a folder that holds one run, the single-frame files of a run, or what
+        source: a multi-frame file, a folder, zip or gz that holds one run, the single-frame files of a run, or what
             `find_series` found.
         unsubtracted: take the run as acquired, whatever its headers say of subtraction, with a warning.
 
@@ -45,8 +46,11 @@ def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtract
     Source: DICOM PS3.3 C.7.6.3, C.7.6.10, C.8.7.1; polarity by PixelIntensityRelationshipSign (C.8.11.3.1.2), else by
     PhotometricInterpretation or PresentationLUTShape.
     """
-    files = _files(source)
-    headers = _in_order([read_header(path) for path in files.paths])
+    return _files(source).read(partial(_read, unsubtracted=unsubtracted))
+
+
+def _read(files: SeriesFiles, *, unsubtracted: bool) -> Series:
+    headers = [read_header(path) for path in files.paths]
     for header in headers:
         check_header(header, unsubtracted=unsubtracted)
     if len(headers) > 1:
@@ -76,23 +80,9 @@ def _files(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> SeriesFiles:
     if isinstance(source, SeriesFiles):
         return source
     paths = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(path) for path in source]
-    if len(paths) == 1 and paths[0].is_dir():
-        runs = find_series(paths)
-        if len(runs) > 1:
-            raise InputError(f"{paths[0]}: expected a folder of one run, found {len(runs)} runs; give one of them")
-        return runs[0]
     if not paths:
         raise InputError("expected the files of a run, got none; give a DICOM file or a folder")
-    return SeriesFiles(name_of(paths[0] if len(paths) == 1 else paths[0].parent), tuple(paths))
-
-
-def _in_order(headers: list[Header]) -> list[Header]:
-    if len(headers) == 1:
-        return headers
-    for header in headers:
-        if frame_count(header.dataset) > 1:
-            raise _several(header)
-    return sorted(headers, key=lambda header: (number(header.dataset, "InstanceNumber") or 0, header.path))
+    return find_run(paths)
 
 
 def _relation(dataset: Dataset) -> str | None:
@@ -178,9 +168,4 @@ def _warnings(datasets: Sequence[Dataset]) -> list[str]:
         found.append("stored with iodine bright; inverted, so that iodine is dark")
     if text(first, "BurnedInAnnotation") == "YES":
         found.append(f"{label('BurnedInAnnotation')} YES: burnt-in text is warped like anatomy")
-    instances = [int(number(dataset, "InstanceNumber") or 0) for dataset in datasets]
-    missing = instances[-1] - instances[0] + 1 - len(instances)
-    if missing > 0:
-        between = f"{label('InstanceNumber')} {instances[0]} and {instances[-1]}"
-        found.append(f"{missing} frames of this run are missing between {between}")
     return found
