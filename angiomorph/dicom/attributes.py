@@ -52,6 +52,7 @@ OPTIONAL: Mapping[str, Kind] = {
     "HighBit": WHOLE,
     "PixelRepresentation": WHOLE,
     "PixelIntensityRelationshipSign": WHOLE,
+    "RescaleIntercept": Kind(),
     "InstanceNumber": WHOLE,
     "SeriesNumber": WHOLE,
     "FrameTime": Kind(positive=True),

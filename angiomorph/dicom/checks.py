@@ -25,6 +25,7 @@ from angiomorph.errors import InputError
 
 SUBTRACTION_CODE = "113062"  # DCM, "Pixel by pixel subtraction"
 SUBTRACTED = re.compile(r"(?<!UN)(?<!NON)(?<!NON[- ])(?<!NOT )SUBTRACT|\b[DB]SA\b")
+CODE = re.compile(r"[A-Za-z0-9_ ]{1,16}")
 MOTIONS = {  # what moves: the attribute that says so, and its steps from frame to frame
     "C-arm": ("PositionerMotion", ("PositionerPrimaryAngleIncrement", "PositionerSecondaryAngleIncrement")),
     "table": ("TableMotion", ("TableVerticalIncrement", "TableLateralIncrement", "TableLongitudinalIncrement")),
@@ -74,7 +75,9 @@ def _check_kind(path: Path, dataset: Dataset) -> None:
     if sop_class(dataset) == MediaStorageDirectoryStorage:
         raise InputError(f"{path}: expected an XA run, found a DICOMDIR, the list of a medium; give the folder that it lies in")
     if not is_angiogram(dataset) and not is_unsaid_capture(dataset):
-        modality = shown([text(dataset, "Modality")]) or "absent"
+        modality = text(dataset, "Modality") or "absent"
+        if not CODE.fullmatch(modality):
+            modality = "malformed"  # of a damaged header it may run on into the patient's name
         raise InputError(
             f"{path}: expected an X-ray angiogram ({label('Modality')} XA), found Modality {modality} of class "
             f"{_class_name(dataset)}; give an XA run"

@@ -164,6 +164,8 @@ def _warnings(datasets: Sequence[Dataset]) -> list[str]:
         found.append(
             f"{label('PixelIntensityRelationship')} is none of {', '.join(RELATIONS)}; taken as DISP, subtracted linearly"
         )
+    if _relation(first) == "LIN" and (intercept := number(first, "RescaleIntercept")):
+        found.append(f"{label('RescaleIntercept')} {intercept:g} beside LIN, where the standard has none, is not applied")
     if _inverted(first):
         found.append("stored with iodine bright; inverted, so that iodine is dark")
     if text(first, "BurnedInAnnotation") == "YES":

@@ -163,6 +163,13 @@ def test_unknown_relation_is_taken_as_display_values_and_told(xa_file):
     assert "PixelIntensityRelationship (0028,1040) is none of LIN, LOG, DISP" in series.warnings[0]
 
 
+def test_an_intercept_beside_lin_is_told(xa_file):
+    series = read_series(xa_file(change=setting(RescaleIntercept=-1024, RescaleSlope=1)))
+    np.testing.assert_array_equal(series.frames, moving_frames())
+    assert "RescaleIntercept (0028,1052) -1024 beside LIN, where the standard has none, is not applied" in series.warnings[0]
+    assert not read_series(xa_file(change=setting(RescaleIntercept=0))).warnings
+
+
 def test_burnt_in_text_is_told(xa_file):
     series = read_series(xa_file(change=setting(BurnedInAnnotation="YES")))
     assert "warped like anatomy" in series.warnings[0]
@@ -213,6 +220,10 @@ REFUSED = {
         "found Modality US of class Ultrasound Multi-frame Image Storage; give an XA run",
     ),
     "captured": (setting(SOPClassUID=SecondaryCaptureImageStorage, Modality="US"), "found Modality US"),
+    "long modality": (
+        lambda dataset: (setting(SOPClassUID="1.2.3.4")(dataset), dataset.add_new("Modality", "LO", "XA SIMULATED^RUN 1")),
+        "found Modality malformed of class unknown",
+    ),
     "class of no kind": (setting(SOPClassUID="1.2.3.4"), "found Modality XA of class unknown"),
     "DICOMDIR": (setting(SOPClassUID=MediaStorageDirectoryStorage), "found a DICOMDIR.*give the folder that it lies in"),
     "no pixels": (deleting("PixelData"), r"no top-level PixelData \(7FE0,0010\)"),
