@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +19,12 @@ from angiomorph import __version__, metrics, store
 from angiomorph.backend import configure_gpu
 from angiomorph.background import named_frames
 from angiomorph.dicom import Series, SeriesFiles, find_series, read_series, write_bsa
-from angiomorph.errors import InputError
+from angiomorph.errors import InputError, say_failure
 from angiomorph.intensity import LN, exposed_range
 from angiomorph.registration import SHIPPED, Model, Registration, register_series
 from angiomorph.view.pictures import Panel, frame_window, side_by_side, subtraction_window
 
+LONGEST_NAME = 200  # bytes, of the 255 that file systems take: room for a hash, _bsa, endings, and names while writing
 ENDINGS = {"dicom": ".dcm", "h5": ".h5", "png": ".png"}
 
 
@@ -41,6 +44,7 @@ class Options:
         guard: weigh warps by the evidence of motion, see `registration.register_series`.
         batch_size: frames at a time.
         require_clean: refuse a run whose background shows iodine, or may show it.
+        unsubtracted: take runs as acquired, whatever their headers say of subtraction.
     """
 
     hyper: float | None = None
@@ -54,6 +58,7 @@ class Options:
     guard: bool = True
     batch_size: int = 4
     require_clean: bool = False
+    unsubtracted: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,13 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def register_runs(
-    paths: Sequence[str], out: Path, model_path: str | None, options: Options, *, gpu: str | None = None
+    paths: Sequence[str],
+    out: Path,
+    model_path: str | None,
+    options: Options,
+    *,
+    gpu: str | None = None,
+    passed_over: Counter[str] | None = None,
 ) -> Iterator[Outcome]:
     """Register every run found under `paths` and yield what became of each.
 
@@ -110,6 +121,7 @@ def register_runs(
         model_path: model `.h5`; None for the shipped one.
         options: for every run.
         gpu: see `backend.configure_gpu`.
+        passed_over: see `find_series`.
 
     Raises:
         InputError: wrong options, a path that is not there, no run under `paths`, no usable model, or options that it cannot
@@ -120,7 +132,7 @@ def register_runs(
     configure_gpu(gpu)
     model = Model(model_path or SHIPPED)
     model.refine_steps(options.refine)
-    found = find_series(paths)
+    found = find_series(paths, passed_over=passed_over)
     return (_register(files, out, model, options) for files in found)
 
 
@@ -143,7 +155,7 @@ def _check_folder(out: Path) -> None:
 
 def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> Outcome:
     try:
-        series = read_series(files)
+        series = read_series(files, unsubtracted=options.unsubtracted)
         _check_frame(series, options.frame)
         start = time.perf_counter()
         result = register_series(
@@ -161,12 +173,21 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
         )
         seconds = time.perf_counter() - start
         picture = _picture_frame(series, result, options)
-        _write(series, result, out / files.folder / f"{files.name}_bsa", model, options.save, picture)
-    except InputError as error:
-        return Outcome(files.name, str(error), (), {})
+        _write(series, result, out / files.folder / _stem(files.name), model, options.save, picture)
+    except Exception as error:  # whatever a run raises is its own failure, and the next goes on
+        return Outcome(files.name, say_failure(files.sources()[0], error), (), {})
     pictured = {} if picture is None else {"picture_frame": picture}
     summary = _summary(series, result, seconds) | pictured
     return Outcome(files.name, "", tuple(summary["warnings"]), summary)
+
+
+def _stem(name: str) -> str:
+    """Return what a run's results are called; long names are cut, told apart by a hash, so that every ending fits."""
+    name_bytes = os.fsencode(name)
+    if len(name_bytes) <= LONGEST_NAME:
+        return f"{name}_bsa"
+    cut = name_bytes[:LONGEST_NAME].decode("utf-8", "ignore")
+    return f"{cut}-{hashlib.sha256(name_bytes).hexdigest()[:8]}_bsa"
 
 
 def _check_frame(series: Series, frame: int | None) -> None:

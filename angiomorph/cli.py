@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -155,6 +156,10 @@ def _weight(text: str) -> float:
         if 0 <= float(text) < math.inf:
             return float(text)
     raise argparse.ArgumentTypeError(f"expected a number from 0, got {text}")
+
+
+def _add_unsubtracted(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--unsubtracted", action="store_true", help="take runs as acquired, whatever headers say of subtraction")
 
 
 def _add_refine(verb: argparse.ArgumentParser) -> None:
@@ -374,7 +379,7 @@ def _stores(data: list[Path], model_dir: Path, resume: bool) -> list[Path]:
                 "prepare it once with: angiomorph prepare DICOM... STORE.h5"
             )
         print(f"preparing {prepared} from {len(archive)} DICOM paths")
-        _prepare_into(archive, prepared, size=None, workers=os.cpu_count() or 1)
+        _prepare_into(archive, prepared, size=None, unsubtracted=False, workers=os.cpu_count() or 1)
     return [*stores, prepared]
 
 
@@ -383,15 +388,19 @@ def _add_prepare(verbs: Any) -> None:
     verb.add_argument("dicom", nargs="+", metavar="DICOM", help="DICOM files, folders, or trees of them")
     verb.add_argument("store", metavar="STORE.h5", help="the training store to write; the same command goes on if stopped")
     verb.add_argument("--size", type=_count, metavar="N", help="shrink frames whose longer side is larger, pixels")
+    _add_unsubtracted(verb)
     verb.add_argument("--workers", type=_count, default=os.cpu_count() or 1, help="processes (default: one a core)")
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
     dicom = [Path(path) for path in arguments.dicom]
-    return _prepare_into(dicom, Path(arguments.store), size=arguments.size, workers=arguments.workers)
+    return _prepare_into(
+        dicom, Path(arguments.store), size=arguments.size, unsubtracted=arguments.unsubtracted, workers=arguments.workers
+    )
 
 
-def _prepare_into(dicom: Sequence[Path], path: Path, *, size: int | None, workers: int) -> int:
+def _prepare_into(dicom: Sequence[Path], path: Path, *, size: int | None, unsubtracted: bool, workers: int) -> int:
+    from angiomorph.dicom import say_passed_over
     from angiomorph.prepare import prepare
     from angiomorph.store import is_hdf5
 
@@ -400,10 +409,13 @@ def _prepare_into(dicom: Sequence[Path], path: Path, *, size: int | None, worker
             f"{path}: expected a new file or an older store to replace, found something else; name the store last: "
             "angiomorph prepare DICOM... STORE.h5"
         )
-    report = prepare(dicom, path, size=size, workers=workers, progress=_progress("runs read"), say=_say)
+    report = prepare(
+        dicom, path, size=size, unsubtracted=unsubtracted, workers=workers, progress=_progress("runs read"), say=_say
+    )
     for name, reason in report.left_out:
         print(f"left out {name}: {reason}", file=sys.stderr)
-    print(f"{path}: {report.taken} runs taken, {len(report.left_out)} left out")
+    passed_over = f"; {line}" if (line := say_passed_over(report.passed_over)) else ""
+    _print(f"{path}: {report.taken} runs taken, {len(report.left_out)} left out{passed_over}")
     return 1 if report.left_out else 0
 
 
@@ -602,6 +614,7 @@ def _add_register(verbs: Any) -> None:
         help="refuse runs whose background shows iodine or may show it, instead of a warning",
     )
     verb.add_argument("--intensity", choices=("auto", "log", "linear"), help="what the network sees (default: the model's)")
+    _add_unsubtracted(verb)
     _add_refine(verb)
     verb.add_argument("--save", type=_kinds, default="dicom,h5", metavar="KINDS", help="of dicom,h5,png (default: dicom,h5)")
     verb.add_argument("--frame", type=_count, metavar="N", help="frame of the picture (default: the most iodine)")
@@ -613,6 +626,7 @@ def _add_register(verbs: Any) -> None:
 
 def _register(arguments: argparse.Namespace) -> int:
     from angiomorph.batch import Options, register_runs
+    from angiomorph.dicom import say_passed_over
 
     options = Options(
         hyper=arguments.hyper,
@@ -626,8 +640,12 @@ def _register(arguments: argparse.Namespace) -> int:
         guard=not arguments.no_guard,
         batch_size=arguments.batch_size,
         require_clean=arguments.require_clean,
+        unsubtracted=arguments.unsubtracted,
     )
-    outcomes = register_runs(arguments.runs, Path(arguments.out), arguments.model, options, gpu=arguments.gpu)
+    passed_over = Counter[str]()
+    outcomes = register_runs(
+        arguments.runs, Path(arguments.out), arguments.model, options, gpu=arguments.gpu, passed_over=passed_over
+    )
     failed, total = [], 0
     for outcome in outcomes:
         total += 1
@@ -636,8 +654,11 @@ def _register(arguments: argparse.Namespace) -> int:
         _tell(outcome, as_json=arguments.json, quiet=arguments.quiet)
     for outcome in failed:
         _complain("register", f"failed: {outcome.error}")
-    if failed and total > 1:
-        print(f"angiomorph register: {len(failed)} of {total} runs failed, the others are written", file=sys.stderr)
+    last = [f"{len(failed)} of {total} runs failed, the others are written"] if failed and total > 1 else []
+    if passed_over and not arguments.quiet:
+        last.append(say_passed_over(passed_over))
+    if last:
+        _complain("register", "; ".join(last))
     return 0 if not failed else 1 if total > 1 else 2
 
 
@@ -648,7 +669,13 @@ def _tell(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         print(json.dumps(outcome.summary or {"name": outcome.name, "error": outcome.error}), flush=True)
     elif not quiet and not outcome.error:
-        print(outcome.line(), flush=True)
+        _print(outcome.line())
+
+
+def _print(line: str) -> None:
+    """Print a line on standard output, which takes no names that are not of its encoding."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def _add_import_weights(verbs: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from angiomorph import __version__, comparison
 from angiomorph.dicom import SeriesFiles, find_series, read_series
-from angiomorph.errors import InputError
+from angiomorph.errors import say_failure
 from angiomorph.machine import machine
 from angiomorph.registration import Model, register_series
 from angiomorph.scoring import Case, Score, read_truth, truth_path
@@ -106,8 +106,8 @@ def evaluate(
     for done, (name, files) in enumerate(runs.items(), start=1):
         try:
             scores = _scores(files, pairs, settings)
-        except InputError as error:
-            failed[name] = str(error)
+        except Exception as error:  # whatever a run raises is its own failure, and the next goes on
+            failed[name] = say_failure(files.sources()[0], error)
         else:
             for (_, entry), one in zip(pairs, scores, strict=True):
                 entry.scores[name] = one

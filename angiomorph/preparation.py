@@ -6,7 +6,7 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,12 @@ class Preparation:
             store.append(self._store, str(line["key"]), run)
         self._commit()
 
-    def finish(self) -> None:
-        """Give store and manifest their final names and remove the folder."""
+    def finish(self, lines: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Give store and manifest their final names and remove the folder.
+
+        Args:
+            lines: what the final manifest says below the runs, by its columns.
+        """
         with self._telling_failures():
             self._store.close()
         self._commit()
@@ -75,6 +79,8 @@ class Preparation:
         # A copy: killed before the store has its name, the next process finds both here and does this once more.
         copy = self.folder / "manifest.copy"
         shutil.copyfile(self.folder / "manifest.csv", copy)
+        with copy.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, COLUMNS).writerows(lines)
         os.replace(copy, self.manifest)
         os.replace(self._file.path, self.path)
         self.discard()

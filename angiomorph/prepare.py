@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +15,13 @@ from typing import Any
 
 from angiomorph import __version__
 from angiomorph.dicom import SeriesFiles, find_series, read_series
-from angiomorph.errors import InputError
+from angiomorph.errors import InputError, say_failure
 from angiomorph.preparation import Preparation
 from angiomorph.shrinking import shrink_frames
 from angiomorph.store import StoredRun
 from angiomorph.workers import Died, in_order
 
+PASSED_OVER = "passed-over"  # key of the manifest's lines that are of no run
 SECONDS = 10  # between two words on how many files were looked at
 
 
@@ -30,12 +32,14 @@ class PrepareReport:
     Args:
         taken: number of runs in the store.
         left_out: name and reason of each run that is not.
-        manifest: CSV file beside the store, one line a run.
+        manifest: CSV file beside the store, one line a run, and one for each reason for which files were passed over.
+        passed_over: number of files by that reason.
     """
 
     taken: int
     left_out: tuple[tuple[str, str], ...]
     manifest: Path
+    passed_over: Counter[str]
 
 
 def prepare(
@@ -43,6 +47,7 @@ def prepare(
     store_path: str | os.PathLike[str],
     *,
     size: int | None = None,
+    unsubtracted: bool = False,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] | None = None,
@@ -63,9 +68,11 @@ def prepare(
         paths: DICOM files and folders.
         store_path: the store's final name.
         size: frames whose longer side is larger, pixels, shrink to it (`shrinking.shrink_frames`); None for none.
+        unsubtracted: take runs as acquired, whatever their headers say of subtraction.
         workers: processes that decode, at least 1; memory holds about `2 * workers` runs.
         progress: called with the number of runs done and of all runs, first with those done by an earlier call.
-        say: called with a line of text while runs are looked for and when earlier work is gone on with.
+        say: called with a line of text while runs are looked for, of doubts about which files are a run, and when earlier work
+            is gone on with.
 
     Raises:
         InputError: no run at all, or none that can be used; `.<store>.partial` holds other work; the store cannot be written,
@@ -74,12 +81,16 @@ def prepare(
     if workers < 1 or (size is not None and size < 1):
         raise InputError(f"prepare: expected size and workers of at least 1, found {size} and {workers}")
     say = say or (lambda line: None)
-    found = find_series(paths, _looking(say))
+    passed_over = Counter[str]()
+    found = find_series(paths, _looking(say), passed_over)
+    for warning in (files.told(warning) for files in found for warning in files.warnings):
+        say(f"warning: {warning}")
     path = Path(store_path)
     try:
-        work = Preparation(path, _job(found, size))
+        work = Preparation(path, _job(found, size, unsubtracted))
         try:
-            return _prepared(work, found, size, workers, progress or (lambda done, total: None), say)
+            read = partial(_read, size=size, unsubtracted=unsubtracted)
+            return _prepared(work, found, passed_over, read, workers, progress or (lambda done, total: None), say)
         finally:
             work.close()
     except OSError as error:
@@ -92,18 +103,19 @@ def prepare(
 def _prepared(
     work: Preparation,
     found: list[SeriesFiles],
-    size: int | None,
+    passed_over: Counter[str],
+    read: Callable[[SeriesFiles], StoredRun | str],
     workers: int,
     progress: Callable[[int, int], None],
     say: Callable[[str], None],
 ) -> PrepareReport:
     reasons = {
-        index: f"{found[index].paths[0]}: {line['left_out']}" for index, line in enumerate(work.lines) if line["left_out"]
+        index: f"{found[index].sources()[0]}: {line['left_out']}" for index, line in enumerate(work.lines) if line["left_out"]
     }
     if work.done:
         say(f"resuming: {work.done} of {len(found)} runs already there")
     progress(work.done, len(found))
-    results = in_order(partial(_read, size=size), found[work.done :], workers)
+    results = in_order(read, found[work.done :], workers)
     for index, result in enumerate(results, work.done):
         run, reason = (result, "") if isinstance(result, StoredRun) else (None, _reason(result, found[index]))
         work.add(_line(index, found[index], run, reason), run)
@@ -116,8 +128,8 @@ def _prepared(
         raise InputError(
             f"{work.path}: expected at least one usable run among {len(found)}, found none; the first: {left_out[0][1]}"
         )
-    work.finish()
-    return PrepareReport(len(found) - len(left_out), left_out, work.manifest)
+    work.finish({"key": PASSED_OVER, "left_out": f"{reason}: {count}"} for reason, count in sorted(passed_over.items()))
+    return PrepareReport(len(found) - len(left_out), left_out, work.manifest, passed_over)
 
 
 def _looking(say: Callable[[str], None]) -> Callable[[int], None]:
@@ -131,31 +143,32 @@ def _looking(say: Callable[[str], None]) -> Callable[[int], None]:
     return update
 
 
-def _job(found: list[SeriesFiles], size: int | None) -> str:
+def _job(found: list[SeriesFiles], size: int | None, unsubtracted: bool) -> str:
     """Return a SHA-256 that is another one for other files, changed files, other options, or another version."""
-    job = hashlib.sha256(f"{__version__} {size}".encode())
+    job = hashlib.sha256(f"{__version__} {size} {unsubtracted}".encode())
     for files in found:
-        for path in files.paths:
-            status = path.stat() if path.exists() else None
-            job.update(
-                repr((os.fspath(path.resolve()), status and (status.st_size, status.st_mtime_ns))).encode("utf-8", "replace")
-            )
+        for path, source in zip(files.paths, files.sources(), strict=True):
+            original = files.original(path)
+            status = original.stat() if original.exists() else None
+            stated = status and (status.st_size, status.st_mtime_ns)
+            job.update(repr((os.path.realpath(source), stated)).encode("utf-8", "replace"))
     return job.hexdigest()
 
 
-def _read(files: SeriesFiles, *, size: int | None) -> StoredRun | str:
+def _read(files: SeriesFiles, *, size: int | None, unsubtracted: bool) -> StoredRun | str:
     """Return a run as the store keeps it, or why it cannot be used."""
+    subject = files.sources()[0]
     try:
-        series = read_series(files)
+        series = read_series(files, unsubtracted=unsubtracted)
         if len(set(series.background_numbers)) == len(series.frames):
-            return f"{files.paths[0]}: expected a contrast frame, found every frame named as background; give the whole run"
+            return f"{subject}: expected a contrast frame, found every frame named as background; give the whole run"
         frames = series.frames if size is None else shrink_frames(series.frames, size)
-    except InputError as error:
-        return str(error)
-    except OSError as error:
-        return f"{files.paths[0]}: expected a DICOM file, but it cannot be read: {error.strerror}; try again"
     except MemoryError:
-        return f"{files.paths[0]}: expected a run that fits into memory, found a larger one; try fewer workers"
+        return (
+            f"{subject}: expected a run that fits into memory, found a larger one, or a header that says so; try fewer workers"
+        )
+    except Exception as error:  # whatever a run raises is its own failure, and the next goes on
+        return say_failure(subject, error)
     return StoredRun(frames, series.relation, series.bits_stored, series.background_numbers, series.frame_time)
 
 
@@ -163,8 +176,8 @@ def _reason(result: str | Died, files: SeriesFiles) -> str:
     if isinstance(result, str):
         return result
     return (
-        f"{files.paths[0]}: expected pixels that decode, but the process that decoded them ended with {result}: the file is "
-        "damaged, its decoder at fault, or memory ran out; fetch the file again, or try fewer workers"
+        f"{files.sources()[0]}: expected pixels that decode, but the process that decoded them ended with {result}: the "
+        "file is damaged, its decoder at fault, or memory ran out; fetch the file again, or try fewer workers"
     )
 
 
@@ -192,9 +205,10 @@ def _anonymous(reason: str, files: SeriesFiles) -> str:
     """Return an error text without file names, which archives often make of patients' names."""
     if not reason:
         return ""
-    for path in files.paths:
-        reason = reason.replace(str(path), "file")
-    for path in files.paths:
+    known = [*map(str, files.paths), *files.sources(), *(str(files.original(path)) for path in files.paths)]
+    for name in sorted(known, key=len, reverse=True):
+        reason = reason.replace(name, "file")
+    for name in {Path(name).name for name in known}:
         # Whole words: a file that is called 1 must not change the numbers in the text that have a 1 in them.
-        reason = re.sub(rf"(?<![\w.]){re.escape(path.name)}(?!\w)", "file", reason)
+        reason = re.sub(rf"(?<![\w.]){re.escape(name)}(?!\w)", "file", reason)
     return reason

@@ -22,12 +22,13 @@ def moving_frames(shape: tuple[int, int, int] = (4, 16, 12), bits: int = 12, see
 
 @pytest.fixture
 def xa_file(tmp_path) -> Callable[..., Path]:
-    """Return a writer of a multi-frame XA file; `change` edits its data set before it is saved again."""
+    """Return a writer of multi-frame XA files, each name another instance; `change` edits a data set before it is saved."""
 
     def write(name: str = "run.dcm", change: Change | None = None, frames: np.ndarray | None = None, **options: Any) -> Path:
         path = tmp_path / name
         frames = moving_frames() if frames is None else frames
-        arguments = {"BitsStored": 8 if frames.dtype == np.uint8 else 12, "relation": "LIN", "frame_time": 40.0} | options
+        bits = 8 if frames.dtype == np.uint8 else 12
+        arguments = {"BitsStored": bits, "relation": "LIN", "frame_time": 40.0, "entropy": [name]} | options
         write_run(path, frames, **arguments)
         if change is not None:
             dataset = pydicom.dcmread(path)
@@ -43,8 +44,8 @@ def xa_folder(tmp_path, xa_file) -> Callable[..., Path]:
     """Return a writer of a folder of single-frame XA files, names in another order than the frames."""
 
     def write(frames: np.ndarray, name: str = "folder", change: Callable[[pydicom.Dataset, int], Any] | None = None) -> Path:
-        whole = pydicom.dcmread(xa_file("whole.dcm", frames=frames))
-        (tmp_path / "whole.dcm").unlink()
+        whole = pydicom.dcmread(xa_file(f"{name}-whole.dcm", frames=frames))
+        (tmp_path / f"{name}-whole.dcm").unlink()
         for index, frame in enumerate(frames):
             single = pydicom.dcmread(xa_file(f"{name}/{99 - index}.dcm", frames=frame[None]))
             single.SeriesInstanceUID, single.StudyInstanceUID = whole.SeriesInstanceUID, whole.StudyInstanceUID

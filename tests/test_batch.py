@@ -1,6 +1,7 @@
 """Many runs in one go: whole results or none, and every error before any run where it can be."""
 
 import json
+import os
 import resource
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 
 from angiomorph import batch, store
 from angiomorph.background import Background
-from angiomorph.batch import Options, Outcome, _most_iodine, register_runs
+from angiomorph.batch import Options, Outcome, _most_iodine, _stem, register_runs
 from angiomorph.errors import InputError
 from angiomorph.registration import Registration, register_series
 from tests.runs import phantom, save_tiny_model
@@ -280,3 +281,60 @@ def test_a_background_that_may_hold_iodine_is_told_or_refused(tmp_path, model_pa
     assert ("expected a background without iodine" in strict.error) is not sure
     assert named.summary["background_shows_iodine"]
     assert "background frame 7, chosen by number, shows iodine" in named.warnings[0]
+
+
+def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):
+    assert _stem("run") == "run_bsa"
+    names = ["n" * 247, "n" * 246 + "m", "ü" * 120, os.fsdecode(b"M\xfcller" * 40)]
+    stems = [_stem(name) for name in names]
+    assert len(set(stems)) == len(names)
+    for stem in stems:
+        with batch._together(tmp_path, stem, ALL) as paths, store.replacing(paths["dicom"]) as partial:
+            for path in (partial, paths["h5"], paths["png"]):
+                path.write_bytes(b"x")
+    assert len(list(tmp_path.iterdir())) == len(names) * len(ALL)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("Doe"), RecursionError("Doe"), ValueError("Doe\nJane"), OSError(5, "Doe's disk")]
+)
+def test_whatever_a_run_raises_is_its_own_failure_and_the_next_goes_on(tmp_path, model_path, xa_file, monkeypatch, error):
+    paths = [str(xa_file(f"in/{name}.dcm", frames=phantom((3, 64, 64)))) for name in ("bad", "good")]
+
+    def failing(series, *given, **options):
+        if series.name == "bad":
+            raise error
+        return register_series(series, *given, **options)
+
+    monkeypatch.setattr(batch, "register_series", failing)
+    bad, good = register_runs(paths, tmp_path / "out", model_path, Options(save=("h5",), background="1", refine=0))
+    assert bad.error.startswith(f"{paths[0]}: expected ")
+    assert "\n" not in bad.error
+    assert "Jane" not in bad.error
+    assert good.error == ""
+    assert files_in(tmp_path / "out") == ["good_bsa.h5"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_ends_the_batch(tmp_path, model_path, run_path, monkeypatch, error):
+    def interrupted(*given, **options):
+        raise error
+
+    monkeypatch.setattr(batch, "register_series", interrupted)
+    with pytest.raises(error):
+        next(register_runs([run_path], tmp_path / "out", model_path, Options()))
+
+
+def test_a_header_that_announces_more_than_memory_holds_is_that_runs_failure(tmp_path, model_path, xa_file, run_path):
+    def huge(dataset):
+        dataset.compress("1.2.840.10008.1.2.5")
+        dataset.Rows = dataset.Columns = 65535
+
+    bad, good = register_runs(
+        [str(xa_file("in/huge.dcm", change=huge)), run_path],
+        tmp_path / "out",
+        model_path,
+        Options(save=("h5",), background="1", refine=0),
+    )
+    assert "huge.dcm: expected" in bad.error
+    assert good.error == ""

@@ -1,6 +1,7 @@
 """The programs as a user runs them: exit status, what is said and where, and what is left on disk."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -71,8 +72,10 @@ def test_a_tree_with_a_bad_run_goes_on_and_lists_it(tmp_path, capsys, xa_file, m
     failed, summary = said.err.splitlines()
     assert failed.startswith(f"angiomorph register: failed: {cut}: ")
     assert "truncated" in failed
-    assert summary == "angiomorph register: 1 of 3 runs failed, the others are written"
+    assert summary == ("angiomorph register: 1 of 3 runs failed, the others are written; files passed over: 1 (no DICOM: 1)")
     assert left_in(out) == ["a", "a/run_bsa.dcm", "a/run_bsa.h5", "c", "c/run_bsa.dcm", "c/run_bsa.h5"]
+    assert register([tmp_path / "tree", cut], model, out, "--background", "1", "--quiet", "--save", "h5") == 1
+    assert capsys.readouterr().err.splitlines()[-1].endswith("failed, the others are written")
     assert (out / "a/run_bsa.h5").read_bytes() != (out / "c/run_bsa.h5").read_bytes()
 
 
@@ -315,6 +318,9 @@ def test_prepare(tmp_path, capsys, xa_file):
     assert main(["prepare", str(bad), str(target)]) == 2
     assert "at least one usable run among 1" in capsys.readouterr().err
     assert target.read_bytes() == before
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert main(["prepare", str(tmp_path), str(target)]) == 1
+    assert capsys.readouterr().out == f"{target}: 1 runs taken, 1 left out; files passed over: 3 (no DICOM: 3)\n"
 
 
 def test_prepare_shrinks_and_tells_of_its_progress(tmp_path, capsys, xa_file):
@@ -404,3 +410,8 @@ def test_the_installed_program(tmp_path, xa_file, model):
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
     assert left_in(tmp_path / "out") == ["run_bsa.dcm", "run_bsa.png"]
     assert pydicom.dcmread(tmp_path / "out" / "run_bsa.dcm").NumberOfFrames == 3
+
+
+def test_names_that_no_stream_takes_are_printed_all_the_same(capsys):
+    cli._print(os.fsdecode(b"M\xfcller: 3 frames"))
+    assert capsys.readouterr().out == "M\\udcfcller: 3 frames\n"

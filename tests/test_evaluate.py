@@ -150,8 +150,8 @@ def test_names_tell_models_and_runs_apart(tmp_path, models, runs):
     assert evaluate.model_names(same) == ["one/x/model", "two/x/model"]
     assert evaluate.model_names([same[0], same[0]]) == ["model", "model"]
     (tmp_path / "sub").mkdir()
-    for folder in (tmp_path, tmp_path / "sub"):
-        (folder / "a.dcm").write_bytes((runs / "a.dcm").read_bytes())
+    for folder, source in ((tmp_path, "a.dcm"), (tmp_path / "sub", "b.dcm")):
+        (folder / "a.dcm").write_bytes((runs / source).read_bytes())
     assert sorted(evaluate.find_runs([str(tmp_path)])) == ["a", "sub/a"]
 
 

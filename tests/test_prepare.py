@@ -17,7 +17,8 @@ import pytest
 
 from angiomorph import prepare as module
 from angiomorph import store
-from angiomorph.dicom import write_run
+from angiomorph.dicom import find_series, write_run
+from angiomorph.dicom.find import COPIES, NO_DICOM
 from angiomorph.errors import InputError
 from angiomorph.prepare import prepare
 from angiomorph.shrinking import shrink_frames
@@ -98,7 +99,9 @@ def test_nothing_of_a_patient_is_in_store_manifest_or_what_a_stop_leaves(tmp_pat
     broken = xa_file("Lazarett/Zebulon/Quartz.dcm", attributes=IDENTITY)
     broken.write_bytes(broken.read_bytes()[:-100])
     copies = xa_folder(frames, "Lazarett/loose", lambda single, index: [setattr(single, *pair) for pair in IDENTITY.items()])
-    (copies / "Quartz 19330911.dcm").write_bytes((copies / "99.dcm").read_bytes())
+    single = pydicom.dcmread(copies / "99.dcm")
+    single.SOPInstanceUID, single.InstanceNumber = f"{single.SOPInstanceUID}.7", 2
+    single.save_as(copies / "Quartz 19330911.dcm")
     dataset = pydicom.dcmread(whole)
     words = [*IDENTITY.values(), "Zebulon", "Quartz", str(tmp_path), "Lazarett", "loose"]
     words += [str(element.value) for element in dataset.iterall() if element.VR in ("UI", "DA", "TM", "DT", "PN")]
@@ -165,11 +168,11 @@ def test_large_frames_shrink_and_keep_their_scale(tmp_path, xa_file):
     assert [(line["rows"], line["columns"]) for line in manifest_of(report)] == [("10", "15"), ("8", "6")]
 
 
-def deadly(files, *, size):
+def deadly(files, *, size, unsubtracted):
     """Read a run as ever, unless it is the one whose decoder crashes."""
     if files.name == "Doe2":
         os.kill(os.getpid(), signal.SIGSEGV)
-    return module._read(files, size=size)
+    return module._read(files, size=size, unsubtracted=unsubtracted)
 
 
 def test_a_decoder_that_crashes_is_its_runs_error(archive, tmp_path, monkeypatch):
@@ -359,3 +362,67 @@ def test_real_archive(tmp_path):
     with store.reading(tmp_path / "s.h5") as file:
         assert store.read(file, "run-000001").frames.shape == (96, 512, 512)
     assert b"Rubo" not in (tmp_path / "s.h5").read_bytes()
+
+
+def test_runs_said_to_be_unsubtracted_are_taken(tmp_path, xa_file):
+    words = {"ImageType": ["DERIVED", "PRIMARY", "SINGLE PLANE"], "AcquisitionDeviceProcessingDescription": "DSA 3 f/s"}
+    path = xa_file("archive/run.dcm", attributes=words)
+    with pytest.raises(InputError, match="already subtracted"):
+        prepare([path], tmp_path / "s.h5")
+    assert prepare([path], tmp_path / "s.h5", unsubtracted=True).taken == 1
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("Doe"), RecursionError("Doe"), TypeError("Doe"), OSError(5, "Input/output error")]
+)
+def test_whatever_a_run_raises_leaves_out_that_run_alone(archive, monkeypatch, error):
+    def failing(files, *, unsubtracted):
+        raise error
+
+    monkeypatch.setattr(module, "read_series", failing)
+    reason = module._read(find_series([archive / "a_Doe"])[0], size=None, unsubtracted=False)
+    assert isinstance(reason, str)
+    assert reason.startswith(f"{archive / 'a_Doe' / 'Doe1.dcm'}: expected ")
+    line = module._line(0, find_series([archive / "a_Doe"])[0], None, reason)
+    assert line["left_out"].startswith("file: expected ")
+    assert "Doe" not in line["left_out"]
+
+
+def test_copies_are_not_stored_twice(archive, tmp_path):
+    shutil.copytree(archive / "a_Doe", archive / "x_Doe")
+    shutil.copytree(archive / "c_Doe", archive / "y_Doe")
+    (archive / "Doe.txt").write_text("no picture")
+    said = []
+    report = prepare([archive], tmp_path / "s.h5", say=said.append)
+    assert (report.taken, len(report.left_out)) == (2, 2)
+    assert report.passed_over == {COPIES: 4, NO_DICOM: 1}
+    passed_over = [(line["key"], line["left_out"]) for line in manifest_of(report)[4:]]
+    assert passed_over == [("passed-over", f"{COPIES}: 4"), ("passed-over", f"{NO_DICOM}: 1")]
+    assert len(said) == 2
+    assert all(line.startswith("warning: ") and "copies of the run's files are left out" in line for line in said)
+
+
+def test_files_passed_over_are_in_the_manifest_once_after_a_stop(archive, tmp_path):
+    (archive / "Doe.txt").write_text("no picture")
+    once = prepare([archive], tmp_path / "once.h5")
+    for count in (0, 3, 4):
+        with pytest.raises(KeyboardInterrupt):
+            prepare([archive], tmp_path / "s.h5", progress=stopped_after(count))
+    report = prepare([archive], tmp_path / "s.h5")
+    assert report.manifest.read_bytes() == once.manifest.read_bytes()
+    assert len(manifest_of(report)) == 5
+
+
+def test_an_archive_in_a_zip_goes_on_where_it_was_stopped_and_names_nobody(archive, tmp_path):
+    packed = tmp_path / "QZ-Doe.zip"
+    shutil.make_archive(str(packed.with_suffix("")), "zip", archive)
+    once = prepare([archive], tmp_path / "once.h5")
+    with pytest.raises(KeyboardInterrupt):
+        prepare([packed], tmp_path / "s.h5", progress=stopped_after(3))
+    said = []
+    report = prepare([packed], tmp_path / "s.h5", say=said.append)
+    assert said == ["resuming: 3 of 4 runs already there"]
+    assert contents(tmp_path / "s.h5") == contents(tmp_path / "once.h5")
+    assert report.manifest.read_bytes() == once.manifest.read_bytes()
+    assert "Doe" not in report.manifest.read_text()
+    assert report.left_out[1][1].startswith(f"{packed / 'd_Doe' / 'Doe4.dcm'}: expected ")

@@ -6,22 +6,26 @@ import re
 from pathlib import Path
 
 from pydicom import Dataset
+from pydicom.uid import MediaStorageDirectoryStorage
 
-from angiomorph.dicom.header import (
-    Header,
-    frame_count,
+from angiomorph.dicom.attributes import (
     functional,
-    is_angiogram,
+    items,
     label,
     number,
+    numbers,
+    shown,
     text,
     value,
-    values,
+    words,
 )
+from angiomorph.dicom.enhanced import check_frames_in_order, check_frames_still
+from angiomorph.dicom.header import Header, is_angiogram, is_unsaid_capture, sop_class
 from angiomorph.errors import InputError
 
 SUBTRACTION_CODE = "113062"  # DCM, "Pixel by pixel subtraction"
 SUBTRACTED = re.compile(r"(?<!UN)(?<!NON)(?<!NON[- ])(?<!NOT )SUBTRACT|\b[DB]SA\b")
+CODE = re.compile(r"[A-Za-z0-9_ ]{1,16}")
 MOTIONS = {  # what moves: the attribute that says so, and its steps from frame to frame
     "C-arm": ("PositionerMotion", ("PositionerPrimaryAngleIncrement", "PositionerSecondaryAngleIncrement")),
     "table": ("TableMotion", ("TableVerticalIncrement", "TableLateralIncrement", "TableLongitudinalIncrement")),
@@ -29,8 +33,12 @@ MOTIONS = {  # what moves: the attribute that says so, and its steps from frame 
 UNIFORM = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation")
 
 
-def check_header(header: Header) -> None:
-    """Refuse a file that is no unsubtracted, grey-scale, unsigned angiogram of a resting C-arm.
+def check_header(header: Header, *, unsubtracted: bool = False) -> None:
+    """Refuse a file that is no unsubtracted, grey-scale angiogram of a resting C-arm.
+
+    Args:
+        header: of the file.
+        unsubtracted: take it as acquired, whatever it says of subtraction.
 
     Raises:
         InputError: naming the file, the tag, what was expected and found, and the remedy.
@@ -38,19 +46,20 @@ def check_header(header: Header) -> None:
     Source: DICOM PS3.3 C.8.7.1 (XA image), C.8.7.5 (positioner), C.8.19 (enhanced XA).
     """
     _check_kind(header.path, header.dataset)
-    check_pixels(header)
-    _check_unsigned(header.path, header.dataset)
-    _check_unsubtracted(header.path, header.dataset)
+    if not unsubtracted:
+        _check_unsubtracted(header.path, header.dataset)
     _check_still(header.path, header.dataset)
+    check_frames_still(header.path, header.dataset)
+    check_frames_in_order(header.path, header.dataset)
 
 
 def check_uniform(headers: list[Header]) -> None:
     """Refuse single-frame files that are not frames of one run.
 
     Raises:
-        InputError: naming the first file that differs from the first one, and the tag, or a frame number used twice.
+        InputError: naming the first file that differs from the first one, and the tag.
     """
-    first, numbers = headers[0], dict[float, Path]()
+    first = headers[0]
     for header in headers:
         for keyword in ("SeriesInstanceUID", *UNIFORM):
             expected, found = value(first.dataset, keyword), value(header.dataset, keyword)
@@ -60,23 +69,21 @@ def check_uniform(headers: list[Header]) -> None:
                     f"{header.path}: expected the {label(keyword)} of the run's first frame{shown or ', found another'}; "
                     "give the frames of one run, all of one size and kind"
                 )
-        instance = number(header.dataset, "InstanceNumber")
-        if instance is not None and numbers.setdefault(instance, header.path) != header.path:
-            raise InputError(
-                f"{header.path}: expected an {label('InstanceNumber')} of its own, found {instance:.0f}, "
-                f"which {numbers[instance].name} has too; remove the copy or give the frames of one run"
-            )
 
 
 def _check_kind(path: Path, dataset: Dataset) -> None:
-    if not is_angiogram(dataset):
-        sop_class = value(dataset, "SOPClassUID")
+    if sop_class(dataset) == MediaStorageDirectoryStorage:
+        raise InputError(f"{path}: expected an XA run, found a DICOMDIR, the list of a medium; give the folder that it lies in")
+    if not is_angiogram(dataset) and not is_unsaid_capture(dataset):
+        modality = text(dataset, "Modality") or "absent"
+        if not CODE.fullmatch(modality):
+            modality = "malformed"  # of a damaged header it may run on into the patient's name
         raise InputError(
-            f"{path}: expected an X-ray angiogram ({label('Modality')} XA), found Modality "
-            f"{text(dataset, 'Modality') or 'absent'} of class {getattr(sop_class, 'name', 'absent')}; give an XA run"
+            f"{path}: expected an X-ray angiogram ({label('Modality')} XA), found Modality {modality} of class "
+            f"{_class_name(dataset)}; give an XA run"
         )
-    samples, photometric = number(dataset, "SamplesPerPixel"), text(dataset, "PhotometricInterpretation")
-    if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+    samples, photometric = number(dataset, "SamplesPerPixel"), shown([text(dataset, "PhotometricInterpretation")])
+    if samples not in (None, 1) or photometric not in ("", "MONOCHROME1", "MONOCHROME2"):
         raise InputError(
             f"{path}: expected grey-scale pixels ({label('SamplesPerPixel')} 1, MONOCHROME2), found SamplesPerPixel "
             f"{'absent' if samples is None else int(samples)}, {photometric or 'no PhotometricInterpretation'}; "
@@ -84,52 +91,28 @@ def _check_kind(path: Path, dataset: Dataset) -> None:
         )
 
 
-def check_pixels(header: Header) -> None:
-    """Refuse a file without whole pixels of 8 or 16 bits.
-
-    Raises:
-        InputError: naming the file, the tag, what was expected and found, and the remedy.
-    """
-    path, dataset = header.path, header.dataset
-    if header.pixel_offset is None and not header.inflated:
-        raise InputError(
-            f"{path}: expected pixels, found no top-level {label('PixelData')}; "
-            "fetch the file again with its pixels (an icon or a reference is no picture)"
-        )
-    for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored"):
-        if not number(dataset, keyword):
-            raise InputError(f"{path}: expected {label(keyword)}, found none; fetch the file again from its archive")
-    allocated, stored = number(dataset, "BitsAllocated"), number(dataset, "BitsStored") or 0
-    high = number(dataset, "HighBit")
-    if allocated not in (8, 16) or stored > allocated or high not in (None, stored - 1):
-        raise InputError(
-            f"{path}: expected {label('BitsAllocated')} 8 or 16 with HighBit = BitsStored - 1, found "
-            f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}; convert the file to a legal image"
-        )
-
-
-def _check_unsigned(path: Path, dataset: Dataset) -> None:
-    if number(dataset, "PixelRepresentation"):
-        raise InputError(
-            f"{path}: expected unsigned pixels ({label('PixelRepresentation')} 0), found signed ones, which XA "
-            "does not allow and subtracted runs often have; give the unsubtracted run as acquired"
-        )
+def _class_name(dataset: Dataset) -> str:
+    found = sop_class(dataset)
+    if found is None:
+        return "absent"
+    return found.name if found.name != found else "unknown"  # what is no class may be any text of a damaged header
 
 
 def _check_unsubtracted(path: Path, dataset: Dataset) -> None:
     if evidence := subtraction_evidence(dataset):
         raise InputError(
             f"{path}: expected a run as acquired, found one that is already subtracted ({evidence}); "
-            "export the unsubtracted (native) run from the archive"
+            "export the unsubtracted (native) run from the archive, or say --unsubtracted if these are its pixels"
         )
 
 
 def subtraction_evidence(dataset: Dataset) -> str:
     """Return what in a header says that the pixels are already subtracted, or "" if nothing does."""
-    codes = [text(item, "CodeValue") for item in values(dataset, "DerivationCodeSequence")]
+    codes = [text(item, "CodeValue") for item in items(dataset, "DerivationCodeSequence")]
     if SUBTRACTION_CODE in codes:
         return f"{label('DerivationCodeSequence')} has {SUBTRACTION_CODE}, Pixel by pixel subtraction"
-    if "DIGITAL_SUBTR" in functional(dataset, "XAXRFFrameCharacteristicsSequence", "ImageProcessingApplied"):
+    keyword = "ImageProcessingApplied"
+    if "DIGITAL_SUBTR" in words(functional(dataset, "XAXRFFrameCharacteristicsSequence", keyword), keyword):
         return f"{label('ImageProcessingApplied')} has DIGITAL_SUBTR"
     image_type = text(dataset, "ImageType")
     if not image_type.startswith("DERIVED"):
@@ -142,9 +125,9 @@ def subtraction_evidence(dataset: Dataset) -> str:
 
 def _check_still(path: Path, dataset: Dataset) -> None:
     for part, (keyword, increments) in MOTIONS.items():
-        motions = [text(dataset, keyword), *functional(dataset, "PositionerPositionSequence", keyword)]
+        motions = [text(dataset, keyword), text(functional(dataset, "PositionerPositionSequence", keyword), keyword)]
         # What is said to rest may tremble by a fraction of a degree; increments count where nothing is said.
-        steps = [] if "STATIC" in motions else [step for step in increments if any(values(dataset, step))]
+        steps = [] if "STATIC" in motions else [step for step in increments if any(numbers(dataset, step))]
         if "DYNAMIC" in motions or steps:
             found = "DYNAMIC" if "DYNAMIC" in motions else f"{label(steps[0])} other than 0"
             raise InputError(
@@ -164,8 +147,3 @@ def check_frame_count(path: Path, frames: int) -> None:
             f"{path}: expected a run, which needs at least one background and one contrast frame, found one single frame; "
             "give the multi-frame file, or the folder that has the run's other frames"
         )
-
-
-def declared_frames(headers: list[Header]) -> int:
-    """Return how many frames the headers announce."""
-    return frame_count(headers[0].dataset) if len(headers) == 1 else len(headers)

@@ -10,10 +10,10 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage
 
-from angiomorph.dicom.checks import check_pixels
+from angiomorph.dicom.attributes import label, number, numbers, text, value, values
 from angiomorph.dicom.find import is_marked
-from angiomorph.dicom.header import Header, label, number, read_header, text, value, values
-from angiomorph.dicom.pixels import decode
+from angiomorph.dicom.header import Header, read_header
+from angiomorph.dicom.pixels import decode, find_pixels
 from angiomorph.errors import InputError
 
 Triple = tuple[float, float, float]
@@ -49,12 +49,12 @@ def read_ct(source: str | os.PathLike[str]) -> tuple[np.ndarray, Triple, Triple]
     """
     headers = [read_header(path) for path in _slices(Path(source))]
     for header in headers:
-        check_pixels(header)
+        find_pixels(header)
         _check_plane(header)
     _check_alike(headers)
     headers, step = _stacked(Path(source), headers)
     first = headers[0].dataset
-    rows, columns = (float(size) for size in first.PixelSpacing)
+    rows, columns = numbers(first, "PixelSpacing")
     along_row, along_column = _directions(first)
     axes = (
         np.stack([along_row * columns, along_column * rows, step], axis=1) * TO_RAS[:, None]
@@ -113,13 +113,13 @@ def _ct_header(path: Path) -> Header:
 
 def _check_plane(header: Header) -> None:
     for keyword, count in NEEDED.items():
-        found = values(header.dataset, keyword)
-        if len(found) != count or not np.all(np.isfinite(np.array(found, np.float64))):
+        found = numbers(header.dataset, keyword)
+        if len(found) != count:
             raise InputError(
                 f"{header.path}: expected {label(keyword)} with {count} numbers, found {len(found) or 'none'}; export the CT "
                 "anew from its archive, as original axial slices"
             )
-    if min(float(size) for size in header.dataset.PixelSpacing) <= 0:
+    if min(numbers(header.dataset, "PixelSpacing")) <= 0:
         raise InputError(f"{header.path}: expected {label('PixelSpacing')} above 0 mm, found 0 or less; export the CT anew")
     if (kind := text(header.dataset, "RescaleType")) not in ("", "HU", "US"):
         raise InputError(
@@ -139,12 +139,12 @@ def _check_alike(headers: list[Header]) -> None:
 
 
 def _position(dataset: Dataset) -> np.ndarray:
-    return np.array(dataset.ImagePositionPatient, np.float64)
+    return np.array(numbers(dataset, "ImagePositionPatient"))
 
 
 def _directions(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return unit vectors to the next column and to the next row."""
-    orientation = np.array(dataset.ImageOrientationPatient, np.float64).reshape(2, 3)
+    orientation = np.array(numbers(dataset, "ImageOrientationPatient")).reshape(2, 3)
     row, column = orientation / np.maximum(np.linalg.norm(orientation, axis=1, keepdims=True), 1e-9)
     return row, column
 
@@ -186,7 +186,7 @@ def _check_even(headers: list[Header], gaps: np.ndarray) -> None:
 
 def _hounsfield(header: Header) -> np.ndarray:
     slope, intercept = (number(header.dataset, keyword) or 0.0 for keyword in ("RescaleSlope", "RescaleIntercept"))
-    stored = next(decode(header))
+    stored = next(decode(find_pixels(header)))
     return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
 
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any
 
-from pydicom import Dataset
-from pydicom.datadict import dictionary_VR
+import numpy as np
+from pydicom import DataElement, Dataset
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage, XRayAngiographicImageStorage
 
-from angiomorph.dicom.header import (
-    ENHANCED_CLASSES,
-    SECONDARY_CAPTURE_CLASSES,
-    functional,
-    text,
-    value,
-    values,
-    without_warnings,
-)
+from angiomorph.dicom.attributes import functional, items, numbers, text, value, values, without_warnings, words
+from angiomorph.dicom.header import BIPLANE_CLASS, ENHANCED_CLASSES, SECONDARY_CAPTURE_CLASSES, sop_class
 from angiomorph.dicom.save import decimal
+from angiomorph.dicom.shutter import EDGES, FRAME_SHUTTER
 
 # What belongs to the source's pixels and would be wrong, or applied twice, beside the subtracted ones.
 OF_THE_SOURCE_PIXELS = [
@@ -66,10 +64,21 @@ OF_ENHANCED_OBJECTS = [
     "ConcatenationUID",
 ]
 FROM_FUNCTIONAL_GROUPS = {
-    "PositionerPrimaryAngle": "PositionerPositionSequence",
-    "PositionerSecondaryAngle": "PositionerPositionSequence",
-    "KVP": "FrameAcquisitionSequence",
+    "PositionerPositionSequence": ("PositionerPrimaryAngle", "PositionerSecondaryAngle"),
+    "FrameAcquisitionSequence": ("KVP",),
+    "FramePixelDataPropertiesSequence": ("ImagerPixelSpacing",),
+    "XRayGeometrySequence": ("DistanceSourceToDetector",),
+    "FieldOfViewSequence": ("FieldOfViewShape", "FieldOfViewRotation", "FieldOfViewHorizontalFlip"),
+    "FrameAnatomySequence": ("AnatomicRegionSequence",),
+    FRAME_SHUTTER: (
+        "ShutterShape",
+        *EDGES,
+        "CenterOfCircularShutter",
+        "RadiusOfCircularShutter",
+        "VerticesOfThePolygonalShutter",
+    ),
 }
+FIELD_SIZES = "FieldOfViewDimensionsInFloat"
 # Type 2: must be there, may be empty. A deficient source is completed with nothing rather than with a guess.
 TYPE_2 = [
     "StudyDate",
@@ -83,6 +92,7 @@ TYPE_2 = [
     "PatientSex",
     "Manufacturer",
     "PatientOrientation",
+    "SeriesNumber",
 ]
 TYPE_2_XA = ["KVP", "PositionerMotion", "PositionerPrimaryAngle", "PositionerSecondaryAngle"]
 EXPOSURE = ("Exposure", "ExposureTime", "XRayTubeCurrent")
@@ -92,14 +102,33 @@ UNPAIRED = """
     LSSPINE MEDIASTINUM NECK PANCREAS PELVIS SKULL SPINE SPLEEN SSPINE STERNUM STOMACH TLSPINE TSPINE UTERUS WHOLEBODY
     """
 PLANES = ("SINGLE PLANE", "BIPLANE A", "BIPLANE B")
-REPEATING_GROUPS = (*range(0x5000, 0x5020), *range(0x6000, 0x6020))  # curves, overlays
+LEFT_OUT_GROUPS = (0x4000, *range(0x5000, 0x5020), *range(0x6000, 0x6020), 0xFFFC)  # comments, curves, overlays, padding
+# Of ACR-NEMA files: lengths and places in the old file, a recognition code, the number of dimensions.
+RETIRED = (0x00080001, 0x00080010, 0x00280005, 0x00280200)
+SHUTTERS = {
+    "RECTANGULAR": EDGES,
+    "CIRCULAR": ("CenterOfCircularShutter", "RadiusOfCircularShutter"),
+    "POLYGONAL": ("VerticesOfThePolygonalShutter",),
+}
+OF_BITMAPS = ("ShutterOverlayGroup", "ShutterPresentationValue", "ShutterPresentationColorCIELabValue")
+TEXTS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+NUMERIC = ("DS", "IS", "FD", "FL", "SL", "SS", "UL", "US")
+WORDS = {"OW": "u2", "OF": "u4", "OL": "u4", "OD": "u8", "OV": "u8"}
+MOMENTS = {
+    "DA": re.compile(r"(\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01]))?"),
+    "TM": re.compile(r"(([01]\d|2[0-3])([0-5]\d([0-5]\d|60)?)?(\.\d{1,6})?)?"),
+    "DT": re.compile(r"(\d{4}(\d\d){0,5}(\.\d{1,6})?([+-]\d{4})?)?"),
+    "AS": re.compile(r"(\d{3}[DWMY])?"),
+}
+WITHOUT_MARKS = {"DA": {ord("."): None}, "TM": {ord(":"): None}, "DT": {}, "AS": {}}
 FIRST_DATA_GROUP = 0x0008  # before it are network commands and the file's own meta information
 
 
 def carried(source: Dataset) -> Dataset:
     """Return a copy of a source's header without what belongs to its pixels.
 
-    Private groups, curves, overlays and values that break their own type are left out; an enhanced object becomes a
+    Private groups, curves, overlays, retired groups and values that break their own type are left out; dates and times of
+    ACR-NEMA are written as DICOM does; texts keep their bytes, whatever their character set; an enhanced object becomes a
     classic one.
 
     Args:
@@ -107,39 +136,103 @@ def carried(source: Dataset) -> Dataset:
     """
     with without_warnings():
         dataset = deepcopy(source)
-        _drop_malformed(dataset)
-        dataset.remove_private_tags()
-    for tag in list(dataset.keys()):
-        if tag.group in REPEATING_GROUPS or tag.group < FIRST_DATA_GROUP:
-            del dataset[tag]
-    if value(source, "SOPClassUID") in ENHANCED_CLASSES:
-        _flatten(dataset)
+        for tag in list(dataset.keys()):
+            if tag.group in LEFT_OUT_GROUPS or tag.group < FIRST_DATA_GROUP or tag in RETIRED:
+                del dataset[tag]
+        encoding = getattr(source, "original_encoding", (None, None))
+        _clean(dataset, swapped=encoding[1] is False)
+        plain = Dataset()  # a file's data set can only be written in the byte order that it had
+        plain.update({tag: dataset.get_item(tag) for tag in list(dataset.keys())})
+        plain.set_original_encoding(False, True, source.original_character_set)
+        plain.SOPClassUID = sop_class(source)
+    if plain.SOPClassUID in ENHANCED_CLASSES:
+        _flatten(plain)
+    if plain.SOPClassUID == BIPLANE_CLASS:
+        plain.SOPClassUID = XRayAngiographicImageStorage
     for keyword in OF_THE_SOURCE_PIXELS:
+        if keyword in plain:
+            del plain[keyword]
+    _keep_usable_shutters(plain)
+    return plain
+
+
+def _keep_usable_shutters(dataset: Dataset) -> None:
+    """Leave out the shutter's shapes whose values are not there, as a bitmap's overlay never is."""
+    shapes = words(dataset, "ShutterShape")
+    kept = [shape for shape in shapes if shape in SHUTTERS and all(values(dataset, keyword) for keyword in SHUTTERS[shape])]
+    if kept == shapes:
+        return
+    dataset.ShutterShape = kept
+    for keyword in [*(keyword for shape in shapes if shape not in kept for keyword in SHUTTERS.get(shape, ())), *OF_BITMAPS]:
         if keyword in dataset:
             del dataset[keyword]
-    return dataset
+    if not kept:
+        del dataset.ShutterShape
 
 
-def _drop_malformed(dataset: Dataset) -> None:
-    """Leave out attributes whose values break their own type and could not be written again."""
+def _clean(dataset: Dataset, *, swapped: bool) -> None:
+    """Leave out private attributes and what cannot be written as it is; put right what only has another form.
+
+    Args:
+        dataset: as read; changed in place.
+        swapped: whether words stand in the other byte order.
+    """
     for tag in list(dataset.keys()):
+        raw: Any = dataset.get_item(tag)  # pydicom does not type that it may be one of a file, still in bytes
         try:
             element = dataset[tag]
         except Exception:  # pydicom raises whatever the conversion of the value raised
             del dataset[tag]
             continue
-        if element.VR in ("DS", "IS") and isinstance(element.value, str) and element.value:
-            del dataset[tag]  # pydicom returns what is no number as text
+        if tag.is_private or tag.element == 0 or not _is_writable(element) or (swapped and element.VR == "UN"):
+            del dataset[tag]
         elif element.VR == "SQ":
             for item in element.value:
-                _drop_malformed(item)
+                _clean(item, swapped=swapped)
+        elif element.VR in TEXTS and isinstance(raw, RawDataElement) and raw.value:
+            dataset[tag] = raw._replace(VR=element.VR, is_implicit_VR=False, is_little_endian=True)
+        elif swapped and element.VR in WORDS and element.value:
+            element.value = np.frombuffer(element.value, WORDS[element.VR]).byteswap().tobytes()
+        elif element.VR in MOMENTS:
+            _set_moment(dataset, element)
+    dataset.set_original_encoding(False, True)  # else pydicom decodes the texts and writes them anew
+
+
+def _is_writable(element: DataElement) -> bool:
+    """Return whether numbers are numbers, of the range of their type, and as many as the standard says."""
+    if element.VR not in NUMERIC or element.is_empty:
+        return True
+    components = element.value if element.VM > 1 else [element.value]
+    if any(isinstance(component, str) for component in components):
+        return False  # pydicom returns what is no number as text
+    if not all(np.isfinite(float(component)) for component in components):
+        return False
+    if element.VR == "IS" and any(abs(int(component)) >= 1 << 31 for component in components):
+        return False
+    multiplicity = dictionary_VM(element.tag) if dictionary_has_tag(element.tag) else ""
+    return not multiplicity.isdigit() or int(multiplicity) == element.VM
+
+
+def _set_moment(dataset: Dataset, element: DataElement) -> None:
+    """Write dates and times in DICOM's form, or leave them out where they are none."""
+    components = element.value if element.VM > 1 else [element.value or ""]
+    written = [str(component).strip().translate(WITHOUT_MARKS[element.VR]) for component in components]
+    if all(MOMENTS[element.VR].fullmatch(component) for component in written):
+        element.value = written if element.VM > 1 else written[0]
+    else:
+        del dataset[element.tag]
 
 
 def _flatten(dataset: Dataset) -> None:
     """Turn an enhanced object's attributes into those of the classic class."""
-    for keyword, macro in FROM_FUNCTIONAL_GROUPS.items():
-        if found := functional(dataset, macro, keyword):
-            setattr(dataset, keyword, found[0])
+    for macro, keywords in FROM_FUNCTIONAL_GROUPS.items():
+        for keyword in keywords:
+            framed = functional(dataset, macro, keyword)
+            if keyword in framed:
+                setattr(dataset, keyword, value(framed, keyword))
+    sizes = numbers(functional(dataset, "FieldOfViewSequence", FIELD_SIZES), FIELD_SIZES)
+    if sizes:
+        dataset.FieldOfViewDimensions = [round(size) for size in sizes]  # whole mm in the classic class
     for keyword in OF_ENHANCED_OBJECTS:
         if keyword in dataset:
             del dataset[keyword]
@@ -184,9 +277,9 @@ def _set_laterality(dataset: Dataset) -> None:
 
 def _plane(dataset: Dataset) -> str:
     """Return the image type's third value; a biplane one needs the reference to its other plane."""
-    image_type = text(dataset, "ImageType").split("\\")
+    image_type = words(dataset, "ImageType")
     plane = image_type[2] if len(image_type) > 2 and image_type[2] in PLANES else PLANES[0]
-    other = values(dataset, "ReferencedImageSequence")
+    other = items(dataset, "ReferencedImageSequence")
     if plane == PLANES[0] or not other:
         return PLANES[0]
     other[0].PurposeOfReferenceCodeSequence = [code_item("121314", "Other image of biplane pair")]

@@ -1,66 +1,140 @@
-"""Finding the runs in files, folders and trees by their headers alone."""
+"""Finding the runs in files, folders, trees and archives by their headers alone."""
 
 from __future__ import annotations
 
 import itertools
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
+from pydicom.uid import MediaStorageDirectoryStorage
 
-from angiomorph.dicom.header import frame_count, is_angiogram, number, read_header, text, values
+from angiomorph.dicom import grouping
+from angiomorph.dicom.archives import ZIP, Unpacked, archive_kind, unpack
+from angiomorph.dicom.attributes import items, text, value, values, without_warnings
+from angiomorph.dicom.copies import Copy, leave_out_copies, leave_out_repeated_runs, warn_of_copies
+from angiomorph.dicom.grouping import ENDING, Frame, Run, describe_frame, group_frames
+from angiomorph.dicom.header import XA_CLASSES, is_angiogram, read_header
 from angiomorph.dicom.save import PROGRAM
 from angiomorph.dicom.series import SeriesFiles
 from angiomorph.errors import InputError
 
-KEYWORDS = (
-    "SOPClassUID",
-    "Modality",
-    "NumberOfFrames",
-    "SeriesInstanceUID",
-    "SeriesNumber",
-    "AcquisitionNumber",
-    "InstanceNumber",
-    "ContributingEquipmentSequence",
-)
-ENDING = re.compile(r"\.[A-Za-z]\w*$")  # not the last number of a UID
-Group = tuple[str, int, int, str]
+KEYWORDS = (*grouping.KEYWORDS, "ContributingEquipmentSequence")
+NO_DICOM = "no DICOM"
+OTHER = "DICOM, but no angiogram"
+OWN = "subtracted by this program"
+COPIES = "copies of files that are taken"
+ARCHIVES = "zip or gz, opened only when given by name"
+DIRECTORIES = "DICOMDIR"
+ABSENT = "named by a DICOMDIR, but not there"
+NO_FILES = "folders or files that cannot be opened"
 
 
-def find_series(paths: Iterable[str | os.PathLike[str]], progress: Callable[[int], None] | None = None) -> list[SeriesFiles]:
-    """Find every run in files, folders and trees, reading headers only.
-
-    A multi-frame file is a run. Single-frame files of one folder are a run if they share SeriesInstanceUID and
-    AcquisitionNumber. A file given by itself is always returned, so that reading it says what is wrong with it; in a
-    tree, what is no angiogram, and this program's own subtracted runs, are passed over.
+@dataclass(frozen=True)
+class _Place:
+    """Files that are looked at together.
 
     Args:
-        paths: files and folders.
+        files: each with the folder that it counts to.
+        folder: of their runs' results.
+        unpacked: archives that the files come from.
+        by_itself: whether they are named one by one, so that all are returned, to say what is wrong with them.
+    """
+
+    files: tuple[tuple[Path, str], ...]
+    folder: Path = Path()
+    unpacked: tuple[Unpacked, ...] = ()
+    by_itself: bool = False
+
+
+def find_series(
+    paths: Iterable[str | os.PathLike[str]],
+    progress: Callable[[int], None] | None = None,
+    passed_over: Counter[str] | None = None,
+) -> list[SeriesFiles]:
+    """Find every run in files, folders, trees and archives, reading headers only.
+
+    A multi-frame file is a run. `grouping.group_frames` says which single-frame files of one folder are one, and in what
+    order. A file given by itself is always returned, so that reading it says what is wrong with it. In a tree, what is no
+    angiogram, and this program's own subtracted runs, are passed over.
+
+    A DICOMDIR stands for the files that it names, a zip or gz for what is in it; those in a tree stay closed. Files that are
+    the same image, byte by byte or by SOPInstanceUID, count once.
+
+    Args:
+        paths: files, folders and archives.
         progress: called for each file with the number of files looked at.
+        passed_over: the number of files passed over is added to it, by reason.
 
     Returns:
-        the runs in the order of `paths`, within a folder sorted by path; `(folder, name)` is distinct for each.
+        the runs in the order of `paths`, within a folder sorted by path; `(folder, name)` is distinct for each. Those of an
+        archive lie in a temporary folder that is removed with the last of them.
 
     Raises:
-        InputError: a path that does not exist, or a folder without any run.
+        InputError: a path that does not exist, an archive that cannot be unpacked, or a folder or archive without any run.
     """
-    given = list(dict.fromkeys(Path(path) for path in paths))
-    folders = [path for path in given if path.is_dir()]
-    looked = _counting(progress)
-    alone = [path for path in given if not path.is_dir() and _existing(path)]
-    runs = list(_in_folder(alone, Path(), looked, by_itself=True))
-    for folder in folders:
-        root = Path(folder.resolve().name) if len(folders) > 1 else Path()
-        found = list(_in_tree(folder, root, looked))
-        if not found:
-            raise InputError(
-                f"{folder}: expected XA runs in this folder, found none; give a folder that has DICOM files of them"
-            )
-        runs += found
-    return _distinct(runs)
+    looked, passed_over = _counting(progress), Counter() if passed_over is None else passed_over
+    runs: list[Run] = []
+    places: list[_Place] = []
+    for root, found_in in _list_roots(list(dict.fromkeys(Path(path) for path in paths)), passed_over):
+        before, count = passed_over.copy(), len(runs)
+        for place in found_in:
+            found = _runs_in(place, looked, passed_over)
+            runs += found
+            places += [place] * len(found)
+        if root is not None and len(runs) == count:
+            raise InputError(_nothing_in(root, passed_over - before))
+    kept, others, copies = leave_out_repeated_runs(runs)
+    _add(passed_over, COPIES, len(copies))
+    found_files = []
+    for index, run in kept.items():
+        instead = tuple(_files_of(runs[other], places[other]) for other in others.get(index, ()))
+        found_files.append(replace(_files_of(run, places[index]), instead=instead))
+    return _distinct(found_files)
+
+
+def _add(passed_over: Counter[str], reason: str, count: int) -> None:
+    if count:
+        passed_over[reason] += count
+
+
+def find_run(paths: Sequence[Path]) -> SeriesFiles:
+    """Return the one run that a file, folder or archive, or several single-frame files, are.
+
+    Raises:
+        InputError: none, or several runs.
+    """
+    if len(paths) == 1:
+        if not (paths[0].is_dir() or archive_kind(paths[0]) or _is_directory(paths[0])):
+            return SeriesFiles(name_of(paths[0]), (paths[0],))
+        runs = find_series(paths)
+        if len(runs) > 1:
+            raise InputError(f"{paths[0]}: expected a folder of one run, found {len(runs)} runs; give one of them")
+        return runs[0]
+    place = _Place(tuple((path, str(paths[0].parent)) for path in paths), by_itself=True)
+    return _files_of(_find_only_run(_look_at_all(place, _counting(None), Counter())), place)
+
+
+def _find_only_run(frames: list[Frame]) -> Run:
+    several = next((frame for frame in frames if frame.count > 1), None)
+    if several is not None:
+        raise InputError(
+            f"{several.path}: expected one frame in each of several files, found a multi-frame file; give it by itself, "
+            "it is a run of its own"
+        )
+    if any(frame.count == 0 for frame in frames) or len({frame.uid for frame in frames}) > 1:
+        return Run(tuple(frames))  # reading says what is wrong with which
+    frames, copies = leave_out_copies(frames)
+    runs = group_frames(frames)
+    if len(runs) > 1:
+        raise InputError(
+            f"{runs[1].frames[0].path}: expected frames of the run of {runs[0].frames[0].path.name}, found {len(runs)} runs of "
+            "one series; give the files of one of them"
+        )
+    return warn_of_copies(runs[0], copies)
 
 
 def name_of(path: Path) -> str:
@@ -68,9 +142,46 @@ def name_of(path: Path) -> str:
     return path.resolve().name if path.is_dir() else ENDING.sub("", path.name) or path.name
 
 
+def say_passed_over(passed_over: Counter[str]) -> str:
+    """Return how many files were passed over and why, in words; "" for none."""
+    if not passed_over:
+        return ""
+    reasons = "; ".join(f"{reason}: {count}" for reason, count in sorted(passed_over.items()))
+    return f"files passed over: {sum(passed_over.values())} ({reasons})"
+
+
+def _nothing_in(root: Path, passed_over: Counter[str]) -> str:
+    found = f"; {say_passed_over(passed_over)}" if passed_over else ""
+    remedy = "give the archive by its name" if passed_over[ARCHIVES] else "give a folder that has DICOM files of them"
+    return f"{root}: expected XA runs in this folder, found none{found}; {remedy}"
+
+
+def _list_roots(paths: list[Path], passed_over: Counter[str]) -> Iterator[tuple[Path | None, Iterator[_Place]]]:
+    """Yield each folder, DICOMDIR and zip with its places, after all files given by themselves, which have no root."""
+    kinds = {path: b"" if path.is_dir() else archive_kind(path) for path in paths if _existing(path)}
+    roots = [path for path in paths if path.is_dir() or kinds[path] == ZIP or _is_directory(path)]
+    alone = [path for path in paths if path not in roots]
+    if alone:
+        opened = {path: unpack(path) for path in alone if kinds[path]}
+        files = tuple((opened[path].path if path in opened else path, str(path.parent)) for path in alone)
+        yield None, iter([_Place(files, unpacked=tuple(opened.values()), by_itself=True)])
+    for path in roots:
+        known = path.parent if _is_directory(path) else path.with_suffix("") if kinds[path] else path
+        folder = Path(known.resolve().name) if len(roots) > 1 else Path()
+        if path.is_dir():
+            yield path, _tree(path, folder, (), passed_over)
+        elif kinds[path]:
+            unpacked = unpack(path)
+            yield path, _tree(unpacked.path, folder, (unpacked,), passed_over)
+        else:
+            yield path, _list_directory(path, folder, passed_over)
+
+
 def _existing(path: Path) -> bool:
     if not path.exists():
         raise InputError(f"{path}: expected a DICOM file or a folder of them, found nothing there; check the path")
+    if not (path.is_dir() or path.is_file()):
+        raise InputError(f"{path}: expected a DICOM file or a folder of them, found neither; copy what it gives to a file")
     return True
 
 
@@ -79,42 +190,142 @@ def _counting(progress: Callable[[int], None] | None) -> Callable[[], None]:
     return lambda: None if progress is None else progress(next(count))
 
 
-def _in_tree(root: Path, folder: Path, looked: Callable[[], None]) -> Iterator[SeriesFiles]:
-    for place, subfolders, names in os.walk(root):
+def _tree(root: Path, folder: Path, unpacked: tuple[Unpacked, ...], passed_over: Counter[str]) -> Iterator[_Place]:
+    def closed(_: OSError) -> None:
+        passed_over[NO_FILES] += 1
+
+    for place, subfolders, names in os.walk(root, onerror=closed):
         subfolders.sort()
         files = [path for name in sorted(names) if (path := Path(place, name)).is_file()]
-        yield from _in_folder(files, folder / Path(place).relative_to(root), looked, by_itself=False)
+        _add(passed_over, NO_FILES, len(names) - len(files))
+        yield _Place(tuple((path, place) for path in files), folder / Path(place).relative_to(root), unpacked)
 
 
-def _in_folder(files: list[Path], folder: Path, looked: Callable[[], None], *, by_itself: bool) -> Iterator[SeriesFiles]:
-    frames: dict[Group, list[tuple[float, Path]]] = {}
-    for path in files:
-        looked()
-        try:
-            dataset = read_header(path, KEYWORDS).dataset
-        except InputError:
-            if by_itself or is_marked(path):
-                yield SeriesFiles(name_of(path), (path,), folder)
+def _is_directory(path: Path) -> bool:
+    """Return whether a file is a DICOMDIR, which is called so."""
+    if not path.name.upper().startswith("DICOMDIR") or not path.is_file():
+        return False
+    try:
+        return _names_files(read_header(path, ["SOPClassUID"]).dataset)
+    except InputError:
+        return False
+
+
+def _names_files(dataset: Dataset) -> bool:
+    return bool(value(dataset.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage)
+
+
+def _list_directory(directory: Path, folder: Path, passed_over: Counter[str]) -> Iterator[_Place]:
+    """Yield the places of the files that a DICOMDIR names, which never leave its folder."""
+    places: dict[Path, list[tuple[Path, str]]] = {}
+    for record in values(read_header(directory).dataset, "DirectoryRecordSequence"):
+        parts = [str(part) for part in values(record, "ReferencedFileID")]
+        if not parts:
             continue
-        if not by_itself and (not is_angiogram(dataset) or _own(dataset)):
-            continue
-        if frame_count(dataset) > 1 or not is_angiogram(dataset):
-            yield SeriesFiles(name_of(path), (path,), folder, text(dataset, "SeriesInstanceUID"))
+        path = _below(directory.parent, parts)
+        if path is None:
+            passed_over[ABSENT] += 1
         else:
-            frames.setdefault(_group(dataset, path), []).append((number(dataset, "InstanceNumber") or 0, path))
-    for (*_, uid), members in sorted(frames.items()):
-        run = tuple(path for _, path in sorted(members))
-        yield SeriesFiles(name_of(run[0].parent if len(run) > 1 else run[0]), run, folder, uid)
+            places.setdefault(path.parent, []).append((path, str(path.parent)))
+    if not places:  # the medium was copied or renamed
+        yield from _tree(directory.parent, folder, (), passed_over)
+    for place, files in sorted(places.items()):
+        yield _Place(tuple(sorted(set(files))), folder / place.relative_to(directory.parent))
 
 
-def _group(dataset: Dataset, path: Path) -> Group:
-    series, acquisition = (int(number(dataset, keyword) or 0) for keyword in ("SeriesNumber", "AcquisitionNumber"))
-    return str(path.parent), series, acquisition, text(dataset, "SeriesInstanceUID")
+def _below(root: Path, parts: Sequence[str]) -> Path | None:
+    """Return the file of a name below a folder, letters of either case; None if it is not there or would lie elsewhere."""
+    path = root
+    for part in parts:
+        if part in ("", ".", "..") or PurePosixPath(part).name != part:
+            return None
+        if not (path / part).exists():
+            try:
+                part = next(name for name in os.listdir(path) if name.casefold() == part.casefold())
+            except (OSError, StopIteration):
+                return None
+        path /= part
+    return path if path.is_file() else None
+
+
+def _runs_in(place: _Place, looked: Callable[[], None], passed_over: Counter[str]) -> list[Run]:
+    frames = _look_at_all(place, looked, passed_over)
+    runs = [Run((frame,)) for frame in frames if frame.count != 1]
+    for folder in sorted({frame.place for frame in frames}):
+        single, copies = leave_out_copies([frame for frame in frames if frame.count == 1 and frame.place == folder])
+        _add(passed_over, COPIES, len(copies))
+        runs += [_warn_of_own_copies(run, copies) for run in group_frames(single)]
+    return runs
+
+
+def _warn_of_own_copies(run: Run, copies: Sequence[Copy]) -> Run:
+    return warn_of_copies(run, [copy for copy in copies if copy.of in run.frames])
+
+
+def _look_at_all(place: _Place, looked: Callable[[], None], passed_over: Counter[str]) -> list[Frame]:
+    frames = []
+    for path, folder in place.files:
+        looked()
+        source = next((unpacked.told(str(path)) for unpacked in place.unpacked if unpacked.holds(path)), "")
+        frame, reason = _look(path, folder, source)
+        if reason and not place.by_itself:
+            passed_over[reason] += 1
+        else:
+            frames.append(frame)
+    return frames
+
+
+def _look(path: Path, place: str, source: str) -> tuple[Frame, str]:
+    """Return what a file's header says, and why the file is passed over in a folder, "" if it is not."""
+    dataset = _header(path)
+    if dataset is None:
+        reason = "" if is_marked(path) else ARCHIVES if archive_kind(path) else NO_DICOM
+        return Frame(path, place, source), reason
+    frame = describe_frame(path, dataset, place, source)
+    if _names_files(dataset):
+        return replace(frame, count=0), DIRECTORIES
+    if not _is_angiogram(dataset):
+        return replace(frame, count=0), OTHER
+    return frame, OWN if _own(dataset) else ""
+
+
+def _header(path: Path) -> Dataset | None:
+    """Return a file's header, also of a bare data set without DICOM's mark; None if it has none that can be read."""
+    try:
+        return read_header(path, KEYWORDS).dataset
+    except InputError:
+        if not _may_be_bare(path):
+            return None
+    try:
+        with without_warnings():
+            dataset = dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(KEYWORDS))
+    except Exception:  # pydicom's parser raises a dozen kinds on what is no data set
+        return None
+    return dataset if _is_angiogram(dataset) else None
+
+
+def _may_be_bare(path: Path) -> bool:
+    """Return whether a file starts as data sets do: with an early element of group 8."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError:
+        return False
+    return start[:2] == b"\x08\0" and start[2:] <= b"\x18\0"
+
+
+def _is_angiogram(dataset: Dataset) -> bool:
+    """Return whether a file is an angiogram, or calls itself one and has pixels, so that reading says what is wrong."""
+    return (
+        is_angiogram(dataset)
+        or value(dataset.file_meta, "MediaStorageSOPClassUID") in XA_CLASSES
+        or (text(dataset, "Modality") in ("XA", "RF") and bool(values(dataset, "Rows")))
+    )
 
 
 def _own(dataset: Dataset) -> bool:
     return any(
-        text(item, "ManufacturerModelName") == PROGRAM.upper() for item in values(dataset, "ContributingEquipmentSequence")
+        text(item, "ManufacturerModelName") == PROGRAM.upper() for item in items(dataset, "ContributingEquipmentSequence")
     )
 
 
@@ -125,6 +336,13 @@ def is_marked(path: Path) -> bool:
             return file.read(132)[128:] == b"DICM"
     except OSError:
         return True  # what cannot be opened may be a run: let reading it say so
+
+
+def _files_of(run: Run, place: _Place) -> SeriesFiles:
+    first = run.frames[0]
+    name = name_of(first.path) if len(run.frames) == 1 else Path(first.place).resolve().name
+    paths = tuple(frame.path for frame in run.frames)
+    return SeriesFiles(name, paths, place.folder, first.uid, run.warnings, run.refusal, unpacked=place.unpacked)
 
 
 def _distinct(runs: list[SeriesFiles]) -> list[SeriesFiles]:

@@ -1,18 +1,16 @@
-"""Headers of DICOM files: reading them without pixels, and asking them without surprises."""
+"""Headers of DICOM files: reading them without their pixels, and what kind of object they are of."""
 
 from __future__ import annotations
 
 import os
 import struct
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from pydicom import Dataset, dcmread
-from pydicom.datadict import tag_for_keyword
+from pydicom import Dataset, FileDataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.uid import (
@@ -20,7 +18,6 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     EnhancedXAImageStorage,
     EnhancedXRFImageStorage,
-    ImplicitVRLittleEndian,
     MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
@@ -28,9 +25,12 @@ from pydicom.uid import (
     XRayRadiofluoroscopicImageStorage,
 )
 
+from angiomorph.dicom.attributes import number, text, value, without_warnings
 from angiomorph.errors import InputError
 
+BIPLANE_CLASS = UID("1.2.840.10008.5.1.4.1.1.12.3")  # X-Ray Angiographic Bi-Plane Image Storage, retired
 XA_CLASSES = (
+    BIPLANE_CLASS,
     XRayAngiographicImageStorage,
     EnhancedXAImageStorage,
     XRayRadiofluoroscopicImageStorage,
@@ -44,6 +44,15 @@ SECONDARY_CAPTURE_CLASSES = (
 )
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA = Tag(0x7FE0, 0x0010)
+TYPES_OF_PIXELS = (b"OW\0\0", b"OB\0\0", b"UN\0\0")
+META_INFORMATION = 1 << 13  # bytes, more than it ever has
+CHUNK, LEAST_INFLATED, INFLATION = (
+    1 << 20,
+    1 << 26,
+    100,
+)  # bytes; inflated size that is allowed, of itself and by the file's size
+# How a data set begins: in group 8, or with meta information, by one of the group's first elements, which are short.
+FIRST_GROUPS, LAST_FIRST_ELEMENT, LONGEST_FIRST_VALUE = (0x0002, 0x0008), 0x0018, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,31 +67,34 @@ class Header:
     """
 
     path: Path
-    dataset: Dataset
+    dataset: FileDataset
     pixel_offset: int | None
     pixel_length: int
 
     @property
-    def transfer_syntax(self) -> UID:
-        """Return the TransferSyntaxUID; Implicit VR Little Endian, DICOM's default, if the file does not say."""
-        return UID(self.dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
+    def announced_syntax(self) -> UID:
+        """Return the TransferSyntaxUID of the file's meta information; empty if it has none."""
+        with without_warnings():
+            return UID(str(value(self.dataset.file_meta, "TransferSyntaxUID") or "").strip("\0 "))
+
+    @property
+    def encapsulated(self) -> bool:
+        """Return whether the pixels are compressed fragments, whatever the transfer syntax says."""
+        return self.pixel_length == UNDEFINED_LENGTH
+
+    @property
+    def little_endian(self) -> bool:
+        """Return the byte order that the data set was found to have, whatever the transfer syntax says."""
+        return self.dataset.original_encoding[1] is not False
 
     @property
     def inflated(self) -> bool:
         """Return whether the file's data set had to be inflated whole, so that offsets are of no use."""
-        return self.transfer_syntax == DeflatedExplicitVRLittleEndian
-
-
-@contextmanager
-def without_warnings() -> Iterator[None]:
-    """Silence pydicom's warnings, whose texts quote values and so may name a patient."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+        return self.announced_syntax == DeflatedExplicitVRLittleEndian
 
 
 def read_header(path: str | os.PathLike[str], keywords: Sequence[str] | None = None) -> Header:
-    """Read a file's data set up to its pixels.
+    """Read a file's data set up to its pixels, also a bare one without preamble and meta information.
 
     Args:
         path: a DICOM file.
@@ -94,12 +106,17 @@ def read_header(path: str | os.PathLike[str], keywords: Sequence[str] | None = N
     path = Path(path)
     try:
         with path.open("rb") as file, without_warnings():
-            dataset = dcmread(file, stop_before_pixels=True, specific_tags=None if keywords is None else list(keywords))
+            bare = _is_bare(file)
+            _check_inflation(path, file)
+            tags = None if keywords is None else list(keywords)
+            dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags, force=bare)
             return Header(path, dataset, *_locate_pixels(file, dataset))
     except InvalidDicomError as error:
         raise InputError(
             f"{path}: expected a DICOM file, found no mark DICM at byte 128; give a DICOM file or a folder of them"
         ) from error
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: expected a DICOM file, but it cannot be read: {error.strerror}") from error
     except Exception as error:  # pydicom's parser raises a dozen kinds on broken bytes; their texts may quote values
@@ -109,65 +126,76 @@ def read_header(path: str | os.PathLike[str], keywords: Sequence[str] | None = N
         ) from error
 
 
-def _locate_pixels(file: Any, dataset: Dataset) -> tuple[int | None, int]:
-    transfer_syntax = dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
-    if transfer_syntax == DeflatedExplicitVRLittleEndian:
+def _is_bare(file: BinaryIO) -> bool:
+    """Return whether a file begins with a data set's first element instead of a preamble."""
+    start = file.read(132)
+    file.seek(0)
+    if len(start) < 132 or start[128:] == b"DICM":
+        return False
+    group, element, length = struct.unpack("<HHL", start[:8])
+    typed = start[4:6].isalpha() and start[4:6].isupper()
+    return group in FIRST_GROUPS and element <= LAST_FIRST_ELEMENT and (typed or length <= LONGEST_FIRST_VALUE)
+
+
+def _check_inflation(path: Path, file: BinaryIO) -> None:
+    """Refuse a deflated file that would inflate to more than any run has; leave the file at its start."""
+    start = file.read(META_INFORMATION)
+    mark = b"\x02\x00\x10\x00UI\x16\x00" + DeflatedExplicitVRLittleEndian.encode()
+    if start[128:132] == b"DICM" and mark in start:
+        place = _end_of_meta(start)
+        size = file.seek(0, 2) - place
+        file.seek(place)
+        inflate, length, most = zlib.decompressobj(-zlib.MAX_WBITS), 0, LEAST_INFLATED + INFLATION * size
+        while length <= most and (part := file.read(CHUNK)):
+            while part and length <= most:
+                length += len(inflate.decompress(part, CHUNK))
+                part = inflate.unconsumed_tail
+        if length > most:
+            raise InputError(
+                f"{path}: expected a deflated run, found {size} bytes that inflate to more than {most}, which no run does; "
+                "fetch the file again from its archive"
+            )
+    file.seek(0)
+
+
+def _end_of_meta(start: bytes) -> int:
+    """Return where a file's meta information ends, from its first bytes."""
+    place = 132
+    while place + 12 <= len(start) and start[place : place + 2] == b"\x02\x00":
+        long = start[place + 4 : place + 6] in (b"OB", b"UN", b"OW", b"SQ", b"UT")
+        length = struct.unpack_from("<L" if long else "<H", start, place + (8 if long else 6))[0]
+        place += (12 if long else 8) + int(length)
+    return place
+
+
+def _locate_pixels(file: BinaryIO, dataset: FileDataset) -> tuple[int | None, int]:
+    if value(dataset.file_meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         return None, 0
-    order = "<" if transfer_syntax.is_little_endian else ">"
+    order = ">" if dataset.original_encoding[1] is False else "<"
     start = file.read(8)
     if len(start) < 8 or Tag(*struct.unpack(f"{order}HH", start[:4])) != PIXEL_DATA:
         return None, 0
-    length = start[4:] if transfer_syntax.is_implicit_VR else file.read(4)
+    # Whether types are written is seen here, and may belie the transfer syntax; as a length they would be odd ones.
+    length = file.read(4) if start[4:] in TYPES_OF_PIXELS else start[4:]
     if len(length) < 4:
         return None, 0
     return file.tell(), struct.unpack(f"{order}L", length)[0]
 
 
-def label(keyword: str) -> str:
-    """Return an attribute's name for an error text: "Rows (0028,0010)"."""
-    tag = Tag(tag_for_keyword(keyword) or 0)
-    return f"{keyword} ({tag.group:04X},{tag.element:04X})"
+def sop_class(dataset: Dataset) -> UID | None:
+    """Return the SOPClassUID, of the data set or else of the file's meta information; None if neither says."""
+    return _identifier(dataset, "SOPClassUID", "MediaStorageSOPClassUID")
 
 
-def value(dataset: Dataset, keyword: str) -> Any:
-    """Return an attribute's value, or None where it is absent, empty or malformed."""
+def sop_instance(dataset: Dataset) -> UID | None:
+    """Return the SOPInstanceUID, of the data set or else of the file's meta information; None if neither says."""
+    return _identifier(dataset, "SOPInstanceUID", "MediaStorageSOPInstanceUID")
+
+
+def _identifier(dataset: Dataset, keyword: str, of_file: str) -> UID | None:
+    found = value(dataset, keyword) or value(getattr(dataset, "file_meta", Dataset()), of_file)
     with without_warnings():
-        try:
-            found = dataset.get(keyword)
-        except Exception:  # pydicom raises whatever the conversion of the value raised
-            return None
-    return None if found == "" else found
-
-
-def values(dataset: Dataset, keyword: str) -> list[Any]:
-    """Return an attribute's values as a list: empty where it is absent, of one where it has one."""
-    found = value(dataset, keyword)
-    if found is None:
-        return []
-    return [found] if isinstance(found, str | bytes) or not hasattr(found, "__iter__") else list(found)
-
-
-def number(dataset: Dataset, keyword: str) -> float | None:
-    """Return an attribute's value as a number, or None where it has none."""
-    try:
-        return float(value(dataset, keyword))
-    except (TypeError, ValueError):
-        return None
-
-
-def text(dataset: Dataset, keyword: str) -> str:
-    """Return an attribute's values as one upper-case string, joined by backslashes."""
-    return "\\".join(str(item) for item in values(dataset, keyword)).strip().upper()
-
-
-def functional(dataset: Dataset, macro: str, keyword: str) -> list[Any]:
-    """Return an attribute's values from an enhanced object's functional group, shared or of the first frame."""
-    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        for group in values(dataset, groups)[:1]:
-            for item in values(group, macro)[:1]:
-                if found := values(item, keyword):
-                    return found
-    return []
+        return UID(str(found)) if found else None
 
 
 def frame_count(dataset: Dataset) -> int:
@@ -177,6 +205,10 @@ def frame_count(dataset: Dataset) -> int:
 
 def is_angiogram(dataset: Dataset) -> bool:
     """Return whether a header is that of an angiographic picture: an XA or XRF class, or such a modality captured."""
-    sop_class = value(dataset, "SOPClassUID")
-    captured = sop_class in SECONDARY_CAPTURE_CLASSES and text(dataset, "Modality") in ("XA", "RF")
-    return sop_class in XA_CLASSES or captured
+    found = sop_class(dataset)
+    return found in XA_CLASSES or (found in SECONDARY_CAPTURE_CLASSES and text(dataset, "Modality") in ("XA", "RF"))
+
+
+def is_unsaid_capture(dataset: Dataset) -> bool:
+    """Return whether a header is that of a captured picture of modality "other", which may be an angiogram."""
+    return sop_class(dataset) in SECONDARY_CAPTURE_CLASSES and text(dataset, "Modality") == "OT"

@@ -1,151 +1,465 @@
-"""Decoding frame by frame, whatever the transfer syntax, and noticing pixels that are not all there."""
+"""Pixels: where a file's frames lie and how they are encoded, checked before an array is made; decoding frame by frame."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import struct
-from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.pixels import get_decoder, iter_pixels
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
+    RLELossless,
 )
 
-from angiomorph.dicom.header import UNDEFINED_LENGTH, Header, frame_count, label, number, without_warnings
+from angiomorph.dicom.attributes import find_numbers, label, number, require_number, shown, text, without_warnings
+from angiomorph.dicom.header import UNDEFINED_LENGTH, Header
+from angiomorph.dicom.streams import CODINGS, JPEG, JPEG_2000, Stream, is_whole_scan, read_stream, without_applications
 from angiomorph.errors import InputError
 
-JPEG_2000 = "pylibjpeg pylibjpeg-openjpeg"
+OPENJPEG = "pylibjpeg pylibjpeg-openjpeg"
 PACKAGES = {
-    JPEGExtended12Bit: "pylibjpeg pylibjpeg-libjpeg",
+    JPEGBaseline8Bit: "pillow",
+    JPEGExtended12Bit: "python-gdcm",
     JPEGLossless: "python-gdcm",
     JPEGLosslessSV1: "python-gdcm",
     JPEGLSLossless: "pyjpegls",
     JPEGLSNearLossless: "pyjpegls",
-    JPEG2000: JPEG_2000,
-    JPEG2000Lossless: JPEG_2000,
-    HTJ2K: JPEG_2000,
-    HTJ2KLossless: JPEG_2000,
-    HTJ2KLosslessRPCL: JPEG_2000,
+    JPEG2000: OPENJPEG,
+    JPEG2000Lossless: OPENJPEG,
+    HTJ2K: OPENJPEG,
+    HTJ2KLossless: OPENJPEG,
+    HTJ2KLosslessRPCL: OPENJPEG,
 }
+BY_GDCM = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
+COMPRESSED = tuple(dict.fromkeys(syntax for syntaxes in CODINGS.values() for syntax in syntaxes))
 ITEM, SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
+LARGEST_FRAME = 1 << 26  # pixels of a compressed frame: 8192 x 8192, more than any detector has
+RLE_RATIO = 64  # two bytes stand for 128 at most
+PEEK = 1 << 16  # bytes of a compressed frame that hold its header
+
+Span = tuple[int, int]
 
 
-def decode(header: Header) -> Iterator[np.ndarray]:
-    """Yield a file's frames, `(H, W)` uint8 or uint16, or int8 or int16 where signed, without the bits above BitsStored.
+@dataclass(frozen=True)
+class Layout:
+    """How one frame's values lie in memory: Rows, Columns, BitsAllocated, BitsStored, HighBit, PixelRepresentation."""
+
+    rows: int
+    columns: int
+    allocated: int
+    stored: int
+    high: int
+    signed: bool
+
+    @property
+    def frame_bytes(self) -> int:
+        """Return the length of one uncompressed frame, bytes."""
+        return self.rows * self.columns * self.allocated // 8
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Return the type of decoded values."""
+        return np.dtype(f"{'i' if self.signed else 'u'}{self.allocated // 8}")
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """A file's frames, found and checked, but not yet decoded.
 
     Args:
-        header: of a file that has passed `checks.check_pixels`.
+        header: of the file.
+        layout: of each frame.
+        syntax: what the pixels are encoded in, whatever the file says.
+        frames: where each frame's bytes are: one span (start, length), or several of a compressed frame in fragments.
+        inflated: the pixels of a deflated file; None where the spans are places in the file.
+        warnings: what a user should know; no patient identity.
+    """
+
+    header: Header
+    layout: Layout
+    syntax: UID
+    frames: tuple[tuple[Span, ...], ...]
+    inflated: bytes | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def find_pixels(header: Header) -> Pixels:
+    """Find a file's frames and check their number and size against the bytes there are.
+
+    A frame of its own in each fragment needs no offset table; where frames have several, a table that names their starts is
+    believed, else the marks with which compressed frames begin.
 
     Raises:
-        InputError: pixel data that ends early, a frame that does not decode, or a decoder that is not installed.
+        InputError: naming the file, the tag, what was expected and found, and the remedy: no pixels, none of 8 or 16 bits,
+            fewer than the header says, a NumberOfFrames of 1 with pixels for more, a transfer syntax that is none or not that
+            of the pixels, a decoder that is not installed.
+
+    Source: DICOM PS3.3 C.7.6.3; PS3.5 A.4 (encapsulation).
     """
-    _check_decoder(header)
-    _check_whole(header)
-    expected, found = frame_count(header.dataset), 0
-    source = dcmread(header.path) if header.inflated else header.path
-    shape = (int(header.dataset.Rows), int(header.dataset.Columns))
-    bits = int(header.dataset.BitsStored)
-    frames = islice(iter_pixels(source, raw=True), expected)
-    while (frame := _next_frame(header, frames, found + 1)) is not None:
-        if frame.shape != shape:
-            raise InputError(
-                f"{header.path}: frame {found + 1}: expected {shape} pixels (Rows, Columns), decoded {frame.shape}; "
-                "fetch the file again from its archive"
-            )
-        found += 1
-        yield _low_bits(frame, bits)
-    if found != expected:
-        raise _truncated(header.path, f"{expected} frames ({label('NumberOfFrames')})", f"{found} frames")
+    _check_there(header)
+    layout = _layout(header)
+    if header.inflated:
+        data = bytes(dcmread(header.path).PixelData)
+        frames, told = _native_frames(header, layout, 0, len(data))
+        return Pixels(header, layout, ExplicitVRLittleEndian, frames, data, told)
+    start = header.pixel_offset or 0
+    with header.path.open("rb") as file:
+        size = file.seek(0, 2) - start
+        if header.encapsulated:
+            return _compressed(header, layout, file)
+    _check_native_syntax(header, layout, size)
+    frames, told = _native_frames(header, layout, start, min(size, header.pixel_length))
+    syntax = ExplicitVRLittleEndian if header.little_endian else ExplicitVRBigEndian
+    return Pixels(header, layout, syntax, frames, None, (*told, *_told_syntax(header, header.announced_syntax in NATIVE)))
 
 
-def _low_bits(frame: np.ndarray, bits: int) -> np.ndarray:
-    unused = 8 * frame.dtype.itemsize - bits
-    return (frame << unused) >> unused  # of signed values, shifting back repeats the sign
+def decode(pixels: Pixels) -> Iterator[np.ndarray]:
+    """Yield a file's frames, `(H, W)` uint8 or uint16, or int8 or int16 where signed, without the bits that hold no value.
+
+    Args:
+        pixels: what `find_pixels` found.
+
+    Raises:
+        InputError: a frame that does not decode, or has another size than the header says.
+    """
+    layout = pixels.layout
+    with pixels.header.path.open("rb") if pixels.inflated is None else BytesIO(pixels.inflated) as file:
+        for count, spans in enumerate(pixels.frames, 1):
+            data = b"".join(_bytes(file, *span) for span in spans)
+            if pixels.syntax in NATIVE:
+                dtype = layout.dtype.newbyteorder(">" if pixels.syntax == ExplicitVRBigEndian else "<")
+                frame = np.frombuffer(data, dtype, layout.rows * layout.columns)
+                precision = None
+            else:
+                frame, precision = _decoded(pixels, data, count)
+            frame = frame.reshape(layout.rows, layout.columns).astype(layout.dtype)
+            yield _low_bits(frame, layout, aligned=precision == layout.stored)
 
 
-def _next_frame(header: Header, frames: Iterator[np.ndarray], frame_number: int) -> np.ndarray | None:
-    try:
-        with without_warnings():
-            return next(frames, None)
-    except Exception as error:  # each decoder raises kinds of its own
-        remedy = ""
-        if package := PACKAGES.get(header.transfer_syntax):
-            remedy = f"; if other frames of this kind fail too: pip install {package}"
+def _bytes(file: BinaryIO, start: int, length: int) -> bytes:
+    file.seek(start)
+    return file.read(length)
+
+
+def _low_bits(frame: np.ndarray, layout: Layout, *, aligned: bool) -> np.ndarray:
+    """Return values without the bits above them, moved down from HighBit unless they are `aligned` to the low bits."""
+    high = layout.stored - 1 if aligned else layout.high
+    unused = layout.allocated - 1 - high
+    return (frame << unused) >> (layout.allocated - layout.stored)  # of signed values, shifting back repeats the sign
+
+
+def _check_there(header: Header) -> None:
+    if header.pixel_offset is None and not header.inflated:
         raise InputError(
-            f"{header.path}: frame {frame_number}: expected pixels in {header.transfer_syntax.name}, but they do not decode "
-            f"({type(error).__name__}); fetch the file again from its archive{remedy}"
-        ) from error
-
-
-def _check_decoder(header: Header) -> None:
-    syntax = header.transfer_syntax
-    try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError as error:
-        raise InputError(
-            f"{header.path}: expected a transfer syntax for pictures, found {syntax.name}; "
-            "convert the file, for example with dcmtk's `dcmconv +te`"
-        ) from error
-    if not available:
-        raise InputError(
-            f"{header.path}: its pixels are compressed with {syntax.name}, for which no decoder is installed; "
-            f"pip install {PACKAGES.get(syntax, 'pillow')}"
+            f"{header.path}: expected pixels, found no top-level {label('PixelData')}; "
+            "fetch the file again with its pixels (an icon or a reference is no picture)"
         )
 
 
-def _check_whole(header: Header) -> None:
-    if header.pixel_offset is None:
-        return
-    with header.path.open("rb") as file:
-        file.seek(header.pixel_offset)
-        if header.transfer_syntax.is_encapsulated:
-            _check_fragments(header, file)
-        else:
-            _check_bytes(header, file)
+def _layout(header: Header) -> Layout:
+    path, dataset = header.path, header.dataset
+    keywords = ("Rows", "Columns", "BitsAllocated", "BitsStored")
+    rows, columns, allocated, stored = (require_number(path, dataset, keyword) for keyword in keywords)
+    high = int(number(dataset, "HighBit") or stored - 1)
+    if allocated not in (8, 16) or not stored - 1 <= high < allocated:
+        raise InputError(
+            f"{path}: expected {label('BitsAllocated')} 8 or 16 with HighBit from BitsStored - 1 to BitsAllocated - 1, found "
+            f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}; convert the file to a legal image"
+        )
+    return Layout(rows, columns, allocated, stored, high, bool(number(dataset, "PixelRepresentation")))
 
 
-def _check_bytes(header: Header, file: BinaryIO) -> None:
-    dataset = header.dataset
-    expected = frame_count(dataset) * dataset.Rows * dataset.Columns * int(number(dataset, "BitsAllocated") or 0) // 8
-    start = file.tell()
-    found = min(file.seek(0, 2) - start, header.pixel_length)
-    if found < expected:
-        raise _truncated(header.path, f"{expected} bytes ({frame_count(dataset)} frames)", f"{found} bytes")
+def _native_frames(
+    header: Header, layout: Layout, start: int, found: int
+) -> tuple[tuple[tuple[Span, ...], ...], tuple[str, ...]]:
+    size = layout.frame_bytes
+    there, rest = divmod(found, size)
+    count, told = _count(header, there, exact=rest < 2)
+    if there < count:
+        raise _truncated(header, f"{count * size} bytes ({count} frames)", f"{found} bytes")
+    return tuple(((start + frame * size, size),) for frame in range(count)), told
 
 
-def _check_fragments(header: Header, file: BinaryIO) -> None:
-    start, size = file.tell(), file.seek(0, 2)
+def _count(header: Header, there: int, *, exact: bool) -> tuple[int, tuple[str, ...]]:
+    """Return how many frames to read of those that are there, and what is to be told of it."""
+    announced, name = number(header.dataset, "NumberOfFrames"), label("NumberOfFrames")
+    if announced is None and there > 1 and exact:
+        absent = find_numbers(header.dataset, "NumberOfFrames").unusable or f"{name} is absent"
+        return there, (f"{absent}; taken as {there}, for so many there are pixels",)
+    count = int(announced or 1)
+    if count == 1 and there > 1 and exact:
+        raise InputError(
+            f"{header.path}: expected {name} {there}, for so many frames there are pixels, found 1; "
+            "correct it, or fetch the file again from its archive"
+        )
+    if there > count and announced is not None and count > 1:
+        return count, (f"{name} is {count}, but there are pixels for {there} frames; the first {count} are read",)
+    return count, ()
+
+
+def _check_native_syntax(header: Header, layout: Layout, size: int) -> None:
+    syntax = header.announced_syntax
+    if syntax and syntax not in (*NATIVE, *COMPRESSED):
+        raise _unknown_syntax(header)
+    if syntax in COMPRESSED and min(size, header.pixel_length) < layout.frame_bytes:
+        raise InputError(
+            f"{header.path}: expected fragments of {syntax.name} (TransferSyntaxUID (0002,0010)), found "
+            f"{header.pixel_length} bytes in one piece, fewer than a frame has; fetch the file again from its archive"
+        )
+
+
+def _unknown_syntax(header: Header) -> InputError:
+    syntax = header.announced_syntax
+    named = shown([syntax]) if syntax.name == syntax else f"{syntax} ({syntax.name})"
+    if "MPEG" in named or "HEVC" in named:
+        return InputError(
+            f"{header.path}: expected pictures, found video: TransferSyntaxUID (0002,0010) {named}; "
+            "export the run as acquired, not as a video, from the archive"
+        )
+    return InputError(
+        f"{header.path}: expected a TransferSyntaxUID (0002,0010) of DICOM for pictures, found {named}; "
+        "have the archive export the run as Explicit VR Little Endian"
+    )
+
+
+def _told_syntax(header: Header, right: bool, syntax: UID | None = None) -> tuple[str, ...]:
+    if right:
+        return ()
+    announced = header.announced_syntax
+    found = f"read as {syntax.name}" if syntax else "read as uncompressed"
+    said = f"says {shown([announced.name])}, which the pixels are not" if announced else "is absent"
+    return (f"TransferSyntaxUID (0002,0010) {said}; {found}",)
+
+
+def _compressed(header: Header, layout: Layout, file: BinaryIO) -> Pixels:
+    table, fragments = _fragments(header, file)
+    filled = [span for span in fragments if span[1]]
+    if not filled:
+        raise _truncated(header, "frames", "no bytes")
+    first = read_stream(_bytes(file, filled[0][0], min(filled[0][1], PEEK)))
+    syntax = _syntax(header, first)
+    frames, told = _compressed_frames(header, file, table, fragments, filled, syntax)
+    _check_size(header, layout, first, syntax, sum(length for _, length in frames[0]))
+    _check_decoder(header, syntax, first)
+    return Pixels(
+        header, layout, syntax, frames, None, (*told, *_told_syntax(header, syntax == header.announced_syntax, syntax))
+    )
+
+
+def _fragments(header: Header, file: BinaryIO) -> tuple[list[int], list[Span]]:
+    """Return the offset table and every fragment's place and length; the last one must be whole, its end mark may lack."""
+    start = header.pixel_offset or 0
+    size = file.seek(0, 2)
     file.seek(start)
-    fragments = -1  # the offset table comes first
-    expected = frame_count(header.dataset)
+    spans: list[Span] = []
     while len(item := file.read(8)) == 8:
         group, element, length = struct.unpack("<HHL", item)
         if group << 16 | element == SEQUENCE_END:
             break
         if group << 16 | element != ITEM or length == UNDEFINED_LENGTH or file.tell() + length > size:
-            found = f"its end or broken bytes within frame fragment {fragments + 2}, {size - start} bytes from the start"
-            raise _truncated(header.path, f"whole frame fragments for {expected} frames", found)
+            found = f"its end or broken bytes within frame fragment {len(spans) + 1}, {size - start} bytes from the start"
+            raise _truncated(
+                header, f"whole frame fragments for {int(number(header.dataset, 'NumberOfFrames') or 1)} frames", found
+            )
+        spans.append((file.tell(), length))
         file.seek(length, 1)
-        fragments += 1
-    if fragments < expected:
-        raise _truncated(header.path, f"{expected} frames ({label('NumberOfFrames')})", f"{max(fragments, 0)} frames")
+    if not spans:
+        return [], []
+    place, length = spans[0]  # the offset table comes first
+    table = _bytes(file, place, length - length % 4)
+    return list(struct.unpack(f"<{len(table) // 4}L", table)), spans[1:]
 
 
-def _truncated(path: Path, expected: str, found: str) -> InputError:
+def _syntax(header: Header, stream: Stream | None) -> UID:
+    """Return what the pixels are encoded in: as announced, unless the first frame shows another coding."""
+    announced = header.announced_syntax
+    if announced and announced not in (*NATIVE, *COMPRESSED):
+        raise _unknown_syntax(header)
+    if stream is not None and announced not in CODINGS[stream.coding]:
+        return CODINGS[stream.coding][0]
+    if announced not in COMPRESSED:
+        said = shown([announced.name]) if announced else "none"
+        raise InputError(
+            f"{header.path}: expected the TransferSyntaxUID (0002,0010) of compressed pixels, found {said}, and the pixels "
+            "show no known coding; fetch the file again from its archive"
+        )
+    return announced
+
+
+def _compressed_frames(
+    header: Header, file: BinaryIO, table: list[int], fragments: list[Span], filled: list[Span], syntax: UID
+) -> tuple[tuple[tuple[Span, ...], ...], tuple[str, ...]]:
+    announced = number(header.dataset, "NumberOfFrames")
+    if len(filled) == (announced or 1) or syntax == RLELossless:  # RLE has a fragment a frame by definition
+        groups = [[span] for span in filled]
+    else:
+        groups = _by_table(table, fragments) or _by_marks(file, filled)
+    if len(groups) < (announced or 1) and announced is not None and len(groups) != len(filled):
+        by_marks = _by_marks(file, filled)  # a table of too few frames
+        groups = by_marks if len(by_marks) == announced else groups
+    count, told = _count(header, len(groups), exact=True)
+    if len(groups) < count:
+        raise _truncated(header, f"{count} frames ({label('NumberOfFrames')})", f"{len(groups)} frames")
+    return tuple(tuple(group) for group in groups[:count]), told
+
+
+def _by_table(table: list[int], fragments: list[Span]) -> list[list[Span]]:
+    """Return the fragments of each frame by the offset table; nothing if it names places that are no fragment's start."""
+    if not table or not fragments:
+        return []
+    starts = [place - fragments[0][0] for place, _ in fragments]
+    if table[0] != 0 or table != sorted(set(table)) or not set(table) <= set(starts):
+        return []
+    groups: list[list[Span]] = []
+    for start, span in zip(starts, fragments, strict=True):
+        if start in table:
+            groups.append([])
+        if span[1]:
+            groups[-1].append(span)
+    return [group for group in groups if group]
+
+
+def _by_marks(file: BinaryIO, filled: Sequence[Span]) -> list[list[Span]]:
+    """Return the fragments of each frame by the marks with which compressed frames begin."""
+    groups: list[list[Span]] = []
+    for span in filled:
+        begins = _bytes(file, span[0], 4).startswith((JPEG, JPEG_2000))
+        if begins or not groups:
+            groups.append([])
+        groups[-1].append(span)
+    return groups
+
+
+def _check_size(header: Header, layout: Layout, stream: Stream | None, syntax: UID, length: int) -> None:
+    """Refuse a frame that says another size than the header, or a size that its bytes cannot hold."""
+    wanted = (layout.rows, layout.columns)
+    if stream is not None and stream.shape not in (None, wanted):
+        raise InputError(
+            f"{header.path}: expected frames of {wanted} pixels (Rows, Columns), found compressed ones of {stream.shape}; "
+            "fetch the file again from its archive"
+        )
+    if stream is not None and (stream.precision or 0) > layout.allocated:
+        raise InputError(
+            f"{header.path}: expected values of at most {layout.allocated} bits ({label('BitsAllocated')}), found compressed "
+            f"ones of {stream.precision}; fetch the file again from its archive"
+        )
+    too_small = syntax == RLELossless and layout.frame_bytes > RLE_RATIO * length
+    if too_small or layout.rows * layout.columns > LARGEST_FRAME:
+        raise InputError(
+            f"{header.path}: expected frames of {wanted} pixels (Rows, Columns), found {length} bytes for the first, which "
+            "cannot hold them; the header is damaged: fetch the file again from its archive"
+        )
+
+
+def _is_12_bit(stream: Stream | None) -> bool:
+    return stream is not None and stream.coding == "extended" and stream.precision != 8
+
+
+def _check_decoder(header: Header, syntax: UID, stream: Stream | None) -> None:
+    # Of 12 bits pydicom counts decoders that can only do 8.
+    if not (importlib.util.find_spec("gdcm") if _is_12_bit(stream) else get_decoder(syntax).is_available):
+        raise InputError(
+            f"{header.path}: its pixels are compressed with {syntax.name}, for which no decoder is installed; "
+            f"pip install {PACKAGES[syntax]}"
+        )
+
+
+def _decoded(pixels: Pixels, data: bytes, count: int) -> tuple[np.ndarray, int | None]:
+    """Return a compressed frame's values and its precision, bits."""
+    header, layout = pixels.header, pixels.layout
+    stream = read_stream(data)
+    _check_size(header, layout, stream, pixels.syntax, len(data))
+    if pixels.syntax in BY_GDCM:
+        # GDCM would end the process at a wrong mark.
+        if stream is None or pixels.syntax not in CODINGS[stream.coding] or not is_whole_scan(data, stream):
+            raise InputError(
+                f"{header.path}: frame {count}: expected pixels in {pixels.syntax.name}, but their marks are damaged; "
+                "fetch the file again from its archive"
+            )
+        data = without_applications(data, stream)
+    try:
+        with without_warnings():
+            frame = _decoded_by_gdcm(layout, data) if _is_12_bit(stream) else _decoded_by_pydicom(pixels, data)
+    except Exception as error:  # each decoder raises kinds of its own
+        remedy = ""
+        if package := PACKAGES.get(pixels.syntax):
+            remedy = f"; if other frames of this kind fail too: pip install {package}"
+        raise InputError(
+            f"{header.path}: frame {count}: expected pixels in {pixels.syntax.name}, but they do not decode "
+            f"({type(error).__name__}); fetch the file again from its archive{remedy}"
+        ) from error
+    if frame.shape != (layout.rows, layout.columns):
+        raise InputError(
+            f"{header.path}: frame {count}: expected {(layout.rows, layout.columns)} pixels (Rows, Columns), decoded "
+            f"{frame.shape}; fetch the file again from its archive"
+        )
+    return frame, stream.precision if stream else None
+
+
+def _decoded_by_pydicom(pixels: Pixels, data: bytes) -> np.ndarray:
+    layout = pixels.layout
+    options: Any = {  # pydicom types them wrongly
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "photometric_interpretation": text(pixels.header.dataset, "PhotometricInterpretation") or "MONOCHROME2",
+        "pixel_representation": int(layout.signed),
+        "bits_allocated": layout.allocated,
+        "bits_stored": layout.stored,
+        "pixel_keyword": "PixelData",
+        "correct_unused_bits": False,  # left-aligned values need them
+    }
+    frame, _ = get_decoder(pixels.syntax).as_array(encapsulate([data], has_bot=False), index=0, raw=True, **options)
+    return frame
+
+
+def _decoded_by_gdcm(layout: Layout, data: bytes) -> np.ndarray:
+    """Return a frame of JPEG extended with 12 bits, which GDCM decodes and pydicom does not ask it to."""
+    gdcm = importlib.import_module("gdcm")
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(data + b"\0" * (len(data) % 2))
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((layout.columns, layout.rows, 1))
+    image.SetDataElement(element)
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
+    image.SetPixelFormat(gdcm.PixelFormat(1, 16, 12, 11, int(layout.signed)))
+    values = image.GetBuffer().encode("utf-8", "surrogateescape")  # GDCM returns bytes as text
+    return np.frombuffer(values, "<u2").reshape(layout.rows, layout.columns)
+
+
+def _truncated(header: Header, expected: str, found: str) -> InputError:
     return InputError(
-        f"{path}: expected {label('PixelData')} of {expected}, found {found}; the file is truncated or damaged: "
+        f"{header.path}: expected {label('PixelData')} of {expected}, found {found}; the file is truncated or damaged: "
         "fetch it again from its archive"
     )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
 
-from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, declared_frames
-from angiomorph.dicom.find import find_series, name_of
-from angiomorph.dicom.header import Header, frame_count, functional, label, number, read_header, text, values
-from angiomorph.dicom.pixels import decode
+from angiomorph.dicom.attributes import find_unusable, functional, label, number, text
+from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, subtraction_evidence
+from angiomorph.dicom.find import find_run
+from angiomorph.dicom.header import Header, is_unsaid_capture, read_header
+from angiomorph.dicom.masks import find_masks
+from angiomorph.dicom.pixels import Pixels, decode, find_pixels
 from angiomorph.dicom.series import Series, SeriesFiles
 from angiomorph.dicom.shutter import exposed
 from angiomorph.dicom.timing import frame_times
@@ -24,45 +27,52 @@ PIXEL_KEYWORDS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 AnyPath = str | os.PathLike[str]
 
 
-def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> Series:
+def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtracted: bool = False) -> Series:
     """Read one run.
 
     Args:
-        source: a multi-frame file, a folder that holds one run, the single-frame files of a run, or what
+        source: a multi-frame file, a folder, zip or gz that holds one run, the single-frame files of a run, or what
             `find_series` found.
+        unsubtracted: take the run as acquired, whatever its headers say of subtraction, with a warning.
 
     Returns:
         the run, frames in the order they were taken, all headers, and warnings.
 
     Raises:
-        InputError: what is wrong with which file, and what to do: not DICOM, no pixels, no angiogram, colour, signed,
-            truncated, already subtracted, a moving C-arm, a single frame, frames of several sizes or runs, a decoder
+        InputError: what is wrong with which file, and what to do: not DICOM, no pixels, no angiogram, colour, negative
+            values, truncated, already subtracted, a moving C-arm, a single frame, frames of several sizes or runs, a decoder
             that is not installed, several runs in the folder.
 
     Source: DICOM PS3.3 C.7.6.3, C.7.6.10, C.8.7.1; polarity by PixelIntensityRelationshipSign (C.8.11.3.1.2), else by
-    PhotometricInterpretation.
+    PhotometricInterpretation or PresentationLUTShape.
     """
-    files = _files(source)
-    headers = _in_order([read_header(path) for path in files.paths])
+    return _files(source).read(partial(_read, unsubtracted=unsubtracted))
+
+
+def _read(files: SeriesFiles, *, unsubtracted: bool) -> Series:
+    headers = [read_header(path) for path in files.paths]
     for header in headers:
-        check_header(header)
+        check_header(header, unsubtracted=unsubtracted)
     if len(headers) > 1:
         check_uniform(headers)
-    count = declared_frames(headers)
+    found = [find_pixels(header) for header in headers]
+    _check_single(found)
+    count = sum(len(pixels.frames) for pixels in found)
     check_frame_count(files.paths[0], count)
-    first = headers[0].dataset
-    bits, relation = int(first.BitsStored), _relation(first)
-    numbers = _background_numbers(first, count) if len(headers) == 1 else ()
+    first, datasets, layout = headers[0].dataset, [header.dataset for header in headers], found[0].layout
+    of_pixels = dict.fromkeys(line for pixels in found for line in pixels.warnings)
+    background, of_masks = find_masks(datasets, count)
+    times, of_times = frame_times(datasets, count)
     return Series(
-        frames=_decode(headers, count, inverted=_inverted(first)),
-        relation=relation or "DISP",
-        bits_stored=bits,
-        frame_times=frame_times([header.dataset for header in headers], count),
-        background_numbers=numbers,
+        frames=_decode(found, count, inverted=_inverted(first)),
+        relation=_relation(first) or "DISP",
+        bits_stored=_bits(found[0]),
+        frame_times=times,
+        background_numbers=background,
         name=files.name,
-        shutter=exposed(first, int(first.Rows), int(first.Columns)),
-        headers=tuple(_without_pixels(header.dataset) for header in headers),
-        warnings=tuple(_warnings(headers, relation, numbers)),
+        shutter=exposed(first, layout.rows, layout.columns),
+        headers=tuple(_without_pixels(dataset) for dataset in datasets),
+        warnings=tuple(f"{files.paths[0]}: {line}" for line in [*_warnings(datasets), *of_pixels, *of_masks, *of_times]),
     )
 
 
@@ -70,55 +80,67 @@ def _files(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> SeriesFiles:
     if isinstance(source, SeriesFiles):
         return source
     paths = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(path) for path in source]
-    if len(paths) == 1 and paths[0].is_dir():
-        runs = find_series(paths)
-        if len(runs) > 1:
-            raise InputError(f"{paths[0]}: expected a folder of one run, found {len(runs)} runs; give one of them")
-        return runs[0]
     if not paths:
         raise InputError("expected the files of a run, got none; give a DICOM file or a folder")
-    return SeriesFiles(name_of(paths[0] if len(paths) == 1 else paths[0].parent), tuple(paths))
-
-
-def _in_order(headers: list[Header]) -> list[Header]:
-    if len(headers) == 1:
-        return headers
-    several = [header.path for header in headers if frame_count(header.dataset) > 1]
-    if several:
-        raise InputError(
-            f"{several[0]}: expected one frame in each of several files, found a multi-frame file; give it by itself, "
-            "it is a run of its own"
-        )
-    return sorted(headers, key=lambda header: (number(header.dataset, "InstanceNumber") or 0, header.path))
+    return find_run(paths)
 
 
 def _relation(dataset: Dataset) -> str | None:
-    framed = functional(dataset, "FramePixelDataPropertiesSequence", "PixelIntensityRelationship")
-    found = str(framed[0]) if framed else text(dataset, "PixelIntensityRelationship")
+    found = text(_properties(dataset, "PixelIntensityRelationship"), "PixelIntensityRelationship")
     return found if found in RELATIONS else None
+
+
+def _properties(dataset: Dataset, keyword: str) -> Dataset:
+    """Return where an enhanced object or a classic one has a property of its pixels."""
+    framed = functional(dataset, "FramePixelDataPropertiesSequence", keyword)
+    return framed if keyword in framed else dataset
 
 
 def _inverted(dataset: Dataset) -> bool:
     """Return whether iodine has high stored values: lower values mean more X-ray intensity."""
-    framed = functional(dataset, "FramePixelDataPropertiesSequence", "PixelIntensityRelationshipSign")
-    sign = float(framed[0]) if framed else number(dataset, "PixelIntensityRelationshipSign")
-    return sign < 0 if sign else text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
+    keyword = "PixelIntensityRelationshipSign"
+    if sign := number(_properties(dataset, keyword), keyword):
+        return sign < 0
+    return text(dataset, "PhotometricInterpretation") == "MONOCHROME1" or text(dataset, "PresentationLUTShape") == "INVERSE"
 
 
-def _background_numbers(dataset: Dataset, count: int) -> tuple[int, ...]:
-    for item in values(dataset, "MaskSubtractionSequence"):
-        if text(item, "MaskOperation") == "AVG_SUB":
-            return tuple(int(frame) for frame in values(item, "MaskFrameNumbers") if 1 <= frame <= count)
-    return ()
+def _several(header: Header) -> InputError:
+    return InputError(
+        f"{header.path}: expected one frame in each of several files, found a multi-frame file; give it by itself, "
+        "it is a run of its own"
+    )
 
 
-def _decode(headers: list[Header], count: int, *, inverted: bool) -> np.ndarray:
-    first = headers[0].dataset
-    dtype = np.uint8 if first.BitsAllocated == 8 else np.uint16
-    frames = np.empty((count, first.Rows, first.Columns), dtype)
-    for target, decoded in zip(frames, (frame for header in headers for frame in decode(header)), strict=True):
-        target[:] = decoded
-    return dtype((1 << first.BitsStored) - 1) - frames if inverted else frames
+def _check_single(found: list[Pixels]) -> None:
+    for pixels in found:
+        if len(found) > 1 and len(pixels.frames) > 1:
+            raise _several(pixels.header)
+
+
+def _bits(pixels: Pixels) -> int:
+    """Return how many bits a value above 0 has: of signed ones the highest is their sign."""
+    return pixels.layout.stored - pixels.layout.signed
+
+
+def _decode(found: list[Pixels], count: int, *, inverted: bool) -> np.ndarray:
+    layout = found[0].layout
+    dtype = np.uint8 if layout.allocated == 8 else np.uint16
+    try:
+        frames = np.empty((count, layout.rows, layout.columns), dtype)
+    except MemoryError as error:
+        raise InputError(
+            f"{found[0].header.path}: expected a run that fits into memory, found {count} frames of "
+            f"{layout.rows}x{layout.columns}; give fewer frames, or use a machine with more memory"
+        ) from error
+    decoded = ((pixels, frame) for pixels in found for frame in decode(pixels))
+    for target, (pixels, frame) in zip(frames, decoded, strict=True):
+        if layout.signed and frame.min() < 0:
+            raise InputError(
+                f"{pixels.header.path}: expected values from 0 on ({label('PixelRepresentation')} 0), found negative ones, "
+                "which XA does not allow and subtracted runs often have; give the unsubtracted run as acquired"
+            )
+        target[:] = frame
+    return dtype((1 << _bits(found[0])) - 1) - frames if inverted else frames
 
 
 def _without_pixels(dataset: Dataset) -> Dataset:
@@ -128,23 +150,24 @@ def _without_pixels(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _warnings(headers: list[Header], relation: str | None, numbers: tuple[int, ...]) -> list[str]:
-    first, path = headers[0].dataset, headers[0].path
-    found = []
-    if relation is None:
+def _warnings(datasets: Sequence[Dataset]) -> list[str]:
+    first = datasets[0]
+    found = list(dict.fromkeys(line for dataset in datasets for line in find_unusable(dataset)))
+    for keyword, taken in (("SamplesPerPixel", "1"), ("PhotometricInterpretation", "MONOCHROME2")):
+        if not text(first, keyword):
+            found.append(f"{label(keyword)} is absent; taken as {taken}")
+    if is_unsaid_capture(first):
+        found.append(f"{label('Modality')} OT: nothing says that this is an angiogram")
+    if evidence := subtraction_evidence(first):
+        found.append(f"taken as acquired, as told by --unsubtracted, although {evidence}")
+    if _relation(first) is None:
         found.append(
-            f"{path}: {label('PixelIntensityRelationship')} is none of {', '.join(RELATIONS)}; "
-            "taken as DISP, subtracted linearly"
+            f"{label('PixelIntensityRelationship')} is none of {', '.join(RELATIONS)}; taken as DISP, subtracted linearly"
         )
+    if _relation(first) == "LIN" and (intercept := number(first, "RescaleIntercept")):
+        found.append(f"{label('RescaleIntercept')} {intercept:g} beside LIN, where the standard has none, is not applied")
     if _inverted(first):
-        found.append(f"{path}: stored with iodine bright; inverted, so that iodine is dark")
+        found.append("stored with iodine bright; inverted, so that iodine is dark")
     if text(first, "BurnedInAnnotation") == "YES":
-        found.append(f"{path}: {label('BurnedInAnnotation')} YES: burnt-in text is warped like anatomy")
-    if not numbers and any(text(item, "MaskOperation") == "AVG_SUB" for item in values(first, "MaskSubtractionSequence")):
-        found.append(f"{path}: {label('MaskFrameNumbers')} names no frame of this run; left out")
-    instances = [int(number(header.dataset, "InstanceNumber") or 0) for header in headers]
-    missing = instances[-1] - instances[0] + 1 - len(instances)
-    if missing > 0:
-        between = f"{label('InstanceNumber')} {instances[0]} and {instances[-1]}"
-        found.append(f"{path}: {missing} frames of this run are missing between {between}")
+        found.append(f"{label('BurnedInAnnotation')} YES: burnt-in text is warped like anatomy")
     return found

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
+
+from angiomorph.dicom.archives import Unpacked
+from angiomorph.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -15,15 +20,65 @@ class SeriesFiles:
 
     Args:
         name: what outputs are named after; distinct within `folder`.
-        paths: one multi-frame file, or the single-frame files of the run.
+        paths: one multi-frame file, or the single-frame files of the run in the order in which they were taken.
         folder: of the run, relative to the folder that was searched; "." for a file given by itself.
         uid: SeriesInstanceUID; empty if it cannot be read.
+        warnings: what a user should know about the choice and order of the files.
+        refusal: why they are no run; "" if nothing is known against it before they are read.
+        instead: copies of the run in other files, in case that these cannot be read.
+        unpacked: the archives that the files come from; these files last as long as this object.
     """
 
     name: str
     paths: tuple[Path, ...]
     folder: Path = Path()
     uid: str = ""
+    warnings: tuple[str, ...] = ()
+    refusal: str = ""
+    instead: tuple[SeriesFiles, ...] = ()
+    unpacked: tuple[Unpacked, ...] = field(default=(), repr=False, compare=False)
+
+    def sources(self) -> list[str]:
+        """Return the paths as their user knows them, in an archive for example."""
+        return [self.told(str(path)) for path in self.paths]
+
+    def original(self, path: Path) -> Path:
+        """Return the archive that one of the paths comes from, or the path itself."""
+        return next((unpacked.source for unpacked in self.unpacked if unpacked.holds(path)), path)
+
+    def told(self, message: str) -> str:
+        """Return a message in which archives stand for the folders that they are unpacked to."""
+        for unpacked in self.unpacked:
+            message = unpacked.told(message)
+        return message
+
+    def read(self, reader: Callable[[SeriesFiles], Series]) -> Series:
+        """Return the run as a reader reads it, with its errors and warnings about the files as their user knows them.
+
+        Raises:
+            InputError: the files are no run.
+            Exception: the reader's; of these files, if no copy of the run can be read either.
+        """
+        try:
+            return self._read(reader)
+        except Exception as error:
+            for copy in self.instead:
+                with suppress(Exception):
+                    series = replace(copy, name=self.name)._read(reader)
+                    return replace(series, warnings=(*series.warnings, self._say_unusable(copy)))
+            raise error
+
+    def _read(self, reader: Callable[[SeriesFiles], Series]) -> Series:
+        try:
+            if self.refusal:
+                raise InputError(self.refusal)
+            series = reader(self)
+        except InputError as error:
+            raise InputError(self.told(str(error))) from error
+        return replace(series, warnings=tuple(map(self.told, (*self.warnings, *series.warnings))))
+
+    def _say_unusable(self, copy: SeriesFiles) -> str:
+        return f"{self.sources()[0]}: cannot be read as a run; {copy.sources()[0]}, the same image, is taken instead"
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,26 +5,29 @@ from __future__ import annotations
 import numpy as np
 from pydicom import Dataset
 
-from angiomorph.dicom.header import number, text, values
+from angiomorph.dicom.attributes import functional, number, numbers, words
 
+FRAME_SHUTTER = "FrameDisplayShutterSequence"  # of an enhanced object
 EDGES = ("ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge", "ShutterLeftVerticalEdge", "ShutterRightVerticalEdge")
 
 
 def exposed(dataset: Dataset, rows: int, columns: int) -> np.ndarray:
     """Return `(rows, columns)` bool, True inside every shape of the display shutter; all True where it has none.
 
-    Edges count as exposed. Shapes with missing values, and a shutter that would hide everything, are left out.
+    Edges count as exposed. Shapes with missing or unusable values, and a shutter that would hide everything, are left out.
 
     Args:
-        dataset: header with or without a display shutter.
+        dataset: header with or without a display shutter, its own or an enhanced object's shared one.
         rows: H, pixels.
         columns: W, pixels.
 
     Source: DICOM PS3.3 C.7.6.11, positions counted from 1.
     """
+    if "ShutterShape" not in dataset:
+        dataset = functional(dataset, FRAME_SHUTTER, "ShutterShape")
     row, column = np.ogrid[1 : rows + 1, 1 : columns + 1]
     inside = np.ones((rows, columns), bool)
-    shapes = text(dataset, "ShutterShape").split("\\")
+    shapes = words(dataset, "ShutterShape")
     if "RECTANGULAR" in shapes:
         inside &= _rectangle(dataset, row, column)
     if "CIRCULAR" in shapes:
@@ -41,14 +44,14 @@ def _rectangle(dataset: Dataset, row: np.ndarray, column: np.ndarray) -> np.ndar
 
 
 def _circle(dataset: Dataset, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    centre, radius = values(dataset, "CenterOfCircularShutter"), number(dataset, "RadiusOfCircularShutter")
+    centre, radius = numbers(dataset, "CenterOfCircularShutter"), number(dataset, "RadiusOfCircularShutter")
     if len(centre) != 2 or radius is None:
         return np.ones(1, bool)
-    return np.asarray((row - float(centre[0])) ** 2 + (column - float(centre[1])) ** 2 <= radius**2)
+    return np.asarray((row - centre[0]) ** 2 + (column - centre[1]) ** 2 <= radius**2)
 
 
 def _polygon(dataset: Dataset, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    vertices = np.asarray(values(dataset, "VerticesOfThePolygonalShutter"), float)
+    vertices = np.asarray(numbers(dataset, "VerticesOfThePolygonalShutter"))
     if vertices.size < 6 or vertices.size % 2:
         return np.ones(1, bool)
     ends = vertices.reshape(-1, 2)

@@ -10,19 +10,23 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
+from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from angiomorph import __version__
+from angiomorph.dicom.attributes import items, number, numbers, text, value, without_warnings
 from angiomorph.dicom.derive import carried, code_item, complete
-from angiomorph.dicom.header import number, text, value, values, without_warnings
+from angiomorph.dicom.header import sop_class, sop_instance
 from angiomorph.dicom.save import PROGRAM, decimal, derived_uid, save
 from angiomorph.dicom.series import Series
+from angiomorph.dicom.timing import NOMINAL_FRAME_TIME
 from angiomorph.errors import InputError
 from angiomorph.intensity import LN, STORED
 
 BITS = 12
 OFFSET = 1 << (BITS - 1)
 NARROWEST_WINDOW = 200
+MOST_SERIES = 2**31 // 100
 
 ALWAYS_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 
@@ -66,6 +70,8 @@ def write_bsa(
     k = _check(path, series, bsa, units, background_numbers)
     stored = _stored(bsa, -k if invert else k)
     description = _description(units, k, model_name, model_sha256, hyper, background_numbers, invert)
+    if not series.frame_time:
+        description = f"{description[:990]}; frame time unknown"
     try:
         with without_warnings():
             save(_derived(series, stored, description, hyper, background_numbers), path)
@@ -81,12 +87,13 @@ def write_bsa(
 def _derived(series: Series, stored: np.ndarray, description: str, hyper: float, background_numbers: Sequence[int]) -> Dataset:
     dataset = carried(series.headers[0])
     dataset.DerivationDescription = description
-    uids = [str(value(header, "SOPInstanceUID")) for header in series.headers]
+    uids = [str(sop_instance(header)) for header in series.headers]
     _set_identity(dataset, series, hyper, (*uids, description, stored.tobytes()))
     _set_pixels(dataset, series, stored)
     _set_timing(dataset, series)
     _set_provenance(dataset, series, background_numbers)
     complete(dataset)
+    correct_ambiguous_vr(dataset, True)  # US or SS, which an implicit source does not say
     return dataset
 
 
@@ -119,7 +126,8 @@ def _set_identity(dataset: Dataset, series: Series, hyper: float, entropy: Seque
     dataset.SeriesInstanceUID = derived_uid("series", *entropy)
     dataset.SOPInstanceUID = derived_uid("image", *entropy)
     source = int(number(series.headers[0], "SeriesNumber") or 0)
-    dataset.SeriesNumber = 100 * source + 1 if 0 <= source < 2**31 // 100 else source
+    if 0 <= source < MOST_SERIES:
+        dataset.SeriesNumber = 100 * source + 1  # else as it was, or none where it is no number of its type
     dataset.InstanceNumber = 1
     suffix = f"BSA (angiomorph, lambda {hyper:.2f})"
     dataset.SeriesDescription = f"{str(value(dataset, 'SeriesDescription') or '')[: 63 - len(suffix)]} {suffix}".strip()
@@ -127,7 +135,7 @@ def _set_identity(dataset: Dataset, series: Series, hyper: float, entropy: Seque
     for keyword in ("InstanceCreation", "Series", "Content"):
         setattr(dataset, f"{keyword}Date", now.strftime("%Y%m%d"))
         setattr(dataset, f"{keyword}Time", now.strftime("%H%M%S"))
-    dataset.ContributingEquipmentSequence = [*values(dataset, "ContributingEquipmentSequence"), _equipment(now)]
+    dataset.ContributingEquipmentSequence = [*items(dataset, "ContributingEquipmentSequence"), _equipment(now)]
 
 
 def _timezone(dataset: Dataset) -> timezone | None:
@@ -181,8 +189,9 @@ def _was_lossy(series: Series) -> bool:
 
 def _set_timing(dataset: Dataset, series: Series) -> None:
     increments = np.diff(series.frame_times, prepend=0.0)
-    if np.allclose(increments[1:], series.frame_time) and not values(series.headers[0], "FrameTimeVector"):
-        dataset.FrameTime = decimal(series.frame_time)
+    even = np.allclose(increments[1:], series.frame_time)
+    if even and not (series.frame_time and numbers(series.headers[0], "FrameTimeVector")):
+        dataset.FrameTime = decimal(series.frame_time or NOMINAL_FRAME_TIME)
         dataset.FrameIncrementPointer = tag_for_keyword("FrameTime")
         return
     dataset.FrameTimeVector = [decimal(increment) for increment in increments]
@@ -194,20 +203,22 @@ def _set_provenance(dataset: Dataset, series: Series, background_numbers: Sequen
         code_item("113062", "Pixel by pixel subtraction"),
         code_item("125027", "Deformed for Registration"),
     ]
+    dataset.AcquisitionDeviceProcessingDescription = "subtracted, motion corrected"
     numbers = [int(frame) for frame in background_numbers]
+    if any(sop_class(header) is None or sop_instance(header) is None for header in series.headers):
+        return  # a bare data set may name neither, and a reference needs both
     contrast = [_reference(header, "121322", "Source image for image processing operation", "YES") for header in series.headers]
     background = series.headers if len(series.headers) == 1 else [series.headers[frame - 1] for frame in numbers]
     moved = [_reference(header, "121321", "Mask image for image processing operation", "NO") for header in background]
     if len(series.headers) == 1:
         moved[0].ReferencedFrameNumber = numbers
     dataset.SourceImageSequence = [*contrast, *moved]
-    dataset.AcquisitionDeviceProcessingDescription = "subtracted, motion corrected"
 
 
 def _reference(header: Dataset, code: str, meaning: str, preserved: str) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID = value(header, "SOPClassUID")
-    item.ReferencedSOPInstanceUID = value(header, "SOPInstanceUID")
+    item.ReferencedSOPClassUID = sop_class(header)
+    item.ReferencedSOPInstanceUID = sop_instance(header)
     item.PurposeOfReferenceCodeSequence = [code_item(code, meaning)]
     item.SpatialLocationsPreserved = preserved
     return item

@@ -13,12 +13,14 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
+    MediaStorageDirectoryStorage,
     RLELossless,
     SecondaryCaptureImageStorage,
     UltrasoundMultiFrameImageStorage,
 )
 
 from angiomorph.dicom import find_series, read_series
+from angiomorph.dicom.attributes import NUMBERS
 from angiomorph.errors import InputError
 from tests.conftest import moving_frames
 from tests.tools import shared_data
@@ -128,6 +130,9 @@ def test_embedded_overlay_bits_are_cleared(xa_file):
         ({"PhotometricInterpretation": "MONOCHROME1", "PixelIntensityRelationshipSign": 1}, False),
         ({"PhotometricInterpretation": "MONOCHROME1", "PixelIntensityRelationshipSign": -1}, True),
         ({"PixelIntensityRelationshipSign": 1}, False),
+        ({"PresentationLUTShape": "INVERSE"}, True),
+        ({"PresentationLUTShape": "IDENTITY"}, False),
+        ({"PresentationLUTShape": "INVERSE", "PixelIntensityRelationshipSign": 1}, False),
     ],
 )
 def test_iodine_becomes_dark(xa_file, attributes, inverted):
@@ -140,15 +145,16 @@ def test_iodine_becomes_dark(xa_file, attributes, inverted):
 def test_enhanced_xa_is_read_from_its_functional_groups(xa_file):
     def enhance(dataset):
         properties = item(PixelIntensityRelationship="LIN", PixelIntensityRelationshipSign=-1)
-        timing = item(FrameAcquisitionDuration=66.0)
+        timing = [item(FrameAcquisitionDuration=8.0, FrameAcquisitionDateTime=f"20200102101112.{n * 66:03d}") for n in range(4)]
         dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedXAImageStorage
         dataset.SharedFunctionalGroupsSequence = [item(FramePixelDataPropertiesSequence=[properties])]
-        dataset.PerFrameFunctionalGroupsSequence = [item(FrameContentSequence=[timing]) for _ in range(4)]
+        dataset.PerFrameFunctionalGroupsSequence = [item(FrameContentSequence=[content]) for content in timing]
         deleting("PixelIntensityRelationship", "FrameTime")(dataset)
 
     series = read_series(xa_file(frames=moving_frames(), change=enhance))
     np.testing.assert_array_equal(series.frames, 4095 - moving_frames())
-    assert (series.relation, series.frame_time) == ("LIN", 66)
+    assert series.relation == "LIN"
+    np.testing.assert_allclose(series.frame_times, [0, 66, 132, 198], atol=1e-3)
 
 
 def test_unknown_relation_is_taken_as_display_values_and_told(xa_file):
@@ -157,37 +163,16 @@ def test_unknown_relation_is_taken_as_display_values_and_told(xa_file):
     assert "PixelIntensityRelationship (0028,1040) is none of LIN, LOG, DISP" in series.warnings[0]
 
 
+def test_an_intercept_beside_lin_is_told(xa_file):
+    series = read_series(xa_file(change=setting(RescaleIntercept=-1024, RescaleSlope=1)))
+    np.testing.assert_array_equal(series.frames, moving_frames())
+    assert "RescaleIntercept (0028,1052) -1024 beside LIN, where the standard has none, is not applied" in series.warnings[0]
+    assert not read_series(xa_file(change=setting(RescaleIntercept=0))).warnings
+
+
 def test_burnt_in_text_is_told(xa_file):
     series = read_series(xa_file(change=setting(BurnedInAnnotation="YES")))
     assert "warped like anatomy" in series.warnings[0]
-
-
-@pytest.mark.parametrize(
-    ("mask", "numbers", "told"),
-    [
-        ({"MaskOperation": "AVG_SUB", "MaskFrameNumbers": 3}, (3,), False),
-        ({"MaskOperation": "NONE"}, (), False),
-        ({"MaskOperation": "TID", "TIDOffset": 1}, (), False),
-        ({"MaskOperation": "AVG_SUB", "MaskFrameNumbers": [0, 9]}, (), True),
-    ],
-)
-def test_background_numbers_of_the_source(xa_file, mask, numbers, told):
-    series = read_series(xa_file(change=setting(MaskSubtractionSequence=[item(**mask)])))
-    assert series.background_numbers == numbers
-    assert any("MaskFrameNumbers" in warning for warning in series.warnings) == told
-
-
-@pytest.mark.parametrize(
-    ("attributes", "times"),
-    [
-        ({"FrameTimeVector": [0, 100, 300, 100]}, [0, 100, 400, 500]),
-        ({"FrameTimeVector": [5, 5], "FrameTime": 10}, [0, 10, 20, 30]),
-        ({"FrameTime": None, "CineRate": 25}, [0, 40, 80, 120]),
-        ({"FrameTime": None}, [0, 0, 0, 0]),
-    ],
-)
-def test_frame_times(xa_file, attributes, times):
-    assert read_series(xa_file(change=setting(**attributes))).frame_times.tolist() == times
 
 
 @pytest.mark.parametrize("syntax", WG04[1:])
@@ -234,8 +219,13 @@ REFUSED = {
         ),
         "found Modality US of class Ultrasound Multi-frame Image Storage; give an XA run",
     ),
-    "captured": (setting(SOPClassUID=SecondaryCaptureImageStorage, Modality="OT"), "found Modality OT"),
-    "no class": (deleting("SOPClassUID"), "found Modality XA of class absent"),
+    "captured": (setting(SOPClassUID=SecondaryCaptureImageStorage, Modality="US"), "found Modality US"),
+    "long modality": (
+        lambda dataset: (setting(SOPClassUID="1.2.3.4")(dataset), dataset.add_new("Modality", "LO", "XA SIMULATED^RUN 1")),
+        "found Modality malformed of class unknown",
+    ),
+    "class of no kind": (setting(SOPClassUID="1.2.3.4"), "found Modality XA of class unknown"),
+    "DICOMDIR": (setting(SOPClassUID=MediaStorageDirectoryStorage), "found a DICOMDIR.*give the folder that it lies in"),
     "no pixels": (deleting("PixelData"), r"no top-level PixelData \(7FE0,0010\)"),
     "icon only": (
         lambda dataset: (
@@ -244,10 +234,15 @@ REFUSED = {
         ),
         "an icon or a reference is no picture",
     ),
-    "signed": (setting(PixelRepresentation=1), r"unsigned pixels \(PixelRepresentation \(0028,0103\) 0\), found signed"),
-    "no rows": (deleting("Rows"), r"expected Rows \(0028,0010\), found none"),
+    "signed": (setting(PixelRepresentation=1), r"values from 0 on \(PixelRepresentation \(0028,0103\) 0\), found negative"),
+    "no rows": (deleting("Rows"), r"Rows \(0028,0010\): expected one whole number above 0, found none; fetch"),
+    "two rows": (setting(Rows=[16, 16]), r"Rows \(0028,0010\): expected one whole number above 0, found '16\\16'"),
     "32 bits": (setting(BitsAllocated=32), r"BitsAllocated \(0028,0100\) 8 or 16"),
-    "high bit": (setting(HighBit=15), "HighBit 15"),
+    "high bit": (setting(HighBit=9), "HighBit 9"),
+    "one of several": (
+        setting(NumberOfFrames=1),
+        r"NumberOfFrames \(0028,0008\) 4, for so many frames there are pixels, found 1",
+    ),
     "rotating": (
         setting(PositionerMotion="DYNAMIC"),
         r"resting C-arm \(PositionerMotion \(0018,1500\) STATIC\), found DYNAMIC",
@@ -367,13 +362,14 @@ def test_loose_frame_of_another_size_is_named(xa_folder, xa_file):
         read_series(folder)
 
 
-def test_frames_of_two_runs_or_copies_are_refused(xa_folder):
+def test_frames_of_two_runs_are_refused_and_copies_left_out(xa_folder):
     first, second = xa_folder(moving_frames((2, 8, 8)), "a"), xa_folder(moving_frames((2, 8, 8), seed=1), "b")
     with pytest.raises(InputError, match=r"SeriesInstanceUID .*found another"):
         read_series([*first.iterdir(), *second.iterdir()])
     (first / "copy.dcm").write_bytes((first / "99.dcm").read_bytes())
-    with pytest.raises(InputError, match=r"InstanceNumber \(0020,0013\) of its own, found 1, which 99\.dcm has too"):
-        read_series(first)
+    series = read_series(first)
+    np.testing.assert_array_equal(series.frames, moving_frames((2, 8, 8)))
+    assert "copies of the run's files are left out: " in series.warnings[0]
 
 
 def test_folder_of_several_runs_is_refused(xa_file, tmp_path):
@@ -383,6 +379,49 @@ def test_folder_of_several_runs_is_refused(xa_file, tmp_path):
         read_series(tmp_path)
     with pytest.raises(InputError, match=r"a\.dcm: expected one frame in each of several files"):
         read_series([tmp_path / "a.dcm", tmp_path / "b.dcm"])
+
+
+BAD_VALUES = ("word", "0,5", "1\\\\", "\\1", "NaN", "1\\x\\2", "-1e400", "1.5", "0", "-3", "1\\2\\3")
+
+
+@pytest.mark.parametrize("keyword", NUMBERS)
+def test_no_number_that_is_none_ends_in_a_traceback(xa_file, keyword):
+    def spoil(dataset, where, text):
+        where.add_new(keyword, "LO", text.split("\\"))
+        dataset.FrameIncrementPointer = 0x00181063
+
+    named = [True]
+    for text in BAD_VALUES:
+        mask = item(MaskOperation="AVG_SUB", MaskFrameNumbers=1)
+        of_mask = keyword in ("MaskFrameNumbers", "ApplicableFrameRange")
+
+        def change(dataset, text=text, mask=mask, of_mask=of_mask):
+            dataset.ShutterShape = ["RECTANGULAR", "CIRCULAR", "POLYGONAL"]
+            dataset.MaskSubtractionSequence = [mask]
+            spoil(dataset, mask if of_mask else dataset, text)
+
+        path = xa_file(change=change)
+        try:
+            series = read_series(path)
+        except InputError as error:
+            named.append(keyword in str(error))
+        else:
+            assert len(series.frames) in (1, 4)
+            assert np.isfinite(series.frame_times).all()
+            assert np.all(np.diff(series.frame_times) > 0) or not series.frame_times.any()
+    assert all(named)
+
+
+def test_unusable_attributes_are_told_once(xa_folder):
+    def change(single, index):
+        single.add_new("CineRate", "LO", "fast")
+        single.add_new("PositionerPrimaryAngleIncrement", "LO", "0,0")
+
+    series = read_series(xa_folder(moving_frames((3, 8, 8)), change=change))
+    told = [warning for warning in series.warnings if "passed over" in warning]
+    assert len(told) == 2
+    assert any("CineRate (0018,0040): expected one number above 0, found 'fast'; passed over" in line for line in told)
+    assert any("PositionerPrimaryAngleIncrement (0018,1520): expected numbers, found '0,0'" in line for line in told)
 
 
 def test_read_what_was_found(xa_file, tmp_path):
@@ -407,3 +446,14 @@ def test_broken_headers_are_read_or_refused_but_never_crash(xa_file):
         except InputError:
             refused += 1
     assert 20 < refused < 180
+
+
+def test_the_user_may_overrule_what_headers_say_of_subtraction(xa_file):
+    lossy = {"ImageType": ["DERIVED", "PRIMARY", "SINGLE PLANE"], "AcquisitionDeviceProcessingDescription": "DSA 3 f/s"}
+    path = xa_file(change=setting(**lossy))
+    with pytest.raises(InputError, match="or say --unsubtracted if these are its pixels"):
+        read_series(path)
+    series = read_series(path, unsubtracted=True)
+    np.testing.assert_array_equal(series.frames, moving_frames())
+    assert any("taken as acquired, as told by --unsubtracted, although ImageType DERIVED" in line for line in series.warnings)
+    assert not read_series(xa_file(), unsubtracted=True).warnings

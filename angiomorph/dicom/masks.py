@@ -1,0 +1,113 @@
+"""Which frames the source names as masks, and what of it one background cannot follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydicom import Dataset
+
+from angiomorph.dicom.attributes import find_numbers, items, label, number, numbers, text
+
+AVERAGE = "AVG_SUB"
+OTHER_OPERATIONS = {
+    "TID": "each frame's mask is a frame some frames before it",
+    "REV_TID": "masks run against the frames",
+}
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One item of MaskSubtractionSequence.
+
+    Args:
+        numbers: frame numbers, from 1, ascending, all of the run.
+        applied_to: numbers of the frames that are subtracted from them.
+    """
+
+    numbers: tuple[int, ...]
+    applied_to: frozenset[int]
+
+
+def find_masks(headers: Sequence[Dataset], count: int) -> tuple[tuple[int, ...], list[str]]:
+    """Return the frames whose average the source subtracts (AVG_SUB), and what is not used of what it says.
+
+    One background serves the whole run. Of several items it is that of the one which applies to most frames, the first
+    of equals. Single-frame files name masks by InstanceNumber, or by place where no frame has that number.
+
+    Args:
+        headers: one of a multi-frame file, or one per frame, in order.
+        count: T.
+
+    Returns:
+        frame numbers from 1, ascending, none if no item names any; one line for each thing to be told.
+
+    Source: DICOM PS3.3 C.7.6.10.
+    """
+    masks: list[Mask] = []
+    told: list[str] = []
+    for item in _distinct_items(headers):
+        mask, lines = _read_item(item, headers, count)
+        masks += [mask] if mask else []
+        told += lines
+    if not masks:
+        return (), list(dict.fromkeys(told))
+    chosen = max(masks, key=lambda mask: len(mask.applied_to - set(mask.numbers)))
+    told += [_unused(mask) for mask in masks if mask.numbers != chosen.numbers]
+    if len(headers) > 1:
+        told.append(f"{label('MaskFrameNumbers')} of single-frame files taken as {label('InstanceNumber')}")
+    return chosen.numbers, list(dict.fromkeys(told))
+
+
+def _distinct_items(headers: Sequence[Dataset]) -> list[Dataset]:
+    found: list[Dataset] = []
+    for header in headers:
+        found += [item for item in items(header, "MaskSubtractionSequence") if item not in found]
+    return found
+
+
+def _read_item(item: Dataset, headers: Sequence[Dataset], count: int) -> tuple[Mask | None, list[str]]:
+    operation = text(item, "MaskOperation")
+    if operation in OTHER_OPERATIONS:
+        return None, [f"{label('MaskOperation')} {operation} ({OTHER_OPERATIONS[operation]}) is not followed: one background"]
+    if operation != AVERAGE:
+        return None, []
+    name, found = label("MaskFrameNumbers"), find_numbers(item, "MaskFrameNumbers")
+    if not found.numbers or found.unusable:
+        return None, [f"{found.unusable or f'{name}: expected frame numbers, found none'}; passed over"]
+    placed = {int(frame): _place(int(frame), headers, count) for frame in found.numbers}
+    missing = [str(frame) for frame, place in placed.items() if place is None]
+    named = tuple(sorted({place for place in placed.values() if place is not None}))
+    told = []
+    if missing:
+        nothing = "" if named else f"{name} names no frame of this run; "
+        told.append(f"{nothing}{name} names frame {', '.join(missing)}, which this run does not have; left out")
+    return (Mask(named, _applied_to(item, count)) if named else None), told
+
+
+def _place(frame: int, headers: Sequence[Dataset], count: int) -> int | None:
+    """Return which frame of the run, from 1, a mask frame number means; None if none."""
+    instances = [number(header, "InstanceNumber") for header in headers] if len(headers) > 1 else []
+    if frame in instances:
+        return instances.index(frame) + 1
+    return frame if 1 <= frame <= count else None
+
+
+def _applied_to(item: Dataset, count: int) -> frozenset[int]:
+    ranges = [int(frame) for frame in numbers(item, "ApplicableFrameRange")]
+    if not ranges or len(ranges) % 2:
+        return frozenset(range(1, count + 1))
+    limits = zip(ranges[::2], ranges[1::2], strict=True)
+    return frozenset(frame for first, last in limits for frame in range(max(first, 1), min(last, count) + 1))
+
+
+def _unused(mask: Mask) -> str:
+    masks, frames = (", ".join(map(str, sorted(part))) for part in (mask.numbers, mask.applied_to))
+    return (
+        f"{label('MaskSubtractionSequence')} has another mask, frame {masks}, for frames {_short(frames)}, which is not used; "
+        f"name it with --background {mask.numbers[-1]} to see those"
+    )
+
+
+def _short(frames: str) -> str:
+    return frames if len(frames) <= 60 else f"{frames[:60]}..."

@@ -1,0 +1,87 @@
+"""Masks that the source names: which are taken, and what is told of the others."""
+
+import pydicom
+import pytest
+
+from angiomorph.dicom.masks import find_masks
+
+AVERAGE = {"MaskOperation": "AVG_SUB"}
+
+
+def item(**attributes):
+    result = pydicom.Dataset()
+    for keyword, value in attributes.items():
+        setattr(result, keyword, value)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("masks", "numbers", "told"),
+    [
+        ([], (), []),
+        ([AVERAGE | {"MaskFrameNumbers": 3}], (3,), []),
+        ([AVERAGE | {"MaskFrameNumbers": [3, 2, 3]}], (2, 3), []),
+        ([{"MaskOperation": "NONE"}], (), []),
+        ([{"MaskOperation": "NONE"}, AVERAGE | {"MaskFrameNumbers": 2, "ApplicableFrameRange": [4, 8]}], (2,), []),
+        ([{"MaskOperation": "TID", "TIDOffset": 1}], (), ["TID (each frame's mask is a frame some frames before it)"]),
+        ([{"MaskOperation": "REV_TID"}], (), ["REV_TID (masks run against the frames) is not followed"]),
+        ([AVERAGE], (), ["expected frame numbers, found none"]),
+        ([AVERAGE | {"MaskFrameNumbers": [2, 0, 99]}], (2,), ["names frame 0, 99, which this run does not have"]),
+        ([AVERAGE | {"MaskFrameNumbers": 99}], (), ["names no frame of this run; MaskFrameNumbers (0028,6110) names frame 99"]),
+        ([AVERAGE | {"MaskFrameNumbers": 99}, AVERAGE | {"MaskFrameNumbers": 2}], (2,), ["names frame 99"]),
+        (  # the mask of more frames
+            [
+                AVERAGE | {"MaskFrameNumbers": 2, "ApplicableFrameRange": [1, 3]},
+                AVERAGE | {"MaskFrameNumbers": 4, "ApplicableFrameRange": [4, 8]},
+            ],
+            (4,),
+            ["has another mask, frame 2, for frames 1, 2, 3, which is not used; name it with --background 2"],
+        ),
+        (  # of equals the first
+            [
+                AVERAGE | {"MaskFrameNumbers": 2, "ApplicableFrameRange": [1, 4]},
+                AVERAGE | {"MaskFrameNumbers": 5, "ApplicableFrameRange": [5, 8]},
+            ],
+            (2,),
+            ["has another mask, frame 5, for frames 5, 6, 7, 8"],
+        ),
+        (  # one mask for two stretches
+            [
+                AVERAGE | {"MaskFrameNumbers": 2, "ApplicableFrameRange": [1, 4]},
+                AVERAGE | {"MaskFrameNumbers": 2, "ApplicableFrameRange": [6, 8]},
+            ],
+            (2,),
+            [],
+        ),
+    ],
+)
+def test_of_a_multiframe_file(masks, numbers, told):
+    header = item(MaskSubtractionSequence=[item(**mask) for mask in masks])
+    found, lines = find_masks([header], 8)
+    assert found == numbers
+    assert len(lines) == len(told)
+    for line, part in zip(lines, told, strict=True):
+        assert part in line
+
+
+def test_of_single_frames_by_instance_number_and_else_by_place():
+    headers = [
+        item(InstanceNumber=number, MaskSubtractionSequence=[item(**AVERAGE, MaskFrameNumbers=6)]) for number in (5, 6, 7)
+    ]
+    found, lines = find_masks(headers, 3)
+    assert found == (2,)
+    assert lines == ["MaskFrameNumbers (0028,6110) of single-frame files taken as InstanceNumber (0020,0013)"]
+    for header in headers:
+        header.MaskSubtractionSequence[0].MaskFrameNumbers = 3
+    assert find_masks(headers, 3)[0] == (3,)
+    assert find_masks([item()] * 3, 3) == ((), [])
+
+
+def test_text_where_numbers_belong():
+    mask = item(**AVERAGE)
+    mask.add_new("MaskFrameNumbers", "LO", "2")
+    assert find_masks([item(MaskSubtractionSequence=[mask])], 8) == ((2,), [])
+    mask.add_new("MaskFrameNumbers", "LO", "second")
+    found, lines = find_masks([item(MaskSubtractionSequence=[mask])], 8)
+    assert found == ()
+    assert lines == ["MaskFrameNumbers (0028,6110): expected whole numbers, found 'second'; passed over"]

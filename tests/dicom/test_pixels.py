@@ -1,0 +1,297 @@
+"""Pixels as files have them: any number announced, any offset table, any encoding; exact, or refused in time."""
+
+import struct
+import zlib
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.encaps import generate_frames
+from pydicom.uid import (
+    MPEG4HP41,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    RLELossless,
+)
+
+from angiomorph.dicom import read_series
+from angiomorph.errors import InputError
+from tests.conftest import moving_frames
+from tests.dicom.test_read import deleting, reencoded, setting
+from tests.dicom_tools import run_tool
+
+SHAPE = (4, 16, 12)
+
+
+def fragments(path):
+    dataset = pydicom.dcmread(path)
+    return list(generate_frames(dataset.PixelData, number_of_frames=int(dataset.NumberOfFrames)))
+
+
+def encapsulated(items, table=()):
+    """Return fragments as they are behind an offset table of any numbers."""
+    offsets = struct.pack(f"<{len(table)}L", *table)
+    return b"".join(struct.pack("<HHL", 0xFFFE, 0xE000, len(part)) + part for part in (offsets, *items))
+
+
+def with_pixels(path, data):
+    dataset = pydicom.dcmread(path)
+    dataset.PixelData = data
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+    return path
+
+
+def resaid(path, transfer_syntax):
+    """Let the file's meta information name another transfer syntax, or none, and leave all else as it is."""
+    raw = path.read_bytes()
+    length = struct.unpack("<L", raw[140:144])[0]
+    meta, rest = raw[144 : 144 + length], raw[144 + length :]
+    place = meta.index(b"\x02\0\x10\0UI")
+    old = 8 + struct.unpack("<H", meta[place + 6 : place + 8])[0]
+    uid = (transfer_syntax + "\0" * (len(transfer_syntax) % 2)).encode()
+    new = b"\x02\0\x10\0UI" + struct.pack("<H", len(uid)) + uid if uid else b""
+    meta = meta[:place] + new + meta[place + old :]
+    path.write_bytes(raw[:140] + struct.pack("<L", len(meta)) + meta + rest)
+    return path
+
+
+def check(path, frames, told=""):
+    series = read_series(path)
+    np.testing.assert_array_equal(series.frames, frames)
+    assert any(told in line for line in series.warnings) if told else not series.warnings
+
+
+@pytest.mark.parametrize("transfer_syntax", [None, RLELossless, JPEGLSLossless])
+def test_number_of_frames_against_the_pixels_there_are(xa_file, transfer_syntax):
+    frames = moving_frames(SHAPE)
+
+    def announcing(number):
+        path = xa_file(frames=frames)
+        if transfer_syntax is not None:
+            reencoded(path, transfer_syntax)
+        dataset = pydicom.dcmread(path)
+        (deleting("NumberOfFrames") if number is None else setting(NumberOfFrames=number))(dataset)
+        dataset.save_as(path)
+        return path
+
+    check(announcing(None), frames, "NumberOfFrames (0028,0008) is absent; taken as 4, for so many there are pixels")
+    check(announcing(3), frames[:3], "NumberOfFrames (0028,0008) is 3, but there are pixels for 4 frames; the first 3 are read")
+    with pytest.raises(InputError, match=r"NumberOfFrames \(0028,0008\) 4, for so many frames there are pixels, found 1"):
+        read_series(announcing(1))
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read_series(announcing(5))
+
+
+def test_padding_is_no_frame(xa_file):
+    frames = moving_frames((4, 16, 16))
+    for padding in (1, 30, 500):
+        check(xa_file(frames=frames, change=lambda d, p=padding: setattr(d, "PixelData", d.PixelData + bytes(p))), frames)
+
+
+def test_loose_frames_with_pixels_for_several_are_refused(xa_folder):
+    folder = xa_folder(moving_frames((3, 8, 8)))
+    whole = pydicom.dcmread(folder / "98.dcm")
+    whole.PixelData = whole.PixelData * 2
+    whole.save_as(folder / "98.dcm")
+    with pytest.raises(InputError, match=r"98\.dcm: expected one frame in each of several files"):
+        read_series(folder)
+
+
+TABLES = {
+    "none": lambda starts: [],
+    "right": lambda starts: starts,
+    "shifted": lambda starts: [starts[0], *(start + 10 for start in starts[1:])],
+    "absolute": lambda starts: [start + 2000 for start in starts],
+    "zero": lambda starts: [0] * len(starts),
+    "too few": lambda starts: starts[:1],
+    "descending": lambda starts: starts[::-1],
+    "late": lambda starts: [starts[0], *starts[2:], starts[-1] + 100],
+}
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+@pytest.mark.parametrize("transfer_syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_one_fragment_a_frame_needs_no_table(xa_file, transfer_syntax, table):
+    frames = moving_frames((4, 40, 72))
+    path = reencoded(xa_file(frames=frames), transfer_syntax)
+    items = fragments(path)
+    starts = np.cumsum([0, *(8 + len(part) for part in items)])[:-1].tolist()
+    check(with_pixels(path, encapsulated(items, table(starts))), frames)
+    check(with_pixels(path, encapsulated([*items, b""], table(starts))), frames)
+    if table(starts) != starts:
+        check(with_pixels(path, encapsulated([items[0], b"", *items[1:]], table(starts))), frames)
+
+
+@pytest.mark.parametrize("table", ["none", "right", "shifted", "too few"])
+@pytest.mark.parametrize("transfer_syntax", [JPEGLSLossless, JPEG2000Lossless])
+def test_several_fragments_a_frame_by_table_or_by_marks(xa_file, transfer_syntax, table):
+    frames = moving_frames((3, 40, 72))
+    path = reencoded(xa_file(frames=frames), transfer_syntax)
+    items, starts, place = [], [], 0
+    for frame in fragments(path):
+        starts.append(place)
+        for part in (frame[:1000], frame[1000:]):
+            items.append(part)
+            place += 8 + len(part)
+    check(with_pixels(path, encapsulated(items, TABLES[table](starts))), frames)
+
+
+@pytest.mark.parametrize("transfer_syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("said", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, "", JPEGLosslessSV1, RLELossless])
+def test_native_pixels_whatever_the_syntax_says(xa_file, transfer_syntax, said):
+    frames = moving_frames(SHAPE)
+    path = resaid(reencoded(xa_file(frames=frames), transfer_syntax), said)
+    told = "" if said in (ImplicitVRLittleEndian, ExplicitVRLittleEndian) else "TransferSyntaxUID (0002,0010)"
+    check(path, frames, told)
+
+
+@pytest.mark.parametrize("transfer_syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+@pytest.mark.parametrize("said", [ExplicitVRLittleEndian, "", JPEGLosslessSV1])
+def test_compressed_pixels_whatever_the_syntax_says(xa_file, transfer_syntax, said):
+    frames = moving_frames((4, 40, 72))
+    path = resaid(reencoded(xa_file(frames=frames), transfer_syntax), said)
+    check(path, frames, f"read as {transfer_syntax.name.split(' Image')[0]}")
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("1.2.840.113619.5.2", r"found 1\.2\.840\.113619\.5\.2; have the archive export the run as Explicit VR Little Endian"),
+        (
+            "1.2.840.10008.1.2.2.123456",
+            r"TransferSyntaxUID \(0002,0010\) of DICOM for pictures, found 1\.2\.840\.10008\.1\.2\.2\.123456",
+        ),
+        (MPEG4HP41, r"expected pictures, found video: .*MPEG-4.* export the run as acquired"),
+    ],
+)
+def test_unknown_syntaxes_are_refused_by_name(xa_file, said, message):
+    with pytest.raises(InputError, match=message):
+        read_series(resaid(xa_file(), said))
+
+
+def test_compressed_pixels_of_no_known_coding(xa_file):
+    path = reencoded(xa_file(), RLELossless)
+    with pytest.raises(InputError, match="found no bytes"):
+        read_series(with_pixels(path, encapsulated([])))
+    with_pixels(path, encapsulated([b"nothing " * 20] * 4))
+    with pytest.raises(InputError, match="Explicit VR Little Endian, and the pixels show no known coding"):
+        read_series(resaid(path, ExplicitVRLittleEndian))
+
+
+def test_bare_data_set_without_preamble(xa_file, tmp_path):
+    frames = moving_frames(SHAPE)
+    for name, transfer_syntax in (("implicit", ImplicitVRLittleEndian), ("explicit", ExplicitVRLittleEndian)):
+        raw = reencoded(xa_file(frames=frames), transfer_syntax).read_bytes()
+        path = tmp_path / name
+        path.write_bytes(raw[144 + struct.unpack("<L", raw[140:144])[0] :])
+        check(path, frames, "TransferSyntaxUID (0002,0010) is absent")
+
+
+@pytest.mark.parametrize("transfer_syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless, JPEGLSLossless])
+def test_left_aligned_values_move_down(xa_file, transfer_syntax):
+    frames = moving_frames((4, 40, 72))
+    path = reencoded(xa_file(frames=frames << 4 | 0xB, BitsStored=16), transfer_syntax)  # below the values, overlay bits
+    dataset = pydicom.dcmread(path)
+    dataset.BitsStored, dataset.HighBit = 12, 15
+    dataset.save_as(path)
+    check(path, frames)
+
+
+def test_signed_values_from_0_on_are_a_run_as_acquired(xa_file):
+    frames = moving_frames(SHAPE) // 2
+    path = xa_file(frames=frames, change=setting(PixelRepresentation=1))
+    check(path, frames)
+    assert read_series(path).bits_stored == 11
+    check(
+        xa_file(frames=frames, change=setting(PixelRepresentation=1, PhotometricInterpretation="MONOCHROME1")),
+        2047 - frames,
+        "iodine bright",
+    )
+
+
+def test_what_is_absent_and_known_all_the_same(xa_file):
+    frames = moving_frames(SHAPE)
+    check(
+        xa_file(frames=frames, change=deleting("SamplesPerPixel")), frames, "SamplesPerPixel (0028,0002) is absent; taken as 1"
+    )
+    check(xa_file(frames=frames, change=deleting("PhotometricInterpretation")), frames, "taken as MONOCHROME2")
+    check(xa_file(frames=frames, change=deleting("SOPClassUID")), frames)  # the meta information names it
+    captured = {"SOPClassUID": MultiFrameGrayscaleByteSecondaryCaptureImageStorage, "Modality": "OT"}
+    check(xa_file(frames=frames, change=setting(**captured)), frames, "OT: nothing says that this is an angiogram")
+    check(xa_file(frames=frames, change=setting(SOPClassUID="1.2.840.10008.5.1.4.1.1.12.3")), frames)  # biplane, retired
+
+
+def test_sizes_are_checked_before_an_array_is_made(xa_file):
+    huge = setting(Rows=65535, Columns=65535)
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read_series(xa_file(change=huge))
+    for transfer_syntax in (RLELossless, JPEGLSLossless, JPEG2000Lossless):
+        path = reencoded(xa_file(frames=moving_frames((4, 40, 72))), transfer_syntax)
+        dataset = pydicom.dcmread(path)
+        huge(dataset)
+        dataset.save_as(path)
+        with pytest.raises(InputError, match=r"expected frames of \(65535, 65535\) pixels \(Rows, Columns\), found"):
+            read_series(path)
+
+
+def compressed_by_dcmtk(path, *options):
+    assert run_tool("dcmcjpeg", *options, path, path).returncode == 0
+    return path
+
+
+def decoded_by_dcmtk(path):
+    out = path.with_suffix(".native")
+    assert run_tool("dcmdjpeg", path, out).returncode == 0
+    return pydicom.dcmread(out).pixel_array
+
+
+@pytest.mark.parametrize("options", [["+e1"], ["+el", "+sv", "6"], ["+ee", "+q", "95"]], ids=["first", "sixth", "extended"])
+def test_jpeg_of_12_bits_is_what_dcmtk_decodes(xa_file, options):
+    path = compressed_by_dcmtk(xa_file(frames=moving_frames((3, 40, 72))), *options)
+    check(path, decoded_by_dcmtk(path))
+
+
+def test_damaged_marks_never_reach_a_decoder_that_ends_the_process(xa_file):
+    path = compressed_by_dcmtk(xa_file(frames=moving_frames((2, 40, 72))), "+e1")
+    whole = path.read_bytes()
+    start = whole.index(b"\xff\xd8\xff")
+    scan = whole.index(b"\xff\xda", start)
+    refused = 0
+    for place in range(start, scan + 10):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
+        try:
+            assert len(read_series(path).frames) == 2
+        except InputError:
+            refused += 1
+    assert refused > (scan - start) // 3
+    path.write_bytes(whole[: scan + 40] + b"\xff\x5e" + whole[scan + 42 :])
+    with pytest.raises(InputError, match=r"frame 1: expected pixels in JPEG Lossless.*marks are damaged"):
+        read_series(path)
+
+
+def test_big_endian_of_8_bits(xa_file):
+    frames = moving_frames((3, 8, 9), bits=8)
+    path = xa_file(frames=frames)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    pydicom.dcmwrite(path, dataset, little_endian=False, implicit_vr=False, force_encoding=True)
+    check(path, frames)
+
+
+def test_what_inflates_beyond_any_run_is_refused_without_inflating_it(xa_file):
+    path = xa_file()
+    raw = reencoded(path, DeflatedExplicitVRLittleEndian).read_bytes()
+    check(path, moving_frames())
+    start = 144 + struct.unpack("<L", raw[140:144])[0]
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb = b"".join([*(deflate.compress(bytes(1 << 20)) for _ in range(200)), deflate.flush()])
+    path.write_bytes(raw[:start] + bomb)
+    with pytest.raises(InputError, match=r"bytes that inflate to more than \d+, which no run does"):
+        read_series(path)
