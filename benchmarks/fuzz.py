@@ -32,7 +32,7 @@ from benchmarks.mutations import Base, Mutation, bases, mutations
 SECONDS = 5.0
 MEMORY = 1 << 30
 HARD_SECONDS = 60.0  # of the clock, after which a child is killed
-HARD_MEMORY = 12 << 30  # above the child's own, as RLIMIT_AS: a read of 4 GB takes their addresses, not their memory
+HARD_MEMORY = 6 << 30  # above the child's own, as RLIMIT_AS: a read of 4 GB takes their addresses, not their memory
 CHILD = (sys.executable, "-m", "benchmarks.fuzz", "--child")
 
 

@@ -415,7 +415,7 @@ def _deflated(good: Base) -> Iterator[Mutation]:
         # A flipped bit of deflated bytes may stand for any others: there is no checksum in this transfer syntax.
         flipped = bytes([good.data[position] ^ 0x10])
         yield Mutation(good.name, "deflated bytes", f"byte {position}", "any", partial(_patched, good.data, position, flipped))
-    for size in (1 << 26, 1 << 28, 3 << 29):
+    for size in (1 << 26, 1 << 27, 1 << 29):
         yield Mutation(good.name, "deflate bomb", f"{size} bytes", "same", partial(_bomb, good.data[:start], content, size))
 
 
