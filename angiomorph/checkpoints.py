@@ -19,7 +19,7 @@ from typing import Any
 
 import h5py
 
-from angiomorph import networks
+from angiomorph import modelfile, networks
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
 from angiomorph.guard import GuardedAdam
@@ -27,6 +27,7 @@ from angiomorph.store import replacing
 
 FOLDER = "checkpoints"
 PATTERN = "[0-9]*.h5"
+BEFORE = "remove it to go on from the one before"
 
 
 @dataclass
@@ -116,17 +117,19 @@ def load(path: Path) -> tuple[networks.AngioMorph, Progress]:
     """Return the compiled model, optimizer state included, and the progress of a checkpoint.
 
     Raises:
-        InputError: the file cannot be read or is no checkpoint.
+        InputError: the file cannot be read, is no checkpoint, or holds more than AngioMorph writes, see `modelfile.reading`.
     """
-    try:
-        model = tf.keras.models.load_model(path, custom_objects={"GuardedAdam": GuardedAdam})
-        with h5py.File(path) as file:
-            return model, Progress(**json.loads(file.attrs["progress"]))
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{path}: expected a checkpoint, but it cannot be read: {str(error).splitlines()[0]}; remove it to go on from the "
-            "one before"
-        ) from error
+    with modelfile.reading(path, modelfile.OWN, "a checkpoint (.h5)", BEFORE) as found:
+        if found.progress is None:
+            raise InputError(f"{path}: expected a checkpoint (.h5), found a model without its progress; {BEFORE}")
+        try:
+            # Of the open file: by its path Keras would also take a folder, which can hold any code.
+            model = tf.keras.models.load_model(found.file, custom_objects={"GuardedAdam": GuardedAdam})
+            return model, Progress(**found.progress)
+        except (OSError, KeyError, ValueError) as error:
+            raise InputError(
+                f"{path}: expected a checkpoint, but it cannot be read: {str(error).splitlines()[0]}; {BEFORE}"
+            ) from error
 
 
 def tidy(model_dir: Path, progress: Progress, epoch: int) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import collections
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from angiomorph import store
+from angiomorph import modelfile, store
 from angiomorph.errors import InputError
 
 ARCHITECTURE = ("inshape", "nb_unet_features", "hyp_units", "hyp_rank", "int_steps", "int_resolution", "svf_resolution")
+MODELS = (*modelfile.TAKEN, modelfile.WEIGHTS)
 BLOCK = 1 << 20
 
 
@@ -43,10 +43,9 @@ def describe(path: Path) -> dict[str, Any]:
 def _content(file: h5py.File, path: Path) -> dict[str, Any]:
     if file.attrs.get("format") == store.FORMAT:
         return _store(path)
-    if "model_config" in file.attrs:
-        return {**_model(file), "sha256": sha256(path)}
-    if "layer_names" in file.attrs:
-        return {"kind": "weights", "parameters": _parameters(file), "sha256": sha256(path)}
+    modelfile.check_links(file, path)
+    if {"model_config", "layer_names"} & set(file.attrs):
+        return {**_model(modelfile.check(file, path, MODELS, "a model or weights (.h5)")), "sha256": sha256(path)}
     arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
     if not arrays:
         raise InputError(f"{path}: expected a model, weights, a training store, or arrays, found none of them")
@@ -55,37 +54,28 @@ def _content(file: h5py.File, path: Path) -> dict[str, Any]:
     return {"kind": "arrays", "arrays": shapes, "attributes": attributes, "sha256": sha256(path)}
 
 
-def _model(file: h5py.File) -> dict[str, Any]:
-    model = json.loads(file.attrs["model_config"])
-    config = model["config"]
+def _model(model: modelfile.ModelFile) -> dict[str, Any]:
+    config = dict(model.config or {})
+    parameters = {layer: sum(int(array.size) for array in parts.values()) for layer, parts in model.weights.items()}
+    if model.kind == modelfile.WEIGHTS:
+        return {"kind": "weights", "parameters": sum(parameters.values())}
     metadata = dict(config.get("metadata") or {})
     training, data, versions = (metadata.pop(name, None) for name in ("training", "data", "versions"))
-    weights = file["model_weights"]
+    keras = model.file.attrs.get("keras_version")
     found: dict[str, Any] = {
         "kind": "model",
-        "class": model["class_name"],
+        "class": model.kind,
         "architecture": {name: config[name] for name in ARCHITECTURE if name in config},
-        "parameters": _parameters(weights),
-        "hypernetwork_parameters": sum(_parameters(weights[name]) for name in weights if name.startswith("hyp_")),
+        "parameters": sum(parameters.values()),
+        "hypernetwork_parameters": sum(size for layer, size in parameters.items() if layer.startswith("hyp_")),
         "metadata": metadata,
         "training": training,
         "data": data,
-        "versions": {**(versions or {}), "keras": _text(file.attrs.get("keras_version"))},
+        "versions": {**(versions or {}), "keras": keras.decode() if isinstance(keras, bytes) else keras},
     }
-    if "progress" in file.attrs:
-        progress = json.loads(file.attrs["progress"])
-        found |= {"kind": "checkpoint", "progress": {name: progress[name] for name in ("step", "best", "since_best")}}
+    if model.progress is not None:
+        found |= {"kind": "checkpoint", "progress": {name: model.progress.get(name) for name in ("step", "best", "since_best")}}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _text(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _parameters(group: h5py.Group) -> int:
-    sizes: list[int] = []
-    group.visititems(lambda _, item: sizes.append(int(item.size)) if isinstance(item, h5py.Dataset) else None)
-    return sum(sizes)
 
 
 def _store(path: Path) -> dict[str, Any]:

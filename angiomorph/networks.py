@@ -6,7 +6,6 @@ Importing this module is all that `tf.keras.models.load_model` needs to open a m
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import warnings
@@ -15,10 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from angiomorph import layers, losses
+from angiomorph import layers, losses, modelfile
 from angiomorph.backend import ne, tf, vxm
 from angiomorph.errors import InputError
 from angiomorph.store import replacing
@@ -27,6 +25,7 @@ ENCODER = (16, 32, 32, 32)
 DECODER = (32, 32, 32, 32, 32, 16, 16)
 HYP_UNITS = (32, 64, 128, 128)
 MULTIPLE = 16
+FOREIGN = "give a model.h5 of `angiomorph train`, or convert weights with `angiomorph import-weights`"
 CUSTOM_OBJECTS = {cls.__name__: cls for cls in (losses.MSE, losses.MinMax, losses.VLE, losses.GradientPenalty)}
 
 
@@ -154,25 +153,11 @@ class AngioMorph(ne.modelio.LoadableModel):
         """Return the constructor's arguments and `metadata` from a model `.h5`.
 
         Raises:
-            InputError: the file is absent, not HDF5, only weights, or another kind of model.
+            InputError: the file is absent, not HDF5, only weights, another kind of model, or holds more than AngioMorph
+                writes, see `modelfile.reading`.
         """
-        try:
-            with h5py.File(path, "r") as file:
-                text = file.attrs.get("model_config")
-                only_weights = text is None and "layer_names" in file.attrs
-        except OSError as error:
-            raise InputError(f"{path}: expected a model (.h5), but it cannot be opened as HDF5: {error}") from error
-        if text is None:
-            remedy = "run `angiomorph import-weights` on it first" if only_weights else "give a model.h5 of `angiomorph train`"
-            raise InputError(f"{path}: expected a model (.h5) with its architecture, found none in the file; {remedy}")
-        found = json.loads(text)
-        if found["class_name"] != cls.__name__:
-            raise InputError(
-                f"{path}: expected a model of class {cls.__name__}, found {found['class_name']!r}; "
-                "give a model.h5 of `angiomorph train`, or convert weights with `angiomorph import-weights`"
-            )
-        config: dict[str, Any] = found["config"]
-        return config
+        with modelfile.reading(path, modelfile.OWN, "a model (.h5)", FOREIGN) as found:
+            return dict(found.config or {})
 
 
 tf.keras.utils.get_custom_objects().update(AngioMorph=AngioMorph, **CUSTOM_OBJECTS)
@@ -218,14 +203,13 @@ def import_weights(path: str | os.PathLike[str], inshape: Sequence[int], **metad
         **metadata: what the training was, kept in the model: size, intensity, image_loss, lambda.
 
     Raises:
-        InputError: the file is not HDF5 or its weights do not fit the paper's network.
+        InputError: the file is not HDF5, does not fit the paper's network, or holds more than VoxelMorph writes.
     """
-    model = AngioMorph(inshape)
+    with modelfile.reading(path, (modelfile.WEIGHTS, *modelfile.TAKEN), "weights (.h5)"):
+        model = AngioMorph(inshape)
     try:
         model.load_weights(path)
-    except OSError as error:
-        raise InputError(f"{path}: expected weights (.h5), but it cannot be opened as HDF5: {error}") from error
-    except (ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{path}: expected the weights of VxmDense with int_steps=0 and a 32-64-128-128 hypernetwork "
             f"({model.count_params():,} parameters), but they do not fit: {str(error).splitlines()[0]}"

@@ -5,22 +5,24 @@ Arrays alone are read from a file, by the names that VoxelMorph gives its layers
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import h5py
 import numpy as np
 
-from angiomorph import layers, networks
+from angiomorph import layers, modelfile, networks
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
 
 PLACE = re.compile(r"(?:^|_)(enc_conv_\d+_\d+|dec_conv_\d+_\d+|dec_final_conv_\d+|flow)$")
-HEADS = ("hyperkernel_kernel", "hyperkernel_bias", "hyperbias_kernel", "hyperbias_bias")
+WANTED = "a model or weights (.h5)"
+REMEDY = (
+    "give what model.save('NAME.h5') of AngioMorph or VoxelMorph wrote, or model.save_weights of Keras 2 to a name that ends "
+    "in .h5 but not in .weights.h5"
+)
 FLOW = {"int_steps": 7, "int_resolution": 2, "svf_resolution": 1}  # VoxelMorph's defaults
 HYPER = np.linspace(0, 1, 201)  # λ on which features are compared
 RCOND = 1e-5  # directions of features that vary less are not fitted: the heads would become large
@@ -127,39 +129,14 @@ def read(path: str | os.PathLike[str]) -> Source:
     """Return what a model or weights-only `.h5` of Keras 2 holds.
 
     Raises:
-        InputError: the file is absent, not HDF5, without named layers, or damaged, or has a hypernetwork not of one λ.
+        InputError: the file is absent, not HDF5, without named layers, damaged, holds more than AngioMorph and VoxelMorph write
+            (see `modelfile.reading`), or has a hypernetwork not of one λ.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            text = file.attrs.get("model_config")
-            found = _arrays(file.get("model_weights", file))
-    except (OSError, KeyError) as error:
-        raise InputError(
-            f"{path}: expected a model or weights (.h5) of AngioMorph or VoxelMorph, but it cannot be read: {error}; "
-            "give a file that model.save or model.save_weights of Keras 2 wrote"
-        ) from error
-    if not found:
-        raise InputError(
-            f"{path}: expected layers with names (Keras 2, .h5), found none; save the model with model.save('NAME.h5'), or "
-            "model.save_weights to a name that ends in .h5 but not in .weights.h5"
-        )
-    described = json.loads(text) if text is not None else {"class_name": "weights", "config": None}
-    return _source(path, described, found)
-
-
-def _arrays(group: h5py.Group) -> dict[str, dict[str, np.ndarray]]:
-    """Return the weights of each layer by their own names, in the order of the file."""
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for name in map(_string, group.attrs.get("layer_names", ())):
-        for weight in map(_string, group[name].attrs["weight_names"]):
-            # The layer's own name stands in the weight's, also where models are nested.
-            layer, part = f"{name}/{weight}".split(":")[0].split("/")[-2:]
-            found.setdefault(layer, {})[part] = group[name][weight][()]
-    return found
-
-
-def _string(text: str | bytes) -> str:
-    return text.decode() if isinstance(text, bytes) else str(text)
+    with modelfile.reading(path, (*modelfile.TAKEN, modelfile.WEIGHTS), WANTED, REMEDY) as file:
+        found = {layer: {part: array[()] for part, array in parts.items()} for layer, parts in file.weights.items()}
+        if not found:
+            raise InputError(f"{path}: expected layers with names (Keras 2, .h5), found none; {REMEDY}")
+        return _source(path, {"class_name": file.kind, "config": file.config}, found)
 
 
 def _source(path: str | os.PathLike[str], described: Mapping[str, Any], found: Mapping[str, dict[str, np.ndarray]]) -> Source:
@@ -168,8 +145,8 @@ def _source(path: str | os.PathLike[str], described: Mapping[str, Any], found: M
     convolutions, hypernetwork, other = {}, [], []
     for layer, parts in found.items():
         match = PLACE.search(layer)
-        if match and match[1] != "flow" and set(parts) == set(HEADS):
-            convolutions[match[1]] = _generated(dimensions, *(parts[name] for name in HEADS))
+        if match and match[1] != "flow" and set(parts) == set(modelfile.HEADS):
+            convolutions[match[1]] = _generated(dimensions, *(parts[name] for name in modelfile.HEADS))
         elif match and set(parts) == {"kernel", "bias"}:
             kernel, bias = parts["kernel"], parts["bias"]
             convolutions[match[1]] = Convolution(kernel, bias, np.zeros((0, kernel.size)), np.zeros((0, bias.size)))

@@ -227,13 +227,13 @@ def test_files_without_such_weights(tmp_path):
     with h5py.File(tmp_path / "damaged.h5", "r+") as file:
         del file["vxm_dense_flow"]
     for name, reason in {
-        "absent.h5": "expected a model or weights .* but it cannot be read",
-        "text.h5": "expected a model or weights .* but it cannot be read",
+        "absent.h5": "expected a model or weights .* but it cannot be opened as HDF5",
+        "text.h5": "expected a model or weights .* but it cannot be opened as HDF5",
         "damaged.h5": "expected a model or weights .* but it cannot be read",
-        "": "expected a model or weights .* but it cannot be read",
-        "empty.h5": "expected layers with names",
-        "new.weights.h5": r"expected layers with names .* found none; .* not in \.weights\.h5",
-        "other.h5": r"found none of them \(Sequential: none\)",
+        "": "expected a model or weights .* but it cannot be opened as HDF5",
+        "empty.h5": "found neither an architecture nor layers with names in it",
+        "new.weights.h5": r"found neither an architecture nor layers with names in it; .* not in \.weights\.h5",
+        "other.h5": "of class AngioMorph or VxmDense or HyperVxmDense or weights, found 'Sequential'",
     }.items():
         with pytest.raises(InputError, match=reason):
             transfer.load(model, tmp_path / name)
