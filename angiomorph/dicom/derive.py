@@ -111,6 +111,7 @@ SHUTTERS = {
 }
 OF_BITMAPS = ("ShutterOverlayGroup", "ShutterPresentationValue", "ShutterPresentationColorCIELabValue")
 TEXTS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+OF_CHARACTERS = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
 NUMERIC = ("DS", "IS", "FD", "FL", "SL", "SS", "UL", "US")
 WORDS = {"OW": "u2", "OF": "u4", "OL": "u4", "OD": "u8", "OV": "u8"}
 MOMENTS = {
@@ -183,7 +184,8 @@ def _clean(dataset: Dataset, *, swapped: bool) -> None:
         except Exception:  # pydicom raises whatever the conversion of the value raised
             del dataset[tag]
             continue
-        if tag.is_private or tag.element == 0 or not _is_writable(element) or (swapped and element.VR == "UN"):
+        unusable = not (_is_of_its_type(element) and _is_writable(element))
+        if tag.is_private or tag.element == 0 or unusable or (swapped and element.VR == "UN"):
             del dataset[tag]
         elif element.VR == "SQ":
             for item in element.value:
@@ -195,6 +197,14 @@ def _clean(dataset: Dataset, *, swapped: bool) -> None:
         elif element.VR in MOMENTS:
             _set_moment(dataset, element)
     dataset.set_original_encoding(False, True)  # else pydicom decodes the texts and writes them anew
+
+
+def _is_of_its_type(element: DataElement) -> bool:
+    """Return whether an attribute has its type by the standard, or one text for another, which viewers read all the same."""
+    if not dictionary_has_tag(element.tag):
+        return True
+    expected = dictionary_VR(element.tag).split(" or ")
+    return element.VR in expected or (element.VR in OF_CHARACTERS and expected[0] in OF_CHARACTERS)
 
 
 def _is_writable(element: DataElement) -> bool:

@@ -71,7 +71,7 @@ def join_parts(headers: Sequence[Header], counts: Sequence[int]) -> tuple[Datase
     groups = [group for header in headers for group in items(header.dataset, "PerFrameFunctionalGroupsSequence")]
     if groups:
         first.dataset.PerFrameFunctionalGroupsSequence = groups
-    first.dataset.NumberOfFrames = sum(counts)
+    first.dataset.add_new("NumberOfFrames", "IS", sum(counts))
     unknown = "" if totals else f"; {label('InConcatenationTotalNumber')} is absent, so that more may be missing"
     return first.dataset, [f"{len(headers)} files, the parts of a concatenation, are read as one run{unknown}"]
 

@@ -67,7 +67,7 @@ def _circle(dataset: Dataset, row: np.ndarray, column: np.ndarray) -> np.ndarray
     centre, radius = numbers(dataset, "CenterOfCircularShutter"), number(dataset, "RadiusOfCircularShutter")
     if len(centre) != 2 or radius is None:
         return np.ones(1, bool)
-    return np.asarray((row - centre[0]) ** 2 + (column - centre[1]) ** 2 <= radius**2)
+    return np.asarray(np.hypot(row - centre[0], column - centre[1]) <= abs(radius))
 
 
 def _polygon(dataset: Dataset, row: np.ndarray, column: np.ndarray) -> np.ndarray:

@@ -75,9 +75,12 @@ def write_bsa(
     try:
         with without_warnings():
             save(_derived(series, stored, description, hyper, background_numbers), path)
-    except (OSError, InputError):
+    except InputError:
         raise
-    except Exception as error:  # pydicom raises a dozen kinds on a source's broken values; their texts may quote them
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        # pydicom raises a dozen kinds on a source's broken values; their texts may quote them
         raise InputError(
             f"{path}: expected a source header that can be written again, found values of {series.name} that break their own "
             f"type ({type(error).__name__}); fetch the source again from its archive"

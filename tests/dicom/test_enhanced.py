@@ -281,3 +281,27 @@ def test_written_of_the_sample_without_error(tmp_path):
     for keyword in ("ExposureTimeInms", "XRayTubeCurrentInmA", "Laterality"):
         assert keyword not in written
     assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
+
+
+@pytest.mark.parametrize("keyword", ["NumberOfFrames", "SeriesInstanceUID", "InstanceCreationTime", "PixelSpacing"])
+@pytest.mark.parametrize(("kind", "value"), [("FD", 1.5), ("SQ", []), ("OB", b"\0\1")])
+def test_attributes_of_another_type_are_replaced_or_left_out(parts, tmp_path, keyword, kind, value):
+    part = pydicom.dcmread(parts / "8.dcm")
+    part.NumberOfFrames = 2
+    part.add_new(keyword, kind, value)
+    part.ConcatenationUID, part.InConcatenationTotalNumber = "1.2.3.5", 1
+    for path in parts.iterdir():
+        path.unlink()
+    part.PerFrameFunctionalGroupsSequence = 2 * list(part.PerFrameFunctionalGroupsSequence)
+    part.PixelData = 2 * part.PixelData
+    part.save_as(parts / "8.dcm")
+    written = write(tmp_path / "bsa.dcm", read_series(parts / "8.dcm"))
+    assert written.NumberOfFrames == 2
+    assert keyword not in written or pydicom.datadict.dictionary_VR(keyword) == written[keyword].VR
+
+
+def test_a_radius_beyond_all_numbers_hides_nothing(xa_file):
+    shutter = item(ShutterShape="CIRCULAR", CenterOfCircularShutter=[8, 6])
+    shutter.add_new("RadiusOfCircularShutter", "FD", 1e300)
+    shared = item(FrameDisplayShutterSequence=[shutter])
+    assert read_series(xa_file(change=enhanced(clock([1, 2, 3, 4]), shared))).shutter.all()
