@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pydicom import Dataset
 
 from angiomorph.dicom.attributes import find_numbers, items, label, number, numbers, text
+from angiomorph.dicom.header import sop_instance
 
 AVERAGE = "AVG_SUB"
+MASK_IMAGE = "121321"  # DCM, "Mask image for image processing operation"
 OTHER_OPERATIONS = {
     "TID": "each frame's mask is a frame some frames before it",
     "REV_TID": "masks run against the frames",
@@ -48,7 +50,7 @@ def find_masks(
     Source: DICOM PS3.3 C.7.6.10.
     """
     masks: list[Mask] = []
-    told: list[str] = []
+    told = _masks_elsewhere(headers)
     for item in _distinct_items(headers):
         mask, lines = _read_item(item, headers, stored or range(1, count + 1))
         masks += [mask] if mask else []
@@ -60,6 +62,20 @@ def find_masks(
     if len(headers) > 1:
         told.append(f"{label('MaskFrameNumbers')} of single-frame files taken as {label('InstanceNumber')}")
     return chosen.numbers, list(dict.fromkeys(told))
+
+
+def _masks_elsewhere(headers: Sequence[Dataset]) -> list[str]:
+    """Return a line for each sequence that names mask frames of another image than the run's own ones."""
+    own = {str(sop_instance(header)) for header in headers}
+    return [
+        f"{label(keyword)} names mask frames in another image, which are not read; their place is taken by frames of this run"
+        for keyword in ("ReferencedImageSequence", "SourceImageSequence")
+        if any(_is_mask(item) and text(item, "ReferencedSOPInstanceUID") not in own for item in items(headers[0], keyword))
+    ]
+
+
+def _is_mask(reference: Dataset) -> bool:
+    return any(text(code, "CodeValue") == MASK_IMAGE for code in items(reference, "PurposeOfReferenceCodeSequence"))
 
 
 def _distinct_items(headers: Sequence[Dataset]) -> list[Dataset]:
