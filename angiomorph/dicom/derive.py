@@ -13,10 +13,10 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage, XRayAngiographicImageStorage
 
-from angiomorph.dicom.attributes import functional, items, numbers, text, value, values, without_warnings, words
+from angiomorph.dicom.attributes import functional, items, number, numbers, text, value, values, without_warnings, words
 from angiomorph.dicom.header import BIPLANE_CLASS, ENHANCED_CLASSES, SECONDARY_CAPTURE_CLASSES, sop_class
 from angiomorph.dicom.save import decimal
-from angiomorph.dicom.shutter import EDGES, FRAME_SHUTTER
+from angiomorph.dicom.shutter import EDGES, FRAME_SHUTTER, OF_SHUTTERS, frame_shutters
 
 # What belongs to the source's pixels and would be wrong, or applied twice, beside the subtracted ones.
 OF_THE_SOURCE_PIXELS = [
@@ -62,6 +62,10 @@ OF_ENHANCED_OBJECTS = [
     "PlanesInAcquisition",
     "AcquisitionProtocolName",
     "ConcatenationUID",
+    "SOPInstanceUIDOfConcatenationSource",
+    "InConcatenationNumber",
+    "InConcatenationTotalNumber",
+    "ConcatenationFrameOffsetNumber",
 ]
 FROM_FUNCTIONAL_GROUPS = {
     "PositionerPositionSequence": ("PositionerPrimaryAngle", "PositionerSecondaryAngle"),
@@ -70,14 +74,9 @@ FROM_FUNCTIONAL_GROUPS = {
     "XRayGeometrySequence": ("DistanceSourceToDetector",),
     "FieldOfViewSequence": ("FieldOfViewShape", "FieldOfViewRotation", "FieldOfViewHorizontalFlip"),
     "FrameAnatomySequence": ("AnatomicRegionSequence",),
-    FRAME_SHUTTER: (
-        "ShutterShape",
-        *EDGES,
-        "CenterOfCircularShutter",
-        "RadiusOfCircularShutter",
-        "VerticesOfThePolygonalShutter",
-    ),
+    FRAME_SHUTTER: OF_SHUTTERS,
 }
+OF_EXPOSURE = {"ExposureTimeInms": "ExposureTime", "XRayTubeCurrentInmA": "XRayTubeCurrent", "ExposureInmAs": "Exposure"}
 FIELD_SIZES = "FieldOfViewDimensionsInFloat"
 # Type 2: must be there, may be empty. A deficient source is completed with nothing rather than with a guess.
 TYPE_2 = [
@@ -112,6 +111,7 @@ SHUTTERS = {
 }
 OF_BITMAPS = ("ShutterOverlayGroup", "ShutterPresentationValue", "ShutterPresentationColorCIELabValue")
 TEXTS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+OF_CHARACTERS = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
 NUMERIC = ("DS", "IS", "FD", "FL", "SL", "SS", "UL", "US")
 WORDS = {"OW": "u2", "OF": "u4", "OL": "u4", "OD": "u8", "OV": "u8"}
 MOMENTS = {
@@ -184,7 +184,8 @@ def _clean(dataset: Dataset, *, swapped: bool) -> None:
         except Exception:  # pydicom raises whatever the conversion of the value raised
             del dataset[tag]
             continue
-        if tag.is_private or tag.element == 0 or not _is_writable(element) or (swapped and element.VR == "UN"):
+        unusable = not (_is_of_its_type(element) and _is_writable(element))
+        if tag.is_private or tag.element == 0 or unusable or (swapped and element.VR == "UN"):
             del dataset[tag]
         elif element.VR == "SQ":
             for item in element.value:
@@ -196,6 +197,14 @@ def _clean(dataset: Dataset, *, swapped: bool) -> None:
         elif element.VR in MOMENTS:
             _set_moment(dataset, element)
     dataset.set_original_encoding(False, True)  # else pydicom decodes the texts and writes them anew
+
+
+def _is_of_its_type(element: DataElement) -> bool:
+    """Return whether an attribute has its type by the standard, or one text for another, which viewers read all the same."""
+    if not dictionary_has_tag(element.tag):
+        return True
+    expected = dictionary_VR(element.tag).split(" or ")
+    return element.VR in expected or (element.VR in OF_CHARACTERS and expected[0] in OF_CHARACTERS)
 
 
 def _is_writable(element: DataElement) -> bool:
@@ -225,18 +234,32 @@ def _set_moment(dataset: Dataset, element: DataElement) -> None:
 
 def _flatten(dataset: Dataset) -> None:
     """Turn an enhanced object's attributes into those of the classic class."""
+    several = [FRAME_SHUTTER] if len(frame_shutters(dataset)) > 1 else []
     for macro, keywords in FROM_FUNCTIONAL_GROUPS.items():
-        for keyword in keywords:
+        for keyword in keywords if macro not in several else ():
             framed = functional(dataset, macro, keyword)
             if keyword in framed:
                 setattr(dataset, keyword, value(framed, keyword))
     sizes = numbers(functional(dataset, "FieldOfViewSequence", FIELD_SIZES), FIELD_SIZES)
     if sizes:
         dataset.FieldOfViewDimensions = [round(size) for size in sizes]  # whole mm in the classic class
+    _flatten_exposure(dataset)
+    if laterality := text(functional(dataset, "FrameAnatomySequence", "FrameLaterality"), "FrameLaterality"):
+        dataset.ImageLaterality = laterality
     for keyword in OF_ENHANCED_OBJECTS:
         if keyword in dataset:
             del dataset[keyword]
     dataset.SOPClassUID = XRayAngiographicImageStorage
+
+
+def _flatten_exposure(dataset: Dataset) -> None:
+    """Write an exposure as the classic class does, in whole ms, mA and mAs."""
+    for fine, whole in OF_EXPOSURE.items():
+        found = number(dataset, fine)
+        if fine in dataset:
+            del dataset[fine]
+        if found is not None and 0 <= found < 1 << 31:
+            setattr(dataset, whole, round(found))
 
 
 def code_item(code: str, meaning: str) -> Dataset:
@@ -268,7 +291,9 @@ def _leave_empty(dataset: Dataset, keywords: Sequence[str]) -> None:
 
 
 def _set_laterality(dataset: Dataset) -> None:
-    paired = text(dataset, "BodyPartExamined") not in UNPAIRED.split()
+    region = next(iter(items(dataset, "AnatomicRegionSequence")), Dataset())
+    part = text(dataset, "BodyPartExamined") or text(region, "CodeMeaning").replace(" ", "")
+    paired = part not in UNPAIRED.split()
     if paired and not text(dataset, "ImageLaterality"):
         _leave_empty(dataset, ["Laterality"])
     if not paired and "Laterality" in dataset and not text(dataset, "Laterality"):

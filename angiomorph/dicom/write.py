@@ -75,9 +75,12 @@ def write_bsa(
     try:
         with without_warnings():
             save(_derived(series, stored, description, hyper, background_numbers), path)
-    except (OSError, InputError):
+    except InputError:
         raise
-    except Exception as error:  # pydicom raises a dozen kinds on a source's broken values; their texts may quote them
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        # pydicom raises a dozen kinds on a source's broken values; their texts may quote them
         raise InputError(
             f"{path}: expected a source header that can be written again, found values of {series.name} that break their own "
             f"type ({type(error).__name__}); fetch the source again from its archive"
@@ -87,7 +90,7 @@ def write_bsa(
 def _derived(series: Series, stored: np.ndarray, description: str, hyper: float, background_numbers: Sequence[int]) -> Dataset:
     dataset = carried(series.headers[0])
     dataset.DerivationDescription = description
-    uids = [str(sop_instance(header)) for header in series.headers]
+    uids = [str(sop_instance(header)) for header in series.files or series.headers]
     _set_identity(dataset, series, hyper, (*uids, description, stored.tobytes()))
     _set_pixels(dataset, series, stored)
     _set_timing(dataset, series)
@@ -205,14 +208,27 @@ def _set_provenance(dataset: Dataset, series: Series, background_numbers: Sequen
     ]
     dataset.AcquisitionDeviceProcessingDescription = "subtracted, motion corrected"
     numbers = [int(frame) for frame in background_numbers]
-    if any(sop_class(header) is None or sop_instance(header) is None for header in series.headers):
+    files = series.files or series.headers
+    if any(sop_class(header) is None or sop_instance(header) is None for header in files):
         return  # a bare data set may name neither, and a reference needs both
-    contrast = [_reference(header, "121322", "Source image for image processing operation", "YES") for header in series.headers]
-    background = series.headers if len(series.headers) == 1 else [series.headers[frame - 1] for frame in numbers]
-    moved = [_reference(header, "121321", "Mask image for image processing operation", "NO") for header in background]
-    if len(series.headers) == 1:
-        moved[0].ReferencedFrameNumber = numbers
+    contrast = [_reference(header, "121322", "Source image for image processing operation", "YES") for header in files]
+    masks: dict[int, list[int]] = {}
+    for index, frame in (_place(series, frame) for frame in numbers):
+        masks.setdefault(index, []).append(frame)
+    moved = []
+    for index, frames in sorted(masks.items()):
+        reference = _reference(files[index], "121321", "Mask image for image processing operation", "NO")
+        if len(series.headers) == 1:
+            reference.ReferencedFrameNumber = sorted(frames)
+        moved.append(reference)
     dataset.SourceImageSequence = [*contrast, *moved]
+
+
+def _place(series: Series, frame: int) -> tuple[int, int]:
+    """Return the index of the file that a frame of the run, from 1, stands in, and its number there."""
+    if series.places:
+        return series.places[frame - 1]
+    return (0, frame) if len(series.headers) == 1 else (frame - 1, 1)
 
 
 def _reference(header: Dataset, code: str, meaning: str, preserved: str) -> Dataset:
