@@ -7,6 +7,9 @@ with the noise. A warp that follows noise can take no more than the noise that t
 
 with a standard deviation of sqrt(2 / n) for n independent pixels. Evidence above `LEAST` is therefore no noise, however closely
 the network follows it: with the 500 independent pixels of an ordinary frame that is a false alarm in a thousand.
+
+A warp may follow iodine too, which is no noise: then much energy goes in a few places, beside vessels. A patient's motion shows
+at most edges. Hence the mean is taken tile by tile, and `MOST_TILES` of the tiles with edges must agree.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ SIZE = 256  # pixels a side at which frames are compared
 FINE, COARSE = 0.8, 6.0  # pixels: the band in which edges stand out from noise and from exposure
 EDGES, FLAT = 0.9, 0.5  # quantiles of the background's gradient
 DARKER = 2.5  # standard deviations from which what is darker may be iodine
+BESIDE = 6  # pixels around it, as far as the band makes iodine show
+TILE, FEWEST_IN_TILE = 32, 20  # pixels a side, edge pixels in it: tiles with less say nothing
+MOST_TILES = 0.6  # quantile of the tiles that speaks for the frame
 LEVELS = 8  # of the background's intensity, each with a noise of its own
 LEAST, FULL = 1.2, 2.2  # evidence from which a warp counts, and from which it counts whole
 GOES_ON = 1.0  # evidence down to which what has begun goes on: the most that following noise can give
@@ -31,9 +37,9 @@ FEWEST = 200  # edge pixels, below which nothing can be said
 def find_evidence(dsa: np.ndarray, bsa: np.ndarray, background: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return the evidence of motion in each frame of a run.
 
-        evidence = mean((dsa**2 - bsa**2) / noise**2 over edges)
+        evidence = 0.6 quantile over tiles of mean((dsa**2 - bsa**2) / noise**2 over edges)
 
-    in a band of spatial frequencies, outside of what is darker after the warp, which may be iodine.
+    in a band of spatial frequencies, outside of what is darker after the warp, which may be iodine, and of what lies beside it.
 
     Args:
         dsa: `(T, H, W)`, frames minus the background.
@@ -60,7 +66,17 @@ def _of_frame(dsa: np.ndarray, bsa: np.ndarray, known: np.ndarray, still: np.nda
     if edges.sum() < FEWEST:
         return 0.0
     variance = _noise_variance(before, ndimage.gaussian_filter(still, 1.0), slope, region)
-    return float(np.mean((before**2 - after**2)[edges] / variance[edges]))
+    return _of_most_tiles((before**2 - after**2) / variance, edges)
+
+
+def _of_most_tiles(evidence: np.ndarray, edges: np.ndarray) -> float:
+    """Return the `MOST_TILES` quantile of the means over the edge pixels of tiles; 0 where no tile has enough of them."""
+    rows, columns = np.nonzero(edges)
+    tiles = rows // TILE * edges.shape[1] + columns // TILE
+    _, tile, count = np.unique(tiles, return_inverse=True, return_counts=True)
+    means = np.bincount(tile, evidence[edges]) / count
+    enough = count >= FEWEST_IN_TILE
+    return float(np.quantile(means[enough], MOST_TILES)) if enough.any() else 0.0
 
 
 def _band(subtracted: np.ndarray) -> np.ndarray:
@@ -73,7 +89,7 @@ def _dark(before: np.ndarray, after: np.ndarray, inside: np.ndarray) -> np.ndarr
         return ~inside
     spread = np.median(np.abs(after[inside])) / 0.6745
     dark = (ndimage.gaussian_filter(after, 0.7) < -DARKER * spread) & (before < -spread)
-    return np.asarray(ndimage.binary_dilation(dark, iterations=2))
+    return np.asarray(ndimage.binary_dilation(dark, iterations=BESIDE))
 
 
 def _noise_variance(before: np.ndarray, still: np.ndarray, slope: np.ndarray, region: np.ndarray) -> np.ndarray:

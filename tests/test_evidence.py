@@ -85,14 +85,25 @@ def test_iodine_is_no_motion():
 def test_what_is_not_known_does_not_count():
     background = noisy(bone(), 0.02, 1)
     frame = noisy(bone(), 0.02, 2)
-    frame[:64] = ndimage.shift(frame, (3, 0), order=1)[:64]
+    frame[:192] = ndimage.shift(frame, (3, 0), order=1)[:192]
     moved = background.copy()
-    moved[:64] = frame[:64]
+    moved[:192] = frame[:192]
     known = KNOWN.copy()
-    known[:, :64] = False
+    known[:, :192] = False
     assert evidence(frame, background, moved) > FULL
     assert evidence(frame, background, moved, known) < LEAST
     assert evidence(frame, background, moved, np.zeros_like(KNOWN)) == 0
+
+
+@pytest.mark.parametrize(("rows", "warped"), [(64, False), (192, True)])
+def test_most_tiles_with_edges_must_agree(rows, warped):
+    """What a network removes in a few places only may be iodine; a patient's motion shows at most edges."""
+    background, frame = noisy(bone(), 0.02, 1), noisy(bone(), 0.02, 2)
+    moved = background.copy()
+    frame[:rows] = ndimage.shift(frame, (2, 0), order=1)[:rows]
+    moved[:rows] = frame[:rows]
+    assert (evidence(frame, background, moved) > FULL) == warped
+    assert (evidence(frame, background, moved) < LEAST) != warped
 
 
 @pytest.mark.parametrize(
