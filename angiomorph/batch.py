@@ -18,7 +18,8 @@ import numpy as np
 from angiomorph import __version__, metrics, store
 from angiomorph.backend import configure_gpu
 from angiomorph.background import named_frames
-from angiomorph.dicom import Series, SeriesFiles, find_series, read_series, write_bsa
+from angiomorph.dicom import Series, SeriesFiles, check_encoding, find_series, read_series, write_bsa
+from angiomorph.encoding import USUAL, Encoding
 from angiomorph.errors import InputError, say_failure
 from angiomorph.intensity import LN, exposed_range
 from angiomorph.registration import SHIPPED, Model, Registration, register_series
@@ -45,6 +46,7 @@ class Options:
         batch_size: frames at a time.
         require_clean: refuse a run whose background shows iodine, or may show it.
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
+        encoding: how the pixels of written runs are stored.
     """
 
     hyper: float | None = None
@@ -59,6 +61,7 @@ class Options:
     batch_size: int = 4
     require_clean: bool = False
     unsubtracted: bool = False
+    encoding: Encoding = USUAL
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ def _check(options: Options) -> None:
     if options.frame is not None and options.frame < 1:
         raise InputError(f"--frame {options.frame}: expected a frame number, counted from 1")
     named_frames(options.background)
+    check_encoding(options.encoding)
 
 
 def _check_folder(out: Path) -> None:
@@ -173,7 +177,7 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
         )
         seconds = time.perf_counter() - start
         picture = _picture_frame(series, result, options)
-        _write(series, result, out / files.folder / _stem(files.name), model, options.save, picture)
+        _write(series, result, out / files.folder / _stem(files.name), model, options, picture)
     except Exception as error:  # whatever a run raises is its own failure, and the next goes on
         return Outcome(files.name, say_failure(files.sources()[0], error), (), {})
     pictured = {} if picture is None else {"picture_frame": picture}
@@ -284,14 +288,14 @@ def _together(folder: Path, name: str, kinds: Sequence[str]) -> Iterator[dict[st
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write(series: Series, result: Registration, stem: Path, model: Model, save: Sequence[str], picture: int | None) -> None:
-    with _together(stem.parent, stem.name, save) as paths:
-        _write_kinds(series, result, paths, model)
+def _write(series: Series, result: Registration, stem: Path, model: Model, options: Options, picture: int | None) -> None:
+    with _together(stem.parent, stem.name, options.save) as paths:
+        _write_kinds(series, result, paths, model, options.encoding)
         if picture is not None:
             _write_png(result, paths["png"], picture)
 
 
-def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], model: Model) -> None:
+def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], model: Model, encoding: Encoding) -> None:
     if "dicom" in paths:
         write_bsa(
             paths["dicom"],
@@ -302,6 +306,7 @@ def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], m
             model_sha256=model.sha256,
             hyper=result.hyper,
             background_numbers=result.background.numbers,
+            encoding=encoding,
         )
     if "h5" in paths:
         _write_h5(result, paths["h5"], model, series.relation)

@@ -11,6 +11,7 @@ import pytest
 from angiomorph import batch, store
 from angiomorph.background import Background
 from angiomorph.batch import Options, Outcome, _most_iodine, _stem, register_runs
+from angiomorph.encoding import Encoding
 from angiomorph.errors import InputError
 from angiomorph.registration import Registration, register_series
 from tests.runs import phantom, save_tiny_model
@@ -176,6 +177,7 @@ def test_the_picture_says_what_it_shows(tmp_path, model_path, run_path, monkeypa
         (Options(save=("dicom", "gif")), "--save dicom,gif: expected some of dicom,h5,png, got gif"),
         (Options(save=()), "expected some of dicom,h5,png, got none"),
         (Options(background="middle"), "--background middle: expected auto, tag"),
+        (Options(encoding=Encoding(compress="gif")), "--compress gif: expected one of none, rle, jpeg-ls, j2k"),
         (Options(frame=0), "--frame 0: expected a frame number, counted from 1"),
     ],
 )

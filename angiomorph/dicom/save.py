@@ -10,6 +10,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
+from angiomorph.dicom.compress import compress
+from angiomorph.encoding import Encoding
 from angiomorph.store import replacing
 
 PROGRAM = "angiomorph"
@@ -39,12 +41,13 @@ def decimal(value: float) -> DSfloat:
     return DSfloat(float(value), auto_format=True)
 
 
-def save(dataset: Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a dataset as an uncompressed DICOM file, Explicit VR Little Endian, whole or not at all.
+def save(dataset: Dataset, path: str | os.PathLike[str], compression: str = Encoding.compress) -> None:
+    """Write a dataset as a DICOM file, Explicit VR Little Endian or compressed without loss, whole or not at all.
 
     Args:
-        dataset: complete, with SOPClassUID and SOPInstanceUID; its `file_meta` is replaced.
+        dataset: complete, with SOPClassUID and SOPInstanceUID, uncompressed; its `file_meta` is replaced.
         path: the file's final name; its folder is made if missing.
+        compression: see `encoding.Encoding`.
     """
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
@@ -53,5 +56,6 @@ def save(dataset: Dataset, path: str | os.PathLike[str]) -> None:
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     dataset.file_meta = meta
+    compress(dataset, compression)
     with replacing(path) as partial:
         dataset.save_as(partial, enforce_file_format=True)
