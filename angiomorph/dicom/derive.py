@@ -13,7 +13,7 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage, XRayAngiographicImageStorage
 
-from angiomorph.dicom.attributes import functional, items, numbers, text, value, values, without_warnings, words
+from angiomorph.dicom.attributes import functional, items, number, numbers, text, value, values, without_warnings, words
 from angiomorph.dicom.header import BIPLANE_CLASS, ENHANCED_CLASSES, SECONDARY_CAPTURE_CLASSES, sop_class
 from angiomorph.dicom.save import decimal
 from angiomorph.dicom.shutter import EDGES, FRAME_SHUTTER
@@ -79,6 +79,8 @@ FROM_FUNCTIONAL_GROUPS = {
     ),
 }
 FIELD_SIZES = "FieldOfViewDimensionsInFloat"
+# Enhanced numbers of mA, ms and mAs, and their names in the classic class, which are whole.
+WHOLE_EXPOSURE = {"XRayTubeCurrentInmA": "XRayTubeCurrent", "ExposureTimeInms": "ExposureTime", "ExposureInmAs": "Exposure"}
 # Type 2: must be there, may be empty. A deficient source is completed with nothing rather than with a guess.
 TYPE_2 = [
     "StudyDate",
@@ -228,15 +230,29 @@ def _flatten(dataset: Dataset) -> None:
     for macro, keywords in FROM_FUNCTIONAL_GROUPS.items():
         for keyword in keywords:
             framed = functional(dataset, macro, keyword)
-            if keyword in framed:
+            if keyword in framed and not framed[keyword].is_empty:
                 setattr(dataset, keyword, value(framed, keyword))
     sizes = numbers(functional(dataset, "FieldOfViewSequence", FIELD_SIZES), FIELD_SIZES)
     if sizes:
         dataset.FieldOfViewDimensions = [round(size) for size in sizes]  # whole mm in the classic class
+    side = text(functional(dataset, "FrameAnatomySequence", "FrameLaterality"), "FrameLaterality")
+    if side:
+        dataset.ImageLaterality = side
+    _set_whole_exposure(dataset)
     for keyword in OF_ENHANCED_OBJECTS:
         if keyword in dataset:
             del dataset[keyword]
     dataset.SOPClassUID = XRayAngiographicImageStorage
+
+
+def _set_whole_exposure(dataset: Dataset) -> None:
+    for keyword, whole in WHOLE_EXPOSURE.items():
+        framed = functional(dataset, "FrameAcquisitionSequence", keyword)
+        given = number(framed if keyword in framed else dataset, keyword)
+        if given is not None and whole not in dataset:
+            setattr(dataset, whole, round(given))
+        if keyword in dataset:
+            del dataset[keyword]
 
 
 def code_item(code: str, meaning: str) -> Dataset:

@@ -67,12 +67,7 @@ def test_frames_times_and_mask_are_read_as_they_were_made(name):
     assert series.warnings == ()
 
 
-FUNCTIONAL = pytest.mark.xfail(strict=True, reason="a shutter in functional groups is not read yet")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=FUNCTIONAL) if name == "sample_enhanced" else name for name in NAMES]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_shutter_is_read_as_it_was_made(name):
     truth, series = TRUTH[name], read_series(source(name))
     expected = shown(truth["shutter"], *truth["shape"][1:])

@@ -255,6 +255,29 @@ def test_enhanced_source_becomes_a_classic_run(xa_file, tmp_path):
     assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
 
 
+@pytest.mark.parametrize("in_frames", [True, False])
+def test_enhanced_exposure_and_side_take_their_classic_names(xa_file, tmp_path, in_frames):
+    def enhance(dataset):
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedXAImageStorage
+        groups = item(
+            FramePixelDataPropertiesSequence=[item(PixelIntensityRelationship="LIN", PixelIntensityRelationshipSign=1)],
+            FrameAnatomySequence=[item(FrameLaterality="R", AnatomicRegionSequence=[])],
+            FrameAcquisitionSequence=[item()],
+        )
+        for keyword in ("BodyPartExamined", "XRayTubeCurrent", "ExposureTime"):
+            delattr(dataset, keyword)
+        holder = groups.FrameAcquisitionSequence[0] if in_frames else dataset
+        holder.XRayTubeCurrentInmA, holder.ExposureTimeInms, holder.ExposureInmAs = 99.6, 10.4, 1.04
+        dataset.SharedFunctionalGroupsSequence = [groups]
+        dataset.PerFrameFunctionalGroupsSequence = [item() for _ in range(4)]
+
+    dataset = write(tmp_path / "bsa.dcm", read_series(xa_file(change=enhance)))
+    assert (dataset.XRayTubeCurrent, dataset.ExposureTime, dataset.Exposure) == (100, 10, 1)
+    assert (dataset.ImageLaterality, "Laterality" in dataset) == ("R", False)
+    assert not {"XRayTubeCurrentInmA", "ExposureTimeInms", "ExposureInmAs"} & set(dataset.dir())
+    assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
+
+
 def test_fluoroscopic_source_keeps_its_class(xa_file, tmp_path):
     def change(dataset):
         dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = XRayRadiofluoroscopicImageStorage
