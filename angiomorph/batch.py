@@ -18,15 +18,33 @@ import numpy as np
 from angiomorph import __version__, metrics, store
 from angiomorph.backend import configure_gpu
 from angiomorph.background import named_frames
-from angiomorph.dicom import Series, SeriesFiles, check_encoding, find_series, read_series, write_bsa
+from angiomorph.dicom import (
+    Series,
+    SeriesFiles,
+    check_dsa_run,
+    check_dsa_state,
+    check_encoding,
+    find_series,
+    read_series,
+    write_bsa,
+    write_dsa_run,
+    write_dsa_state,
+)
 from angiomorph.encoding import USUAL, Encoding
 from angiomorph.errors import InputError, say_failure
 from angiomorph.intensity import LN, exposed_range
 from angiomorph.registration import SHIPPED, Model, Registration, register_series
 from angiomorph.view.pictures import Panel, frame_window, side_by_side, subtraction_window
 
-LONGEST_NAME = 200  # bytes, of the 255 that file systems take: room for a hash, _bsa, endings, and names while writing
-ENDINGS = {"dicom": ".dcm", "h5": ".h5", "png": ".png"}
+LONGEST_NAME = 200  # bytes, of the 255 that file systems take: room for a hash, endings, and names while writing
+ENDINGS = {
+    "dicom": "_bsa.dcm",
+    "h5": "_bsa.h5",
+    "png": "_bsa.png",
+    "dsa": "_dsa.dcm",
+    "dsa-state": "_dsa_state.dcm",
+}
+OF_SOURCES = {"dsa": check_dsa_run, "dsa-state": check_dsa_state}  # kinds that not every source allows
 
 
 @dataclass(frozen=True)
@@ -37,7 +55,7 @@ class Options:
         hyper: λ in [0, 1]; None for the model's own.
         background: "auto", "tag", "N" or "N-M".
         intensity: "auto", "log", "linear"; None for the model's own.
-        save: what to write, of "dicom", "h5" and "png".
+        save: what to write, of `ENDINGS`.
         frame: frame number (from 1) of the picture; None for the one with the most iodine.
         levels: sizes at which the network sees the frames; None for the model's own.
         rounds: further passes of the network, see `registration.register_series`.
@@ -161,6 +179,8 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
     try:
         series = read_series(files, unsubtracted=options.unsubtracted)
         _check_frame(series, options.frame)
+        for kind in options.save:
+            OF_SOURCES.get(kind, _allow)(series)
         start = time.perf_counter()
         result = register_series(
             series,
@@ -189,9 +209,9 @@ def _stem(name: str) -> str:
     """Return what a run's results are called; long names are cut, told apart by a hash, so that every ending fits."""
     name_bytes = os.fsencode(name)
     if len(name_bytes) <= LONGEST_NAME:
-        return f"{name}_bsa"
+        return name
     cut = name_bytes[:LONGEST_NAME].decode("utf-8", "ignore")
-    return f"{cut}-{hashlib.sha256(name_bytes).hexdigest()[:8]}_bsa"
+    return f"{cut}-{hashlib.sha256(name_bytes).hexdigest()[:8]}"
 
 
 def _check_frame(series: Series, frame: int | None) -> None:
@@ -199,6 +219,10 @@ def _check_frame(series: Series, frame: int | None) -> None:
         raise InputError(
             f"{series.name}: --frame {frame}: expected a frame number from 1 to {len(series.frames)}, the run's last"
         )
+
+
+def _allow(series: Series) -> None:
+    """Take any source."""
 
 
 def _contrast_frames(result: Registration) -> np.ndarray:
@@ -308,6 +332,10 @@ def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], m
             background_numbers=result.background.numbers,
             encoding=encoding,
         )
+    if "dsa" in paths:
+        write_dsa_run(paths["dsa"], series, result.background.numbers, compression=encoding.compress)
+    if "dsa-state" in paths:
+        write_dsa_state(paths["dsa-state"], series, result.background.numbers)
     if "h5" in paths:
         _write_h5(result, paths["h5"], model, series.relation)
 

@@ -617,7 +617,9 @@ def _add_register(verbs: Any) -> None:
     verb.add_argument("--intensity", choices=("auto", "log", "linear"), help="what the network sees (default: the model's)")
     _add_unsubtracted(verb)
     _add_refine(verb)
-    verb.add_argument("--save", type=_kinds, default="dicom,h5", metavar="KINDS", help="of dicom,h5,png (default: dicom,h5)")
+    verb.add_argument(
+        "--save", type=_kinds, default="dicom,h5", metavar="KINDS", help="of dicom,h5,png,dsa,dsa-state (default: dicom,h5)"
+    )
     verb.add_argument(
         "--pixel-depth",
         type=int,

@@ -265,7 +265,7 @@ def code_item(code: str, meaning: str) -> Dataset:
 def complete(dataset: Dataset) -> None:
     """Fill in what the class demands and the source does not have: with nothing where that is legal."""
     _leave_empty(dataset, TYPE_2)
-    _set_laterality(dataset)
+    set_laterality(dataset)
     if value(dataset, "SOPClassUID") in SECONDARY_CAPTURE_CLASSES:
         _complete_capture(dataset)
         return
@@ -283,7 +283,8 @@ def _leave_empty(dataset: Dataset, keywords: Sequence[str]) -> None:
             dataset.add_new(keyword, dictionary_VR(keyword), None)
 
 
-def _set_laterality(dataset: Dataset) -> None:
+def set_laterality(dataset: Dataset) -> None:
+    """Leave the side empty where it must be there, and out where it may not be."""
     paired = text(dataset, "BodyPartExamined") not in UNPAIRED.split()
     if paired and not text(dataset, "ImageLaterality"):
         _leave_empty(dataset, ["Laterality"])
