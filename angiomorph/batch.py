@@ -25,6 +25,7 @@ from angiomorph.dicom import (
     check_dsa_state,
     check_encoding,
     find_series,
+    imager_spacing,
     read_series,
     write_bsa,
     write_dsa_run,
@@ -33,6 +34,7 @@ from angiomorph.dicom import (
 from angiomorph.encoding import USUAL, Encoding
 from angiomorph.errors import InputError, say_failure
 from angiomorph.intensity import LN, exposed_range
+from angiomorph.nifti import write_warp
 from angiomorph.registration import SHIPPED, Model, Registration, register_series
 from angiomorph.view.pictures import Panel, frame_window, side_by_side, subtraction_window
 
@@ -43,6 +45,7 @@ ENDINGS = {
     "png": "_bsa.png",
     "dsa": "_dsa.dcm",
     "dsa-state": "_dsa_state.dcm",
+    "nifti": "_warp.nii.gz",
 }
 OF_SOURCES = {"dsa": check_dsa_run, "dsa-state": check_dsa_state}  # kinds that not every source allows
 
@@ -179,8 +182,8 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
     try:
         series = read_series(files, unsubtracted=options.unsubtracted)
         _check_frame(series, options.frame)
-        for kind in options.save:
-            OF_SOURCES.get(kind, _allow)(series)
+        for kind in OF_SOURCES.keys() & set(options.save):
+            OF_SOURCES[kind](series)
         start = time.perf_counter()
         result = register_series(
             series,
@@ -219,10 +222,6 @@ def _check_frame(series: Series, frame: int | None) -> None:
         raise InputError(
             f"{series.name}: --frame {frame}: expected a frame number from 1 to {len(series.frames)}, the run's last"
         )
-
-
-def _allow(series: Series) -> None:
-    """Take any source."""
 
 
 def _contrast_frames(result: Registration) -> np.ndarray:
@@ -336,6 +335,8 @@ def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], m
         write_dsa_run(paths["dsa"], series, result.background.numbers, compression=encoding.compress)
     if "dsa-state" in paths:
         write_dsa_state(paths["dsa-state"], series, result.background.numbers)
+    if "nifti" in paths:
+        write_warp(paths["nifti"], result.warp, imager_spacing(series.headers[0]))
     if "h5" in paths:
         _write_h5(result, paths["h5"], model, series.relation)
 

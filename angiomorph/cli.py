@@ -618,7 +618,11 @@ def _add_register(verbs: Any) -> None:
     _add_unsubtracted(verb)
     _add_refine(verb)
     verb.add_argument(
-        "--save", type=_kinds, default="dicom,h5", metavar="KINDS", help="of dicom,h5,png,dsa,dsa-state (default: dicom,h5)"
+        "--save",
+        type=_kinds,
+        default="dicom,h5",
+        metavar="KINDS",
+        help="of dicom,h5,png,dsa,dsa-state,nifti (default: dicom,h5)",
     )
     verb.add_argument(
         "--pixel-depth",

@@ -15,8 +15,9 @@ from angiomorph.encoding import Encoding
 from angiomorph.errors import InputError
 from angiomorph.registration import Registration, register_series
 from tests.runs import phantom, save_tiny_model
+from tests.test_nifti import by_simpleitk
 
-ALL = ("dicom", "h5", "png", "dsa", "dsa-state")
+ALL = tuple(batch.ENDINGS)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,8 @@ def files_in(folder):
 
 def test_what_is_written_and_told(tmp_path, model_path, run_path):
     (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(save=ALL, background="1-2", frame=3))
-    assert files_in(tmp_path / "out") == ["run_bsa.dcm", "run_bsa.h5", "run_bsa.png", "run_dsa.dcm", "run_dsa_state.dcm"]
+    endings = ["bsa.dcm", "bsa.h5", "bsa.png", "dsa.dcm", "dsa_state.dcm", "warp.nii.gz"]
+    assert files_in(tmp_path / "out") == [f"run_{ending}" for ending in endings]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files_in(tmp_path / "out")
     assert (outcome.name, outcome.error) == ("run", "")
     arrays, attributes = store.read_arrays(tmp_path / "out" / "run_bsa.h5")
@@ -64,6 +66,19 @@ GIVEN = {
 }
 FIGURES = {"largest_shift": 0.0, "folding": 0.0, "unwarped": 0, "partly_warped": 0}
 FIGURES |= dict.fromkeys(("residue_dsa", "residue_bsa", "residue_dsa_percent", "residue_bsa_percent"), 0.0)
+
+
+def test_simpleitk_moves_the_background_as_we_do(tmp_path, model_path, xa_file):
+    frames = phantom((3, 64, 64))
+    run = str(xa_file("in/run.dcm", frames=frames, attributes={"ImagerPixelSpacing": [0.3, 0.2]}))
+    options = Options(save=("h5", "nifti"), background="1", guard=False, refine=0)
+    next(register_runs([run], tmp_path, model_path, options))
+    arrays, _ = store.read_arrays(tmp_path / "run_bsa.h5")
+    assert np.abs(arrays["warp"]).max() > 1e-3
+    found = by_simpleitk(tmp_path / "run_warp.nii.gz", np.log(frames[0].astype(np.float64)))
+    inside = np.isfinite(found)
+    assert inside.mean() > 0.6
+    np.testing.assert_allclose(found[inside], arrays["moved"][inside], atol=1e-4)
 
 
 def test_background_frames_with_a_gap_are_listed():
@@ -174,8 +189,8 @@ def test_the_picture_says_what_it_shows(tmp_path, model_path, run_path, monkeypa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (Options(save=("dicom", "gif")), "--save dicom,gif: expected some of dicom,h5,png,dsa,dsa-state, got gif"),
-        (Options(save=()), "expected some of dicom,h5,png,dsa,dsa-state, got none"),
+        (Options(save=("dicom", "gif")), "--save dicom,gif: expected some of dicom,h5,png,dsa,dsa-state,nifti, got gif"),
+        (Options(save=()), "expected some of dicom,h5,png,dsa,dsa-state,nifti, got none"),
         (Options(background="middle"), "--background middle: expected auto, tag"),
         (Options(encoding=Encoding(compress="gif")), "--compress gif: expected one of none, rle, jpeg-ls, j2k"),
         (Options(frame=0), "--frame 0: expected a frame number, counted from 1"),

@@ -25,7 +25,7 @@ from pydicom.uid import (
     XRayRadiofluoroscopicImageStorage,
 )
 
-from angiomorph.dicom.attributes import number, text, value, without_warnings
+from angiomorph.dicom.attributes import functional, number, numbers, text, value, without_warnings
 from angiomorph.errors import InputError
 
 BIPLANE_CLASS = UID("1.2.840.10008.5.1.4.1.1.12.3")  # X-Ray Angiographic Bi-Plane Image Storage, retired
@@ -196,6 +196,17 @@ def _identifier(dataset: Dataset, keyword: str, of_file: str) -> UID | None:
     found = value(dataset, keyword) or value(getattr(dataset, "file_meta", Dataset()), of_file)
     with without_warnings():
         return UID(str(found)) if found else None
+
+
+def imager_spacing(dataset: Dataset) -> tuple[float, float] | None:
+    """Return ImagerPixelSpacing, of rows and of columns, mm at the detector; None where a header does not say it.
+
+    Args:
+        dataset: of a classic or an enhanced object.
+    """
+    framed = functional(dataset, "FramePixelDataPropertiesSequence", "ImagerPixelSpacing")
+    sizes = numbers(framed if "ImagerPixelSpacing" in framed else dataset, "ImagerPixelSpacing")
+    return (sizes[0], sizes[1]) if len(sizes) == 2 and min(sizes) > 0 else None
 
 
 def frame_count(dataset: Dataset) -> int:
