@@ -10,6 +10,7 @@ from pydicom import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
+from angiomorph.dicom.attributes import text
 from angiomorph.dicom.derive import carried, complete, set_laterality
 from angiomorph.dicom.header import SECONDARY_CAPTURE_CLASSES, sop_class, sop_instance
 from angiomorph.dicom.identity import Role, are_named, refer_to, set_frame_times, set_identity, was_lossy
@@ -167,10 +168,15 @@ def _state(series: Series, background_numbers: Sequence[int]) -> Dataset:
     dataset.MaskSubtractionSequence = [_mask(background_numbers)]
     dataset.MaskSubtractionSequence[0].ContrastFrameAveraging = 1
     dataset.RecommendedViewingMode = "SUB"
-    dataset.PresentationLUTShape = "IDENTITY"
+    dataset.PresentationLUTShape = "INVERSE" if _is_shown_inverse(header) else "IDENTITY"
     dataset.DisplayedAreaSelectionSequence = [_whole_area(series)]
     dataset.ReferencedSeriesSequence = [_reference(header)]
     return dataset
+
+
+def _is_shown_inverse(header: Dataset) -> bool:
+    """Return whether low values are shown bright; a state, which says so itself, takes this over from the picture."""
+    return text(header, "PhotometricInterpretation") == "MONOCHROME1" or text(header, "PresentationLUTShape") == "INVERSE"
 
 
 def _reference(header: Dataset) -> Dataset:

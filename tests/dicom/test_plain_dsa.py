@@ -77,6 +77,7 @@ def test_the_state_is_valid_and_names_source_and_mask(tmp_path, case):
     (image,) = series.ReferencedImageSequence
     assert (image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID) == (header.SOPClassUID, header.SOPInstanceUID)
     assert (series.SeriesInstanceUID, dataset.StudyInstanceUID) == (header.SeriesInstanceUID, header.StudyInstanceUID)
+    assert dataset.PresentationLUTShape == ("INVERSE" if case.photometric == "MONOCHROME1" else "IDENTITY")
     (mask,) = dataset.MaskSubtractionSequence
     assert (mask.MaskOperation, mask.MaskFrameNumbers, mask.ContrastFrameAveraging) == ("AVG_SUB", [1, 3], 1)
     (area,) = dataset.DisplayedAreaSelectionSequence
