@@ -556,7 +556,7 @@ def _simulation_settings(arguments: argparse.Namespace) -> SimulationSettings:
 def _add_evaluate(verbs: Any) -> None:
     verb = _verb(verbs, "evaluate", _evaluate, "Measure registration on runs, against their truth where they are simulated.")
     verb.add_argument("runs", nargs="+", metavar="RUN", help="runs, or folders of them; simulated ones with their truth beside")
-    verb.add_argument("--model", nargs="+", metavar="M.h5", help="one or more models (default: the shipped one)")
+    verb.add_argument("--model", nargs="+", metavar="M.h5", help="models, or names of shipped ones (default: truth)")
     verb.add_argument("--lambda", dest="hyper", type=_fraction, nargs="+", metavar="L", help="(default: each model's own)")
     verb.add_argument("--background", default="auto", metavar="B", help="auto, tag, or frame numbers N or N-M (default: auto)")
     _add_refine(verb)
@@ -605,7 +605,7 @@ def _silent(done: int, total: int) -> None:
 def _add_register(verbs: Any) -> None:
     verb = _verb(verbs, "register", _register, "Register the background of DICOM runs and write subtracted runs.")
     verb.add_argument("runs", nargs="+", metavar="RUN", help="DICOM files, folders of frames, or trees of series")
-    verb.add_argument("--model", metavar="M.h5", help="model (default: the shipped one)")
+    verb.add_argument("--model", metavar="M.h5", help="model, or the name of a shipped one (default: truth)")
     verb.add_argument("--lambda", dest="hyper", type=_fraction, metavar="L", help="0 to 1 (default: the model's own)")
     verb.add_argument("--out", metavar="DIR", default="registered", help="where to write (default: registered)")
     verb.add_argument("--background", default="auto", metavar="B", help="auto, tag, or frame numbers N or N-M (default: auto)")

@@ -20,6 +20,7 @@ import numpy as np
 from angiomorph.errors import InputError
 from angiomorph.machine import processor
 from benchmarks import command
+from benchmarks import floor as floors
 from benchmarks.methods import MODULES, PEERS, Peer
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ OUR_MODULES = (
     "angiomorph.registration",
     "benchmarks.peers",
 )
-NAMES = (*(peer.name for peer in PEERS), *OURS)
+FLOOR = "best warp by truth"
+NAMES = (*(peer.name for peer in PEERS), *OURS, FLOOR)
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,22 @@ class Method:
 
 
 def methods(names: Sequence[str], model: Model) -> list[Method]:
-    """Return the named methods, peers first."""
+    """Return the named methods: peers, AngioMorph, and what a warp can do at best."""
     peers = [Method(peer.name, peer.parameters, _of_peer(peer), MODULES) for peer in PEERS if peer.name in names]
     about = {"model": model.sha256, "lambda": model.hyper}
     refined = {"rounds": 0 if model.refine else 1, "refine_steps": model.refine}
     hows = {name: refined | how for name, how in OURS.items() if name in names}
     ours = [Method(name, about | how, _of_ours(model, how), OUR_MODULES) for name, how in hows.items()]
-    return peers + ours
+    alone = OURS["AngioMorph, network alone"]
+    floor = [Method(FLOOR, about | {"steps": floors.STEPS}, _of_truth(_of_ours(model, alone)), (*floors.MODULES, *OUR_MODULES))]
+    return peers + ours + (floor if FLOOR in names else [])
+
+
+def _of_truth(start: Callable[[Sample], tuple[np.ndarray, float]]) -> Callable[[Sample], tuple[np.ndarray, float]]:
+    def warps(sample: Sample) -> tuple[np.ndarray, float]:
+        return floors.improve_warps(sample, start(sample)[0]), float("nan")
+
+    return warps
 
 
 def _of_peer(peer: Peer) -> Callable[[Sample], tuple[np.ndarray, float]]:
@@ -189,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--still-runs", type=int, default=8, metavar="N", help="runs in which nothing moves (default: 8)")
     parser.add_argument("--still-seed", type=int, default=4300, metavar="N", help="of these runs (default: 4300)")
     parser.add_argument("--data", type=Path, nargs="+", metavar="DIR", help="simulated runs to compare on, instead of new ones")
-    parser.add_argument("--model", metavar="M.h5", help="model (default: the shipped one)")
+    parser.add_argument("--model", metavar="M.h5", help="model, or the name of a shipped one (default: truth)")
     return command.run(peers, parser.parse_args(argv))
 
 

@@ -17,7 +17,7 @@ from angiomorph.evaluate import Settings
 from angiomorph.intensity import Normalisation, level, normalise
 from angiomorph.layers import resize_frames, resize_warp
 from angiomorph.refinement import refine
-from angiomorph.registration import Model, Predictor, register_series
+from angiomorph.registration import MODELS, SHIPPED, Model, Predictor, register_series
 from tests.runs import SIZE, TINY, phantom, save_tiny_model, series
 
 network_alone = functools.partial(register_series, refine_steps=0, guard=False)
@@ -47,6 +47,13 @@ def network_input(run):
 
 def averaged(values, numbers):
     return np.mean([values[number - 1] for number in numbers], axis=0, dtype=np.float64)
+
+
+def test_a_shipped_model_is_found_by_its_name():
+    assert Model("truth").path == MODELS["truth"] == SHIPPED
+    assert all(Model(name).image_loss == name for name in MODELS)
+    with pytest.raises(InputError, match=r"reg-truth: expected a model"):
+        Model("reg-truth")
 
 
 def test_the_tiny_models_warps_are_worth_testing_with(model):

@@ -19,7 +19,6 @@ from angiomorph.dicom.attributes import (
     value,
     words,
 )
-from angiomorph.dicom.enhanced import check_frames_in_order, check_frames_still
 from angiomorph.dicom.header import Header, is_angiogram, is_unsaid_capture, sop_class
 from angiomorph.errors import InputError
 
@@ -43,14 +42,12 @@ def check_header(header: Header, *, unsubtracted: bool = False) -> None:
     Raises:
         InputError: naming the file, the tag, what was expected and found, and the remedy.
 
-    Source: DICOM PS3.3 C.8.7.1 (XA image), C.8.7.5 (positioner), C.8.19 (enhanced XA).
+    Source: DICOM PS3.3 C.8.7.1 (XA image), C.8.7.5 (positioner).
     """
     _check_kind(header.path, header.dataset)
     if not unsubtracted:
         _check_unsubtracted(header.path, header.dataset)
     _check_still(header.path, header.dataset)
-    check_frames_still(header.path, header.dataset)
-    check_frames_in_order(header.path, header.dataset)
 
 
 def check_uniform(headers: list[Header]) -> None:

@@ -16,7 +16,7 @@ from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage, XRa
 from angiomorph.dicom.attributes import functional, items, number, numbers, text, value, values, without_warnings, words
 from angiomorph.dicom.header import BIPLANE_CLASS, ENHANCED_CLASSES, SECONDARY_CAPTURE_CLASSES, sop_class
 from angiomorph.dicom.save import decimal
-from angiomorph.dicom.shutter import EDGES, FRAME_SHUTTER
+from angiomorph.dicom.shutter import EDGES, FRAME_SHUTTER, OF_SHUTTERS, frame_shutters
 
 # What belongs to the source's pixels and would be wrong, or applied twice, beside the subtracted ones.
 OF_THE_SOURCE_PIXELS = [
@@ -62,6 +62,10 @@ OF_ENHANCED_OBJECTS = [
     "PlanesInAcquisition",
     "AcquisitionProtocolName",
     "ConcatenationUID",
+    "SOPInstanceUIDOfConcatenationSource",
+    "InConcatenationNumber",
+    "InConcatenationTotalNumber",
+    "ConcatenationFrameOffsetNumber",
 ]
 FROM_FUNCTIONAL_GROUPS = {
     "PositionerPositionSequence": ("PositionerPrimaryAngle", "PositionerSecondaryAngle"),
@@ -70,13 +74,7 @@ FROM_FUNCTIONAL_GROUPS = {
     "XRayGeometrySequence": ("DistanceSourceToDetector",),
     "FieldOfViewSequence": ("FieldOfViewShape", "FieldOfViewRotation", "FieldOfViewHorizontalFlip"),
     "FrameAnatomySequence": ("AnatomicRegionSequence",),
-    FRAME_SHUTTER: (
-        "ShutterShape",
-        *EDGES,
-        "CenterOfCircularShutter",
-        "RadiusOfCircularShutter",
-        "VerticesOfThePolygonalShutter",
-    ),
+    FRAME_SHUTTER: OF_SHUTTERS,
 }
 FIELD_SIZES = "FieldOfViewDimensionsInFloat"
 # Enhanced numbers of mA, ms and mAs, and their names in the classic class, which are whole.
@@ -114,6 +112,7 @@ SHUTTERS = {
 }
 OF_BITMAPS = ("ShutterOverlayGroup", "ShutterPresentationValue", "ShutterPresentationColorCIELabValue")
 TEXTS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+OF_CHARACTERS = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
 NUMERIC = ("DS", "IS", "FD", "FL", "SL", "SS", "UL", "US")
 WORDS = {"OW": "u2", "OF": "u4", "OL": "u4", "OD": "u8", "OV": "u8"}
 MOMENTS = {
@@ -186,7 +185,8 @@ def _clean(dataset: Dataset, *, swapped: bool) -> None:
         except Exception:  # pydicom raises whatever the conversion of the value raised
             del dataset[tag]
             continue
-        if tag.is_private or tag.element == 0 or not _is_writable(element) or (swapped and element.VR == "UN"):
+        unusable = not (_is_of_its_type(element) and _is_writable(element))
+        if tag.is_private or tag.element == 0 or unusable or (swapped and element.VR == "UN"):
             del dataset[tag]
         elif element.VR == "SQ":
             for item in element.value:
@@ -198,6 +198,14 @@ def _clean(dataset: Dataset, *, swapped: bool) -> None:
         elif element.VR in MOMENTS:
             _set_moment(dataset, element)
     dataset.set_original_encoding(False, True)  # else pydicom decodes the texts and writes them anew
+
+
+def _is_of_its_type(element: DataElement) -> bool:
+    """Return whether an attribute has its type by the standard, or one text for another, which viewers read all the same."""
+    if not dictionary_has_tag(element.tag):
+        return True
+    expected = dictionary_VR(element.tag).split(" or ")
+    return element.VR in expected or (element.VR in OF_CHARACTERS and expected[0] in OF_CHARACTERS)
 
 
 def _is_writable(element: DataElement) -> bool:
@@ -227,32 +235,33 @@ def _set_moment(dataset: Dataset, element: DataElement) -> None:
 
 def _flatten(dataset: Dataset) -> None:
     """Turn an enhanced object's attributes into those of the classic class."""
+    several = [FRAME_SHUTTER] if len(frame_shutters(dataset)) > 1 else []
     for macro, keywords in FROM_FUNCTIONAL_GROUPS.items():
-        for keyword in keywords:
+        for keyword in keywords if macro not in several else ():
             framed = functional(dataset, macro, keyword)
             if keyword in framed and not framed[keyword].is_empty:
                 setattr(dataset, keyword, value(framed, keyword))
     sizes = numbers(functional(dataset, "FieldOfViewSequence", FIELD_SIZES), FIELD_SIZES)
     if sizes:
         dataset.FieldOfViewDimensions = [round(size) for size in sizes]  # whole mm in the classic class
-    side = text(functional(dataset, "FrameAnatomySequence", "FrameLaterality"), "FrameLaterality")
-    if side:
-        dataset.ImageLaterality = side
-    _set_whole_exposure(dataset)
+    _flatten_exposure(dataset)
+    if laterality := text(functional(dataset, "FrameAnatomySequence", "FrameLaterality"), "FrameLaterality"):
+        dataset.ImageLaterality = laterality
     for keyword in OF_ENHANCED_OBJECTS:
         if keyword in dataset:
             del dataset[keyword]
     dataset.SOPClassUID = XRayAngiographicImageStorage
 
 
-def _set_whole_exposure(dataset: Dataset) -> None:
-    for keyword, whole in WHOLE_EXPOSURE.items():
-        framed = functional(dataset, "FrameAcquisitionSequence", keyword)
-        given = number(framed if keyword in framed else dataset, keyword)
-        if given is not None and whole not in dataset:
-            setattr(dataset, whole, round(given))
-        if keyword in dataset:
-            del dataset[keyword]
+def _flatten_exposure(dataset: Dataset) -> None:
+    """Write an exposure as the classic class does, in whole mA, ms and mAs."""
+    for fine, whole in WHOLE_EXPOSURE.items():
+        given = [number(functional(dataset, "FrameAcquisitionSequence", fine), fine), number(dataset, fine)]
+        found = [round(each) for each in given if each is not None and 0 <= round(each) < 1 << 31]
+        if found and number(dataset, whole) is None:
+            setattr(dataset, whole, found[0])
+        if fine in dataset:
+            del dataset[fine]
 
 
 def code_item(code: str, meaning: str) -> Dataset:
@@ -285,7 +294,9 @@ def _leave_empty(dataset: Dataset, keywords: Sequence[str]) -> None:
 
 def set_laterality(dataset: Dataset) -> None:
     """Leave the side empty where it must be there, and out where it may not be."""
-    paired = text(dataset, "BodyPartExamined") not in UNPAIRED.split()
+    region = next(iter(items(dataset, "AnatomicRegionSequence")), Dataset())
+    part = text(dataset, "BodyPartExamined") or text(region, "CodeMeaning").replace(" ", "")
+    paired = part not in UNPAIRED.split()
     if paired and not text(dataset, "ImageLaterality"):
         _leave_empty(dataset, ["Laterality"])
     if not paired and "Laterality" in dataset and not text(dataset, "Laterality"):

@@ -57,9 +57,9 @@ def find_series(
 ) -> list[SeriesFiles]:
     """Find every run in files, folders, trees and archives, reading headers only.
 
-    A multi-frame file is a run. `grouping.group_frames` says which single-frame files of one folder are one, and in what
-    order. A file given by itself is always returned, so that reading it says what is wrong with it. In a tree, what is no
-    angiogram, and this program's own subtracted runs, are passed over.
+    A multi-frame file is a run, and so are the parts of a concatenation in one folder. `grouping.group_frames` says which
+    single-frame files of one folder are one, and in what order. A file given by itself is always returned, so that reading it
+    says what is wrong with it. In a tree, what is no angiogram, and this program's own subtracted runs, are passed over.
 
     A DICOMDIR stands for the files that it names, a zip or gz for what is in it; those in a tree stay closed. Files that are
     the same image, byte by byte or by SOPInstanceUID, count once.
@@ -119,6 +119,8 @@ def find_run(paths: Sequence[Path]) -> SeriesFiles:
 
 
 def _find_only_run(frames: list[Frame]) -> Run:
+    if frames[0].concatenation and len({frame.concatenation for frame in frames}) == 1:
+        return _concatenations([replace(frame, place=frames[0].place) for frame in frames])[0][0]
     several = next((frame for frame in frames if frame.count > 1), None)
     if several is not None:
         raise InputError(
@@ -250,12 +252,30 @@ def _below(root: Path, parts: Sequence[str]) -> Path | None:
 
 def _runs_in(place: _Place, looked: Callable[[], None], passed_over: Counter[str]) -> list[Run]:
     frames = _look_at_all(place, looked, passed_over)
-    runs = [Run((frame,)) for frame in frames if frame.count != 1]
+    runs, copies = _concatenations(frames)
+    _add(passed_over, COPIES, len(copies))
+    frames = [frame for frame in frames if not frame.concatenation]
+    runs += [Run((frame,)) for frame in frames if frame.count != 1]
     for folder in sorted({frame.place for frame in frames}):
         single, copies = leave_out_copies([frame for frame in frames if frame.count == 1 and frame.place == folder])
         _add(passed_over, COPIES, len(copies))
         runs += [_warn_of_own_copies(run, copies) for run in group_frames(single)]
     return runs
+
+
+def _concatenations(frames: Sequence[Frame]) -> tuple[list[Run], list[Copy]]:
+    """Return the runs that are stored as a concatenation of files, and copies of these."""
+    groups: dict[tuple[str, str], list[Frame]] = {}
+    for frame in frames:
+        if frame.concatenation:
+            groups.setdefault((frame.place, frame.concatenation), []).append(frame)
+    runs, left_out = [], []
+    for _, group in sorted(groups.items()):
+        parts, copies = leave_out_copies(group)
+        run = Run(tuple(sorted(parts, key=lambda frame: (frame.part or 0, frame.path))))
+        runs.append(warn_of_copies(run, copies))
+        left_out += copies
+    return runs, left_out
 
 
 def _warn_of_own_copies(run: Run, copies: Sequence[Copy]) -> Run:
@@ -340,7 +360,7 @@ def is_marked(path: Path) -> bool:
 
 def _files_of(run: Run, place: _Place) -> SeriesFiles:
     first = run.frames[0]
-    name = name_of(first.path) if len(run.frames) == 1 else Path(first.place).resolve().name
+    name = name_of(first.path) if len(run.frames) == 1 or first.concatenation else Path(first.place).resolve().name
     paths = tuple(frame.path for frame in run.frames)
     return SeriesFiles(name, paths, place.folder, first.uid, run.warnings, run.refusal, unpacked=place.unpacked)
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pydicom import Dataset
 
 from angiomorph.dicom.attributes import label, text, value, values
+from angiomorph.dicom.enhanced import is_part
 from angiomorph.errors import InputError
 
 KEYWORDS = (
@@ -50,6 +51,8 @@ KEYWORDS = (
     "IntensifierSize",
     "FieldOfViewDimensions",
     "ImagerPixelSpacing",
+    "ConcatenationUID",
+    "InConcatenationNumber",
 )
 # What tells when a frame was taken, the surest first; what a date and a time say stands under the time.
 CLOCKS = {"AcquisitionDateTime": "", "AcquisitionTime": "AcquisitionDate", "ContentTime": "ContentDate"}
@@ -99,6 +102,8 @@ class Frame:
         positions: by the keywords of `POSITION`.
         field: of view, as text, by the keywords of `FIELD`.
         kind: what makes pixels comparable, by the keywords of `KIND`.
+        concatenation: ConcatenationUID of a part of one; "" of all other files.
+        part: InConcatenationNumber.
     """
 
     path: Path
@@ -117,6 +122,8 @@ class Frame:
     positions: tuple[float | None, ...] = (None,) * len(POSITION)
     field: tuple[str, ...] = ("",) * len(FIELD)
     kind: tuple[str, ...] = ("",) * len(KIND)
+    concatenation: str = ""
+    part: int | None = None
 
     @property
     def shown(self) -> str:
@@ -184,6 +191,8 @@ def describe_frame(path: Path, dataset: Dataset, place: str, source: str) -> Fra
         positions=tuple(finite(dataset, keyword) for keyword in POSITION),
         field=tuple(intern(_write_numbers(dataset, keyword)) for keyword in FIELD),
         kind=tuple(map(intern, ("\\".join(kinds[:2]), *(text(dataset, keyword) for keyword in KIND[1:])))),
+        concatenation=intern(text(dataset, "ConcatenationUID")) if is_part(dataset) else "",
+        part=whole(dataset, "InConcatenationNumber"),
     )
 
 

@@ -45,21 +45,21 @@ class Role:
     contribution: str
 
 
-def set_identity(dataset: Dataset, headers: Sequence[Dataset], role: Role, entropy: Sequence[str | bytes]) -> None:
+def set_identity(dataset: Dataset, series: Series, role: Role, entropy: Sequence[str | bytes]) -> None:
     """Give a derived object its own series and instance in its source's study, and say who made it.
 
     Args:
         dataset: with the source's study, series and equipment; changed in place.
-        headers: of the source.
+        series: the source.
         role: of the object.
         entropy: what, beside the source's UIDs, its UIDs are hashes of.
     """
-    uids = [str(sop_instance(header)) for header in headers]
+    uids = [str(sop_instance(header)) for header in series.sources]
     if not value(dataset, "StudyInstanceUID"):
         dataset.StudyInstanceUID = derived_uid("study", *uids, *entropy)
     dataset.SeriesInstanceUID = derived_uid("series", role.name, *uids, *entropy)
     dataset.SOPInstanceUID = derived_uid("image", role.name, *uids, *entropy)
-    source = int(number(headers[0], "SeriesNumber") or 0)
+    source = int(number(series.headers[0], "SeriesNumber") or 0)
     if 0 <= source < MOST_SERIES:
         dataset.SeriesNumber = 100 * source + role.number  # else as it was, or none where it is no number of its type
     dataset.InstanceNumber = 1
@@ -112,6 +112,11 @@ def refer_to(header: Dataset, purpose: str, *, preserved: str) -> Dataset:
     item.PurposeOfReferenceCodeSequence = [code_item(purpose, PURPOSES[purpose])]
     item.SpatialLocationsPreserved = preserved
     return item
+
+
+def refer_to_sources(series: Series) -> list[Dataset]:
+    """Return items of SourceImageSequence for all files of a run, which stay where they are."""
+    return [refer_to(header, "121322", preserved="YES") for header in series.sources]
 
 
 def was_lossy(headers: Sequence[Dataset]) -> bool:

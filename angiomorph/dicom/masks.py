@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pydicom import Dataset
 
 from angiomorph.dicom.attributes import find_numbers, items, label, number, numbers, text
+from angiomorph.dicom.header import sop_instance
 
 AVERAGE = "AVG_SUB"
+MASK_IMAGE = "121321"  # DCM, "Mask image for image processing operation"
 OTHER_OPERATIONS = {
     "TID": "each frame's mask is a frame some frames before it",
     "REV_TID": "masks run against the frames",
@@ -29,7 +31,9 @@ class Mask:
     applied_to: frozenset[int]
 
 
-def find_masks(headers: Sequence[Dataset], count: int) -> tuple[tuple[int, ...], list[str]]:
+def find_masks(
+    headers: Sequence[Dataset], count: int, stored: Sequence[int] | None = None
+) -> tuple[tuple[int, ...], list[str]]:
     """Return the frames whose average the source subtracts (AVG_SUB), and what is not used of what it says.
 
     One background serves the whole run. Of several items it is that of the one which applies to most frames, the first
@@ -38,6 +42,7 @@ def find_masks(headers: Sequence[Dataset], count: int) -> tuple[tuple[int, ...],
     Args:
         headers: one of a multi-frame file, or one per frame, in order.
         count: T.
+        stored: for each frame the number that masks know it by, from 1; None where that is its place.
 
     Returns:
         frame numbers from 1, ascending, none if no item names any; one line for each thing to be told.
@@ -45,9 +50,9 @@ def find_masks(headers: Sequence[Dataset], count: int) -> tuple[tuple[int, ...],
     Source: DICOM PS3.3 C.7.6.10.
     """
     masks: list[Mask] = []
-    told: list[str] = []
+    told = _masks_elsewhere(headers)
     for item in _distinct_items(headers):
-        mask, lines = _read_item(item, headers, count)
+        mask, lines = _read_item(item, headers, stored or range(1, count + 1))
         masks += [mask] if mask else []
         told += lines
     if not masks:
@@ -59,6 +64,20 @@ def find_masks(headers: Sequence[Dataset], count: int) -> tuple[tuple[int, ...],
     return chosen.numbers, list(dict.fromkeys(told))
 
 
+def _masks_elsewhere(headers: Sequence[Dataset]) -> list[str]:
+    """Return a line for each sequence that names mask frames of another image than the run's own ones."""
+    own = {str(sop_instance(header)) for header in headers}
+    return [
+        f"{label(keyword)} names mask frames in another image, which are not read; their place is taken by frames of this run"
+        for keyword in ("ReferencedImageSequence", "SourceImageSequence")
+        if any(_is_mask(item) and text(item, "ReferencedSOPInstanceUID") not in own for item in items(headers[0], keyword))
+    ]
+
+
+def _is_mask(reference: Dataset) -> bool:
+    return any(text(code, "CodeValue") == MASK_IMAGE for code in items(reference, "PurposeOfReferenceCodeSequence"))
+
+
 def _distinct_items(headers: Sequence[Dataset]) -> list[Dataset]:
     found: list[Dataset] = []
     for header in headers:
@@ -66,7 +85,7 @@ def _distinct_items(headers: Sequence[Dataset]) -> list[Dataset]:
     return found
 
 
-def _read_item(item: Dataset, headers: Sequence[Dataset], count: int) -> tuple[Mask | None, list[str]]:
+def _read_item(item: Dataset, headers: Sequence[Dataset], stored: Sequence[int]) -> tuple[Mask | None, list[str]]:
     operation = text(item, "MaskOperation")
     if operation in OTHER_OPERATIONS:
         return None, [f"{label('MaskOperation')} {operation} ({OTHER_OPERATIONS[operation]}) is not followed: one background"]
@@ -75,30 +94,31 @@ def _read_item(item: Dataset, headers: Sequence[Dataset], count: int) -> tuple[M
     name, found = label("MaskFrameNumbers"), find_numbers(item, "MaskFrameNumbers")
     if not found.numbers or found.unusable:
         return None, [f"{found.unusable or f'{name}: expected frame numbers, found none'}; passed over"]
-    placed = {int(frame): _place(int(frame), headers, count) for frame in found.numbers}
+    placed = {int(frame): _place(int(frame), headers, stored) for frame in found.numbers}
     missing = [str(frame) for frame, place in placed.items() if place is None]
     named = tuple(sorted({place for place in placed.values() if place is not None}))
     told = []
     if missing:
         nothing = "" if named else f"{name} names no frame of this run; "
         told.append(f"{nothing}{name} names frame {', '.join(missing)}, which this run does not have; left out")
-    return (Mask(named, _applied_to(item, count)) if named else None), told
+    return (Mask(named, _applied_to(item, stored)) if named else None), told
 
 
-def _place(frame: int, headers: Sequence[Dataset], count: int) -> int | None:
+def _place(frame: int, headers: Sequence[Dataset], stored: Sequence[int]) -> int | None:
     """Return which frame of the run, from 1, a mask frame number means; None if none."""
     instances = [number(header, "InstanceNumber") for header in headers] if len(headers) > 1 else []
     if frame in instances:
         return instances.index(frame) + 1
-    return frame if 1 <= frame <= count else None
+    return stored.index(frame) + 1 if frame in stored else None
 
 
-def _applied_to(item: Dataset, count: int) -> frozenset[int]:
+def _applied_to(item: Dataset, stored: Sequence[int]) -> frozenset[int]:
     ranges = [int(frame) for frame in numbers(item, "ApplicableFrameRange")]
     if not ranges or len(ranges) % 2:
-        return frozenset(range(1, count + 1))
-    limits = zip(ranges[::2], ranges[1::2], strict=True)
-    return frozenset(frame for first, last in limits for frame in range(max(first, 1), min(last, count) + 1))
+        return frozenset(range(1, len(stored) + 1))
+    limits = list(zip(ranges[::2], ranges[1::2], strict=True))
+    applies = (any(first <= frame <= last for first, last in limits) for frame in stored)
+    return frozenset(place for place, applied in enumerate(applies, 1) if applied)
 
 
 def _unused(mask: Mask) -> str:

@@ -13,7 +13,7 @@ from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 from angiomorph.dicom.attributes import text
 from angiomorph.dicom.derive import carried, complete, set_laterality
 from angiomorph.dicom.header import SECONDARY_CAPTURE_CLASSES, sop_class, sop_instance
-from angiomorph.dicom.identity import Role, are_named, refer_to, set_frame_times, set_identity, was_lossy
+from angiomorph.dicom.identity import Role, are_named, refer_to_sources, set_frame_times, set_identity, was_lossy
 from angiomorph.dicom.save import PROGRAM, decimal, save, writing
 from angiomorph.dicom.series import Series
 from angiomorph.encoding import USUAL
@@ -71,13 +71,13 @@ def _run(series: Series, background_numbers: Sequence[int]) -> Dataset:
     dataset = carried(series.headers[0])
     frames = ", ".join(str(number) for number in background_numbers[:50])
     dataset.DerivationDescription = f"pixels as acquired; mask frames {frames} named by {PROGRAM}"
-    set_identity(dataset, series.headers, RUN, (dataset.DerivationDescription, series.frames.tobytes()))
+    set_identity(dataset, series, RUN, (dataset.DerivationDescription, series.frames.tobytes()))
     _set_pixels(dataset, series)
     set_frame_times(dataset, series)
     dataset.MaskSubtractionSequence = [_mask(background_numbers)]
     dataset.RecommendedViewingMode = "SUB"
-    if are_named(series.headers):
-        dataset.SourceImageSequence = [refer_to(header, "121322", preserved="YES") for header in series.headers]
+    if are_named(series.sources):
+        dataset.SourceImageSequence = refer_to_sources(series)
     complete(dataset)
     dataset.ImageType = ["DERIVED", "PRIMARY", dataset.ImageType[2]]
     correct_ambiguous_vr(dataset, True)
@@ -104,18 +104,20 @@ def _set_pixels(dataset: Dataset, series: Series) -> None:
     dataset.WindowCenter, dataset.WindowWidth = decimal(round((low + high + 1) / 2)), decimal(max(round(high - low), 1))
     data = frames.astype("u1" if small else "<u2").tobytes()
     dataset.add_new("PixelData", "OB" if small else "OW", data + b"\0" * (len(data) % 2))
-    dataset.LossyImageCompression = "01" if was_lossy(series.headers) else "00"
+    dataset.LossyImageCompression = "01" if was_lossy(series.sources) else "00"
 
 
 def check_dsa_state(series: Series) -> None:
     """Raise where no presentation state can name a run's mask frames.
 
     Raises:
-        InputError: single frames, a captured run, or a run without UIDs.
+        InputError: single frames, parts of a concatenation, a captured run, or a run without UIDs.
     """
     found = (
         "single frames"
         if len(series.headers) > 1
+        else "parts of a concatenation"
+        if len(series.sources) > 1
         else "a captured run"
         if sop_class(series.headers[0]) in SECONDARY_CAPTURE_CLASSES
         else "a run without SOPInstanceUID, SOPClassUID or SeriesInstanceUID"
@@ -140,6 +142,8 @@ def write_dsa_state(path: str | os.PathLike[str], series: Series, background_num
     Raises:
         InputError: see `check_dsa_state`; or a source header that cannot be written.
 
+    Mask frames are named by their numbers in the source's file, which may store frames in another order than the run's.
+
     Source: DICOM PS3.3 A.33.1, C.11.10, C.11.11, C.11.13; the window is left to the viewer.
     """
     check_dsa_state(series)
@@ -158,14 +162,14 @@ def _state(series: Series, background_numbers: Sequence[int]) -> Dataset:
     set_laterality(dataset)
     dataset.SOPClassUID = GrayscaleSoftcopyPresentationStateStorage
     dataset.Modality = "PR"
-    numbers = ",".join(map(str, background_numbers))
-    set_identity(dataset, series.headers, STATE, (numbers,))
+    stored = sorted(series.place(number)[1] for number in background_numbers)
+    set_identity(dataset, series, STATE, (",".join(map(str, stored)),))
     del dataset.ContentDate, dataset.ContentTime
     dataset.PresentationCreationDate, dataset.PresentationCreationTime = dataset.SeriesDate, dataset.SeriesTime
     dataset.ContentLabel = "PLAIN_DSA"
     dataset.ContentDescription = "Plain DSA"
     dataset.ContentCreatorName = ""
-    dataset.MaskSubtractionSequence = [_mask(background_numbers)]
+    dataset.MaskSubtractionSequence = [_mask(stored)]
     dataset.MaskSubtractionSequence[0].ContrastFrameAveraging = 1
     dataset.RecommendedViewingMode = "SUB"
     dataset.PresentationLUTShape = "INVERSE" if _is_shown_inverse(header) else "IDENTITY"

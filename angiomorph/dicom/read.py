@@ -12,12 +12,13 @@ from pydicom import Dataset
 
 from angiomorph.dicom.attributes import find_unusable, functional, label, number, text
 from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, subtraction_evidence
+from angiomorph.dicom.enhanced import check_frames_alike, is_part, join_parts, relation_by_tables, sort_frames
 from angiomorph.dicom.find import find_run
 from angiomorph.dicom.header import Header, is_unsaid_capture, read_header
 from angiomorph.dicom.masks import find_masks
 from angiomorph.dicom.pixels import Pixels, decode, find_pixels
 from angiomorph.dicom.series import Series, SeriesFiles
-from angiomorph.dicom.shutter import exposed
+from angiomorph.dicom.shutter import exposed, frame_shutters
 from angiomorph.dicom.timing import frame_times
 from angiomorph.errors import InputError
 
@@ -56,15 +57,19 @@ def _read(files: SeriesFiles, *, unsubtracted: bool) -> Series:
     if len(headers) > 1:
         check_uniform(headers)
     found = [find_pixels(header) for header in headers]
-    _check_single(found)
+    datasets, of_parts = _join(headers, found)
     count = sum(len(pixels.frames) for pixels in found)
     check_frame_count(files.paths[0], count)
-    first, datasets, layout = headers[0].dataset, [header.dataset for header in headers], found[0].layout
+    for dataset in datasets:
+        check_frames_alike(files.paths[0], dataset)
+    first, layout = datasets[0], found[0].layout
+    stored, of_order = sort_frames(files.paths[0], first, count)
     of_pixels = dict.fromkeys(line for pixels in found for line in pixels.warnings)
-    background, of_masks = find_masks(datasets, count)
+    background, of_masks = find_masks(datasets, count, stored)
     times, of_times = frame_times(datasets, count)
+    told = [*of_parts, *of_order, *_warnings(datasets), *of_pixels, *of_masks, *of_times]
     return Series(
-        frames=_decode(found, count, inverted=_inverted(first)),
+        frames=_decode(found, stored, inverted=_inverted(first)),
         relation=_relation(first) or "DISP",
         bits_stored=_bits(found[0]),
         frame_times=times,
@@ -72,7 +77,9 @@ def _read(files: SeriesFiles, *, unsubtracted: bool) -> Series:
         name=files.name,
         shutter=exposed(first, layout.rows, layout.columns),
         headers=tuple(_without_pixels(dataset) for dataset in datasets),
-        warnings=tuple(f"{files.paths[0]}: {line}" for line in [*_warnings(datasets), *of_pixels, *of_masks, *of_times]),
+        warnings=tuple(f"{files.paths[0]}: {line}" for line in told),
+        files=tuple(_without_pixels(header.dataset) for header in headers),
+        places=_places(found, stored),
     )
 
 
@@ -87,7 +94,9 @@ def _files(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> SeriesFiles:
 
 def _relation(dataset: Dataset) -> str | None:
     found = text(_properties(dataset, "PixelIntensityRelationship"), "PixelIntensityRelationship")
-    return found if found in RELATIONS else None
+    if found in ("LIN", "LOG"):
+        return found
+    return relation_by_tables(dataset) or (found if found in RELATIONS else None)
 
 
 def _properties(dataset: Dataset, keyword: str) -> Dataset:
@@ -111,10 +120,21 @@ def _several(header: Header) -> InputError:
     )
 
 
-def _check_single(found: list[Pixels]) -> None:
+def _join(headers: list[Header], found: list[Pixels]) -> tuple[list[Dataset], list[str]]:
+    """Return the headers that are left when parts of a concatenation are one, and what is to be told of these."""
+    if all(is_part(header.dataset) for header in headers):
+        joined, told = join_parts(headers, [len(pixels.frames) for pixels in found])
+        return [joined], told
     for pixels in found:
         if len(found) > 1 and len(pixels.frames) > 1:
             raise _several(pixels.header)
+    return [header.dataset for header in headers], []
+
+
+def _places(found: list[Pixels], stored: list[int]) -> tuple[tuple[int, int], ...]:
+    """Return of each frame the index of its file, and its number there."""
+    places = [(index, frame + 1) for index, pixels in enumerate(found) for frame in range(len(pixels.frames))]
+    return tuple(places[frame - 1] for frame in stored)
 
 
 def _bits(pixels: Pixels) -> int:
@@ -122,8 +142,8 @@ def _bits(pixels: Pixels) -> int:
     return pixels.layout.stored - pixels.layout.signed
 
 
-def _decode(found: list[Pixels], count: int, *, inverted: bool) -> np.ndarray:
-    layout = found[0].layout
+def _decode(found: list[Pixels], stored: list[int], *, inverted: bool) -> np.ndarray:
+    layout, count = found[0].layout, len(stored)
     dtype = np.uint8 if layout.allocated == 8 else np.uint16
     try:
         frames = np.empty((count, layout.rows, layout.columns), dtype)
@@ -133,13 +153,13 @@ def _decode(found: list[Pixels], count: int, *, inverted: bool) -> np.ndarray:
             f"{layout.rows}x{layout.columns}; give fewer frames, or use a machine with more memory"
         ) from error
     decoded = ((pixels, frame) for pixels in found for frame in decode(pixels))
-    for target, (pixels, frame) in zip(frames, decoded, strict=True):
+    for place, (pixels, frame) in zip(np.argsort(stored), decoded, strict=True):
         if layout.signed and frame.min() < 0:
             raise InputError(
                 f"{pixels.header.path}: expected values from 0 on ({label('PixelRepresentation')} 0), found negative ones, "
                 "which XA does not allow and subtracted runs often have; give the unsubtracted run as acquired"
             )
-        target[:] = frame
+        frames[place] = frame
     return dtype((1 << _bits(found[0])) - 1) - frames if inverted else frames
 
 
@@ -160,6 +180,8 @@ def _warnings(datasets: Sequence[Dataset]) -> list[str]:
         found.append(f"{label('Modality')} OT: nothing says that this is an angiogram")
     if evidence := subtraction_evidence(first):
         found.append(f"taken as acquired, as told by --unsubtracted, although {evidence}")
+    if (shutters := len(frame_shutters(first))) > 1:
+        found.append(f"frames have {shutters} display shutters; the field that all of them show is used, none is written")
     if _relation(first) is None:
         found.append(
             f"{label('PixelIntensityRelationship')} is none of {', '.join(RELATIONS)}; taken as DISP, subtracted linearly"

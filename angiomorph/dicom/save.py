@@ -79,9 +79,11 @@ def writing(path: str | os.PathLike[str], name: str) -> Iterator[None]:
     try:
         with without_warnings():
             yield
-    except (OSError, InputError):
+    except InputError:
         raise
     except Exception as error:  # pydicom raises a dozen kinds on a source's broken values; their texts may quote them
+        if isinstance(error, OSError) and error.errno:  # a disk's, not pydicom's
+            raise
         raise InputError(
             f"{path}: expected a source header that can be written again, found values of {name} that break their own "
             f"type ({type(error).__name__}); fetch the source again from its archive"

@@ -20,7 +20,8 @@ class SeriesFiles:
 
     Args:
         name: what outputs are named after; distinct within `folder`.
-        paths: one multi-frame file, or the single-frame files of the run in the order in which they were taken.
+        paths: one multi-frame file, the parts of a concatenation, or the single-frame files of the run, in the order in which
+            they were taken.
         folder: of the run, relative to the folder that was searched; "." for a file given by itself.
         uid: SeriesInstanceUID; empty if it cannot be read.
         warnings: what a user should know about the choice and order of the files.
@@ -93,8 +94,10 @@ class Series:
         background_numbers: frame numbers (from 1) that the source subtracts as average (AVG_SUB); empty if it names none.
         name: the file's or folder's name without ending.
         shutter: `(H, W)` bool, True where the picture is exposed, False behind the display shutter.
-        headers: data sets without pixel data, one for a multi-frame file, T for single-frame files.
+        headers: data sets without pixel data, one for a multi-frame file or a concatenation, T for single-frame files.
         warnings: what a user should know about the run; no patient identity.
+        files: data sets of the files, without pixel data; none where they are `headers`.
+        places: of each frame the index of its file and its number there, from 1; none where it is in the order of these.
     """
 
     frames: np.ndarray
@@ -106,6 +109,19 @@ class Series:
     shutter: np.ndarray
     headers: tuple[Dataset, ...]
     warnings: tuple[str, ...] = ()
+    files: tuple[Dataset, ...] = ()
+    places: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def sources(self) -> tuple[Dataset, ...]:
+        """Return the data sets of the files, without pixel data."""
+        return self.files or self.headers
+
+    def place(self, frame: int) -> tuple[int, int]:
+        """Return the index in `sources` of the file that a frame stands in, and its number there; both numbers from 1."""
+        if self.places:
+            return self.places[frame - 1]
+        return (0, frame) if len(self.sources) == 1 else (frame - 1, 1)
 
     @property
     def frame_time(self) -> float:

@@ -5,26 +5,46 @@ from __future__ import annotations
 import numpy as np
 from pydicom import Dataset
 
-from angiomorph.dicom.attributes import functional, number, numbers, words
+from angiomorph.dicom.attributes import frame_items, functional, number, numbers, text, words
 
 FRAME_SHUTTER = "FrameDisplayShutterSequence"  # of an enhanced object
 EDGES = ("ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge", "ShutterLeftVerticalEdge", "ShutterRightVerticalEdge")
+OF_SHUTTERS = (
+    "ShutterShape",
+    *EDGES,
+    "CenterOfCircularShutter",
+    "RadiusOfCircularShutter",
+    "VerticesOfThePolygonalShutter",
+)
 
 
 def exposed(dataset: Dataset, rows: int, columns: int) -> np.ndarray:
     """Return `(rows, columns)` bool, True inside every shape of the display shutter; all True where it has none.
 
-    Edges count as exposed. Shapes with missing or unusable values, and a shutter that would hide everything, are left out.
+    Of an enhanced object whose frames have several shutters it is the field that all of them show. Edges count as exposed.
+    Shapes with missing or unusable values, and a shutter that would hide everything, are left out.
 
     Args:
-        dataset: header with or without a display shutter, its own or an enhanced object's shared one.
+        dataset: header with or without a display shutter, its own or an enhanced object's.
         rows: H, pixels.
         columns: W, pixels.
 
     Source: DICOM PS3.3 C.7.6.11, positions counted from 1.
     """
-    if "ShutterShape" not in dataset:
-        dataset = functional(dataset, FRAME_SHUTTER, "ShutterShape")
+    inside = np.ones((rows, columns), bool)
+    for shutter in [dataset] if "ShutterShape" in dataset else frame_shutters(dataset):
+        inside &= _inside(shutter, rows, columns)
+    return inside if inside.any() else np.ones_like(inside)
+
+
+def frame_shutters(dataset: Dataset) -> list[Dataset]:
+    """Return the display shutters of an enhanced object: the shared one, or all that its frames have, each once."""
+    found = [functional(dataset, FRAME_SHUTTER, "ShutterShape"), *frame_items(dataset, FRAME_SHUTTER)]
+    distinct = {tuple(text(shutter, keyword) for keyword in OF_SHUTTERS): shutter for shutter in reversed(found)}
+    return [shutter for shutter in reversed(distinct.values()) if "ShutterShape" in shutter]
+
+
+def _inside(dataset: Dataset, rows: int, columns: int) -> np.ndarray:
     row, column = np.ogrid[1 : rows + 1, 1 : columns + 1]
     inside = np.ones((rows, columns), bool)
     shapes = words(dataset, "ShutterShape")
@@ -34,7 +54,7 @@ def exposed(dataset: Dataset, rows: int, columns: int) -> np.ndarray:
         inside &= _circle(dataset, row, column)
     if "POLYGONAL" in shapes:
         inside &= _polygon(dataset, row, column)
-    return inside if inside.any() else np.ones_like(inside)
+    return inside
 
 
 def _rectangle(dataset: Dataset, row: np.ndarray, column: np.ndarray) -> np.ndarray:
@@ -47,7 +67,7 @@ def _circle(dataset: Dataset, row: np.ndarray, column: np.ndarray) -> np.ndarray
     centre, radius = numbers(dataset, "CenterOfCircularShutter"), number(dataset, "RadiusOfCircularShutter")
     if len(centre) != 2 or radius is None:
         return np.ones(1, bool)
-    return np.asarray((row - centre[0]) ** 2 + (column - centre[1]) ** 2 <= radius**2)
+    return np.asarray(np.hypot(row - centre[0], column - centre[1]) <= abs(radius))
 
 
 def _polygon(dataset: Dataset, row: np.ndarray, column: np.ndarray) -> np.ndarray:

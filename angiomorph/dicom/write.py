@@ -12,7 +12,7 @@ from pydicom.filewriter import correct_ambiguous_vr
 from angiomorph import __version__
 from angiomorph.dicom.compress import check_encoding
 from angiomorph.dicom.derive import carried, code_item, complete
-from angiomorph.dicom.identity import Role, are_named, refer_to, set_frame_times, set_identity, was_lossy
+from angiomorph.dicom.identity import Role, are_named, refer_to, refer_to_sources, set_frame_times, set_identity, was_lossy
 from angiomorph.dicom.save import PROGRAM, decimal, save, writing
 from angiomorph.dicom.series import Series
 from angiomorph.encoding import USUAL, Encoding
@@ -85,7 +85,7 @@ def _derived(
     dataset = carried(series.headers[0])
     dataset.DerivationDescription = description
     role = Role("image", 1, f"BSA (angiomorph, lambda {hyper:.2f})", "Background subtraction after deformable registration")
-    set_identity(dataset, series.headers, role, (description, stored.tobytes()))
+    set_identity(dataset, series, role, (description, stored.tobytes()))
     _set_pixels(dataset, series, stored, bits)
     set_frame_times(dataset, series)
     _set_provenance(dataset, series, background_numbers)
@@ -127,7 +127,7 @@ def _set_pixels(dataset: Dataset, series: Series, stored: np.ndarray, bits: int)
     dataset.WindowCenter = decimal(1 << (bits - 1))
     dataset.WindowWidth = decimal(_window_width(stored, series.shutter, bits))
     dataset.add_new("PixelData", "OW", stored.tobytes())
-    dataset.LossyImageCompression = "01" if was_lossy(series.headers) else "00"
+    dataset.LossyImageCompression = "01" if was_lossy(series.sources) else "00"
 
 
 def _window_width(stored: np.ndarray, shutter: np.ndarray, bits: int) -> int:
@@ -142,14 +142,18 @@ def _set_provenance(dataset: Dataset, series: Series, background_numbers: Sequen
     ]
     dataset.AcquisitionDeviceProcessingDescription = "subtracted, motion corrected"
     numbers = [int(frame) for frame in background_numbers]
-    if not are_named(series.headers):
+    if not are_named(series.sources):
         return
-    contrast = [refer_to(header, "121322", preserved="YES") for header in series.headers]
-    background = series.headers if len(series.headers) == 1 else [series.headers[frame - 1] for frame in numbers]
-    moved = [refer_to(header, "121321", preserved="NO") for header in background]
-    if len(series.headers) == 1:
-        moved[0].ReferencedFrameNumber = numbers
-    dataset.SourceImageSequence = [*contrast, *moved]
+    masks: dict[int, list[int]] = {}
+    for index, frame in map(series.place, numbers):
+        masks.setdefault(index, []).append(frame)
+    moved = []
+    for index, frames in sorted(masks.items()):
+        reference = refer_to(series.sources[index], "121321", preserved="NO")
+        if len(series.headers) == 1:
+            reference.ReferencedFrameNumber = sorted(frames)
+        moved.append(reference)
+    dataset.SourceImageSequence = [*refer_to_sources(series), *moved]
 
 
 def _formula(units: str, k: float, offset: int) -> str:

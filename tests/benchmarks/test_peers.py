@@ -111,7 +111,8 @@ def test_every_method_names_the_code_that_its_scores_depend_on(model):
     assert own["DIS flow"] == {"benchmarks.methods"}
     assert own["AngioMorph, network alone"] >= {"angiomorph.registration", "angiomorph.refinement", "angiomorph.losses"}
     digests = {name: source.digest(*JUDGES, *modules) for name, modules in own.items()}
-    assert len(set(digests.values())) == 2
+    assert len(set(digests.values())) == 3
+    assert own[peers.FLOOR] > own["AngioMorph, network alone"]
 
 
 def test_other_background_than_the_peers_is_refused(paths, model, monkeypatch):

@@ -77,6 +77,33 @@ def test_of_single_frames_by_instance_number_and_else_by_place():
     assert find_masks([item()] * 3, 3) == ((), [])
 
 
+@pytest.mark.parametrize("keyword", ["ReferencedImageSequence", "SourceImageSequence"])
+def test_masks_in_another_image_are_told(keyword):
+    reference = item(ReferencedSOPInstanceUID="1.2.3", ReferencedFrameNumber=2)
+    header = item(SOPInstanceUID="1.2.4", **{keyword: [reference]})
+    assert find_masks([header], 8) == ((), [])
+    reference.PurposeOfReferenceCodeSequence = [item(CodeValue="121321", CodingSchemeDesignator="DCM")]
+    found, (line,) = find_masks([header], 8)
+    assert found == ()
+    assert line.startswith(f"{keyword} (")
+    assert "names mask frames in another image, which are not read" in line
+    header.SOPInstanceUID = "1.2.3"
+    assert find_masks([header], 8) == ((), [])
+
+
+def test_of_frames_that_are_put_in_order():
+    masks = [
+        item(**AVERAGE, MaskFrameNumbers=[4, 1], ApplicableFrameRange=[2, 3]),
+        item(**AVERAGE, MaskFrameNumbers=3, ApplicableFrameRange=[1, 1]),
+    ]
+    found, lines = find_masks([item(MaskSubtractionSequence=masks)], 4, [3, 2, 4, 1])
+    assert found == (3, 4)  # stored as 4 and 1
+    assert lines == [
+        "MaskSubtractionSequence (0028,6100) has another mask, frame 1, for frames 4, which is not used; name it with "
+        "--background 1 to see those"
+    ]
+
+
 def test_text_where_numbers_belong():
     mask = item(**AVERAGE)
     mask.add_new("MaskFrameNumbers", "LO", "2")
