@@ -54,7 +54,7 @@ def set_identity(dataset: Dataset, series: Series, role: Role, entropy: Sequence
         role: of the object.
         entropy: what, beside the source's UIDs, its UIDs are hashes of.
     """
-    uids = [str(sop_instance(header)) for header in series.sources]
+    uids = [str(sop_instance(header)) for header in series.file_headers]
     if not value(dataset, "StudyInstanceUID"):
         dataset.StudyInstanceUID = derived_uid("study", *uids, *entropy)
     dataset.SeriesInstanceUID = derived_uid("series", role.name, *uids, *entropy)
@@ -116,7 +116,7 @@ def refer_to(header: Dataset, purpose: str, *, preserved: str) -> Dataset:
 
 def refer_to_sources(series: Series) -> list[Dataset]:
     """Return items of SourceImageSequence for all files of a run, which stay where they are."""
-    return [refer_to(header, "121322", preserved="YES") for header in series.sources]
+    return [refer_to(header, "121322", preserved="YES") for header in series.file_headers]
 
 
 def was_lossy(headers: Sequence[Dataset]) -> bool:

@@ -76,7 +76,7 @@ def _run(series: Series, background_numbers: Sequence[int]) -> Dataset:
     set_frame_times(dataset, series)
     dataset.MaskSubtractionSequence = [_mask(background_numbers)]
     dataset.RecommendedViewingMode = "SUB"
-    if are_named(series.sources):
+    if are_named(series.file_headers):
         dataset.SourceImageSequence = refer_to_sources(series)
     complete(dataset)
     dataset.ImageType = ["DERIVED", "PRIMARY", dataset.ImageType[2]]
@@ -104,7 +104,7 @@ def _set_pixels(dataset: Dataset, series: Series) -> None:
     dataset.WindowCenter, dataset.WindowWidth = decimal(round((low + high + 1) / 2)), decimal(max(round(high - low), 1))
     data = frames.astype("u1" if small else "<u2").tobytes()
     dataset.add_new("PixelData", "OB" if small else "OW", data + b"\0" * (len(data) % 2))
-    dataset.LossyImageCompression = "01" if was_lossy(series.sources) else "00"
+    dataset.LossyImageCompression = "01" if was_lossy(series.file_headers) else "00"
 
 
 def check_dsa_state(series: Series) -> None:
@@ -117,7 +117,7 @@ def check_dsa_state(series: Series) -> None:
         "single frames"
         if len(series.headers) > 1
         else "parts of a concatenation"
-        if len(series.sources) > 1
+        if len(series.file_headers) > 1
         else "a captured run"
         if sop_class(series.headers[0]) in SECONDARY_CAPTURE_CLASSES
         else "a run without SOPInstanceUID, SOPClassUID or SeriesInstanceUID"

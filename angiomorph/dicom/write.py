@@ -127,7 +127,7 @@ def _set_pixels(dataset: Dataset, series: Series, stored: np.ndarray, bits: int)
     dataset.WindowCenter = decimal(1 << (bits - 1))
     dataset.WindowWidth = decimal(_window_width(stored, series.shutter, bits))
     dataset.add_new("PixelData", "OW", stored.tobytes())
-    dataset.LossyImageCompression = "01" if was_lossy(series.sources) else "00"
+    dataset.LossyImageCompression = "01" if was_lossy(series.file_headers) else "00"
 
 
 def _window_width(stored: np.ndarray, shutter: np.ndarray, bits: int) -> int:
@@ -142,14 +142,14 @@ def _set_provenance(dataset: Dataset, series: Series, background_numbers: Sequen
     ]
     dataset.AcquisitionDeviceProcessingDescription = "subtracted, motion corrected"
     numbers = [int(frame) for frame in background_numbers]
-    if not are_named(series.sources):
+    if not are_named(series.file_headers):
         return
     masks: dict[int, list[int]] = {}
     for index, frame in map(series.place, numbers):
         masks.setdefault(index, []).append(frame)
     moved = []
     for index, frames in sorted(masks.items()):
-        reference = refer_to(series.sources[index], "121321", preserved="NO")
+        reference = refer_to(series.file_headers[index], "121321", preserved="NO")
         if len(series.headers) == 1:
             reference.ReferencedFrameNumber = sorted(frames)
         moved.append(reference)

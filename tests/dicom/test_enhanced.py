@@ -305,6 +305,21 @@ def test_written_of_the_sample_without_error(tmp_path):
     assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
 
 
+@pytest.mark.parametrize(
+    ("framed", "own", "classic", "expected"),
+    [(99.6, 50.0, None, 100), (None, 50.4, None, 50), (-1.0, 50.4, None, 50), (99.6, 50.0, 7, 7), (3e9, -1.0, None, None)],
+)
+def test_the_surest_usable_exposure_is_written(xa_file, tmp_path, framed, own, classic, expected):
+    def change(dataset):
+        acquired = item() if framed is None else item(XRayTubeCurrentInmA=framed)
+        enhanced(clock([1, 2, 3, 4]), item(FrameAcquisitionSequence=[acquired]))(dataset)
+        dataset.XRayTubeCurrent, dataset.XRayTubeCurrentInmA = classic, own
+
+    written = write(tmp_path / "bsa.dcm", read_series(xa_file(change=change)))
+    assert (written.XRayTubeCurrent, "XRayTubeCurrentInmA" in written) == (expected, False)
+    assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
+
+
 @pytest.mark.parametrize("keyword", ["NumberOfFrames", "SeriesInstanceUID", "InstanceCreationTime", "PixelSpacing"])
 @pytest.mark.parametrize(("kind", "value"), [("FD", 1.5), ("SQ", []), ("OB", b"\0\1")])
 def test_attributes_of_another_type_are_replaced_or_left_out(parts, tmp_path, keyword, kind, value):
