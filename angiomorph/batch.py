@@ -18,14 +18,36 @@ import numpy as np
 from angiomorph import __version__, metrics, store
 from angiomorph.backend import configure_gpu
 from angiomorph.background import named_frames
-from angiomorph.dicom import Series, SeriesFiles, find_series, read_series, write_bsa
+from angiomorph.dicom import (
+    Series,
+    SeriesFiles,
+    check_dsa_run,
+    check_dsa_state,
+    check_encoding,
+    find_series,
+    imager_spacing,
+    read_series,
+    write_bsa,
+    write_dsa_run,
+    write_dsa_state,
+)
+from angiomorph.encoding import USUAL, Encoding
 from angiomorph.errors import InputError, say_failure
 from angiomorph.intensity import LN, exposed_range
+from angiomorph.nifti import write_warp
 from angiomorph.registration import SHIPPED, Model, Registration, register_series
 from angiomorph.view.pictures import Panel, frame_window, side_by_side, subtraction_window
 
-LONGEST_NAME = 200  # bytes, of the 255 that file systems take: room for a hash, _bsa, endings, and names while writing
-ENDINGS = {"dicom": ".dcm", "h5": ".h5", "png": ".png"}
+LONGEST_NAME = 200  # bytes, of the 255 that file systems take: room for a hash, endings, and names while writing
+ENDINGS = {
+    "dicom": "_bsa.dcm",
+    "h5": "_bsa.h5",
+    "png": "_bsa.png",
+    "dsa": "_dsa.dcm",
+    "dsa-state": "_dsa_state.dcm",
+    "nifti": "_warp.nii.gz",
+}
+OF_SOURCES = {"dsa": check_dsa_run, "dsa-state": check_dsa_state}  # kinds that not every source allows
 
 
 @dataclass(frozen=True)
@@ -36,7 +58,7 @@ class Options:
         hyper: λ in [0, 1]; None for the model's own.
         background: "auto", "tag", "N" or "N-M".
         intensity: "auto", "log", "linear"; None for the model's own.
-        save: what to write, of "dicom", "h5" and "png".
+        save: what to write, of `ENDINGS`.
         frame: frame number (from 1) of the picture; None for the one with the most iodine.
         levels: sizes at which the network sees the frames; None for the model's own.
         rounds: further passes of the network, see `registration.register_series`.
@@ -45,6 +67,7 @@ class Options:
         batch_size: frames at a time.
         require_clean: refuse a run whose background shows iodine, or may show it.
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
+        encoding: how the pixels of written runs are stored.
     """
 
     hyper: float | None = None
@@ -59,6 +82,7 @@ class Options:
     batch_size: int = 4
     require_clean: bool = False
     unsubtracted: bool = False
+    encoding: Encoding = USUAL
 
 
 @dataclass(frozen=True)
@@ -145,6 +169,7 @@ def _check(options: Options) -> None:
     if options.frame is not None and options.frame < 1:
         raise InputError(f"--frame {options.frame}: expected a frame number, counted from 1")
     named_frames(options.background)
+    check_encoding(options.encoding)
 
 
 def _check_folder(out: Path) -> None:
@@ -157,6 +182,8 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
     try:
         series = read_series(files, unsubtracted=options.unsubtracted)
         _check_frame(series, options.frame)
+        for kind in OF_SOURCES.keys() & set(options.save):
+            OF_SOURCES[kind](series)
         start = time.perf_counter()
         result = register_series(
             series,
@@ -173,7 +200,7 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
         )
         seconds = time.perf_counter() - start
         picture = _picture_frame(series, result, options)
-        _write(series, result, out / files.folder / _stem(files.name), model, options.save, picture)
+        _write(series, result, out / files.folder / _stem(files.name), model, options, picture)
     except Exception as error:  # whatever a run raises is its own failure, and the next goes on
         return Outcome(files.name, say_failure(files.sources()[0], error), (), {})
     pictured = {} if picture is None else {"picture_frame": picture}
@@ -185,9 +212,9 @@ def _stem(name: str) -> str:
     """Return what a run's results are called; long names are cut, told apart by a hash, so that every ending fits."""
     name_bytes = os.fsencode(name)
     if len(name_bytes) <= LONGEST_NAME:
-        return f"{name}_bsa"
+        return name
     cut = name_bytes[:LONGEST_NAME].decode("utf-8", "ignore")
-    return f"{cut}-{hashlib.sha256(name_bytes).hexdigest()[:8]}_bsa"
+    return f"{cut}-{hashlib.sha256(name_bytes).hexdigest()[:8]}"
 
 
 def _check_frame(series: Series, frame: int | None) -> None:
@@ -284,14 +311,14 @@ def _together(folder: Path, name: str, kinds: Sequence[str]) -> Iterator[dict[st
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write(series: Series, result: Registration, stem: Path, model: Model, save: Sequence[str], picture: int | None) -> None:
-    with _together(stem.parent, stem.name, save) as paths:
-        _write_kinds(series, result, paths, model)
+def _write(series: Series, result: Registration, stem: Path, model: Model, options: Options, picture: int | None) -> None:
+    with _together(stem.parent, stem.name, options.save) as paths:
+        _write_kinds(series, result, paths, model, options.encoding)
         if picture is not None:
             _write_png(result, paths["png"], picture)
 
 
-def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], model: Model) -> None:
+def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], model: Model, encoding: Encoding) -> None:
     if "dicom" in paths:
         write_bsa(
             paths["dicom"],
@@ -302,7 +329,14 @@ def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], m
             model_sha256=model.sha256,
             hyper=result.hyper,
             background_numbers=result.background.numbers,
+            encoding=encoding,
         )
+    if "dsa" in paths:
+        write_dsa_run(paths["dsa"], series, result.background.numbers, compression=encoding.compress)
+    if "dsa-state" in paths:
+        write_dsa_state(paths["dsa-state"], series, result.background.numbers)
+    if "nifti" in paths:
+        write_warp(paths["nifti"], result.warp, imager_spacing(series.headers[0]))
     if "h5" in paths:
         _write_h5(result, paths["h5"], model, series.relation)
 

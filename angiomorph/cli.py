@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from angiomorph import __version__
+from angiomorph.encoding import COMPRESSIONS, DEPTHS, Encoding
 from angiomorph.errors import InputError
 
 if TYPE_CHECKING:
@@ -616,7 +617,26 @@ def _add_register(verbs: Any) -> None:
     verb.add_argument("--intensity", choices=("auto", "log", "linear"), help="what the network sees (default: the model's)")
     _add_unsubtracted(verb)
     _add_refine(verb)
-    verb.add_argument("--save", type=_kinds, default="dicom,h5", metavar="KINDS", help="of dicom,h5,png (default: dicom,h5)")
+    verb.add_argument(
+        "--save",
+        type=_kinds,
+        default="dicom,h5",
+        metavar="KINDS",
+        help="of dicom,h5,png,dsa,dsa-state,nifti (default: dicom,h5)",
+    )
+    verb.add_argument(
+        "--pixel-depth",
+        type=int,
+        choices=DEPTHS,
+        default=Encoding.pixel_depth,
+        help="bits of the subtracted run (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--compress",
+        choices=COMPRESSIONS,
+        default=Encoding.compress,
+        help="lossless compression of the subtracted run (default: %(default)s)",
+    )
     verb.add_argument("--frame", type=_count, metavar="N", help="frame of the picture (default: the most iodine)")
     verb.add_argument("--batch-size", type=_count, default=4, metavar="N", help="frames at a time (default: 4)")
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
@@ -641,6 +661,7 @@ def _register(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         require_clean=arguments.require_clean,
         unsubtracted=arguments.unsubtracted,
+        encoding=Encoding(arguments.pixel_depth, arguments.compress),
     )
     passed_over = Counter[str]()
     outcomes = register_runs(

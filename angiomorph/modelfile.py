@@ -19,6 +19,7 @@ from typing import Any
 import h5py
 
 from angiomorph.errors import InputError
+from angiomorph.links import find_arrays
 
 OWN = ("AngioMorph",)
 TAKEN = (*OWN, "VxmDense", "HyperVxmDense")
@@ -118,31 +119,7 @@ def check_links(file: h5py.File, path: str | os.PathLike[str]) -> list[h5py.Data
     Raises:
         InputError: the file has soft or external links, arrays kept elsewhere, loops, or too many objects.
     """
-    found: list[h5py.Dataset] = []
-    seen, waiting = set[int](), [file["/"]]
-    while waiting:
-        group = waiting.pop()
-        address = h5py.h5o.get_info(group.id).addr
-        if address in seen or len(seen) + len(found) > MOST_OBJECTS:
-            raise _refusal(path, f"each group once and up to {MOST_OBJECTS} objects", f"{group.name!r} twice, or more of them")
-        seen.add(address)
-        for name in group:
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                raise _refusal(path, "all in the file itself", f"{_link(link)} at {group.name.rstrip('/')}/{name}")
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                waiting.append(item)
-            elif isinstance(item, h5py.Dataset):
-                if item.external or item.is_virtual:
-                    raise _refusal(path, "all in the file itself", f"an array kept in another file at {item.name}")
-                found.append(item)
-    return found
-
-
-def _link(link: Any) -> str:
-    external = isinstance(link, h5py.ExternalLink)
-    return f"an external link to {link.filename!r}" if external else f"a soft link to {link.path!r}"
+    return list(find_arrays(file, path, "a model file", REMEDY, MOST_OBJECTS))
 
 
 def _refusal(path: str | os.PathLike[str], expected: str, found: str) -> InputError:

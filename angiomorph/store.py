@@ -41,6 +41,7 @@ import numpy as np
 
 from angiomorph.durable import DurableFile
 from angiomorph.errors import InputError
+from angiomorph.links import find_arrays
 
 FORMAT = "angiomorph-store"
 VERSION = 1
@@ -138,7 +139,8 @@ def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """Open a training store for reading.
 
     Raises:
-        InputError: the file is absent, not HDF5, or not a training store of a version this program reads.
+        InputError: the file is absent, not HDF5, or not a training store of a version this program reads, or has links, or
+            arrays in other files.
     """
     try:
         store = h5py.File(path, "r")
@@ -151,7 +153,13 @@ def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
                 f"{path}: expected a training store of format {FORMAT!r} version {VERSION}, found "
                 f"{store.attrs.get('format')!r} version {store.attrs.get('version')}; make one with `angiomorph prepare`"
             )
+        _check_links(store, path, "a training store", "make one with `angiomorph prepare`")
         yield store
+
+
+def _check_links(file: h5py.File, path: str | os.PathLike[str], expected: str, remedy: str) -> None:
+    for _ in find_arrays(file, path, expected, remedy):
+        pass  # not kept open: HDF5 keeps chunks of each
 
 
 def _bound_metadata(store: h5py.File) -> None:
@@ -220,10 +228,12 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], di
     """Return the arrays and attributes of a registration or truth file.
 
     Raises:
-        InputError: the file is absent, not HDF5, or holds groups, as a store or a model does.
+        InputError: the file is absent, not HDF5, holds groups, as a store or a model does, or has links, or arrays in other
+            files.
     """
     try:
         with h5py.File(path, "r") as file:
+            _check_links(file, path, "a registration or a truth file", "write it again with angiomorph")
             groups = [name for name in file if not isinstance(file[name], h5py.Dataset)]
             if groups:
                 raise InputError(f"{path}: expected a registration or a truth file, found the group {groups[0]!r} in it")

@@ -46,6 +46,7 @@ PREAMBLE = 132
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_DATA = 0x7FE00010
+PIXELS_EXPLICIT = b"\xe0\x7f\x10\x00OW"
 LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 # What pixels depend on: sizes, bits, sign, colour, polarity, number of frames, the transfer syntax and class.
@@ -415,13 +416,28 @@ def _deflated(good: Base) -> Iterator[Mutation]:
         # A flipped bit of deflated bytes may stand for any others: there is no checksum in this transfer syntax.
         flipped = bytes([good.data[position] ^ 0x10])
         yield Mutation(good.name, "deflated bytes", f"byte {position}", "any", partial(_patched, good.data, position, flipped))
-    for size in (1 << 26, 1 << 27, 1 << 29):
-        yield Mutation(good.name, "deflate bomb", f"{size} bytes", "same", partial(_bomb, good.data[:start], content, size))
+    long = good.data[:start] + struct.pack("<HH2sHL", 0x0002, 0x0102, b"OB", 0, 1 << 15) + bytes(1 << 15)
+    for meta, told in ((good.data[:start], ""), (long, " behind long meta information")):
+        for size in (1 << 26, 1 << 27, 1 << 29):
+            yield Mutation(good.name, "deflate bomb", f"{size} bytes{told}", "same", partial(_bomb, meta, content, size))
+    pixels = content.index(PIXELS_EXPLICIT)
+    changed = {"no pixels": content[:pixels], "pixels without a length": content[: pixels + 8]}
+    for representation in (b"FD", b"FL", b"UL", b"SQ", b"UT", b"UN", b"XX"):
+        name = f"pixels as {representation.decode()}"
+        changed[name] = content[: pixels + 4] + representation + content[pixels + 6 :]
+    for name, data in changed.items():
+        allowed = "same" if name.endswith("UN") else "refuse"
+        yield Mutation(good.name, "deflated pixels", name, allowed, partial(_deflate, good.data[:start], data))
+
+
+def _deflate(meta: bytes, content: bytes) -> bytes:
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return meta + deflate.compress(content) + deflate.flush()
 
 
 def _bomb(meta: bytes, content: bytes, size: int) -> bytes:
     """Return a deflated data set that holds `size` zeros in a private element before its pixels."""
-    pixels = content.index(struct.pack("<HHH", 0x7FE0, 0x0010, int.from_bytes(b"OW", "little")))
+    pixels = content.index(PIXELS_EXPLICIT)
     head = content[:pixels] + struct.pack("<HH2sHL", 0x7001, 0x0010, b"OB", 0, size)
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     parts = [deflate.compress(head) + deflate.flush(zlib.Z_FULL_FLUSH)]

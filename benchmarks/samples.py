@@ -116,7 +116,7 @@ def single_frames(dataset: Dataset, path: Path) -> list[str]:
         single.InstanceNumber = index + 1
         single.AcquisitionDate = dataset.ContentDate
         single.AcquisitionTime = single.ContentTime = _time(index)
-        single.add_new("PixelData", "OW", frame.astype("<u2").tobytes())
+        single.add_new("PixelData", dataset["PixelData"].VR, frame.astype(frame.dtype.newbyteorder("<")).tobytes())
         names.append(f"{path.name}/frame-{index + 1}.dcm")
         save(single, path / f"frame-{index + 1}.dcm")
     return names

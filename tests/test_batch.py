@@ -11,11 +11,13 @@ import pytest
 from angiomorph import batch, store
 from angiomorph.background import Background
 from angiomorph.batch import Options, Outcome, _most_iodine, _stem, register_runs
+from angiomorph.encoding import Encoding
 from angiomorph.errors import InputError
 from angiomorph.registration import Registration, register_series
 from tests.runs import phantom, save_tiny_model
+from tests.test_nifti import by_simpleitk
 
-ALL = ("dicom", "h5", "png")
+ALL = tuple(batch.ENDINGS)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,8 @@ def files_in(folder):
 
 def test_what_is_written_and_told(tmp_path, model_path, run_path):
     (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(save=ALL, background="1-2", frame=3))
-    assert files_in(tmp_path / "out") == ["run_bsa.dcm", "run_bsa.h5", "run_bsa.png"]
+    endings = ["bsa.dcm", "bsa.h5", "bsa.png", "dsa.dcm", "dsa_state.dcm", "warp.nii.gz"]
+    assert files_in(tmp_path / "out") == [f"run_{ending}" for ending in endings]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files_in(tmp_path / "out")
     assert (outcome.name, outcome.error) == ("run", "")
     arrays, attributes = store.read_arrays(tmp_path / "out" / "run_bsa.h5")
@@ -63,6 +66,19 @@ GIVEN = {
 }
 FIGURES = {"largest_shift": 0.0, "folding": 0.0, "unwarped": 0, "partly_warped": 0}
 FIGURES |= dict.fromkeys(("residue_dsa", "residue_bsa", "residue_dsa_percent", "residue_bsa_percent"), 0.0)
+
+
+def test_simpleitk_moves_the_background_as_we_do(tmp_path, model_path, xa_file):
+    frames = phantom((3, 64, 64))
+    run = str(xa_file("in/run.dcm", frames=frames, attributes={"ImagerPixelSpacing": [0.3, 0.2]}))
+    options = Options(save=("h5", "nifti"), background="1", guard=False, refine=0)
+    next(register_runs([run], tmp_path, model_path, options))
+    arrays, _ = store.read_arrays(tmp_path / "run_bsa.h5")
+    assert np.abs(arrays["warp"]).max() > 1e-3
+    found = by_simpleitk(tmp_path / "run_warp.nii.gz", np.log(frames[0].astype(np.float64)))
+    inside = np.isfinite(found)
+    assert inside.mean() > 0.6
+    np.testing.assert_allclose(found[inside], arrays["moved"][inside], atol=1e-4)
 
 
 def test_background_frames_with_a_gap_are_listed():
@@ -173,9 +189,10 @@ def test_the_picture_says_what_it_shows(tmp_path, model_path, run_path, monkeypa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (Options(save=("dicom", "gif")), "--save dicom,gif: expected some of dicom,h5,png, got gif"),
-        (Options(save=()), "expected some of dicom,h5,png, got none"),
+        (Options(save=("dicom", "gif")), "--save dicom,gif: expected some of dicom,h5,png,dsa,dsa-state,nifti, got gif"),
+        (Options(save=()), "expected some of dicom,h5,png,dsa,dsa-state,nifti, got none"),
         (Options(background="middle"), "--background middle: expected auto, tag"),
+        (Options(encoding=Encoding(compress="gif")), "--compress gif: expected one of none, rle, jpeg-ls, j2k"),
         (Options(frame=0), "--frame 0: expected a frame number, counted from 1"),
     ],
 )
@@ -210,7 +227,7 @@ def little_room():
 def test_a_run_that_cannot_be_written_whole_is_not_written_at_all(tmp_path, model_path, run_path, little_room):
     """The DICOM file of 26 kB would fit, the h5 of more than 60 kB does not."""
     (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(save=ALL, background="1"))
-    assert outcome.error.startswith(f"{tmp_path / 'out' / 'run_bsa'}: expected to write the results there, but: ")
+    assert outcome.error.startswith(f"{tmp_path / 'out' / 'run'}: expected to write the results there, but: ")
     assert "partial" not in outcome.error
     assert "\n" not in outcome.error
     assert list((tmp_path / "out").iterdir()) == []
@@ -219,7 +236,7 @@ def test_a_run_that_cannot_be_written_whole_is_not_written_at_all(tmp_path, mode
 def test_a_folder_of_the_results_name_is_left_alone(tmp_path, model_path, run_path):
     (tmp_path / "out" / "run_bsa.h5").mkdir(parents=True)
     (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(background="1"))
-    assert "run_bsa: expected to write the results there, but: a folder has that name" in outcome.error
+    assert "run: expected to write the results there, but: a folder has that name" in outcome.error
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["run_bsa.h5"]
 
 
@@ -283,16 +300,25 @@ def test_a_background_that_may_hold_iodine_is_told_or_refused(tmp_path, model_pa
     assert "background frame 7, chosen by number, shows iodine" in named.warnings[0]
 
 
+def test_a_source_that_a_kind_does_not_allow_fails_before_it_is_registered(tmp_path, model_path, xa_folder, monkeypatch):
+    monkeypatch.setattr(batch, "register_series", lambda *_, **__: pytest.fail("registered"))
+    folder = str(xa_folder(phantom((3, 64, 64))))
+    (outcome,) = register_runs([folder], tmp_path / "out", model_path, Options(save=("dicom", "dsa-state")))
+    assert "multi-frame run with UIDs for --save dsa-state, got single frames" in outcome.error
+    assert files_in(tmp_path / "out") == []
+
+
 def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):
-    assert _stem("run") == "run_bsa"
+    assert _stem("run") == "run"
     names = ["n" * 247, "n" * 246 + "m", "ü" * 120, os.fsdecode(b"M\xfcller" * 40)]
     stems = [_stem(name) for name in names]
     assert len(set(stems)) == len(names)
     for stem in stems:
-        with batch._together(tmp_path, stem, ALL) as paths, store.replacing(paths["dicom"]) as partial:
-            for path in (partial, paths["h5"], paths["png"]):
-                path.write_bytes(b"x")
-    assert len(list(tmp_path.iterdir())) == len(names) * len(ALL)
+        with batch._together(tmp_path, stem, tuple(batch.ENDINGS)) as paths:
+            for path in paths.values():
+                with store.replacing(path) as partial:
+                    partial.write_bytes(b"x")
+    assert len(list(tmp_path.iterdir())) == len(names) * len(batch.ENDINGS)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import UltrasoundMultiFrameImageStorage
+from pydicom.uid import RLELossless, UltrasoundMultiFrameImageStorage
 
 from angiomorph import cli, networks, store
 from angiomorph.backend import tf, vxm
@@ -222,6 +222,8 @@ def test_files_that_are_no_model(tmp_path, capsys, xa_file, model):
         (["--intensity", "loud"], "invalid choice: 'loud'"),
         (["--rounds", "-1"], "expected a whole number from 0, got -1"),
         (["--refine", "-1"], "expected a whole number from 0, got -1"),
+        (["--pixel-depth", "14"], "invalid choice: 14"),
+        (["--compress", "jpeg"], "invalid choice: 'jpeg'"),
         (["--sharpen"], "unrecognized arguments: --sharpen"),
     ],
 )
@@ -237,8 +239,8 @@ def test_no_verb_and_no_run(capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--save", "gif"], "expected some of dicom,h5,png, got gif"),
-        (["--save", ","], "expected some of dicom,h5,png, got none"),
+        (["--save", "gif"], "expected some of dicom,h5,png,dsa,dsa-state,nifti, got gif"),
+        (["--save", ","], "expected some of dicom,h5,png,dsa,dsa-state,nifti, got none"),
         (["--background", "0"], "expected auto, tag, a frame number N or a range N-M"),
         (["--background", "soon"], "expected auto, tag, a frame number N or a range N-M"),
         (["--background", "9"], "expected frame numbers from 1 to 3"),
@@ -405,11 +407,14 @@ def test_the_installed_program(tmp_path, xa_file, model):
     assert (wrong.returncode, wrong.stdout) == (2, "")
     run = xa_file("run.dcm", frames=FRAMES)
     command = [script, "register", run, "--model", model, "--out", tmp_path / "out", "--background", "1", "--save", "dicom,png"]
+    command += ["--pixel-depth", "16", "--compress", "rle"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
     assert left_in(tmp_path / "out") == ["run_bsa.dcm", "run_bsa.png"]
-    assert pydicom.dcmread(tmp_path / "out" / "run_bsa.dcm").NumberOfFrames == 3
+    written = pydicom.dcmread(tmp_path / "out" / "run_bsa.dcm")
+    assert (written.NumberOfFrames, written.BitsStored) == (3, 16)
+    assert written.file_meta.TransferSyntaxUID == RLELossless
 
 
 def test_names_that_no_stream_takes_are_printed_all_the_same(capsys):

@@ -190,3 +190,38 @@ def test_clean_frames_come_back_and_are_the_runs_own(tmp_path):
     with store.reading(tmp_path / "s.h5") as file:
         np.testing.assert_array_equal(store.read(file, "run").clean, clean)
         assert store.read(file, "other").clean is None
+
+
+ELSEWHERE = {
+    "a soft link to '/run-000001/frames'": lambda group: group.__setitem__("more", h5py.SoftLink("/run-000001/frames")),
+    "an external link to 'other.h5'": lambda group: group.__setitem__("more", h5py.ExternalLink("other.h5", "/secret")),
+    "an array kept in another file": lambda group: group.create_dataset("more", (2,), "u1", external=[("secret", 0, 2)]),
+}
+
+
+@pytest.mark.parametrize("found", ELSEWHERE)
+def test_what_leads_to_other_files_is_refused(tmp_path, found):
+    (tmp_path / "secret").write_bytes(b"ab")
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["secret"] = FRAMES
+    with store.create(tmp_path / "s.h5") as file:
+        store.append(file, "run-000001", store.StoredRun(FRAMES, "LIN", 12))
+        ELSEWHERE[found](file["run-000001"])
+    with (
+        pytest.raises(InputError, match=f"expected a training store with all in the file itself, found {found}"),
+        store.reading(tmp_path / "s.h5"),
+    ):
+        pass
+    store.write_arrays(tmp_path / "truth.h5", {"background": FRAMES}, {})
+    with h5py.File(tmp_path / "truth.h5", "a") as file:
+        ELSEWHERE[found](file)
+    with pytest.raises(InputError, match=f"expected a registration or a truth file with all in the file itself, found {found}"):
+        store.read_arrays(tmp_path / "truth.h5")
+
+
+def test_a_run_that_holds_another_one_is_refused(tmp_path):
+    with store.create(tmp_path / "s.h5") as file:
+        store.append(file, "run-000001", store.StoredRun(FRAMES, "LIN", 12))
+        file["run-000002"] = file["run-000001"]
+    with pytest.raises(InputError, match=r"each group once, found '/run-00000[12]' twice"), store.reading(tmp_path / "s.h5"):
+        pass

@@ -1,9 +1,26 @@
 """The DICOM edge: the only user of pydicom."""
 
+from angiomorph.dicom.compress import check_encoding
 from angiomorph.dicom.create import write_run
 from angiomorph.dicom.find import find_series, say_passed_over
+from angiomorph.dicom.header import imager_spacing
+from angiomorph.dicom.plain_dsa import check_dsa_run, check_dsa_state, write_dsa_run, write_dsa_state
 from angiomorph.dicom.read import read_series
 from angiomorph.dicom.series import Series, SeriesFiles
 from angiomorph.dicom.write import write_bsa
 
-__all__ = ["Series", "SeriesFiles", "find_series", "read_series", "say_passed_over", "write_bsa", "write_run"]
+__all__ = [
+    "Series",
+    "SeriesFiles",
+    "check_dsa_run",
+    "check_dsa_state",
+    "check_encoding",
+    "find_series",
+    "imager_spacing",
+    "read_series",
+    "say_passed_over",
+    "write_bsa",
+    "write_dsa_run",
+    "write_dsa_state",
+    "write_run",
+]

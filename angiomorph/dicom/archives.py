@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import os
 import shutil
 import tempfile
@@ -22,6 +23,8 @@ SMALL = 1 << 30  # bytes: what an archive may always unpack to
 RATIO = 100  # unpacked over packed size that a larger one may have; runs have 2 to 10
 ROOM = 1 << 28  # bytes that stay free on the disk
 BLOCK = 1 << 20  # bytes unpacked at a time
+# What Python makes of wrong bytes; a MemoryError where an archive of LZMA asks for a dictionary of 4 GB.
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile, RuntimeError, ValueError, MemoryError)
 UNPACK = "unpack it and give the folder"
 
 
@@ -100,7 +103,7 @@ def _telling(archive: Path) -> Iterator[None]:
         raise InputError(
             f"{archive}: expected an archive that this program can unpack, found another compression; {UNPACK}"
         ) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, RuntimeError, ValueError) as error:
+    except DAMAGED as error:
         raise InputError(f"{archive}: expected a whole archive, found a damaged one; fetch it again") from error
     except OSError as error:
         raise InputError(

@@ -76,8 +76,9 @@ FROM_FUNCTIONAL_GROUPS = {
     "FrameAnatomySequence": ("AnatomicRegionSequence",),
     FRAME_SHUTTER: OF_SHUTTERS,
 }
-OF_EXPOSURE = {"ExposureTimeInms": "ExposureTime", "XRayTubeCurrentInmA": "XRayTubeCurrent", "ExposureInmAs": "Exposure"}
 FIELD_SIZES = "FieldOfViewDimensionsInFloat"
+# Enhanced numbers of mA, ms and mAs, and their names in the classic class, which are whole.
+WHOLE_EXPOSURE = {"XRayTubeCurrentInmA": "XRayTubeCurrent", "ExposureTimeInms": "ExposureTime", "ExposureInmAs": "Exposure"}
 # Type 2: must be there, may be empty. A deficient source is completed with nothing rather than with a guess.
 TYPE_2 = [
     "StudyDate",
@@ -238,7 +239,7 @@ def _flatten(dataset: Dataset) -> None:
     for macro, keywords in FROM_FUNCTIONAL_GROUPS.items():
         for keyword in keywords if macro not in several else ():
             framed = functional(dataset, macro, keyword)
-            if keyword in framed:
+            if keyword in framed and not framed[keyword].is_empty:
                 setattr(dataset, keyword, value(framed, keyword))
     sizes = numbers(functional(dataset, "FieldOfViewSequence", FIELD_SIZES), FIELD_SIZES)
     if sizes:
@@ -253,13 +254,14 @@ def _flatten(dataset: Dataset) -> None:
 
 
 def _flatten_exposure(dataset: Dataset) -> None:
-    """Write an exposure as the classic class does, in whole ms, mA and mAs."""
-    for fine, whole in OF_EXPOSURE.items():
-        found = number(dataset, fine)
+    """Write an exposure as the classic class does, in whole mA, ms and mAs."""
+    for fine, whole in WHOLE_EXPOSURE.items():
+        given = [number(functional(dataset, "FrameAcquisitionSequence", fine), fine), number(dataset, fine)]
+        found = [round(each) for each in given if each is not None and 0 <= round(each) < 1 << 31]
+        if found and number(dataset, whole) is None:
+            setattr(dataset, whole, found[0])
         if fine in dataset:
             del dataset[fine]
-        if found is not None and 0 <= found < 1 << 31:
-            setattr(dataset, whole, round(found))
 
 
 def code_item(code: str, meaning: str) -> Dataset:
@@ -272,7 +274,7 @@ def code_item(code: str, meaning: str) -> Dataset:
 def complete(dataset: Dataset) -> None:
     """Fill in what the class demands and the source does not have: with nothing where that is legal."""
     _leave_empty(dataset, TYPE_2)
-    _set_laterality(dataset)
+    set_laterality(dataset)
     if value(dataset, "SOPClassUID") in SECONDARY_CAPTURE_CLASSES:
         _complete_capture(dataset)
         return
@@ -290,7 +292,8 @@ def _leave_empty(dataset: Dataset, keywords: Sequence[str]) -> None:
             dataset.add_new(keyword, dictionary_VR(keyword), None)
 
 
-def _set_laterality(dataset: Dataset) -> None:
+def set_laterality(dataset: Dataset) -> None:
+    """Leave the side empty where it must be there, and out where it may not be."""
     region = next(iter(items(dataset, "AnatomicRegionSequence")), Dataset())
     part = text(dataset, "BodyPartExamined") or text(region, "CodeMeaning").replace(" ", "")
     paired = part not in UNPAIRED.split()

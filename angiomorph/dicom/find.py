@@ -241,11 +241,11 @@ def _below(root: Path, parts: Sequence[str]) -> Path | None:
     for part in parts:
         if part in ("", ".", "..") or PurePosixPath(part).name != part:
             return None
-        if not (path / part).exists():
-            try:
+        try:
+            if not (path / part).exists():
                 part = next(name for name in os.listdir(path) if name.casefold() == part.casefold())
-            except (OSError, StopIteration):
-                return None
+        except (OSError, ValueError, StopIteration):  # also a name that is too long for any file, or has a null in it
+            return None
         path /= part
     return path if path.is_file() else None
 

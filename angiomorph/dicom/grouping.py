@@ -8,15 +8,15 @@ import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from sys import intern
 from typing import Any, TypeVar
 
 from pydicom import Dataset
 
-from angiomorph.dicom.attributes import label, text, value, values
+from angiomorph.dicom.attributes import label, text, values
 from angiomorph.dicom.enhanced import is_part
+from angiomorph.dicom.timing import DAY, SECOND, Moment, read_moment
 from angiomorph.errors import InputError
 
 KEYWORDS = (
@@ -57,8 +57,6 @@ KEYWORDS = (
 # What tells when a frame was taken, the surest first; what a date and a time say stands under the time.
 CLOCKS = {"AcquisitionDateTime": "", "AcquisitionTime": "AcquisitionDate", "ContentTime": "ContentDate"}
 CONTENT = "ContentTime"  # may be the time of an export, and so outvotes nothing
-TIME = re.compile(r"([01]\d|2[0-3]):?([0-5]\d)?:?([0-5]\d|60)?(?:\.(\d{1,6}))?(?!\d)")
-SECOND, DAY = 10**6, 86_400 * 10**6  # microseconds
 PAUSE = 30 * SECOND  # no run pauses that long
 POSITION = {  # by how much a resting C-arm and table may tremble: degrees, mm
     "PositionerPrimaryAngle": 1.0,
@@ -77,7 +75,6 @@ ENDING = re.compile(r"\.[A-Za-z]\w*$")  # not the last number of a UID
 COUNTING = 20  # names count if their numbers lie within this many times the number of files
 EXPORT = "export the run from the archive again, as one multi-frame file if it can"
 
-Moment = tuple[int | None, int]  # day and microseconds of it, of which the day may be unknown
 Item = TypeVar("Item")
 
 
@@ -186,7 +183,7 @@ def describe_frame(path: Path, dataset: Dataset, place: str, source: str) -> Fra
         number=whole(dataset, "InstanceNumber"),
         temporal=whole(dataset, "TemporalPositionIdentifier") if temporal is None else temporal,
         acquisition=whole(dataset, "AcquisitionNumber"),
-        moments=tuple(_read_moment(dataset, date_keyword, keyword) for keyword, date_keyword in CLOCKS.items()),
+        moments=tuple(read_moment(dataset, date_keyword, keyword) for keyword, date_keyword in CLOCKS.items()),
         plane=intern(kinds[2]) if len(kinds) > 2 and kinds[2] in PLANES else "",
         positions=tuple(finite(dataset, keyword) for keyword in POSITION),
         field=tuple(intern(_write_numbers(dataset, keyword)) for keyword in FIELD),
@@ -202,25 +199,6 @@ def _write_numbers(dataset: Dataset, keyword: str) -> str:
         return "\\".join(f"{float(found):g}" for found in values(dataset, keyword))
     except (TypeError, ValueError, OverflowError):
         return ""
-
-
-def _read_moment(dataset: Dataset, date_keyword: str, keyword: str) -> Moment | None:
-    written = str(value(dataset, keyword) or "").strip()
-    day = str(value(dataset, date_keyword) or "").strip() if date_keyword else written[:8]
-    found = TIME.match(written if date_keyword else written[8:])
-    if found is None:
-        return None
-    hours, minutes, seconds = (int(part or 0) for part in found.groups()[:3])
-    fraction = int((found[4] or "").ljust(6, "0"))
-    return _read_day(day), ((hours * 60 + minutes) * 60 + seconds) * SECOND + fraction
-
-
-def _read_day(written: str) -> int | None:
-    digits = written.replace(".", "")  # 1994.10.16, as ACR-NEMA writes it
-    try:
-        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).toordinal()
-    except ValueError:
-        return None
 
 
 def group_frames(frames: Iterable[Frame]) -> list[Run]:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from pydicom import Dataset, FileDataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
@@ -25,7 +26,7 @@ from pydicom.uid import (
     XRayRadiofluoroscopicImageStorage,
 )
 
-from angiomorph.dicom.attributes import number, text, value, without_warnings
+from angiomorph.dicom.attributes import functional, number, numbers, text, value, without_warnings
 from angiomorph.errors import InputError
 
 BIPLANE_CLASS = UID("1.2.840.10008.5.1.4.1.1.12.3")  # X-Ray Angiographic Bi-Plane Image Storage, retired
@@ -45,7 +46,6 @@ SECONDARY_CAPTURE_CLASSES = (
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA = Tag(0x7FE0, 0x0010)
 TYPES_OF_PIXELS = (b"OW\0\0", b"OB\0\0", b"UN\0\0")
-META_INFORMATION = 1 << 13  # bytes, more than it ever has
 CHUNK, LEAST_INFLATED, INFLATION = (
     1 << 20,
     1 << 26,
@@ -107,7 +107,7 @@ def read_header(path: str | os.PathLike[str], keywords: Sequence[str] | None = N
     try:
         with path.open("rb") as file, without_warnings():
             bare = _is_bare(file)
-            _check_inflation(path, file)
+            _check_inflation(path, file, bare=bare)
             tags = None if keywords is None else list(keywords)
             dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags, force=bare)
             return Header(path, dataset, *_locate_pixels(file, dataset))
@@ -137,35 +137,30 @@ def _is_bare(file: BinaryIO) -> bool:
     return group in FIRST_GROUPS and element <= LAST_FIRST_ELEMENT and (typed or length <= LONGEST_FIRST_VALUE)
 
 
-def _check_inflation(path: Path, file: BinaryIO) -> None:
+def _check_inflation(path: Path, file: BinaryIO, *, bare: bool) -> None:
     """Refuse a deflated file that would inflate to more than any run has; leave the file at its start."""
-    start = file.read(META_INFORMATION)
-    mark = b"\x02\x00\x10\x00UI\x16\x00" + DeflatedExplicitVRLittleEndian.encode()
-    if start[128:132] == b"DICM" and mark in start:
-        place = _end_of_meta(start)
-        size = file.seek(0, 2) - place
-        file.seek(place)
-        inflate, length, most = zlib.decompressobj(-zlib.MAX_WBITS), 0, LEAST_INFLATED + INFLATION * size
-        while length <= most and (part := file.read(CHUNK)):
-            while part and length <= most:
-                length += len(inflate.decompress(part, CHUNK))
-                part = inflate.unconsumed_tail
-        if length > most:
-            raise InputError(
-                f"{path}: expected a deflated run, found {size} bytes that inflate to more than {most}, which no run does; "
-                "fetch the file again from its archive"
-            )
+    if bare or file.read(132)[128:] == b"DICM":
+        # As pydicom reads it, of whatever length: what it inflates later starts where this ends.
+        meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
+        if DeflatedExplicitVRLittleEndian in text(meta, "TransferSyntaxUID"):
+            _check_inflated_size(path, file)
     file.seek(0)
 
 
-def _end_of_meta(start: bytes) -> int:
-    """Return where a file's meta information ends, from its first bytes."""
-    place = 132
-    while place + 12 <= len(start) and start[place : place + 2] == b"\x02\x00":
-        long = start[place + 4 : place + 6] in (b"OB", b"UN", b"OW", b"SQ", b"UT")
-        length = struct.unpack_from("<L" if long else "<H", start, place + (8 if long else 6))[0]
-        place += (12 if long else 8) + int(length)
-    return place
+def _check_inflated_size(path: Path, file: BinaryIO) -> None:
+    start = file.tell()
+    size = file.seek(0, 2) - start
+    file.seek(start)
+    inflate, length, most = zlib.decompressobj(-zlib.MAX_WBITS), 0, LEAST_INFLATED + INFLATION * size
+    while length <= most and (part := file.read(CHUNK)):
+        while part and length <= most:
+            length += len(inflate.decompress(part, CHUNK))
+            part = inflate.unconsumed_tail
+    if length > most:
+        raise InputError(
+            f"{path}: expected a deflated run, found {size} bytes that inflate to more than {most}, which no run does; "
+            "fetch the file again from its archive"
+        )
 
 
 def _locate_pixels(file: BinaryIO, dataset: FileDataset) -> tuple[int | None, int]:
@@ -196,6 +191,17 @@ def _identifier(dataset: Dataset, keyword: str, of_file: str) -> UID | None:
     found = value(dataset, keyword) or value(getattr(dataset, "file_meta", Dataset()), of_file)
     with without_warnings():
         return UID(str(found)) if found else None
+
+
+def imager_spacing(dataset: Dataset) -> tuple[float, float] | None:
+    """Return ImagerPixelSpacing, of rows and of columns, mm at the detector; None where a header does not say it.
+
+    Args:
+        dataset: of a classic or an enhanced object.
+    """
+    framed = functional(dataset, "FramePixelDataPropertiesSequence", "ImagerPixelSpacing")
+    sizes = numbers(framed if "ImagerPixelSpacing" in framed else dataset, "ImagerPixelSpacing")
+    return (sizes[0], sizes[1]) if len(sizes) == 2 and min(sizes) > 0 else None
 
 
 def frame_count(dataset: Dataset) -> int:

@@ -35,8 +35,17 @@ from pydicom.uid import (
 )
 
 from angiomorph.dicom.attributes import find_numbers, label, number, require_number, shown, text, without_warnings
-from angiomorph.dicom.header import UNDEFINED_LENGTH, Header
-from angiomorph.dicom.streams import CODINGS, JPEG, JPEG_2000, Stream, is_whole_scan, read_stream, without_applications
+from angiomorph.dicom.header import PIXEL_DATA, UNDEFINED_LENGTH, Header
+from angiomorph.dicom.streams import (
+    CODINGS,
+    JPEG,
+    JPEG_2000,
+    Stream,
+    holds_rle,
+    is_whole_scan,
+    read_stream,
+    without_applications,
+)
 from angiomorph.errors import InputError
 
 OPENJPEG = "pylibjpeg pylibjpeg-openjpeg"
@@ -59,7 +68,7 @@ COMPRESSED = tuple(dict.fromkeys(syntax for syntaxes in CODINGS.values() for syn
 ITEM, SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
 LARGEST_FRAME = 1 << 26  # pixels of a compressed frame: 8192 x 8192, more than any detector has
 RLE_RATIO = 64  # two bytes stand for 128 at most
-PEEK = 1 << 16  # bytes of a compressed frame that hold its header
+PEEK = 1 << 16  # bytes of a compressed frame that hold its header; of padding that are looked at together
 
 Span = tuple[int, int]
 
@@ -110,29 +119,29 @@ class Pixels:
 def find_pixels(header: Header) -> Pixels:
     """Find a file's frames and check their number and size against the bytes there are.
 
-    A frame of its own in each fragment needs no offset table; where frames have several, a table that names their starts is
-    believed, else the marks with which compressed frames begin.
+    A frame of its own in each fragment needs no offset table; where frames have several, the marks with which they begin are
+    believed, else a table that names their starts.
 
     Raises:
         InputError: naming the file, the tag, what was expected and found, and the remedy: no pixels, none of 8 or 16 bits,
-            fewer than the header says, a NumberOfFrames of 1 with pixels for more, a transfer syntax that is none or not that
-            of the pixels, a decoder that is not installed.
+            fewer than the header says, as many as other Rows or Columns would need, a NumberOfFrames of 1 with pixels for more,
+            a transfer syntax that is none or not that of the pixels, a decoder that is not installed.
 
     Source: DICOM PS3.3 C.7.6.3; PS3.5 A.4 (encapsulation).
     """
     _check_there(header)
     layout = _layout(header)
     if header.inflated:
-        data = bytes(dcmread(header.path).PixelData)
-        frames, told = _native_frames(header, layout, 0, len(data))
+        data = _inflated(header)
+        frames, told = _native_frames(header, layout, BytesIO(data), 0, len(data))
         return Pixels(header, layout, ExplicitVRLittleEndian, frames, data, told)
     start = header.pixel_offset or 0
     with header.path.open("rb") as file:
         size = file.seek(0, 2) - start
         if header.encapsulated:
             return _compressed(header, layout, file)
-    _check_native_syntax(header, layout, size)
-    frames, told = _native_frames(header, layout, start, min(size, header.pixel_length))
+        _check_native_syntax(header, layout, size)
+        frames, told = _native_frames(header, layout, file, start, min(size, header.pixel_length))
     syntax = ExplicitVRLittleEndian if header.little_endian else ExplicitVRBigEndian
     return Pixels(header, layout, syntax, frames, None, (*told, *_told_syntax(header, header.announced_syntax in NATIVE)))
 
@@ -174,10 +183,34 @@ def _low_bits(frame: np.ndarray, layout: Layout, *, aligned: bool) -> np.ndarray
 
 def _check_there(header: Header) -> None:
     if header.pixel_offset is None and not header.inflated:
+        raise _without_pixels(header)
+
+
+def _without_pixels(header: Header) -> InputError:
+    return InputError(
+        f"{header.path}: expected pixels, found no top-level {label('PixelData')}; "
+        "fetch the file again with its pixels (an icon or a reference is no picture)"
+    )
+
+
+def _inflated(header: Header) -> bytes:
+    """Return the pixels of a deflated file, whose header alone has been read until now."""
+    try:
+        with without_warnings():
+            found = dcmread(header.path).get(PIXEL_DATA)
+    except Exception as error:  # pydicom's parser raises a dozen kinds on broken bytes
         raise InputError(
-            f"{header.path}: expected pixels, found no top-level {label('PixelData')}; "
-            "fetch the file again with its pixels (an icon or a reference is no picture)"
+            f"{header.path}: expected deflated pixels, but they are malformed ({type(error).__name__}); "
+            "fetch the file again from its archive"
+        ) from error
+    if found is None:
+        raise _without_pixels(header)
+    if not isinstance(found.value, bytes) or found.is_undefined_length:
+        raise InputError(
+            f"{header.path}: expected {label('PixelData')} of uncompressed bytes, found {shown([found.VR])} of another kind; "
+            "fetch the file again from its archive"
         )
+    return found.value
 
 
 def _layout(header: Header) -> Layout:
@@ -194,14 +227,52 @@ def _layout(header: Header) -> Layout:
 
 
 def _native_frames(
-    header: Header, layout: Layout, start: int, found: int
+    header: Header, layout: Layout, file: BinaryIO, start: int, found: int
 ) -> tuple[tuple[tuple[Span, ...], ...], tuple[str, ...]]:
     size = layout.frame_bytes
     there, rest = divmod(found, size)
     count, told = _count(header, there, exact=rest < 2)
     if there < count:
         raise _truncated(header, f"{count * size} bytes ({count} frames)", f"{found} bytes")
-    return tuple(((start + frame * size, size),) for frame in range(count)), told
+    used = count * size
+    of_surplus = _weigh_surplus(header, layout, file, (start + used, found - used), count)
+    return tuple(((start + frame * size, size),) for frame in range(count)), (*told, *of_surplus)
+
+
+def _weigh_surplus(header: Header, layout: Layout, file: BinaryIO, surplus: Span, count: int) -> tuple[str, ...]:
+    """Return what is to be told of bytes behind the last frame; refuse them where other Rows or Columns would need them."""
+    start, length = surplus
+    if length < 2 or length % layout.frame_bytes == 0:
+        return ()  # the byte that makes a length even; whole frames, of which `_count` tells
+    value_bytes = layout.allocated // 8
+    more_rows, no_rows = divmod(length, count * layout.columns * value_bytes)
+    more_columns, no_columns = divmod(length, count * layout.rows * value_bytes)
+    fitting = []
+    if not no_rows:
+        fitting.append(f"{label('Rows')} {layout.rows + more_rows}")
+    if not no_columns:
+        fitting.append(f"{label('Columns')} {layout.columns + more_columns}")
+    found = f"{label('PixelData')} has {length} bytes behind the last frame"
+    if _is_padding(file, start, length):
+        return (f"{found}, all alike, taken as padding; or it has {' or '.join(fitting)}",) if fitting else ()
+    if fitting and count > 1:
+        raise InputError(
+            f"{header.path}: expected {' or '.join(fitting)}, for so many there are pixels in each of {count} frames, found "
+            f"{layout.rows} x {layout.columns}; correct it, or fetch the file again from its archive"
+        )
+    return (f"{found}, which are no padding, as they differ; not read: see whether the pictures are as they should be",)
+
+
+def _is_padding(file: BinaryIO, start: int, length: int) -> bool:
+    """Return whether bytes are all alike."""
+    file.seek(start)
+    first = file.read(1)
+    length -= 1
+    while length > 0 and (part := file.read(min(length, PEEK))):
+        if part.count(first) < len(part):
+            return False
+        length -= len(part)
+    return True
 
 
 def _count(header: Header, there: int, *, exact: bool) -> tuple[int, tuple[str, ...]]:
@@ -317,10 +388,7 @@ def _compressed_frames(
     if len(filled) == (announced or 1) or syntax == RLELossless:  # RLE has a fragment a frame by definition
         groups = [[span] for span in filled]
     else:
-        groups = _by_table(table, fragments) or _by_marks(file, filled)
-    if len(groups) < (announced or 1) and announced is not None and len(groups) != len(filled):
-        by_marks = _by_marks(file, filled)  # a table of too few frames
-        groups = by_marks if len(by_marks) == announced else groups
+        groups = _by_marks(file, filled) or _by_table(table, fragments) or [filled]
     count, told = _count(header, len(groups), exact=True)
     if len(groups) < count:
         raise _truncated(header, f"{count} frames ({label('NumberOfFrames')})", f"{len(groups)} frames")
@@ -344,12 +412,13 @@ def _by_table(table: list[int], fragments: list[Span]) -> list[list[Span]]:
 
 
 def _by_marks(file: BinaryIO, filled: Sequence[Span]) -> list[list[Span]]:
-    """Return the fragments of each frame by the marks with which compressed frames begin."""
+    """Return the fragments of each frame by the marks with which compressed frames begin; nothing if the first has none."""
     groups: list[list[Span]] = []
     for span in filled:
-        begins = _bytes(file, span[0], 4).startswith((JPEG, JPEG_2000))
-        if begins or not groups:
+        if _bytes(file, span[0], 4).startswith((JPEG, JPEG_2000)):
             groups.append([])
+        if not groups:
+            return []
         groups[-1].append(span)
     return groups
 
@@ -401,6 +470,11 @@ def _decoded(pixels: Pixels, data: bytes, count: int) -> tuple[np.ndarray, int |
                 "fetch the file again from its archive"
             )
         data = without_applications(data, stream)
+    if pixels.syntax == RLELossless and not holds_rle(data, layout.allocated // 8, layout.rows, layout.columns):
+        raise InputError(
+            f"{header.path}: frame {count}: expected {layout.allocated // 8} segments of RLE for "
+            f"{layout.rows} x {layout.columns} values (Rows, Columns), found others; fetch the file again from its archive"
+        )
     try:
         with without_warnings():
             frame = _decoded_by_gdcm(layout, data) if _is_12_bit(stream) else _decoded_by_pydicom(pixels, data)

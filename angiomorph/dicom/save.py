@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
+from angiomorph.dicom.attributes import without_warnings
+from angiomorph.dicom.compress import compress
+from angiomorph.encoding import Encoding
+from angiomorph.errors import InputError
 from angiomorph.store import replacing
 
 PROGRAM = "angiomorph"
@@ -39,12 +45,13 @@ def decimal(value: float) -> DSfloat:
     return DSfloat(float(value), auto_format=True)
 
 
-def save(dataset: Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a dataset as an uncompressed DICOM file, Explicit VR Little Endian, whole or not at all.
+def save(dataset: Dataset, path: str | os.PathLike[str], compression: str = Encoding.compress) -> None:
+    """Write a dataset as a DICOM file, Explicit VR Little Endian or compressed without loss, whole or not at all.
 
     Args:
-        dataset: complete, with SOPClassUID and SOPInstanceUID; its `file_meta` is replaced.
+        dataset: complete, with SOPClassUID and SOPInstanceUID, uncompressed; its `file_meta` is replaced.
         path: the file's final name; its folder is made if missing.
+        compression: see `encoding.Encoding`.
     """
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
@@ -53,5 +60,31 @@ def save(dataset: Dataset, path: str | os.PathLike[str]) -> None:
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     dataset.file_meta = meta
+    compress(dataset, compression)
     with replacing(path) as partial:
         dataset.save_as(partial, enforce_file_format=True)
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str], name: str) -> Iterator[None]:
+    """Say in words what of a source cannot be written again, and nothing else.
+
+    Args:
+        path: of the file to write.
+        name: of the source.
+
+    Raises:
+        InputError: the source's values break their own type.
+    """
+    try:
+        with without_warnings():
+            yield
+    except InputError:
+        raise
+    except Exception as error:  # pydicom raises a dozen kinds on a source's broken values; their texts may quote them
+        if isinstance(error, OSError) and error.errno:  # a disk's, not pydicom's
+            raise
+        raise InputError(
+            f"{path}: expected a source header that can be written again, found values of {name} that break their own "
+            f"type ({type(error).__name__}); fetch the source again from its archive"
+        ) from error

@@ -113,6 +113,17 @@ class Series:
     places: tuple[tuple[int, int], ...] = ()
 
     @property
+    def file_headers(self) -> tuple[Dataset, ...]:
+        """Return the data sets of the files, without pixel data."""
+        return self.files or self.headers
+
+    def place(self, frame: int) -> tuple[int, int]:
+        """Return the index in `file_headers` of the file that a frame stands in, and its number there; both numbers from 1."""
+        if self.places:
+            return self.places[frame - 1]
+        return (0, frame) if len(self.file_headers) == 1 else (frame - 1, 1)
+
+    @property
     def frame_time(self) -> float:
         """Return the median time between frames, ms; 0 if unknown."""
         return float(np.median(np.diff(self.frame_times)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from pydicom.uid import (
@@ -182,3 +183,44 @@ def _read_jpeg_2000(data: bytes) -> Stream:
 def _is_rle(data: bytes) -> bool:
     segments, first, *_ = RLE_HEADER.unpack_from(data)
     return 1 <= segments <= MOST_SEGMENTS and first == RLE_HEADER.size
+
+
+def holds_rle(data: bytes, segments: int, rows: int, columns: int) -> bool:
+    """Return whether a frame of RLE has its segments one behind the other, each of as many bytes as the frame has values.
+
+    Some writers let the last packet run on: fewer bytes than a row or a column has may be too many.
+
+    Args:
+        data: of the frame.
+        segments: one a byte of a value.
+        rows: of the frame.
+        columns: of the frame.
+
+    Source: DICOM PS3.5 G.3 to G.5.
+    """
+    if len(data) < RLE_HEADER.size:
+        return False
+    count, *offsets = RLE_HEADER.unpack_from(data)
+    if count != segments or offsets[0] != RLE_HEADER.size:
+        return False
+    bounds = [*offsets[:segments], len(data)]
+    if any(end <= start for start, end in pairwise(bounds)):
+        return False
+    surplus = (_unpacked_length(data, *bound) - rows * columns for bound in pairwise(bounds))
+    return all(0 <= length < min(rows, columns) for length in surplus)
+
+
+def _unpacked_length(data: bytes, place: int, end: int) -> int:
+    """Return how many bytes the packets of a segment stand for."""
+    length = 0
+    while place < end - 1:  # a single byte at the end makes the length even
+        packet = data[place]
+        if packet < 128:
+            length += min(packet + 1, end - place - 1)
+            place += packet + 2
+        elif packet > 128:
+            length += 257 - packet
+            place += 2
+        else:
+            place += 1
+    return length

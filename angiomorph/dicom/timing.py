@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 
 import numpy as np
 from pydicom import Dataset
@@ -19,7 +19,10 @@ CLOCKS = {  # date and time, or both in one
     "ContentTime": ("ContentDate", "ContentTime"),
 }
 FRAME_CLOCKS = ("FrameAcquisitionDateTime", "FrameReferenceDateTime")
-MOMENT = re.compile(r"(\d{8})?([01]\d|2[0-3])([0-5]\d)([0-5]\d|60)?(?:\.(\d{1,6}))?(?:[+-]\d{4})?")
+TIME = re.compile(r"([01]\d|2[0-3]):?([0-5]\d)?:?([0-5]\d|60)?(?:\.(\d{1,6}))?(?:[+-]\d{4})?")
+FIRST_DAY = datetime.date(1900, 1, 1).toordinal()
+
+Moment = tuple[int | None, int]  # day and microseconds of it, of which the day may be unknown
 
 
 def frame_times(headers: Sequence[Dataset], frames: int) -> tuple[np.ndarray, list[str]]:
@@ -77,7 +80,8 @@ def _from_clocks(headers: Sequence[Dataset], frames: int) -> np.ndarray | None:
         steps = np.diff(moments)
         if len(moments) and moments.max() < DAY:  # no date tells of midnight
             steps = np.where(steps < -DAY / 2, steps + DAY, steps)
-        if len(steps) == frames - 1 and np.all(steps > 0):
+        whole = len(moments) and (moments.max() < DAY or moments.min() >= DAY)  # all have a date, or none has
+        if whole and len(steps) == frames - 1 and np.all(steps > 0):
             return np.asarray(steps / (SECOND / 1000))
     return None
 
@@ -93,17 +97,31 @@ def read_clock(dataset: Dataset, date: str, time: str) -> float:
     Returns:
         whole microseconds; nan if it is no time.
     """
-    day = text(dataset, date).replace(".", "") if date else ""
-    found = MOMENT.fullmatch(day + text(dataset, time).replace(":", ""))
+    found = read_moment(dataset, date, time)
     if found is None:
         return float("nan")
-    days, hours, minutes, seconds, fraction = found.groups()
+    day, of_day = found
+    return float(of_day if day is None else (day - FIRST_DAY) * DAY + of_day)
+
+
+def read_moment(dataset: Dataset, date: str, time: str) -> Moment | None:
+    """Return the day (None where it is unknown) and its microseconds, None if it is no time: see `read_clock`."""
+    written = text(dataset, time)
+    day = text(dataset, date) if date else written[:8]
+    found = TIME.fullmatch(written if date else written[8:])
+    if found is None:
+        return None
+    hours, minutes, seconds = (int(part or 0) for part in found.groups()[:3])
+    fraction = int((found[4] or "").ljust(6, "0"))
+    return _read_day(day), ((hours * 60 + minutes) * 60 + seconds) * SECOND + fraction
+
+
+def _read_day(written: str) -> int | None:
+    digits = written.replace(".", "")  # 1994.10.16, as ACR-NEMA writes it
     try:
-        since = datetime.strptime(days, "%Y%m%d") - datetime(1900, 1, 1) if days else timedelta()
+        return datetime.date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).toordinal()
     except ValueError:
-        since = timedelta()
-    of_day = 3600 * int(hours) + 60 * int(minutes) + int(seconds or 0)
-    return float((since // timedelta(seconds=1) + of_day) * SECOND + int((fraction or "0").ljust(6, "0")))
+        return None
 
 
 def _from_rate(header: Dataset, frames: int) -> np.ndarray | None:

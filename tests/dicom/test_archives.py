@@ -195,3 +195,16 @@ def test_a_password_is_said(tmp_path):
     path.write_bytes(data)
     with pytest.raises(InputError, match="expected an archive without a password"):
         find_series([path])
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damaged_members_of_every_compression_are_refused(xa_file, tmp_path, compression):
+    path = tmp_path / "study.zip"
+    with zipfile.ZipFile(path, "w", compression) as packed:
+        packed.writestr("run.dcm", xa_file().read_bytes())
+    whole = path.read_bytes()
+    start = 30 + len("run.dcm")
+    for place in range(start + 20, start + 120, 20):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        with pytest.raises(InputError, match=r"study\.zip: expected (a whole archive|to unpack it)"):
+            find_series([path])

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from pydicom.uid import EnhancedXAImageStorage
 
-from angiomorph.dicom import find_series, read_series
+from angiomorph.dicom import find_series, read_series, write_dsa_run, write_dsa_state
 from angiomorph.errors import InputError
 from tests.conftest import moving_frames
 from tests.dicom.test_read import deleting, item
@@ -68,6 +68,16 @@ def test_frames_are_put_in_order(xa_file, tmp_path, contents):
     for order in ([1, 2, 3, 4], [1, 2, 3, 3]):
         told = read_series(xa_file(change=enhanced(contents(order)))).warnings
         assert not [line for line in told if "are put in order" in line]
+
+
+def test_mask_frames_bear_the_numbers_of_the_object_that_names_them(xa_file, tmp_path):
+    source = read_series(xa_file(change=enhanced(clock([2, 4, 1, 3]))))  # frames 3, 1, 4, 2 as stored
+    write_dsa_run(tmp_path / "dsa.dcm", source, [1, 4])
+    written = read_series(tmp_path / "dsa.dcm")
+    np.testing.assert_array_equal(written.frames, moving_frames()[[2, 0, 3, 1]])
+    assert written.background_numbers == (1, 4)
+    write_dsa_state(tmp_path / "state.dcm", source, [1, 4])
+    assert pydicom.dcmread(tmp_path / "state.dcm").MaskSubtractionSequence[0].MaskFrameNumbers == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -241,6 +251,18 @@ def test_parts_of_a_concatenation_are_joined(parts, tmp_path):
     assert named == [("1.2.3.4.1", None), ("1.2.3.4.2", None), ("1.2.3.4.3", None), ("1.2.3.4.1", 1), ("1.2.3.4.2", 2)]
 
 
+def test_plain_dsa_of_a_concatenation_names_all_parts(parts, tmp_path):
+    joined = read_series(parts)
+    write_dsa_run(tmp_path / "dsa.dcm", joined, [1, 3])
+    written = pydicom.dcmread(tmp_path / "dsa.dcm")
+    named = [item.ReferencedSOPInstanceUID for item in written.SourceImageSequence]
+    assert (named, written.MaskSubtractionSequence[0].MaskFrameNumbers) == (["1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3"], [1, 3])
+    np.testing.assert_array_equal(written.pixel_array, joined.frames)
+    assert dciodvfy_errors(tmp_path / "dsa.dcm") == []
+    with pytest.raises(InputError, match="for --save dsa-state, got parts of a concatenation, whose mask frames"):
+        write_dsa_state(tmp_path / "state.dcm", joined, [1, 3])
+
+
 @pytest.mark.parametrize("missing", ["8.dcm", "7.dcm", "6.dcm"])
 def test_a_missing_part_is_refused(parts, missing):
     with pytest.raises(
@@ -280,6 +302,21 @@ def test_written_of_the_sample_without_error(tmp_path):
     assert (written.ExposureTime, written.XRayTubeCurrent, written.ImageLaterality) == (10, 100, "U")
     for keyword in ("ExposureTimeInms", "XRayTubeCurrentInmA", "Laterality"):
         assert keyword not in written
+    assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
+
+
+@pytest.mark.parametrize(
+    ("framed", "own", "classic", "expected"),
+    [(99.6, 50.0, None, 100), (None, 50.4, None, 50), (-1.0, 50.4, None, 50), (99.6, 50.0, 7, 7), (3e9, -1.0, None, None)],
+)
+def test_the_surest_usable_exposure_is_written(xa_file, tmp_path, framed, own, classic, expected):
+    def change(dataset):
+        acquired = item() if framed is None else item(XRayTubeCurrentInmA=framed)
+        enhanced(clock([1, 2, 3, 4]), item(FrameAcquisitionSequence=[acquired]))(dataset)
+        dataset.XRayTubeCurrent, dataset.XRayTubeCurrentInmA = classic, own
+
+    written = write(tmp_path / "bsa.dcm", read_series(xa_file(change=change)))
+    assert (written.XRayTubeCurrent, "XRayTubeCurrentInmA" in written) == (expected, False)
     assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
 
 

@@ -198,7 +198,10 @@ def test_a_dicomdir_that_names_no_file_that_is_there_stands_for_its_folder(mediu
     assert passed_over == {ABSENT: 3, DIRECTORIES: 1}
 
 
-@pytest.mark.parametrize("leaving", [["..", "secret.dcm"], ["/etc", "hosts"], ["", "secret.dcm"], ["a/../../secret.dcm"]])
+@pytest.mark.parametrize(
+    "leaving",
+    [["..", "secret.dcm"], ["/etc", "hosts"], ["", "secret.dcm"], ["a/../../secret.dcm"], ["X" * 300], ["DICOM", "A\0B"]],
+)
 def test_names_in_a_dicomdir_never_leave_its_folder(medium, leaving):
     shutil.copy(medium.parent / "99.dcm", medium.parent.parent / "secret.dcm")
     dataset = pydicom.dcmread(medium)

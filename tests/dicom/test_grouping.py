@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from angiomorph.dicom import find_series, read_series
@@ -319,6 +319,7 @@ ANY_FRAME = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(ANY_FRAME, min_size=1, max_size=8), st.randoms())
 def test_every_file_is_in_one_run_and_no_accepted_order_goes_against_what_all_its_frames_say(said, random):
     frames = [frame(f"{index}.dcm", **one) for index, one in enumerate(said)]

@@ -1,5 +1,6 @@
 """Pixels as files have them: any number announced, any offset table, any encoding; exact, or refused in time."""
 
+import re
 import struct
 import zlib
 
@@ -95,6 +96,30 @@ def test_padding_is_no_frame(xa_file):
         check(xa_file(frames=frames, change=lambda d, p=padding: setattr(d, "PixelData", d.PixelData + bytes(p))), frames)
 
 
+def test_bytes_behind_the_last_frame_that_are_no_padding_are_told(xa_file):
+    frames = moving_frames((4, 16, 12))
+    surplus = bytes(range(100))
+    path = xa_file(frames=frames, change=lambda d: setattr(d, "PixelData", d.PixelData + surplus))
+    check(path, frames, "PixelData (7FE0,0010) has 100 bytes behind the last frame, which are no padding, as they differ")
+    # 4 frames x 12 columns x 2 bytes: zeros that another row of each frame would need
+    path = xa_file(frames=frames, change=lambda d: setattr(d, "PixelData", d.PixelData + bytes(96)))
+    check(path, frames, "96 bytes behind the last frame, all alike, taken as padding; or it has Rows (0028,0010) 17")
+
+
+@pytest.mark.parametrize("transfer_syntax", [None, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
+def test_pixels_for_other_rows_or_columns_are_refused(xa_file, transfer_syntax):
+    frames = moving_frames((4, 16, 12))
+    for wrong, expected in (({"Rows": 15}, "Rows (0028,0010) 16"), ({"Columns": 11}, "Columns (0028,0011) 12")):
+        path = xa_file(frames=frames)
+        if transfer_syntax:
+            path = reencoded(path, transfer_syntax)
+        dataset = pydicom.dcmread(path)
+        setting(**wrong)(dataset)
+        dataset.save_as(path)
+        with pytest.raises(InputError, match=rf"expected .*{re.escape(expected)}, for so many there are pixels in each of 4"):
+            read_series(path)
+
+
 def test_loose_frames_with_pixels_for_several_are_refused(xa_folder):
     folder = xa_folder(moving_frames((3, 8, 8)))
     whole = pydicom.dcmread(folder / "98.dcm")
@@ -141,6 +166,27 @@ def test_several_fragments_a_frame_by_table_or_by_marks(xa_file, transfer_syntax
             items.append(part)
             place += 8 + len(part)
     check(with_pixels(path, encapsulated(items, TABLES[table](starts))), frames)
+
+
+@pytest.mark.parametrize("transfer_syntax", [JPEGLSLossless, JPEG2000Lossless])
+def test_a_fragment_given_twice_is_told_whatever_the_table_says(xa_file, transfer_syntax):
+    frames = moving_frames((4, 40, 72))
+    path = reencoded(xa_file(frames=frames), transfer_syntax)
+    items = fragments(path)
+    twice = [*items[:3], items[2], items[3]]
+    starts = np.cumsum([0, *(8 + len(part) for part in items)])[:-1].tolist()  # the fourth is the copy's
+    path = with_pixels(path, encapsulated(twice, starts))
+    check(path, frames[[0, 1, 2, 2]], "NumberOfFrames (0028,0008) is 4, but there are pixels for 5 frames")
+
+
+@pytest.mark.parametrize("wrong", [{"Rows": 39}, {"Rows": 1}, {"Columns": 71}, {"Columns": 36}, {"Columns": 73}])
+def test_rle_of_other_rows_or_columns_is_refused(xa_file, wrong):
+    path = reencoded(xa_file(frames=moving_frames((2, 40, 72))), RLELossless)
+    dataset = pydicom.dcmread(path)
+    setting(**wrong)(dataset)
+    dataset.save_as(path)
+    with pytest.raises(InputError, match=r"frame 1: expected 2 segments of RLE for \d+ x \d+ values"):
+        read_series(path)
 
 
 @pytest.mark.parametrize("transfer_syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
@@ -285,13 +331,32 @@ def test_big_endian_of_8_bits(xa_file):
     check(path, frames)
 
 
-def test_what_inflates_beyond_any_run_is_refused_without_inflating_it(xa_file):
+@pytest.mark.parametrize("private", [0, 1 << 15], ids=["short", "long meta information"])
+def test_what_inflates_beyond_any_run_is_refused_without_inflating_it(xa_file, private):
     path = xa_file()
     raw = reencoded(path, DeflatedExplicitVRLittleEndian).read_bytes()
     check(path, moving_frames())
     start = 144 + struct.unpack("<L", raw[140:144])[0]
+    meta = raw[144:start] + struct.pack("<HH2sHL", 0x0002, 0x0102, b"OB", 0, private) + bytes(private)
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = b"".join([*(deflate.compress(bytes(1 << 20)) for _ in range(200)), deflate.flush()])
-    path.write_bytes(raw[:start] + bomb)
+    path.write_bytes(raw[:140] + struct.pack("<L", len(meta)) + meta + bomb)
     with pytest.raises(InputError, match=r"bytes that inflate to more than \d+, which no run does"):
+        read_series(path)
+
+
+@pytest.mark.parametrize(
+    ("representation", "message"),
+    [(b"", "found no top-level PixelData"), (b"FD", "found FD of another kind"), (b"XX", "deflated pixels, but they are malf")],
+)
+def test_deflated_pixels_that_are_none(xa_file, representation, message):
+    path = xa_file()
+    raw = reencoded(path, DeflatedExplicitVRLittleEndian).read_bytes()
+    start = 144 + struct.unpack("<L", raw[140:144])[0]
+    content = zlib.decompress(raw[start:], -zlib.MAX_WBITS)
+    pixels = content.index(b"\xe0\x7f\x10\x00OW")
+    content = content[: pixels + 4] + representation + content[pixels + 6 :] if representation else content[:pixels]
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    path.write_bytes(raw[:start] + deflate.compress(content) + deflate.flush())
+    with pytest.raises(InputError, match=message):
         read_series(path)

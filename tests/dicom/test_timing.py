@@ -63,6 +63,8 @@ def test_of_a_multiframe_file(attributes, times, told):
         ([{"AcquisitionTime": "995959"}, {"AcquisitionTime": "996000"}], [0, 0]),
         ([{"AcquisitionTime": "noon"}, {"AcquisitionTime": "101112"}], [0, 0]),
         ([{"AcquisitionDate": "20209999", "AcquisitionTime": "101112"}, {"AcquisitionTime": "101113"}], [0, 1000]),
+        ([{"AcquisitionTime": "101112"}, {"AcquisitionDate": "20200131", "AcquisitionTime": "101113"}], [0, 0]),  # no interval
+        ([{"AcquisitionTime": "10"}, {"AcquisitionTime": "11"}], [0, 3_600_000]),
     ],
 )
 def test_of_single_frames_by_their_clock(clocks, times):

@@ -7,13 +7,16 @@ import pydicom
 import pytest
 from pydicom.uid import (
     EnhancedXAImageStorage,
+    JPEG2000Lossless,
     JPEGLSLossless,
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    RLELossless,
     XRayAngiographicImageStorage,
     XRayRadiofluoroscopicImageStorage,
 )
 
 from angiomorph.dicom import read_series, write_bsa
+from angiomorph.encoding import DEPTHS, Encoding
 from angiomorph.errors import InputError
 from angiomorph.intensity import LN, STORED, to_domain
 from tests.conftest import moving_frames
@@ -54,6 +57,33 @@ def test_stored_values_fill_the_12_bits(xa_file, tmp_path, bits, k):
     assert dataset.pixel_array[0].tolist() == [[round(2048 - k * ((1 << bits) - 1))] * 2]
     assert f"round({k:g}*x)+2048" in dataset.DerivationDescription
     assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
+
+
+@pytest.mark.parametrize(("units", "k"), [(LN, 8000), (STORED, 8)])
+def test_16_bits_by_hand(xa_file, tmp_path, units, k):
+    series = read_series(xa_file(frames=moving_frames((2, 1, 3))))  # 12 bits: k = 32768 / 4096
+    bsa = np.array([[[0, -0.1, 0.1]], [[-5000, 5000, -4.096]]])
+    dataset = write(tmp_path / "bsa.dcm", series, bsa, units=units, encoding=Encoding(16))
+    steps = [[[0, round(-0.1 * k), round(0.1 * k)]], [[-32768, 32767, round(-4.096 * k)]]]
+    np.testing.assert_array_equal(dataset.pixel_array, np.array(steps) + 32768)
+    assert (dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit) == (16, 16, 15)
+    assert dataset.WindowCenter == 32768
+    assert f"round({k}*x)+32768, clipped to 0..65535" in dataset.DerivationDescription
+    assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_compression_loses_nothing_and_changes_no_uid(xa_file, tmp_path, depth):
+    source = read_series(xa_file(frames=moving_frames((3, 48, 32))))
+    plain = write(tmp_path / "none.dcm", source, encoding=Encoding(depth))
+    syntaxes = {"rle": RLELossless, "jpeg-ls": JPEGLSLossless, "j2k": JPEG2000Lossless}
+    for name, syntax in syntaxes.items():
+        dataset = write(tmp_path / f"{name}.dcm", source, encoding=Encoding(depth, name))
+        assert dataset.file_meta.TransferSyntaxUID == syntax
+        np.testing.assert_array_equal(dataset.pixel_array, plain.pixel_array)
+        assert (dataset.SOPInstanceUID, dataset.SeriesInstanceUID) == (plain.SOPInstanceUID, plain.SeriesInstanceUID)
+        assert (dataset.LossyImageCompression, dataset.BitsStored) == ("00", depth)
+        assert dciodvfy_errors(tmp_path / f"{name}.dcm") == []
 
 
 def test_what_is_carried_and_what_is_new(xa_file, tmp_path):
@@ -123,8 +153,9 @@ def test_uids_are_those_of_source_model_lambda_and_pixels(xa_file, tmp_path):
     first, again = (write(tmp_path / name, source) for name in ("a.dcm", "b.dcm"))
     assert (first.SOPInstanceUID, first.SeriesInstanceUID) == (again.SOPInstanceUID, again.SeriesInstanceUID)
     changes = [{"hyper": 0.6}, {"model_sha256": "f" * 64}, {"background_numbers": [2]}, {"bsa": np.ones(source.frames.shape)}]
+    changes += [{"invert": True}, {"encoding": Encoding(16)}]
     others = {write(tmp_path / f"{index}.dcm", source, **change).SOPInstanceUID for index, change in enumerate(changes)}
-    assert len(others | {first.SOPInstanceUID}) == 5
+    assert len(others | {first.SOPInstanceUID}) == 7
 
 
 @pytest.mark.parametrize("description", ["", "x" * 64, "a\\b"])
@@ -224,6 +255,29 @@ def test_enhanced_source_becomes_a_classic_run(xa_file, tmp_path):
     assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
 
 
+@pytest.mark.parametrize("in_frames", [True, False])
+def test_enhanced_exposure_and_side_take_their_classic_names(xa_file, tmp_path, in_frames):
+    def enhance(dataset):
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedXAImageStorage
+        groups = item(
+            FramePixelDataPropertiesSequence=[item(PixelIntensityRelationship="LIN", PixelIntensityRelationshipSign=1)],
+            FrameAnatomySequence=[item(FrameLaterality="R", AnatomicRegionSequence=[])],
+            FrameAcquisitionSequence=[item()],
+        )
+        for keyword in ("BodyPartExamined", "XRayTubeCurrent", "ExposureTime"):
+            delattr(dataset, keyword)
+        holder = groups.FrameAcquisitionSequence[0] if in_frames else dataset
+        holder.XRayTubeCurrentInmA, holder.ExposureTimeInms, holder.ExposureInmAs = 99.6, 10.4, 1.04
+        dataset.SharedFunctionalGroupsSequence = [groups]
+        dataset.PerFrameFunctionalGroupsSequence = [item() for _ in range(4)]
+
+    dataset = write(tmp_path / "bsa.dcm", read_series(xa_file(change=enhance)))
+    assert (dataset.XRayTubeCurrent, dataset.ExposureTime, dataset.Exposure) == (100, 10, 1)
+    assert (dataset.ImageLaterality, "Laterality" in dataset) == ("R", False)
+    assert not {"XRayTubeCurrentInmA", "ExposureTimeInms", "ExposureInmAs"} & set(dataset.dir())
+    assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
+
+
 def test_fluoroscopic_source_keeps_its_class(xa_file, tmp_path):
     def change(dataset):
         dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = XRayRadiofluoroscopicImageStorage
@@ -281,6 +335,7 @@ def test_real_deficient_run_is_valid_and_renders(tmp_path):
         ({"background_numbers": []}, r"background frame numbers of 1 to 4, got \[\]"),
         ({"background_numbers": [0]}, r"got \[0\]"),
         ({"units": "mm"}, "got 'mm'"),
+        ({"encoding": Encoding(14)}, "--pixel-depth 14: expected 12 or 16 bits"),
     ],
 )
 def test_illegal_input_leaves_nothing(xa_file, tmp_path, change, message):

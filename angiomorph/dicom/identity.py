@@ -1,0 +1,141 @@
+"""What every derived object says of itself: its UIDs and numbers, who made it, from what, and when its frames were taken."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.datadict import tag_for_keyword
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+
+from angiomorph import __version__
+from angiomorph.dicom.attributes import items, number, numbers, text, value
+from angiomorph.dicom.derive import code_item
+from angiomorph.dicom.header import sop_class, sop_instance
+from angiomorph.dicom.save import PROGRAM, decimal, derived_uid
+from angiomorph.dicom.series import Series
+from angiomorph.dicom.timing import NOMINAL_FRAME_TIME
+
+MOST_SERIES = 2**31 // 100
+ALWAYS_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
+PURPOSES = {
+    "121321": "Mask image for image processing operation",
+    "121322": "Source image for image processing operation",
+}
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a derived object is to its source.
+
+    Args:
+        name: distinguishes its UIDs from those of other objects of the same source.
+        number: of its series within the source's, 1 to 99.
+        series: what SeriesDescription ends with, at most 63 characters.
+        contribution: what this program did.
+    """
+
+    name: str
+    number: int
+    series: str
+    contribution: str
+
+
+def set_identity(dataset: Dataset, series: Series, role: Role, entropy: Sequence[str | bytes]) -> None:
+    """Give a derived object its own series and instance in its source's study, and say who made it.
+
+    Args:
+        dataset: with the source's study, series and equipment; changed in place.
+        series: the source.
+        role: of the object.
+        entropy: what, beside the source's UIDs, its UIDs are hashes of.
+    """
+    uids = [str(sop_instance(header)) for header in series.file_headers]
+    if not value(dataset, "StudyInstanceUID"):
+        dataset.StudyInstanceUID = derived_uid("study", *uids, *entropy)
+    dataset.SeriesInstanceUID = derived_uid("series", role.name, *uids, *entropy)
+    dataset.SOPInstanceUID = derived_uid("image", role.name, *uids, *entropy)
+    source = int(number(series.headers[0], "SeriesNumber") or 0)
+    if 0 <= source < MOST_SERIES:
+        dataset.SeriesNumber = 100 * source + role.number  # else as it was, or none where it is no number of its type
+    dataset.InstanceNumber = 1
+    described = str(value(dataset, "SeriesDescription") or "")[: 63 - len(role.series)]
+    dataset.SeriesDescription = f"{described} {role.series}".strip()
+    now = datetime.now(_timezone(dataset))
+    for keyword in ("InstanceCreation", "Series", "Content"):
+        setattr(dataset, f"{keyword}Date", now.strftime("%Y%m%d"))
+        setattr(dataset, f"{keyword}Time", now.strftime("%H%M%S"))
+    made = _equipment(now, role.contribution)
+    dataset.ContributingEquipmentSequence = [*items(dataset, "ContributingEquipmentSequence"), made]
+
+
+def _timezone(dataset: Dataset) -> timezone | None:
+    """Return the zone that the file's times are in; None for this machine's."""
+    found = re.fullmatch(r"([+-])(\d\d)([0-5]\d)", text(dataset, "TimezoneOffsetFromUTC"))
+    if found is None:
+        return None
+    offset = timedelta(hours=int(found[2]), minutes=int(found[3]))
+    return timezone(-offset if found[1] == "-" else offset)
+
+
+def _equipment(now: datetime, contribution: str) -> Dataset:
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = [code_item("109103", "Modifying Equipment")]
+    item.Manufacturer = PROGRAM
+    item.ManufacturerModelName = PROGRAM
+    item.SoftwareVersions = __version__
+    item.ContributionDateTime = now.strftime("%Y%m%d%H%M%S")
+    item.ContributionDescription = contribution
+    return item
+
+
+def are_named(headers: Sequence[Dataset]) -> bool:
+    """Return whether all say their class and instance: a bare data set may name neither, and a reference needs both."""
+    return all(sop_class(header) is not None and sop_instance(header) is not None for header in headers)
+
+
+def refer_to(header: Dataset, purpose: str, *, preserved: str) -> Dataset:
+    """Return an item of SourceImageSequence.
+
+    Args:
+        header: of the image.
+        purpose: code, of `PURPOSES`.
+        preserved: SpatialLocationsPreserved, "YES" or "NO".
+    """
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class(header)
+    item.ReferencedSOPInstanceUID = sop_instance(header)
+    item.PurposeOfReferenceCodeSequence = [code_item(purpose, PURPOSES[purpose])]
+    item.SpatialLocationsPreserved = preserved
+    return item
+
+
+def refer_to_sources(series: Series) -> list[Dataset]:
+    """Return items of SourceImageSequence for all files of a run, which stay where they are."""
+    return [refer_to(header, "121322", preserved="YES") for header in series.file_headers]
+
+
+def was_lossy(headers: Sequence[Dataset]) -> bool:
+    """Return whether the pixels were ever compressed with loss, which is never taken back."""
+    return any(
+        text(header, "LossyImageCompressionRetired") == "01"
+        or text(header, "LossyImageCompression") == "01"
+        or header.file_meta.get("TransferSyntaxUID") in ALWAYS_LOSSY
+        for header in headers
+    )
+
+
+def set_frame_times(dataset: Dataset, series: Series) -> None:
+    """Write when the frames of a run were taken, as FrameTime where they are even."""
+    increments = np.diff(series.frame_times, prepend=0.0)
+    even = np.allclose(increments[1:], series.frame_time)
+    if even and not (series.frame_time and numbers(series.headers[0], "FrameTimeVector")):
+        dataset.FrameTime = decimal(series.frame_time or NOMINAL_FRAME_TIME)
+        dataset.FrameIncrementPointer = tag_for_keyword("FrameTime")
+        return
+    dataset.FrameTimeVector = [decimal(increment) for increment in increments]
+    dataset.FrameIncrementPointer = tag_for_keyword("FrameTimeVector")

@@ -1,0 +1,202 @@
+"""Plain DSA for viewers that subtract: a run as acquired with its mask frames named, and a state that names them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
+
+from angiomorph.dicom.attributes import text
+from angiomorph.dicom.derive import carried, complete, set_laterality
+from angiomorph.dicom.header import SECONDARY_CAPTURE_CLASSES, sop_class, sop_instance
+from angiomorph.dicom.identity import Role, are_named, refer_to_sources, set_frame_times, set_identity, was_lossy
+from angiomorph.dicom.save import PROGRAM, decimal, save, writing
+from angiomorph.dicom.series import Series
+from angiomorph.encoding import USUAL
+from angiomorph.errors import InputError
+
+RUN = Role("plain DSA", 2, "mask (angiomorph)", "Naming of mask frames")
+STATE = Role("plain DSA state", 3, "mask state (angiomorph)", "Naming of mask frames")
+LEGAL_BITS = (10, 12, 16)
+OF_PATIENT_AND_STUDY = (
+    *("SpecificCharacterSet", "TimezoneOffsetFromUTC", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate"),
+    *("PatientSex", "PatientAge", "PatientSize", "PatientWeight", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID"),
+    *("StudyDescription", "AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "SeriesDescription", "Manufacturer"),
+    *("BodyPartExamined", "Laterality"),
+)
+
+
+def write_dsa_run(
+    path: str | os.PathLike[str], series: Series, background_numbers: Sequence[int], *, compression: str = USUAL.compress
+) -> None:
+    """Write a run as it was acquired, with its background as mask frames: a viewer that subtracts shows plain DSA.
+
+    It is one multi-frame run, iodine dark, of the source's values. What a source of relation LOG says of intensity is not
+    carried: its relation becomes DISP, whose values are subtracted as they are.
+
+    Args:
+        path: the file's final name; written whole or not at all.
+        series: the source run.
+        background_numbers: frame numbers (from 1).
+        compression: see `encoding.Encoding`.
+
+    Raises:
+        InputError: see `check_dsa_run`; or a source header that cannot be written.
+
+    Source: DICOM PS3.3 C.7.6.10.
+    """
+    check_dsa_run(series)
+    with writing(path, series.name):
+        save(_run(series, background_numbers), path, compression)
+
+
+def check_dsa_run(series: Series) -> None:
+    """Raise where a run's class knows no mask frames.
+
+    Raises:
+        InputError: a captured run.
+    """
+    if sop_class(series.headers[0]) in SECONDARY_CAPTURE_CLASSES:
+        raise InputError(
+            f"{series.name}: expected a run of class XA or XRF for --save dsa, got a captured one, whose class knows no mask "
+            "frames; export the run as acquired, or leave dsa out"
+        )
+
+
+def _run(series: Series, background_numbers: Sequence[int]) -> Dataset:
+    dataset = carried(series.headers[0])
+    frames = ", ".join(str(number) for number in background_numbers[:50])
+    dataset.DerivationDescription = f"pixels as acquired; mask frames {frames} named by {PROGRAM}"
+    set_identity(dataset, series, RUN, (dataset.DerivationDescription, series.frames.tobytes()))
+    _set_pixels(dataset, series)
+    set_frame_times(dataset, series)
+    dataset.MaskSubtractionSequence = [_mask(background_numbers)]
+    dataset.RecommendedViewingMode = "SUB"
+    if are_named(series.file_headers):
+        dataset.SourceImageSequence = refer_to_sources(series)
+    complete(dataset)
+    dataset.ImageType = ["DERIVED", "PRIMARY", dataset.ImageType[2]]
+    correct_ambiguous_vr(dataset, True)
+    return dataset
+
+
+def _mask(background_numbers: Sequence[int]) -> Dataset:
+    item = Dataset()
+    item.MaskOperation = "AVG_SUB"
+    item.MaskFrameNumbers = [int(number) for number in background_numbers]
+    return item
+
+
+def _set_pixels(dataset: Dataset, series: Series) -> None:
+    frames, small = series.frames, series.bits_stored == 8 and series.frames.dtype == np.uint8
+    bits = 8 if small else next(bits for bits in LEGAL_BITS if bits >= series.bits_stored)
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames.shape
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8 if small else 16, bits, bits - 1
+    dataset.PixelRepresentation = 0
+    dataset.PixelIntensityRelationship = "LIN" if series.relation == "LIN" else "DISP"
+    low, high = np.percentile(frames[:, series.shutter], [0.5, 99.5])
+    dataset.WindowCenter, dataset.WindowWidth = decimal(round((low + high + 1) / 2)), decimal(max(round(high - low), 1))
+    data = frames.astype("u1" if small else "<u2").tobytes()
+    dataset.add_new("PixelData", "OB" if small else "OW", data + b"\0" * (len(data) % 2))
+    dataset.LossyImageCompression = "01" if was_lossy(series.file_headers) else "00"
+
+
+def check_dsa_state(series: Series) -> None:
+    """Raise where no presentation state can name a run's mask frames.
+
+    Raises:
+        InputError: single frames, parts of a concatenation, a captured run, or a run without UIDs.
+    """
+    found = (
+        "single frames"
+        if len(series.headers) > 1
+        else "parts of a concatenation"
+        if len(series.file_headers) > 1
+        else "a captured run"
+        if sop_class(series.headers[0]) in SECONDARY_CAPTURE_CLASSES
+        else "a run without SOPInstanceUID, SOPClassUID or SeriesInstanceUID"
+        if not are_named(series.headers) or "SeriesInstanceUID" not in series.headers[0]
+        else ""
+    )
+    if found:
+        raise InputError(
+            f"{series.name}: expected a multi-frame run with UIDs for --save dsa-state, got {found}, whose mask frames no "
+            "presentation state can name; leave dsa-state out"
+        )
+
+
+def write_dsa_state(path: str | os.PathLike[str], series: Series, background_numbers: Sequence[int]) -> None:
+    """Write a Grayscale Softcopy Presentation State that has a viewer subtract the background from the source itself.
+
+    Args:
+        path: the file's final name; written whole or not at all.
+        series: the source run, one multi-frame file.
+        background_numbers: frame numbers (from 1).
+
+    Raises:
+        InputError: see `check_dsa_state`; or a source header that cannot be written.
+
+    Mask frames are named by their numbers in the source's file, which may store frames in another order than the run's.
+
+    Source: DICOM PS3.3 A.33.1, C.11.10, C.11.11, C.11.13; the window is left to the viewer.
+    """
+    check_dsa_state(series)
+    with writing(path, series.name):
+        save(_state(series, background_numbers), path)
+
+
+def _state(series: Series, background_numbers: Sequence[int]) -> Dataset:
+    header = series.headers[0]
+    source = carried(header)
+    complete(source)
+    dataset = Dataset()
+    tags = [source[keyword].tag for keyword in OF_PATIENT_AND_STUDY if keyword in source]
+    dataset.update({tag: source.get_item(tag) for tag in tags})
+    dataset.set_original_encoding(False, True, source.original_character_set)
+    set_laterality(dataset)
+    dataset.SOPClassUID = GrayscaleSoftcopyPresentationStateStorage
+    dataset.Modality = "PR"
+    stored = sorted(series.place(number)[1] for number in background_numbers)
+    set_identity(dataset, series, STATE, (",".join(map(str, stored)),))
+    del dataset.ContentDate, dataset.ContentTime
+    dataset.PresentationCreationDate, dataset.PresentationCreationTime = dataset.SeriesDate, dataset.SeriesTime
+    dataset.ContentLabel = "PLAIN_DSA"
+    dataset.ContentDescription = "Plain DSA"
+    dataset.ContentCreatorName = ""
+    dataset.MaskSubtractionSequence = [_mask(stored)]
+    dataset.MaskSubtractionSequence[0].ContrastFrameAveraging = 1
+    dataset.RecommendedViewingMode = "SUB"
+    dataset.PresentationLUTShape = "INVERSE" if _is_shown_inverse(header) else "IDENTITY"
+    dataset.DisplayedAreaSelectionSequence = [_whole_area(series)]
+    dataset.ReferencedSeriesSequence = [_reference(header)]
+    return dataset
+
+
+def _is_shown_inverse(header: Dataset) -> bool:
+    """Return whether low values are shown bright; a state, which says so itself, takes this over from the picture."""
+    return text(header, "PhotometricInterpretation") == "MONOCHROME1" or text(header, "PresentationLUTShape") == "INVERSE"
+
+
+def _reference(header: Dataset) -> Dataset:
+    image, found = Dataset(), Dataset()
+    image.ReferencedSOPClassUID = sop_class(header)
+    image.ReferencedSOPInstanceUID = sop_instance(header)
+    found.SeriesInstanceUID = header.SeriesInstanceUID
+    found.ReferencedImageSequence = [image]
+    return found
+
+
+def _whole_area(series: Series) -> Dataset:
+    rows, columns = series.frames.shape[1:]
+    area = Dataset()
+    area.add_new("DisplayedAreaTopLeftHandCorner", "SL", [1, 1])
+    area.add_new("DisplayedAreaBottomRightHandCorner", "SL", [columns, rows])
+    area.PresentationSizeMode = "SCALE TO FIT"
+    area.PresentationPixelAspectRatio = [1, 1]
+    return area
