@@ -35,7 +35,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	@echo "== Running the tests"
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint
 	@echo "== Format"
