@@ -74,6 +74,7 @@ STYLES: Mapping[str, Style] = {
     "DIS flow": Style("<", "#332288"),
     "TV-L1 flow": Style(">", "#44AA99"),
     "DeepFlow": Style("p", "#882255", 9),
+    "best warp by truth": Style("+", "#666666", 10),
     "AngioMorph, network alone": Style((4, 1, 0), OUR_COLOUR, 14, filled=False, order=3),
     "AngioMorph, refined": Style((5, 1, 0), OUR_COLOUR, 20, filled=False, order=4),
     "AngioMorph (default)": Style("*", OUR_COLOUR, 12, order=5),

@@ -16,7 +16,7 @@ from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
 from angiomorph.evaluate import Entry, find_runs
 from angiomorph.layers import warp_frames
-from angiomorph.losses import MSE, Truth, contrast_error, iodine
+from angiomorph.losses import MSE, Truth, contrast_error, iodine, local_contrast_error
 from angiomorph.scoring import Score
 from angiomorph.validation import FIGURES, LAMBDAS, PAIRS, Measured, Validation, _draws, sort_out
 from tests.benchmarks.made import make_run
@@ -225,7 +225,7 @@ def test_truth_is_judged_by_the_clean_frames_moved(simulated, model, contrast_we
         error = warp_frames(clean, flow).numpy() - target
         smoothness = (np.diff(flow, axis=1) ** 2).mean() / 2 + (np.diff(flow, axis=2) ** 2).mean() / 2
         error -= error.mean(axis=(1, 2), keepdims=True)
-        lost = contrast_error(error[..., None], vessel).numpy()
+        lost = sum(each(error[..., None], vessel).numpy() for each in (contrast_error, local_contrast_error))
         expected = (1 - hyper) * ((error**2).mean(axis=(1, 2)) + contrast_weight * lost).mean() / 0.09 + hyper * smoothness
         assert found[f"val_loss_{hyper:g}"] == pytest.approx(expected, rel=1e-3)
 
