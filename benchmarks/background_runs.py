@@ -16,14 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from angiomorph import dicom, store
+from angiomorph import dicom
 from angiomorph.errors import InputError
-from angiomorph.simulate.anatomy import Volume, load_ct
-from angiomorph.simulate.phantom import procedural_head
-from angiomorph.simulate.physics import modality_lut
 from angiomorph.simulate.run import SimulatedRun, simulate_run
+from angiomorph.simulate.scene.anatomy import Volume, load_ct
+from angiomorph.simulate.scene.phantom import procedural_head
 from angiomorph.simulate.settings import SimulationSettings
-from angiomorph.simulate.vessels import Vessels, load_vessels
+from angiomorph.simulate.vessels.trees import Vessels, load_vessels
+from angiomorph.simulate.xray.detector import modality_lut
+from angiomorph.storage import store
 from benchmarks.source import digest
 
 DOSES = ((5e2, 5e3), (5e3, 2.5e4), (2.5e4, 1.5e5))  # photons a mm^2 and frame

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from angiomorph.background import Background
 from angiomorph.errors import InputError
-from angiomorph.machine import machine
-from angiomorph.store import replacing
+from angiomorph.evaluation.machine import machine
+from angiomorph.preprocessing.background import Background
+from angiomorph.storage.store import replacing
 from benchmarks import command
 from benchmarks.background_runs import Contrast, make_runs, read_contrast
 from benchmarks.source import digest
@@ -37,15 +37,15 @@ PROCEDURAL = "procedural"
 OUT = "build/backgrounds"
 # What chooses the background, the shipped model apart.
 MODULES = (
-    "angiomorph.arrival",
-    "angiomorph.background",
-    "angiomorph.coarse",
+    "angiomorph.preprocessing.arrival",
+    "angiomorph.preprocessing.background",
+    "angiomorph.registration.coarse",
     "angiomorph.dicom",
-    "angiomorph.intensity",
-    "angiomorph.layers",
-    "angiomorph.networks",
-    "angiomorph.registration",
-    "angiomorph.shrinking",
+    "angiomorph.preprocessing.intensity",
+    "angiomorph.networks.layers",
+    "angiomorph.networks.model",
+    "angiomorph.registration.series",
+    "angiomorph.preprocessing.resizing",
 )
 HEADS = (
     "runs",
@@ -232,15 +232,15 @@ def _chosen(run: str, code: str, background: Background) -> Choice:
 def choose(path: Path) -> Background:
     """Return the background that `register` chooses for a run."""
     from angiomorph.dicom import read_series
-    from angiomorph.registration import see
+    from angiomorph.registration.series import see
 
     return see(read_series(path), "auto").background
 
 
 def chooser_digest() -> str:
     """Return the digest of the code and of the model that choose the background."""
-    from angiomorph.networks import sha256
-    from angiomorph.registration import SHIPPED
+    from angiomorph.networks.model import sha256
+    from angiomorph.registration.series import SHIPPED
 
     return f"{digest(*MODULES)} {sha256(SHIPPED)[:16]}"
 

@@ -43,9 +43,9 @@ from pydicom.uid import (
 )
 
 from angiomorph.dicom import Series, find_series, read_series, write_bsa, write_run
-from angiomorph.encoding import COMPRESSIONS, DEPTHS, Encoding
+from angiomorph.dicom.encoding import COMPRESSIONS, DEPTHS, Encoding
 from angiomorph.errors import InputError
-from angiomorph.intensity import LN, STORED
+from angiomorph.preprocessing.intensity import LN, STORED
 from benchmarks import samples
 
 SHAPE = (3, 48, 32)  # the least that JPEG 2000 encodes

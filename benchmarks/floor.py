@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from angiomorph.field import clamp_warp, fill_outside
+from angiomorph.preprocessing.field import clamp_warp, fill_outside
 
 if TYPE_CHECKING:
     from benchmarks.runs import Sample
 
-MODULES = ("benchmarks.floor", "angiomorph.refinement")  # whose code makes these warps
+MODULES = ("benchmarks.floor", "angiomorph.registration.refinement")  # whose code makes these warps
 STEPS = 150
 
 
@@ -32,8 +32,8 @@ def improve_warps(sample: Sample, warps: np.ndarray, steps: int = STEPS) -> np.n
         `(F, H, W, 2)` float32, pixels.
     """
     from angiomorph.backend import tf
-    from angiomorph.losses import Truth
-    from angiomorph.refinement import refine
+    from angiomorph.networks.losses import Truth
+    from angiomorph.registration.refinement import refine
 
     clean = fill_outside(sample.truth.background.astype(np.float32), sample.field)
     count = len(sample.numbers)

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from angiomorph.comparison import cell
 from angiomorph.errors import InputError
-from angiomorph.interval import interval
-from angiomorph.scoring import Score
+from angiomorph.evaluation.score import Score
+from angiomorph.evaluation.tables import cell
+from angiomorph.metrics.interval import interval
 
 # Kind of runs, heading, column, format.
 FIGURES = (

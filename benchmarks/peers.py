@@ -1,8 +1,8 @@
 """Compare AngioMorph with its peers: `python -m benchmarks.peers --ct CT --vessels CTA --out DIR`, or `make peers`.
 
 Every method registers the same frames to the same background, normalised alike, in one process and with the same number of
-threads, and is judged by the same scores (`angiomorph.scoring`). Scores are kept as they come, so that a command that was
-stopped goes on; where the code of a method or of the scores has changed, they are taken anew.
+threads, and is judged by the same scores (`angiomorph.evaluation.score`). Scores are kept as they come, so that a stopped
+command resumes; where the code of a method or of the scores has changed, they are taken anew.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from angiomorph.errors import InputError
-from angiomorph.machine import processor
+from angiomorph.evaluation.machine import processor
 from benchmarks import command
 from benchmarks import floor as floors
 from benchmarks.methods import MODULES, PEERS, Peer
 
 if TYPE_CHECKING:
-    from angiomorph.registration import Model
-    from angiomorph.scoring import Score
+    from angiomorph.evaluation.score import Score
+    from angiomorph.registration.series import Model
     from benchmarks.runs import Sample
     from benchmarks.scores import ScoreFile
 
@@ -35,11 +35,11 @@ OURS: Mapping[str, dict[str, Any]] = {
     "AngioMorph (default)": {"rounds": 0, "refine_steps": None, "guard": True},
 }
 OUR_MODULES = (
-    "angiomorph.dataset",
-    "angiomorph.losses",
-    "angiomorph.networks",
-    "angiomorph.refinement",
-    "angiomorph.registration",
+    "angiomorph.training.dataset",
+    "angiomorph.networks.losses",
+    "angiomorph.networks.model",
+    "angiomorph.registration.refinement",
+    "angiomorph.registration.series",
     "benchmarks.peers",
 )
 FLOOR = "best warp by truth"
@@ -87,7 +87,7 @@ def _of_peer(peer: Peer) -> Callable[[Sample], tuple[np.ndarray, float]]:
 
 
 def _of_ours(model: Model, how: Mapping[str, Any]) -> Callable[[Sample], tuple[np.ndarray, float]]:
-    from angiomorph.registration import register_series
+    from angiomorph.registration.series import register_series
 
     def warps(sample: Sample) -> tuple[np.ndarray, float]:
         start = time.perf_counter()
@@ -164,8 +164,8 @@ def _sets(arguments: argparse.Namespace) -> list[Path]:
 
 def peers(arguments: argparse.Namespace) -> None:
     """Simulate, register, score; print the table and write it and its pictures."""
-    from angiomorph import comparison
-    from angiomorph.registration import SHIPPED, Model
+    from angiomorph.evaluation import tables
+    from angiomorph.registration.series import SHIPPED, Model
     from benchmarks import pictures
     from benchmarks.scores import ScoreFile
     from benchmarks.validation import validation
@@ -175,7 +175,7 @@ def peers(arguments: argparse.Namespace) -> None:
     paths = _sets(arguments)
     scores = ScoreFile(arguments.out / "scores.csv")
     compared = compare(paths, chosen, scores, arguments.frames_per_run, arguments.threads)
-    lines = comparison.lines(compared)
+    lines = tables.lines(compared)
     about = {
         "processor": processor(),
         "threads": arguments.threads,
@@ -184,9 +184,9 @@ def peers(arguments: argparse.Namespace) -> None:
         "versions": command.versions(),
         "parameters": {method.name: dict(method.parameters) for method in chosen},
     }
-    table = comparison.markdown(lines, f"{about['processor']}, {arguments.threads} threads")
+    table = tables.markdown(lines, f"{about['processor']}, {arguments.threads} threads")
     text = f"{table}\nRank correlation of figures without truth with the true ones:\n\n{validation(compared)}\n"
-    comparison.write(lines, text, about, arguments.out, "peers")
+    tables.write(lines, text, about, arguments.out, "peers")
     print(text, flush=True)
     pictures.tradeoff(lines, arguments.out / "peers_tradeoff.png")
     pictures.panels(pictures.pictured(paths, compared), chosen, arguments.frames_per_run, arguments.out / "peers.png")

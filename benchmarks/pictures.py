@@ -13,11 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-from angiomorph.comparison import Line
-from angiomorph.intensity import to_domain
-from angiomorph.layers import warp_frames
-from angiomorph.scoring import Runs, Score
-from angiomorph.view.pictures import DPI, frame_window
+from angiomorph.evaluation.score import Runs, Score
+from angiomorph.evaluation.tables import Line
+from angiomorph.networks.layers import warp_frames
+from angiomorph.pictures import DPI, frame_window
+from angiomorph.preprocessing.intensity import to_domain
 from benchmarks.runs import Sample, read_sample
 
 if TYPE_CHECKING:

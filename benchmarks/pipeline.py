@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from angiomorph import store
 from angiomorph.errors import InputError
+from angiomorph.storage import store
 from benchmarks.training_step import ratio
 
 if TYPE_CHECKING:
-    from angiomorph.dataset import Sampling
-    from angiomorph.training import TrainingConfig
+    from angiomorph.training.dataset import Sampling
+    from angiomorph.training.train import TrainingConfig
 
 STEP_SIZE, STEP_BATCH = 256, 8  # of the training step that is fed
 SMALL = (4, 128, 128)  # frames, rows and columns of each of many series
@@ -47,7 +47,7 @@ def write_store(path: Path, runs: int, shape: tuple[int, int, int]) -> None:
 
 def speeds(path: Path, sampling: Sampling, epochs: int, clock: Callable[[], float]) -> list[float]:
     """Return the frames per second, contrast frames that is, of each epoch, nothing but the pipeline running."""
-    from angiomorph.dataset import Source, dataset, steps_per_epoch
+    from angiomorph.training.dataset import Source, dataset, steps_per_epoch
 
     found = []
     with Source([path], sampling) as source:
@@ -62,12 +62,13 @@ def speeds(path: Path, sampling: Sampling, epochs: int, clock: Callable[[], floa
 
 def plain_step(path: Path, config: TrainingConfig) -> Callable[[], Any]:
     """Return what runs one training step on a store's first batch: without pipeline, callbacks and guard."""
-    from angiomorph import networks, training
+    from angiomorph import networks
     from angiomorph.backend import tf
-    from angiomorph.dataset import Source, dataset
-    from angiomorph.losses import SIMILARITIES, GradientPenalty
+    from angiomorph.networks.losses import SIMILARITIES, GradientPenalty
+    from angiomorph.training import train
+    from angiomorph.training.dataset import Source, dataset
 
-    model = training.build(config)
+    model = train.build(config)
     networks.promise_one_hyper(model)
     model.compile(
         tf.keras.optimizers.legacy.Adam(config.lr), [SIMILARITIES[config.image_loss](config.image_sigma), GradientPenalty()]
@@ -75,8 +76,8 @@ def plain_step(path: Path, config: TrainingConfig) -> Callable[[], Any]:
     with Source([path], config.sampling) as source:
         element = next(iter(dataset(source, model.output_shape[1][1:])))
     batches = iter(tf.data.Dataset.from_tensors(element).repeat())
-    train = model.make_train_function()
-    return lambda: float(train(batches)["loss"])
+    take_step = model.make_train_function()
+    return lambda: float(take_step(batches)["loss"])
 
 
 def fitted(path: Path, config: TrainingConfig, rounds: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -88,11 +89,12 @@ def fitted(path: Path, config: TrainingConfig, rounds: int, steps: int) -> tuple
         rounds: how often; one more at the beginning does not count.
         steps: of each kind in a round.
     """
-    from angiomorph import networks, training
+    from angiomorph import networks
     from angiomorph.backend import tf
-    from angiomorph.checkpoints import Progress
-    from angiomorph.dataset import Source, dataset
-    from angiomorph.distribution import Distribution
+    from angiomorph.training import train
+    from angiomorph.training.checkpoints import Progress
+    from angiomorph.training.dataset import Source, dataset
+    from angiomorph.training.distribution import Distribution
 
     plain = plain_step(path, config)
     seconds: list[tuple[float, float]] = []
@@ -111,13 +113,13 @@ def fitted(path: Path, config: TrainingConfig, rounds: int, steps: int) -> tuple
             seconds.append((between - self.begun, ended - between))
             self.begun = time.perf_counter()
 
-    model = training.build(config)
+    model = train.build(config)
     networks.promise_one_hyper(model)
-    training.compile_model(model, config)
+    train.compile_model(model, config)
     count = steps * (rounds + 1)
     with tempfile.TemporaryDirectory() as folder, Source([path], config.sampling) as source:
         # One step more than an epoch has here, so that what an epoch's end writes, once in hours, does not count.
-        upkeep = training.Upkeep(Path(folder), config, source, count + 1, Progress(), None, Distribution(), model)
+        upkeep = train.Upkeep(Path(folder), config, source, count + 1, Progress(), None, Distribution(), model)
         batches = dataset(source, model.output_shape[1][1:])
         model.fit(batches, steps_per_epoch=count, verbose=0, callbacks=[upkeep, Alternation()])
     through, alone = np.array(seconds[1:]).T
@@ -138,7 +140,7 @@ def resident(status: str) -> float:
 
 def memory(path: Path) -> list[float]:
     """Return what this process holds, in MB, with a store open, and after each of some epochs that visit all its series."""
-    from angiomorph.dataset import Sampling, Source, steps_per_epoch
+    from angiomorph.training.dataset import Sampling, Source, steps_per_epoch
 
     sampling = Sampling(size=SMALL[1], batch_size=50)
     with Source([path], sampling) as source:
@@ -169,7 +171,7 @@ def memory_of(path: Path) -> list[float]:
 
 
 def _print_speeds(arguments: argparse.Namespace, folder: Path) -> None:
-    from angiomorph.dataset import Sampling
+    from angiomorph.training.dataset import Sampling
     from benchmarks.training_step import angiomorph, step
 
     train = step(angiomorph(STEP_SIZE, STEP_BATCH, shared=True))
@@ -192,8 +194,8 @@ def _print_speeds(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def _print_fit(arguments: argparse.Namespace, path: Path) -> None:
-    from angiomorph.dataset import Sampling
-    from angiomorph.training import TrainingConfig
+    from angiomorph.training.dataset import Sampling
+    from angiomorph.training.train import TrainingConfig
 
     print("\n| frames | batch | plain step, ms | through fit, ms | ratio |\n| --- | --- | --- | --- | --- |")
     for batch in arguments.batch:

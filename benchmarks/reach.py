@@ -2,9 +2,10 @@
 
     python -m benchmarks.reach OUT/moving
 
-Of simulated runs the last background frame is turned and shifted, and registered onto each frame with iodine, with the shipped
-model and without its rigid start (`angiomorph.coarse`). For each displacement it prints the energy of the motion artefact that
-is left, noise-free, over what the run has undisplaced and unregistered, and the contrast kept: means over the runs.
+Of simulated runs the last background frame is turned and shifted, and registered onto each frame with iodine, with the
+shipped model and without its rigid start (`angiomorph.registration.coarse`). For each displacement it prints the energy of
+the motion artefact that is left, noise-free, over what the run has undisplaced and unregistered, and the contrast kept:
+means over the runs.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from unittest.mock import patch
 
 import numpy as np
 
-from angiomorph import coarse, metrics
 from angiomorph.dicom import Series, read_series
-from angiomorph.evaluate import find_runs
-from angiomorph.layers import warp_frames
-from angiomorph.registration import BATCH_SIZE, SHIPPED, Model, see
-from angiomorph.scoring import Truth, check_same_frames, read_truth, truth_path
+from angiomorph.evaluation.evaluate import find_runs
+from angiomorph.evaluation.score import Truth, check_same_frames, read_truth, truth_path
+from angiomorph.metrics import against_truth
+from angiomorph.networks.layers import warp_frames
+from angiomorph.registration import coarse
+from angiomorph.registration.series import BATCH_SIZE, SHIPPED, Model, see
 
 FULL = 512  # pixels, of the frames in which displacements are named
 DIRECTION = 0.6, 0.8  # of a shift, (down, right)
@@ -103,9 +105,9 @@ def left(
     inside = np.zeros(clean.shape, bool)
     inside[margin : clean.shape[0] - margin, margin : clean.shape[1] - margin] = True
     roi = part.anatomy & inside
-    before = metrics.error_energy(np.broadcast_to(clean, part.background.shape), part.background, roi)
-    kept = metrics.contrast_kept(part.background + part.vessel - moved, part.vessel, part.vessel_mask, roi)
-    return metrics.error_energy(moved, part.background, roi) / before, kept
+    before = against_truth.error_energy(np.broadcast_to(clean, part.background.shape), part.background, roi)
+    kept = against_truth.contrast_kept(part.background + part.vessel - moved, part.vessel, part.vessel_mask, roi)
+    return against_truth.error_energy(moved, part.background, roi) / before, kept
 
 
 if __name__ == "__main__":

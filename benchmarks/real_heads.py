@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from angiomorph import metrics, store
-from angiomorph.background import noise_deviation
 from angiomorph.dicom import write_run
 from angiomorph.errors import InputError
-from angiomorph.scoring import read_truth, truth_path
-from angiomorph.shrinking import shrink_frames
+from angiomorph.evaluation.score import read_truth, truth_path
+from angiomorph.metrics import against_truth
+from angiomorph.preprocessing.background import noise_deviation
+from angiomorph.preprocessing.resizing import shrink_frames
+from angiomorph.storage import store
 
 SIZE = 512
 BACKGROUND, CONTRAST = 2, 4  # frames
@@ -89,8 +90,8 @@ def make_run(path: Path, frame: np.ndarray, bits: int, vessels: Sequence[np.ndar
     noisy = intensity + rng.normal(size=intensity.shape) * quanta * np.sqrt(intensity)
     stored = np.where(exposed, np.clip(np.rint(noisy), 1, 2**bits - 1), 0).astype(np.uint16)
     write_run(path, stored, BitsStored=bits, relation="LIN", frame_time=250.0, attributes={"MaskFrameNumbers": [1, 2]})
-    blocks = [length // metrics.BLOCK for length in frame.shape]
-    cut = [count * metrics.BLOCK for count in blocks]
+    blocks = [length // against_truth.BLOCK for length in frame.shape]
+    cut = [count * against_truth.BLOCK for count in blocks]
     truth = {
         "background": background.astype(np.float32),
         "vessel": vessel.astype(np.float32),
@@ -110,7 +111,7 @@ def _looked_up(image: np.ndarray, at: np.ndarray, order: int) -> np.ndarray:
 def _block_means(values: np.ndarray) -> np.ndarray:
     """Return the means over blocks of pixels, `(T, H / 4, W / 4, C)`."""
     count, rows, columns, channels = values.shape
-    side = metrics.BLOCK
+    side = against_truth.BLOCK
     return values.reshape(count, rows // side, side, columns // side, side, channels).mean((2, 4))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pydicom
 from scipy import ndimage
 
-from angiomorph import store
+from angiomorph.storage import store
 from benchmarks.runs import run_paths
 
 SIZE = 512

@@ -94,8 +94,8 @@ def network(model: Any, batch: int) -> list[Cost]:
         model: an `AngioMorph`.
         batch: frames a batch, of one λ.
     """
-    from angiomorph import layers
     from angiomorph.backend import tf
+    from angiomorph.networks import layers
 
     costs = []
     for layer in model.layers:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from angiomorph import __version__, metrics
+from angiomorph import __version__
 from angiomorph.dicom import Series, read_series
 from angiomorph.errors import InputError
-from angiomorph.field import clamp_warp
-from angiomorph.registration import see
-from angiomorph.scoring import Case, Score, Truth, read_truth, truth_path
+from angiomorph.evaluation.score import Case, Score, Truth, read_truth, truth_path
+from angiomorph.metrics import against_truth
+from angiomorph.preprocessing.field import clamp_warp
+from angiomorph.registration.series import see
 from benchmarks.source import digest
 
 MOTION_MM, MOTION_DEG = (1.0, 5.0), (1.0, 3.0)
@@ -64,7 +65,7 @@ class Sample:
         still = np.zeros((len(self.numbers), *warps.shape[1:]), np.float32)
         score = self.case.score(np.concatenate([still, warps]), seconds * (len(self.numbers) + len(warps)))
         # The frames of the background, which no method warps, are not to dilute what is counted over all frames.
-        return replace(score, folding=metrics.folding(warps))
+        return replace(score, folding=against_truth.folding(warps))
 
 
 def read_sample(path: Path, count: int) -> Sample:
@@ -134,8 +135,8 @@ def simulated(
     Raises:
         InputError: the folder holds another set, or one of another simulator.
     """
-    from angiomorph.simulate.batch import simulate
     from angiomorph.simulate.settings import SimulationSettings
+    from angiomorph.simulate.write import simulate
 
     settings = SimulationSettings(size=size, still=float(still), motion_mm=MOTION_MM, motion_deg=MOTION_DEG)
     made = {"runs": runs, "seed": seed, "ct": ct, "vessels": vessels, "settings": asdict(settings)}

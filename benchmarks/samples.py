@@ -25,11 +25,11 @@ from pydicom.uid import EnhancedXAImageStorage
 from angiomorph.dicom.save import derived_uid, save
 from angiomorph.dicom.shutter import exposed
 from angiomorph.errors import InputError
-from angiomorph.simulate import anatomy
-from angiomorph.simulate.batch import clean, write_run
 from angiomorph.simulate.run import SimulatedRun, simulate_run
+from angiomorph.simulate.scene import anatomy
 from angiomorph.simulate.settings import SimulationSettings
-from angiomorph.store import replacing, write_arrays
+from angiomorph.simulate.write import clean, write_run
+from angiomorph.storage.store import replacing, write_arrays
 
 SEED = 21
 SHUTTER = (

@@ -10,18 +10,18 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from angiomorph.scoring import Score
+from angiomorph.evaluation.score import Score
 from benchmarks.runs import Sample
 from benchmarks.source import digest
 
 # What chooses the frames and the background, and judges the warps.
 JUDGES = (
-    "angiomorph.background",
-    "angiomorph.intensity",
-    "angiomorph.layers",
-    "angiomorph.metrics",
-    "angiomorph.noreference",
-    "angiomorph.scoring",
+    "angiomorph.preprocessing.background",
+    "angiomorph.preprocessing.intensity",
+    "angiomorph.networks.layers",
+    "angiomorph.metrics.against_truth",
+    "angiomorph.metrics.without_truth",
+    "angiomorph.evaluation.score",
     "benchmarks.runs",
 )
 FIGURES = tuple(field.name for field in fields(Score))

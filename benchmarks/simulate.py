@@ -21,8 +21,8 @@ from typing import Any
 
 from numba import set_num_threads
 
-from angiomorph.simulate.batch import simulate
 from angiomorph.simulate.settings import SimulationSettings
+from angiomorph.simulate.write import simulate
 
 STAGES: Mapping[str, tuple[tuple[str, str], ...]] = {  # module and function; none is called by another one
     "reading": (("batch", "_read"),),

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from angiomorph.errors import InputError
-from angiomorph.store import replacing
+from angiomorph.storage.store import replacing
 
 
 def read_project(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:

@@ -100,8 +100,8 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
     """Draw objective, artefact, contrast and best λ over the length of training, a curve a training, as PNG."""
     from matplotlib.figure import Figure
 
-    from angiomorph.view.curves import styles
-    from angiomorph.view.pictures import save
+    from angiomorph.evaluation.curves import styles
+    from angiomorph.pictures import save
 
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     panels = (

@@ -98,7 +98,7 @@ def tune(arguments: argparse.Namespace) -> None:
 
 
 def _tune_one(peer: Peer, samples: Sequence[Sample], scores: ScoreFile, threads: int) -> None:
-    from angiomorph.comparison import figures
+    from angiomorph.evaluation.tables import figures
     from benchmarks.scores import key
 
     ranked = []

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 
 from scipy import stats
 
-from angiomorph.comparison import cell
-from angiomorph.interval import interval
-from angiomorph.scoring import Score
+from angiomorph.evaluation.score import Score
+from angiomorph.evaluation.tables import cell
+from angiomorph.metrics.interval import interval
 
 # Figure without truth, and the true one.
 PAIRS = (

@@ -2,9 +2,10 @@
 
     python -m benchmarks.vle_noise
 
-A flat background, the mean of one or three frames or one frame that a warp has moved by half a pixel, and a contrast frame, all
-of the same noise. For each it prints the share of the pixels that `angiomorph.losses.vessel_layer` takes for iodine, without
-any and with one to five deviations of the noise, and, without any, the mean error of the other pixels in such deviations.
+A flat background, the mean of one or three frames or one frame that a warp has moved by half a pixel, and a contrast frame,
+all of the same noise. For each it prints the share of the pixels that `angiomorph.networks.losses.vessel_layer` takes for
+iodine, without any and with one to five deviations of the noise, and, without any, the mean error of the other pixels in
+such deviations.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from angiomorph.layers import warp_frames
-from angiomorph.losses import vessel_layer
+from angiomorph.networks.layers import warp_frames
+from angiomorph.networks.losses import vessel_layer
 
 SIZE = 512
 LEVEL, NOISE = 0.5, 0.01  # of the normalised range

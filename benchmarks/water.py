@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from angiomorph.errors import InputError
-from angiomorph.simulate.nifti import load_nifti
+from angiomorph.simulate.scene.nifti import load_nifti
 from benchmarks.skull import write_volume
 
 BONE = 200.0  # HU

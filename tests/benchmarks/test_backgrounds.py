@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from angiomorph import store
-from angiomorph.background import Background
+from angiomorph.preprocessing.background import Background
+from angiomorph.storage import store
 from benchmarks import backgrounds
 from benchmarks.background_runs import Contrast, contrast_path, read_contrast
 from benchmarks.backgrounds import Choice, judge, judge_runs, percent

@@ -8,7 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from angiomorph.encoding import COMPRESSIONS, DEPTHS
+from angiomorph.dicom.encoding import COMPRESSIONS, DEPTHS
 from benchmarks import conformance
 from benchmarks.conformance import CHECKS, SOURCES, SYNTAXES, cases, check, check_file, faults, table, write
 from tests.tools import require_package, require_tool

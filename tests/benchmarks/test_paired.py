@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from angiomorph.scoring import Score
+from angiomorph.evaluation.score import Score
 from benchmarks.paired import main
 
 FIGURES = [part.name for part in fields(Score)]

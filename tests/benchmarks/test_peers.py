@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from skimage.color import rgb2lab
 
-from angiomorph import comparison
 from angiomorph.errors import InputError
-from angiomorph.scoring import Score
+from angiomorph.evaluation import tables
+from angiomorph.evaluation.score import Score
 from benchmarks import command, peers, pictures, source
 from benchmarks.scores import FIGURES, JUDGES, ScoreFile
 from tests.benchmarks.made import SIDE, make_run
@@ -77,13 +77,13 @@ def test_first_call_is_not_scored_and_nothing_is_run_twice(paths, tmp_path):
 
 @pytest.fixture
 def model(tmp_path):
-    from angiomorph.registration import Model
+    from angiomorph.registration.series import Model
 
     return Model(save_tiny_model(tmp_path / "tiny.h5"))
 
 
 def test_ours_is_what_register_series_gives_of_the_same_frames(paths, model):
-    from angiomorph.registration import register_series
+    from angiomorph.registration.series import register_series
     from benchmarks.runs import read_sample
 
     sample = read_sample(paths[0], 2)
@@ -97,7 +97,7 @@ def test_ours_is_what_register_series_gives_of_the_same_frames(paths, model):
 
 @pytest.mark.parametrize(("image_loss", "rounds", "steps"), [("truth", 1, 0), ("vle", 0, 40)])
 def test_refined_is_one_round_of_a_model_of_truth_and_steps_of_others(tmp_path, image_loss, rounds, steps):
-    from angiomorph.registration import Model
+    from angiomorph.registration.series import Model
 
     model = Model(save_tiny_model(tmp_path / "tiny.h5", image_loss=image_loss))
     alone, refined, default = (method.parameters for method in peers.methods(list(peers.OURS), model))
@@ -109,18 +109,22 @@ def test_refined_is_one_round_of_a_model_of_truth_and_steps_of_others(tmp_path, 
 def test_every_method_names_the_code_that_its_scores_depend_on(model):
     own = {method.name: set(method.modules) for method in peers.methods(peers.NAMES, model)}
     assert own["DIS flow"] == {"benchmarks.methods"}
-    assert own["AngioMorph, network alone"] >= {"angiomorph.registration", "angiomorph.refinement", "angiomorph.losses"}
+    assert own["AngioMorph, network alone"] >= {
+        "angiomorph.registration.series",
+        "angiomorph.registration.refinement",
+        "angiomorph.networks.losses",
+    }
     digests = {name: source.digest(*JUDGES, *modules) for name, modules in own.items()}
     assert len(set(digests.values())) == 3
     assert own[peers.FLOOR] > own["AngioMorph, network alone"]
 
 
 def test_other_background_than_the_peers_is_refused(paths, model, monkeypatch):
-    from angiomorph.background import Background
+    from angiomorph.preprocessing.background import Background
     from benchmarks.runs import read_sample
 
     sample = read_sample(paths[0], 1)
-    monkeypatch.setattr("angiomorph.registration.choose_background", lambda *_, **__: Background((1,), "number"))
+    monkeypatch.setattr("angiomorph.registration.series.choose_background", lambda *_, **__: Background((1,), "number"))
     (method,) = peers.methods(["AngioMorph, network alone"], model)
     with pytest.raises(InputError, match="expected the same background frames"):
         method.warps(sample)
@@ -189,7 +193,7 @@ def test_square_of_artefact_and_vessels_is_found():
 
 def test_tradeoff_is_drawn(compared, tmp_path):
     named = {"none": compared["none"], "AngioMorph (default)": compared["exact"]}
-    pictures.tradeoff(comparison.lines(named), tmp_path / "tradeoff.png")
+    pictures.tradeoff(tables.lines(named), tmp_path / "tradeoff.png")
     assert imread(tmp_path / "tradeoff.png").std() > 0.05
 
 

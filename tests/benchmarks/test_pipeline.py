@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from angiomorph.dataset import Sampling
-from angiomorph.training import TrainingConfig
+from angiomorph.training.dataset import Sampling
+from angiomorph.training.train import TrainingConfig
 from benchmarks import pipeline
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from angiomorph import networks
-from angiomorph.registration import Predictor
+from angiomorph.registration.series import Predictor
 from benchmarks import reach
 from tests.benchmarks.made import SIDE, make_run
 from tests.runs import TINY

@@ -2,7 +2,7 @@
 
 import pytest
 
-from angiomorph.networks import AngioMorph
+from angiomorph.networks.model import AngioMorph
 from benchmarks import roofline
 from benchmarks.roofline import Cost, Gpu
 

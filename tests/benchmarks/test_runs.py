@@ -73,7 +73,7 @@ def simulate(monkeypatch):
         for number in range(1, runs + 1):
             make_run(folder / f"run-{number:06d}.dcm", seed=number)
 
-    monkeypatch.setattr("angiomorph.simulate.batch.simulate", fake)
+    monkeypatch.setattr("angiomorph.simulate.write.simulate", fake)
     return calls
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from angiomorph.scoring import Score
+from angiomorph.evaluation.score import Score
 from benchmarks import source
 from benchmarks.scores import FIGURES, JUDGES, ScoreFile, key
 from benchmarks.source import digest

@@ -1,6 +1,6 @@
 import pytest
 
-from angiomorph.simulate.batch import simulate
+from angiomorph.simulate.write import simulate
 from benchmarks.simulate import STAGES, main, shares
 from tests.simulate.test_run import SETTINGS
 

@@ -7,7 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from angiomorph.simulate.nifti import load_nifti
+from angiomorph.simulate.scene.nifti import load_nifti
 from benchmarks.skull import main
 
 VALUES = np.random.default_rng(0).integers(-1000, 3000, (4, 5, 6)).astype(np.int16)

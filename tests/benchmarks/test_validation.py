@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from angiomorph.scoring import Score
+from angiomorph.evaluation.score import Score
 from benchmarks.scores import FIGURES
 from benchmarks.validation import PAIRS, correlation, validation
 

@@ -3,7 +3,7 @@
 import nibabel
 import numpy as np
 
-from angiomorph.simulate.nifti import load_nifti
+from angiomorph.simulate.scene.nifti import load_nifti
 from benchmarks.water import WATER, fill_skull, main
 
 AIR, BONE = -1000.0, 800.0
