@@ -14,9 +14,9 @@ import pydicom
 import pytest
 from pydicom.uid import RLELossless, UltrasoundMultiFrameImageStorage
 
-from angiomorph import cli, networks
+from angiomorph import networks
 from angiomorph.backend import tf, vxm
-from angiomorph.cli import main
+from angiomorph.cli import main, terminal
 from angiomorph.storage import store
 from tests.dicom_tools import dciodvfy_errors
 from tests.runs import SIZE, TINY, phantom, save_tiny_model
@@ -342,8 +342,8 @@ def test_prepare_shrinks_and_tells_of_its_progress(tmp_path, capsys, xa_file):
 
 def test_progress_estimates_from_what_this_call_did(capsys, monkeypatch):
     clock = iter([0, 0, 10, 15, 80, 85])  # its start, then each call
-    monkeypatch.setattr(cli.time, "monotonic", lambda: next(clock))
-    progress = cli._progress("runs read")
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    progress = terminal.show_progress("runs read")
     for done in (600, 601, 602, 603, 699):  # of these the first were there before
         progress(done, 1000)
     assert capsys.readouterr().err.splitlines() == [
@@ -354,7 +354,7 @@ def test_progress_estimates_from_what_this_call_did(capsys, monkeypatch):
 
 def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    progress = cli._progress("runs read")
+    progress = terminal.show_progress("runs read")
     for done in (5, 6, 7):
         progress(done, 7)
     said = capsys.readouterr().err
@@ -419,5 +419,5 @@ def test_the_installed_program(tmp_path, xa_file, model):
 
 
 def test_names_that_no_stream_takes_are_printed_all_the_same(capsys):
-    cli._print(os.fsdecode(b"M\xfcller: 3 frames"))
+    terminal.print_line(os.fsdecode(b"M\xfcller: 3 frames"))
     assert capsys.readouterr().out == "M\\udcfcller: 3 frames\n"

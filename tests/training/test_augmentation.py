@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from angiomorph.cli import _training_config as training_config
 from angiomorph.cli import main, parser
+from angiomorph.cli.train import read_training_config as training_config
 from angiomorph.preprocessing.intensity import Normalisation, normalisation, normalise, resolve_mode, to_domain
 from angiomorph.storage import store
 from angiomorph.training.augmentation import (

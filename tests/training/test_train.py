@@ -17,8 +17,8 @@ import pytest
 
 from angiomorph import networks
 from angiomorph.backend import tf
-from angiomorph.cli import _training_config as training_config
 from angiomorph.cli import main, parser
+from angiomorph.cli.train import read_training_config as training_config
 from angiomorph.errors import InputError
 from angiomorph.networks.losses import VLE, GradientPenalty
 from angiomorph.networks.model import AngioMorph
