@@ -16,9 +16,10 @@ from angiomorph.errors import say_failure
 from angiomorph.evaluation import tables
 from angiomorph.evaluation.entry import Entry
 from angiomorph.evaluation.machine import machine
-from angiomorph.evaluation.score import Case, Score, read_truth, truth_path
+from angiomorph.evaluation.score import Case, Score
 from angiomorph.registration.series import Model, register_series
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
+from angiomorph.storage.truth import find_truth
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,7 @@ def evaluate(
 
 def _scores(files: SeriesFiles, pairs: Sequence[tuple[Model, Entry]], settings: Settings) -> list[Score]:
     series = read_series(files)
-    known = truth_path(files.paths[0])
-    truth = read_truth(known) if known.exists() else None
+    truth = find_truth(files.paths[0])
     cases: dict[tuple[int, ...], Case] = {}
     scores = []
     for model, entry in pairs:
@@ -193,7 +193,7 @@ def _runs_table(entry: Entry) -> str:
 
 def _write_runs(entries: Sequence[Entry], path: Path) -> None:
     """Write every score as a line of a CSV file, empty where a figure is not defined."""
-    with replacing(path) as partial, partial.open("w", newline="") as file:
+    with replace_file(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["model", "image_loss", "lambda", "run", "runs", *(part.name for part in fields(Score))])
         for entry in entries:

@@ -20,7 +20,7 @@ from angiomorph.backend import ne, tf, vxm
 from angiomorph.errors import InputError
 from angiomorph.networks import layers, losses
 from angiomorph.storage import model_file
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 
 ENCODER = (16, 32, 32, 32)
 DECODER = (32, 32, 32, 32, 32, 16, 16)
@@ -172,7 +172,7 @@ def save(model: tf.keras.Model, path: str | os.PathLike[str], include_optimizer:
         path: the file's final name.
         include_optimizer: keep the optimizer's state, to train on.
     """
-    with replacing(path) as partial, silence_keras_advice():
+    with replace_file(path) as partial, silence_keras_advice():
         model.save(partial, save_format="h5", include_optimizer=include_optimizer)
 
 

@@ -77,6 +77,22 @@ def to_domain(frames: np.ndarray, mode: str) -> np.ndarray:
     return np.log(np.maximum(values, 1, out=values), out=values) if mode == "log" else values
 
 
+def to_ln(frames: np.ndarray, relation: str, stored_per_ln: float = 1.0) -> np.ndarray:
+    """Return stored values in ln units of intensity: ln(frames) of LIN, frames / stored_per_ln of LOG and DISP.
+
+    Args:
+        frames: `(..., H, W)`, stored values.
+        relation: PixelIntensityRelationship.
+        stored_per_ln: stored values for one ln unit, of LOG and DISP.
+
+    Returns:
+        `(..., H, W)` float32.
+    """
+    if relation == "LIN":
+        return to_domain(frames, "log")
+    return to_domain(frames, "linear") / np.float32(stored_per_ln)
+
+
 def normalisation(values: np.ndarray, roi: np.ndarray | None, mode: str) -> Normalisation:
     """Return the scale of one run, the same for its background and contrast frames.
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +36,7 @@ from angiomorph.preprocessing.background import named_frames
 from angiomorph.preprocessing.intensity import LN, exposed_range
 from angiomorph.registration.series import SHIPPED, Model, Registration, register_series
 from angiomorph.storage import store
+from angiomorph.storage.atomic import replace_together
 from angiomorph.storage.nifti import write_warp
 
 LONGEST_NAME = 200  # bytes, of the 255 that file systems take: room for a hash, endings, and names while writing
@@ -286,38 +285,23 @@ def _percent(part: float, whole: float) -> float:
     return 100 * part / whole if whole else 0.0
 
 
-@contextmanager
-def _together(folder: Path, name: str, kinds: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """Yield a path to write for each kind; all of them get their final names when the block succeeds, else none.
+def _write(series: Series, result: Registration, stem: Path, model: Model, options: Options, picture: int | None) -> None:
+    """Write all kinds that `options` names, or none of them.
 
     Raises:
         InputError: the folder cannot be made, written or filled.
     """
-    finals = {kind: folder / f"{name}{ENDINGS[kind]}" for kind in kinds}
-    partial = folder / f".{name}.{os.getpid()}.partial"
+    paths = {kind: stem.with_name(f"{stem.name}{ENDINGS[kind]}") for kind in options.save}
     try:
-        for taken in filter(Path.is_dir, finals.values()):
-            raise IsADirectoryError(None, "a folder has that name", str(taken))
-        partial.mkdir(parents=True, exist_ok=True)
-        yield {kind: partial / final.name for kind, final in finals.items()}
-        for final in finals.values():
-            os.replace(partial / final.name, final)
-    except InputError as error:
-        raise InputError(str(error).replace(str(partial), str(folder))) from error
+        with replace_together():
+            _write_kinds(series, result, paths, model, options.encoding)
+            if picture is not None:
+                _write_png(result, paths["png"], picture)
     except OSError as error:
-        reason = error.strerror or str(error).replace(str(partial), str(folder))
         raise InputError(
-            f"{folder / name}: expected to write the results there, but: {reason}; make room, or name another folder with --out"
+            f"{stem}: expected to write the results there, but: {error.strerror or error}; make room, or name another folder "
+            "with --out"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _write(series: Series, result: Registration, stem: Path, model: Model, options: Options, picture: int | None) -> None:
-    with _together(stem.parent, stem.name, options.save) as paths:
-        _write_kinds(series, result, paths, model, options.encoding)
-        if picture is not None:
-            _write_png(result, paths["png"], picture)
 
 
 def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], model: Model, encoding: Encoding) -> None:

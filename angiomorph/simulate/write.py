@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numba import set_num_threads
 
+from angiomorph import __version__
 from angiomorph.dicom import create as dicom
 from angiomorph.errors import InputError
 from angiomorph.simulate.run import SimulatedRun, simulate_run
@@ -25,21 +26,20 @@ from angiomorph.simulate.settings import SimulationSettings
 from angiomorph.simulate.vessels.trees import Vessels, load_vessels
 from angiomorph.simulate.xray.detector import modality_lut
 from angiomorph.storage import store as stores
+from angiomorph.storage.atomic import replace_file
+from angiomorph.storage.truth import truth_path, write_truth
 
-TRUTH = ("background", "vessel", "vessel_mask", "anatomy", "pose", "displacement", "displacement_defined")
 
-
-def stored(run: SimulatedRun) -> stores.StoredRun:
+def to_stored_run(run: SimulatedRun) -> stores.StoredRun:
     """Return what a training store keeps of a run."""
     numbers = tuple(range(1, run.background_frames + 1))
     encoding = run.detector.encoding
-    return stores.StoredRun(run.frames, encoding.relation, encoding.bits_stored, numbers, run.frame_time, clean(run))
+    clean = round_clean_frames(run)
+    return stores.StoredRun(run.frames, encoding.relation, encoding.bits_stored, numbers, run.frame_time, clean)
 
 
-def clean(run: SimulatedRun) -> np.ndarray:
-    """Return what the frames would store without contrast agent and noise.
-
-        clean = round(exp(background)) of LIN, round(stored_per_ln background) of LOG and DISP
+def round_clean_frames(run: SimulatedRun) -> np.ndarray:
+    """Return what the frames would store without contrast agent and noise: `RunTruth.clean_values`, rounded.
 
     Args:
         run: with its truth.
@@ -47,24 +47,8 @@ def clean(run: SimulatedRun) -> np.ndarray:
     Returns:
         `(T, H, W)`, the frames' type.
     """
-    detector = run.detector
-    linear = detector.encoding.relation == "LIN"
-    values = np.exp(run.background) if linear else run.background * np.float32(detector.stored_per_ln)
-    return np.clip(np.rint(values), 0, detector.encoding.top).astype(run.frames.dtype)
-
-
-def write_truth(run: SimulatedRun, path: Path, settings: SimulationSettings) -> None:
-    """Write a run's truth file (schema in `angiomorph.storage.store`)."""
-    from angiomorph import __version__
-
-    attributes = {
-        "settings": json.dumps(asdict(settings)),
-        "arm": json.dumps(asdict(run.arm)),
-        "stored_per_ln": run.detector.stored_per_ln,
-        "seed": np.asarray(run.seed, np.int64),
-        "version": __version__,
-    }
-    stores.write_arrays(path, {name: getattr(run, name) for name in TRUTH}, attributes)
+    encoding = run.detector.encoding
+    return np.clip(np.rint(run.truth.clean_values(encoding.relation)), 0, encoding.top).astype(run.frames.dtype)
 
 
 def simulate(
@@ -105,7 +89,7 @@ def simulate(
     with ExitStack() as stack:
         training = None
         if store is not None:
-            training = stack.enter_context(stores.create(stack.enter_context(stores.replacing(store))))
+            training = stack.enter_context(stores.create(stack.enter_context(replace_file(store))))
         made = stack.enter_context(
             _made(workers, range(1, runs + 1), seed, ct, vessels, settings, None if out is None else Path(out))
         )
@@ -142,7 +126,7 @@ class _Inputs:
         if self.out is not None:
             self.out.mkdir(parents=True, exist_ok=True)
             write_run(run, self.out, name, self.settings)
-        return name, stored(run)
+        return name, to_stored_run(run)
 
 
 def _read(seed: int, ct: Any, vessels: Any, settings: SimulationSettings, out: Path | None) -> _Inputs:
@@ -195,8 +179,9 @@ def write_run(run: SimulatedRun, folder: Path, name: str, settings: SimulationSe
         "MaskFrameNumbers": list(range(1, run.background_frames + 1)),
         **run.detector.aperture.attributes,
     }
+    path = folder / f"{name}.dcm"
     dicom.write_run(
-        folder / f"{name}.dcm",
+        path,
         run.frames,
         BitsStored=encoding.bits_stored,
         relation=encoding.relation,
@@ -205,4 +190,10 @@ def write_run(run: SimulatedRun, folder: Path, name: str, settings: SimulationSe
         modality_lut=modality_lut(encoding) if encoding.relation == "LOG" else None,
         entropy=[str(part) for part in run.seed],
     )
-    write_truth(run, folder / f"{name}_truth.h5", settings)
+    about = {
+        "settings": json.dumps(asdict(settings)),
+        "arm": json.dumps(asdict(run.arm)),
+        "seed": np.asarray(run.seed, np.int64),
+        "version": __version__,
+    }
+    write_truth(truth_path(path), run.truth, about)

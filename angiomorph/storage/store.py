@@ -1,4 +1,4 @@
-"""HDF5 files: the training store, a registration's result and a simulated run's truth (the only h5py data user).
+"""HDF5 files: the training store and a registration's result; a simulated run's truth is in `angiomorph.storage.truth`.
 
 Training store (`angiomorph prepare`, `angiomorph simulate --store`), one group a run at the root::
 
@@ -19,11 +19,6 @@ read these stores, and stores from before them are read, unchecked.
 Registration (`--save h5`): `bsa` (T,H,W), `moved` (T,H,W), `warp` (T,H,W,2) float32, `background` int frame numbers from 1;
 attributes lambda, model_sha256, intensity, relation, units, levels, rounds, refine,
 version.
-
-Truth of a simulated run (`<name>_truth.h5`): `background` (T,H,W) float32 noise-free ln intensity without iodine at the
-pose of each frame, `vessel` (T,H,W) float32 noise-free vessel layer, ln units, <= 0, `vessel_mask` (T,H,W) bool,
-`anatomy` (T,H,W) bool, `pose` (T,6) float64 rigid head pose: rotations in degrees about x, y, z, then translations in mm;
-attributes: JSON of the simulation settings, seed, version.
 """
 
 from __future__ import annotations
@@ -33,13 +28,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
 from angiomorph.errors import InputError
+from angiomorph.storage.atomic import replace_file
 from angiomorph.storage.durable import DurableFile
 from angiomorph.storage.links import find_arrays
 
@@ -67,26 +62,6 @@ class StoredRun:
     background: tuple[int, ...] = ()
     frame_time: float = 0.0
     clean: np.ndarray | None = None
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its name when the block succeeds and vanishes when it fails.
-
-    Args:
-        path: the final name; its folder is made if missing.
-
-    Returns:
-        the temporary path, in the same folder, to write to.
-    """
-    final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, final)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def create(path: str | os.PathLike[str] | DurableFile) -> h5py.File:
@@ -220,7 +195,7 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
                 options = {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 1, "shuffle": True}
             file.create_dataset(name, data=array, **options)
         file.attrs.update(attributes)
-    with replacing(path) as partial:
+    with replace_file(path) as partial:
         partial.write_bytes(image.getbuffer())
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pydicom
 from scipy import ndimage
 
-from angiomorph.storage import store
+from angiomorph.storage.truth import read_truth, truth_path
 from benchmarks.peers.runs import run_paths
 
 SIZE = 512
@@ -101,10 +101,10 @@ def real(path: Path) -> dict[str, float]:
 
 def simulated(path: Path) -> dict[str, float]:
     """Return the measures of the frame with the most iodine of a simulated run."""
-    truth, _ = store.read_arrays(path.with_name(f"{path.stem}_truth.h5"))
-    fullest = int(np.argmin(truth["vessel"].sum((1, 2))))
+    truth = read_truth(truth_path(path))
+    fullest = int(np.argmin(truth.vessel.sum((1, 2))))
     frame = _reduced(pydicom.dcmread(path).pixel_array[fullest].astype(np.float64))
-    return measures(np.log(np.maximum(frame, 1)), _reduced(truth["anatomy"][fullest].astype(np.float64)) == 1)
+    return measures(np.log(np.maximum(frame, 1)), _reduced(truth.anatomy[fullest].astype(np.float64)) == 1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,6 +21,7 @@ from angiomorph.preprocessing.intensity import (
     resolve_mode,
     stored_normalisation,
     to_domain,
+    to_ln,
     unpad,
 )
 from tests.tools import shared_data
@@ -80,6 +81,13 @@ def test_domain_by_hand(dtype):
     np.testing.assert_array_equal(to_domain(frames, "linear"), [0, 1, 2, 255])
     assert to_domain(frames, "log").dtype == to_domain(frames, "linear").dtype == np.float32
     np.testing.assert_array_equal(frames, np.array([0, 1, 2, 255], dtype))
+
+
+@pytest.mark.parametrize(("relation", "expected"), [("LIN", [0, math.log(200)]), ("LOG", [0, 4]), ("DISP", [0, 4])])
+def test_ln_units_by_hand(relation, expected):
+    found = to_ln(np.array([[[0, 200]]], np.uint16), relation, 1.0 if relation == "LIN" else 50.0)
+    np.testing.assert_allclose(found[0, 0], expected, rtol=1e-6)
+    assert found.dtype == np.float32
 
 
 def test_linear_scale_is_minimum_and_maximum():

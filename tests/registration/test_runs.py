@@ -15,6 +15,7 @@ from angiomorph.registration import runs
 from angiomorph.registration.runs import Options, Outcome, _most_iodine, _stem, register_runs
 from angiomorph.registration.series import Registration, register_series
 from angiomorph.storage import store
+from angiomorph.storage.atomic import replace_file, replace_together
 from tests.runs import phantom, save_tiny_model
 from tests.storage.test_nifti import by_simpleitk
 
@@ -179,7 +180,7 @@ def test_frames_that_were_left_unwarped_are_named_but_for_the_background(tmp_pat
 def test_the_picture_says_what_it_shows(tmp_path, model_path, run_path, monkeypatch, frame, number, titles):
     unwarping(monkeypatch, [2])
     drawn = []
-    monkeypatch.setattr(runs, "side_by_side", lambda panels, path: drawn.extend(panels) or path.touch())
+    monkeypatch.setattr(runs, "side_by_side", lambda panels, path: drawn.extend(panels))
     options = Options(save=("png",), background="2", frame=frame, refine=0)
     (outcome,) = register_runs([run_path], tmp_path / "out", model_path, options)
     assert outcome.error == ""
@@ -315,9 +316,9 @@ def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):
     stems = [_stem(name) for name in names]
     assert len(set(stems)) == len(names)
     for stem in stems:
-        with runs._together(tmp_path, stem, tuple(runs.ENDINGS)) as paths:
-            for path in paths.values():
-                with store.replacing(path) as partial:
+        with replace_together():
+            for ending in runs.ENDINGS.values():
+                with replace_file(tmp_path / f"{stem}{ending}") as partial:
                     partial.write_bytes(b"x")
     assert len(list(tmp_path.iterdir())) == len(names) * len(runs.ENDINGS)
 

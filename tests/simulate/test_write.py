@@ -10,7 +10,8 @@ import pytest
 from angiomorph.errors import InputError
 from angiomorph.simulate.write import simulate
 from angiomorph.storage import store
-from tests.simulate.test_run import SETTINGS, TRUTH
+from angiomorph.storage.truth import ARRAYS
+from tests.simulate.test_run import SETTINGS
 from tests.tools import require_tool, shared_data
 
 
@@ -27,7 +28,7 @@ def test_writes_dicom_truth_and_store_that_agree(tmp_path):
     assert (kept.relation, kept.bits_stored, kept.background) == ("LIN", 12, (1, 2))
     assert list(dataset.MaskSubtractionSequence[0].MaskFrameNumbers) == [1, 2]
     truth, attributes = store.read_arrays(tmp_path / "out" / "run-000002_truth.h5")
-    assert set(truth) == set(TRUTH)
+    assert set(truth) == set(ARRAYS)
     assert json.loads(attributes["settings"])["size"] == 64
     assert list(attributes["seed"]) == [5, 2]
     arm = json.loads(attributes["arm"])

@@ -142,17 +142,6 @@ def test_a_failed_write_keeps_what_was_there(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
 
 
-def test_replacing_leaves_no_partial_file_on_interruption(tmp_path):
-    def interrupted():
-        with store.replacing(tmp_path / "a.txt") as partial:
-            partial.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_frames_are_counted_without_being_read(tmp_path):
     with store.create(tmp_path / "two.h5") as file:
         for count in (2, 5):

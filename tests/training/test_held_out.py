@@ -7,9 +7,10 @@ from angiomorph import networks
 from angiomorph.dicom import find_series, read_series
 from angiomorph.errors import InputError
 from angiomorph.evaluation.evaluate import find_runs
-from angiomorph.evaluation.score import read_truth, score, truth_path
+from angiomorph.evaluation.score import score
 from angiomorph.registration.series import Model, Predictor, register_series
 from angiomorph.storage.store import StoredRun
+from angiomorph.storage.truth import read_truth, truth_path
 from angiomorph.training.dataset import Draw
 from angiomorph.training.held_out import FRAMES, held_out, read_held_out, stored_held_out
 from tests.benchmarks.made import make_run
