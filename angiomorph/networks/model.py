@@ -5,13 +5,11 @@ Importing this module is all that `tf.keras.models.load_model` needs to open a m
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,7 +123,7 @@ class AngioMorph(ne.modelio.LoadableModel):
         if len(inshape) != 2 or any(int(side) < multiple or int(side) % multiple for side in inshape):
             raise InputError(
                 f"inshape: expected (rows, columns), each a multiple of {multiple}, got {tuple(inshape)}; "
-                "pad the frames (angiomorph.preprocessing.intensity.pad)"
+                "pad the frames (angiomorph.preprocessing.resizing.pad)"
             )
         if svf_resolution > 1 and not (int_steps > 0 and int_resolution > 1):
             raise InputError(
@@ -188,11 +186,6 @@ def silence_keras_advice() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def import_weights(path: str | os.PathLike[str], inshape: Sequence[int], **metadata: Any) -> AngioMorph:

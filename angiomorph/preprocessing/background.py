@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.arrival import Arrival
+from angiomorph.preprocessing.resizing import average_blocks
 
 WORKING_SIZE = 128
 NEIGHBOURHOOD = 7
@@ -102,7 +103,7 @@ def _named_background(wanted: str, values: np.ndarray, tagged: Sequence[int], ro
     if tagged:
         numbers = sorted(set(tagged))
         if wanted == "auto":
-            small, small_roi = shrink(values, roi)
+            small, small_roi = _shrink(values, roi)
             numbers = _alike(small, small_roi, noise_deviation(small, small_roi), numbers)
         return Background(tuple(numbers), "tag")
     if wanted == "tag":
@@ -139,7 +140,7 @@ def before_arrival(values: np.ndarray, roi: np.ndarray, find: Finder) -> Backgro
         roi: `(H, W)` bool, the exposed field.
         find: says when iodine arrives in frames `(T, H, W)`.
     """
-    small, small_roi = shrink(values, roi)
+    small, small_roi = _shrink(values, roi)
     settled = _settled(small, small_roi)
     looked_at = range(settled, len(values), math.ceil((len(values) - settled) / MOST_LOOKED_AT))
     arrival = find(values[looked_at.start :: looked_at.step]) if len(looked_at) > 1 else None
@@ -169,23 +170,18 @@ def _settled(values: np.ndarray, roi: np.ndarray) -> int:
     return int(np.argmax(ordinary))
 
 
-def shrink(values: np.ndarray, roi: np.ndarray, size: int = WORKING_SIZE) -> tuple[np.ndarray, np.ndarray]:
-    """Return frames averaged over blocks down to about `size` pixels, and where they are lit.
+def _shrink(values: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return frames averaged over blocks down to about `WORKING_SIZE` pixels, and where they are lit.
 
     Args:
         values: `(T, H, W)`, normalised, [0, 1].
         roi: `(H, W)` bool, the exposed field.
-        size: of the shorter side, pixels; it stays below twice that.
 
     Returns:
         `(T, h, w)` float64 and `(h, w)` bool: inside `roi` and away from pixels that are 0 in any frame, as collimator blades.
     """
-    factor = max(1, min(values.shape[1:]) // size)
-    rows, columns = (side // factor for side in values.shape[1:])
-    cropped = values[:, : rows * factor, : columns * factor]
-    small = cropped.reshape(len(values), rows, factor, columns, factor).mean((2, 4), dtype=np.float64)
-    blocks = roi[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
-    inside = np.asarray(blocks.all((1, 3)))
+    small = average_blocks(values, WORKING_SIZE)
+    inside = average_blocks(roi[None], WORKING_SIZE)[0] == 1
     # The edge of collimator blades, clipped to 0, follows the exposure and not the anatomy.
     lit = inside & (ndimage.minimum_filter(small.min(0), NEIGHBOURHOOD) > 0)
     if lit.any():

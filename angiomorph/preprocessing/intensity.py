@@ -244,29 +244,6 @@ def _exposure(frame: np.ndarray, reference: np.ndarray, gain: bool) -> tuple[flo
     return factor, offset
 
 
-def pad(frames: np.ndarray, multiple: int = 16) -> np.ndarray:
-    """Return frames whose height and width are multiples of `multiple`, edges repeated at the bottom and on the right.
-
-    Pixels keep their row and column, so a warp needs no shift: `unpad` it.
-
-    Args:
-        frames: `(T, H, W, ...)`.
-        multiple: pixels.
-    """
-    rows, columns = (-size % multiple for size in frames.shape[1:3])
-    return np.pad(frames, [(0, 0), (0, rows), (0, columns)] + [(0, 0)] * (frames.ndim - 3), mode="edge")
-
-
-def unpad(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return the part of `array` that `pad` was given: its exact inverse.
-
-    Args:
-        array: `(T, H', W', ...)`: frames or warps.
-        shape: `(H, W)` before `pad`.
-    """
-    return array[:, : shape[0], : shape[1]]
-
-
 def _check_mode(mode: str) -> None:
     if mode not in MODES:
         raise InputError(f"intensity mode: expected log or linear, got {mode!r}")

@@ -27,12 +27,10 @@ from angiomorph.preprocessing.intensity import (
     level,
     normalisation,
     normalise,
-    pad,
     resolve_mode,
     to_domain,
-    unpad,
 )
-from angiomorph.preprocessing.resizing import fitted_shape, level_shapes
+from angiomorph.preprocessing.resizing import fitted_shape, level_shapes, pad, unpad
 from angiomorph.registration import coarse
 from angiomorph.registration.evidence import find_evidence, weigh_warps
 from angiomorph.registration.refinement import refine

@@ -28,7 +28,8 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -40,6 +41,7 @@ from angiomorph.storage.links import find_arrays
 
 FORMAT = "angiomorph-store"
 VERSION = 1
+UNREADABLE = (OSError, RuntimeError)  # what h5py makes of HDF5's errors
 METADATA = 2**20  # bytes that HDF5 may count as its cache of an open store's metadata; it takes several times as many
 
 
@@ -161,21 +163,60 @@ def frame_count(store: h5py.File, key: str) -> int:
     return int(h5py.h5d.open(store.id, f"{key}/frames".encode()).shape[0])
 
 
-def read(store: h5py.File, key: str) -> StoredRun:
-    """Return one run of an open store, all its frames decoded.
+def name_run(store: h5py.File, key: str) -> str:
+    """Return the name of one run of an open store, for people: "run-000001 of store.h5"."""
+    return f"{key} of {Path(store.filename).name}"
+
+
+class RunReader:
+    """One run of an open store, of which no frame is decoded before it is asked for.
+
+    Args:
+        store: the open store.
+        key: of the run.
 
     Raises:
-        OSError: a frame's bytes are not what was written.
+        KeyError, OSError or RuntimeError: HDF5 cannot read what the store says of the run.
     """
-    group = store[key]
-    return StoredRun(
-        frames=group["frames"][()],
-        relation=str(group.attrs["relation"]),
-        bits_stored=int(group.attrs["bits_stored"]),
-        background=tuple(int(number) for number in group.attrs["background"]),
-        frame_time=float(group.attrs["frame_time"]),
-        clean=group["clean"][()] if "clean" in group else None,
-    )
+
+    def __init__(self, store: h5py.File, key: str) -> None:
+        group = store[key]
+        self.name = name_run(store, key)
+        self.shape: tuple[int, int, int] = group["frames"].shape
+        self.dtype: np.dtype[Any] = group["frames"].dtype
+        self.has_clean = "clean" in group
+        self.relation = str(group.attrs["relation"])
+        self.bits_stored = int(group.attrs["bits_stored"])
+        self.background = tuple(int(number) for number in group.attrs["background"])
+        self.frame_time = float(group.attrs["frame_time"])
+        self._store, self._key = store, key
+
+    def open_frames(self, name: Literal["frames", "clean"] = "frames") -> h5py.Dataset:
+        """Return an array `(T, H, W)` that decodes a frame when it is indexed.
+
+        Drop it after use: as long as it is open, HDF5 keeps up to 1 MB for it.
+        """
+        return self._store[self._key][name]
+
+    def read(self) -> StoredRun:
+        """Return the whole run, all its frames decoded.
+
+        Raises:
+            OSError or RuntimeError: a frame's bytes are not what was written.
+        """
+        return StoredRun(
+            frames=self.open_frames()[()],
+            relation=self.relation,
+            bits_stored=self.bits_stored,
+            background=self.background,
+            frame_time=self.frame_time,
+            clean=self.open_frames("clean")[()] if self.has_clean else None,
+        )
+
+
+def read(store: h5py.File, key: str) -> StoredRun:
+    """Return one run of an open store, see `RunReader.read`."""
+    return RunReader(store, key).read()
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:

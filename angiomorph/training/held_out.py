@@ -13,11 +13,11 @@ from angiomorph.errors import InputError
 from angiomorph.evaluation.score import Case, Score, check_same_frames
 from angiomorph.preprocessing.field import clamp_warp, fill_outside
 from angiomorph.preprocessing.intensity import normalise, to_domain
-from angiomorph.preprocessing.resizing import shrink_frames
+from angiomorph.preprocessing.resizing import fit_frames, shrink_frames
 from angiomorph.registration.series import BATCH_SIZE, Predictor, Seen, see
 from angiomorph.storage.store import StoredRun
 from angiomorph.storage.truth import RunTruth, find_truth
-from angiomorph.training.dataset import Draw, Pairs, fit
+from angiomorph.training.dataset import Draw, Pairs
 
 FRAMES = 8  # scored of a run: one of a hundred frames is to take no longer than one of ten
 
@@ -65,8 +65,8 @@ class HeldOut:
             size: of the network's frames, pixels.
         """
         kinds = draw.background, draw.contrast
-        moving, fixed = (fit(self.seen.frames[indices], size) for indices in kinds)
-        clean = () if self.clean is None else tuple(fit(self.clean[indices], size) for indices in kinds)
+        moving, fixed = (fit_frames(self.seen.frames[indices], size) for indices in kinds)
+        clean = () if self.clean is None else tuple(fit_frames(self.clean[indices], size) for indices in kinds)
         return Pairs(moving, fixed, draw.hyper, clean)
 
 

@@ -241,8 +241,8 @@ def choose(path: Path) -> Background:
 
 def chooser_digest() -> str:
     """Return the digest of the code and of the model that choose the background."""
-    from angiomorph.networks.model import sha256
     from angiomorph.registration.series import SHIPPED
+    from angiomorph.storage.digest import sha256
 
     return f"{digest(*MODULES)} {sha256(SHIPPED)[:16]}"
 

@@ -17,6 +17,7 @@ import numpy as np
 import pydicom
 from scipy import ndimage
 
+from angiomorph.preprocessing.resizing import average_blocks
 from angiomorph.storage.truth import read_truth, truth_path
 from benchmarks.peers.runs import run_paths
 
@@ -86,10 +87,7 @@ def _slope(frame: np.ndarray, inside: np.ndarray) -> float:
 
 
 def _reduced(values: np.ndarray) -> np.ndarray:
-    block = max(round(values.shape[0] / SIZE), 1)
-    rows, columns = (length // block for length in values.shape)
-    means: np.ndarray = values[: rows * block, : columns * block].reshape(rows, block, columns, block).mean((1, 3))
-    return means
+    return average_blocks(values[None], SIZE)[0]
 
 
 def real(path: Path) -> dict[str, float]:

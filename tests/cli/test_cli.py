@@ -381,7 +381,8 @@ def test_simulate_without_its_extra_packages(tmp_path):
     )
     result = run_python("-c", program)
     assert result.returncode == 2
-    assert result.stderr == ("angiomorph simulate: simulation: expected numba to be installed; run `pip install numba`\n")
+    said = "numba: expected to be installed for simulations, found nothing; run `pip install numba`"
+    assert result.stderr == f"angiomorph simulate: {said}\n"
     assert not (tmp_path / "out").exists()
 
 

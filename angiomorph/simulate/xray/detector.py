@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-from numba import njit, prange
 from scipy import ndimage
 
 from angiomorph.errors import InputError
+from angiomorph.simulate.extra import njit, prange
 from angiomorph.simulate.settings import SimulationSettings
 from angiomorph.simulate.xray.aperture import Aperture, draw_aperture
 from angiomorph.simulate.xray.spectrum import Beam, beam
