@@ -7,22 +7,20 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from angiomorph import __version__
-from angiomorph.backend import configure_gpu
 from angiomorph.dicom import (
     Series,
     SeriesFiles,
     check_dsa_run,
     check_dsa_state,
-    check_encoding,
     find_series,
     imager_spacing,
     read_series,
@@ -30,61 +28,21 @@ from angiomorph.dicom import (
     write_dsa_run,
     write_dsa_state,
 )
-from angiomorph.dicom.encoding import USUAL, Encoding
+from angiomorph.dicom.encoding import Encoding
 from angiomorph.errors import InputError, say_failure
 from angiomorph.metrics import against_truth
 from angiomorph.pictures import Panel, frame_window, side_by_side, subtraction_window
-from angiomorph.preprocessing.background import named_frames
 from angiomorph.preprocessing.intensity import LN, exposed_range
-from angiomorph.registration.series import SHIPPED, Model, Registration, register_series
+from angiomorph.registration.model_defaults import read_model_defaults
+from angiomorph.registration.options import ENDINGS, FILES, USUAL, OutputOptions, RegistrationOptions, check_folder
 from angiomorph.storage import store
 from angiomorph.storage.nifti import write_warp
 
+if TYPE_CHECKING:
+    from angiomorph.registration.series import Model, Registration
+
 LONGEST_NAME = 200  # bytes, of the 255 that file systems take: room for a hash, endings, and names while writing
-ENDINGS = {
-    "dicom": "_bsa.dcm",
-    "h5": "_bsa.h5",
-    "png": "_bsa.png",
-    "dsa": "_dsa.dcm",
-    "dsa-state": "_dsa_state.dcm",
-    "nifti": "_warp.nii.gz",
-}
 OF_SOURCES = {"dsa": check_dsa_run, "dsa-state": check_dsa_state}  # kinds that not every source allows
-
-
-@dataclass(frozen=True)
-class Options:
-    """What every run of a batch is registered with.
-
-    Args:
-        hyper: λ in [0, 1]; None for the model's own.
-        background: "auto", "tag", "N" or "N-M".
-        intensity: "auto", "log", "linear"; None for the model's own.
-        save: what to write, of `ENDINGS`.
-        frame: frame number (from 1) of the picture; None for the one with the most iodine.
-        levels: sizes at which the network sees the frames; None for the model's own.
-        rounds: further passes of the network, see `registration.register_series`.
-        refine: steps of refinement after the network; None for the model's own.
-        guard: weigh warps by the evidence of motion, see `registration.register_series`.
-        batch_size: frames at a time.
-        require_clean: refuse a run whose background shows iodine, or may show it.
-        unsubtracted: take runs as acquired, whatever their headers say of subtraction.
-        encoding: how the pixels of written runs are stored.
-    """
-
-    hyper: float | None = None
-    background: str = "auto"
-    intensity: str | None = None
-    save: Sequence[str] = ("dicom", "h5")
-    frame: int | None = None
-    levels: int | None = None
-    rounds: int = 0
-    refine: int | None = None
-    guard: bool = True
-    batch_size: int = 4
-    require_clean: bool = False
-    unsubtracted: bool = False
-    encoding: Encoding = USUAL
 
 
 @dataclass(frozen=True)
@@ -102,6 +60,16 @@ class Outcome:
     error: str
     warnings: tuple[str, ...]
     summary: dict[str, Any]
+
+    def translate(self, words: Callable[[str], str]) -> Outcome:
+        """Return the same with its error and its warnings in other words.
+
+        Args:
+            words: translates a message.
+        """
+        warnings = tuple(map(words, self.warnings))
+        summary = {**self.summary, "warnings": list(warnings)} if self.summary else {}
+        return replace(self, error=words(self.error), warnings=warnings, summary=summary)
 
     def line(self) -> str:
         """Return the summary in one line for people."""
@@ -131,11 +99,13 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def register_runs(
-    paths: Sequence[str],
-    out: Path,
-    model_path: str | None,
-    options: Options,
+    paths: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    model: str | os.PathLike[str] | None = None,
+    options: RegistrationOptions = USUAL,
+    output: OutputOptions = FILES,
     *,
+    unsubtracted: bool = False,
     gpu: str | None = None,
     passed_over: Counter[str] | None = None,
 ) -> Iterator[Outcome]:
@@ -144,65 +114,43 @@ def register_runs(
     Args:
         paths: DICOM files, folders of single frames, or trees of series.
         out: folder for the results; runs of a tree keep their folder in it.
-        model_path: model `.h5`; None for the shipped one.
-        options: for every run.
+        model: model `.h5`, or the name of a shipped one; None for the shipped default.
+        options: how every run is registered.
+        output: what is written of each.
+        unsubtracted: take runs as acquired, whatever their headers say of subtraction.
         gpu: see `backend.configure_gpu`.
         passed_over: see `find_series`.
 
     Raises:
-        InputError: wrong options, a path that is not there, no run under `paths`, no usable model, or options that it cannot
-            take; before any run is read.
+        InputError: a path that is not there, no run under `paths`, no usable model, or options that it cannot take; before
+            TensorFlow is imported and before any run is read.
     """
-    _check(options)
-    _check_folder(out)
-    configure_gpu(gpu)
-    model = Model(model_path or SHIPPED)
-    model.refine_steps(options.refine)
+    folder = check_folder(out)
+    read_model_defaults(model).complete(options)
     found = find_series(paths, passed_over=passed_over)
-    return (_register(files, out, model, options) for files in found)
+    from angiomorph.backend import configure_gpu
+    from angiomorph.registration.series import Model
+
+    configure_gpu(gpu)
+    network = Model(model)
+    return (_register(files, folder, network, options, output, unsubtracted) for files in found)
 
 
-def _check(options: Options) -> None:
-    unknown = [kind for kind in options.save if kind not in ENDINGS]
-    if unknown or not options.save:
-        raise InputError(
-            f"--save {','.join(options.save)}: expected some of {','.join(ENDINGS)}, got {', '.join(unknown) or 'none'}"
-        )
-    if options.frame is not None and options.frame < 1:
-        raise InputError(f"--frame {options.frame}: expected a frame number, counted from 1")
-    named_frames(options.background)
-    check_encoding(options.encoding)
+def _register(
+    files: SeriesFiles, out: Path, model: Model, options: RegistrationOptions, output: OutputOptions, unsubtracted: bool
+) -> Outcome:
+    from angiomorph.registration.series import register_series
 
-
-def _check_folder(out: Path) -> None:
-    there = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise InputError(f"--out {out}: expected a folder or a name for a new one, found the file {there}; name another")
-
-
-def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> Outcome:
     try:
-        series = read_series(files, unsubtracted=options.unsubtracted)
-        _check_frame(series, options.frame)
-        for kind in OF_SOURCES.keys() & set(options.save):
+        series = read_series(files, unsubtracted=unsubtracted)
+        _check_frame(series, output.frame)
+        for kind in OF_SOURCES.keys() & set(output.kinds):
             OF_SOURCES[kind](series)
         start = time.perf_counter()
-        result = register_series(
-            series,
-            model,
-            hyper=options.hyper,
-            background=options.background,
-            intensity=options.intensity,
-            levels=options.levels,
-            rounds=options.rounds,
-            refine_steps=options.refine,
-            guard=options.guard,
-            batch_size=options.batch_size,
-            require_clean=options.require_clean,
-        )
+        result = register_series(series, model, options)
         seconds = time.perf_counter() - start
-        picture = _picture_frame(series, result, options)
-        _write(series, result, out / files.folder / _stem(files.name), model, options, picture)
+        picture = _picture_frame(result, output)
+        _write(series, result, out / files.folder / _stem(files.name), model, output, picture)
     except Exception as error:  # whatever a run raises is its own failure, and the next goes on
         return Outcome(files.name, say_failure(files.sources()[0], error), (), {})
     pictured = {} if picture is None else {"picture_frame": picture}
@@ -222,7 +170,7 @@ def _stem(name: str) -> str:
 def _check_frame(series: Series, frame: int | None) -> None:
     if frame is not None and frame > len(series.frames):
         raise InputError(
-            f"{series.name}: --frame {frame}: expected a frame number from 1 to {len(series.frames)}, the run's last"
+            f"{series.name}: `frame` {frame}: expected a frame number from 1 to {len(series.frames)}, the run's last"
         )
 
 
@@ -238,11 +186,11 @@ def _unwarped(result: Registration) -> list[int]:
     return [int(number) for number in still if number not in result.background.numbers]
 
 
-def _picture_frame(series: Series, result: Registration, options: Options) -> int | None:
+def _picture_frame(result: Registration, output: OutputOptions) -> int | None:
     """Return the number of the frame that the picture shows, None where there is no picture."""
-    if "png" not in options.save:
+    if "png" not in output.kinds:
         return None
-    return _most_iodine(result) + 1 if options.frame is None else options.frame
+    return _most_iodine(result) + 1 if output.frame is None else output.frame
 
 
 def _summary(series: Series, result: Registration, seconds: float) -> dict[str, Any]:
@@ -307,15 +255,15 @@ def _together(folder: Path, name: str, kinds: Sequence[str]) -> Iterator[dict[st
     except OSError as error:
         reason = error.strerror or str(error).replace(str(partial), str(folder))
         raise InputError(
-            f"{folder / name}: expected to write the results there, but: {reason}; make room, or name another folder with --out"
+            f"{folder / name}: expected to write the results there, but: {reason}; make room, or name another folder with `out`"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write(series: Series, result: Registration, stem: Path, model: Model, options: Options, picture: int | None) -> None:
-    with _together(stem.parent, stem.name, options.save) as paths:
-        _write_kinds(series, result, paths, model, options.encoding)
+def _write(series: Series, result: Registration, stem: Path, model: Model, output: OutputOptions, picture: int | None) -> None:
+    with _together(stem.parent, stem.name, output.kinds) as paths:
+        _write_kinds(series, result, paths, model, output.encoding)
         if picture is not None:
             _write_png(result, paths["png"], picture)
 

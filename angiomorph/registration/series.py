@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -35,15 +34,12 @@ from angiomorph.preprocessing.intensity import (
 from angiomorph.preprocessing.resizing import fitted_shape, level_shapes
 from angiomorph.registration import coarse
 from angiomorph.registration.evidence import find_evidence, weigh_warps
+from angiomorph.registration.model_defaults import ModelDefaults, read_model_defaults
+from angiomorph.registration.options import USUAL, RegistrationOptions
 from angiomorph.registration.refinement import refine
 
-BATCH_SIZE = 4
 ARRIVAL_SIZE, ARRIVAL_LEVELS = 256, 2  # at which iodine is looked for: a quarter of the time of a registration
-REFINE = 40  # steps
 REFINED_SIZE = 256
-# By name, which is that of the loss: reg-truth.h5 is "truth".
-MODELS = {path.stem.removeprefix("reg-"): path for path in sorted((Path(__file__).parents[1] / "models").glob("reg-*.h5"))}
-SHIPPED = MODELS["truth"]
 Predict = Callable[[np.ndarray, np.ndarray, np.ndarray], tf.Tensor]  # (moving, fixed, hyper) to the warp
 
 
@@ -103,7 +99,7 @@ class Predictor:
         moving: np.ndarray,
         fixed: np.ndarray,
         hyper: float,
-        batch_size: int,
+        batch_size: int = RegistrationOptions.batch_size,
         levels: int | None = None,
         rounds: int = 0,
     ) -> Iterator[np.ndarray]:
@@ -193,52 +189,27 @@ class Model:
     """A trained network, read from disk once.
 
     Args:
-        path: model `.h5`, or the name of a shipped one, see `MODELS`.
+        path: model `.h5`, or the name of a shipped one, see `MODELS`; None for the shipped default.
 
     Raises:
         InputError: the file is no AngioMorph model, or not a whole one.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = MODELS.get(os.fspath(path)) or Path(path)
-        network = _load(self.path)
-        metadata = network.metadata
-        self.predictor = Predictor(network)
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.defaults = read_model_defaults(path)
+        self.path = self.defaults.path
+        self.similarity = _similarity(self.defaults)
+        self.predictor = Predictor(_load(self.path))
         self.sha256 = networks.sha256(self.path)
-        self.size = self.predictor.size
-        self.levels = self.predictor.levels
-        self.intensity = self.predictor.intensity
-        self.hyper = float(metadata.get("lambda", 0.7))
-        self.image_loss = str(metadata.get("image_loss", "vle"))
-        self.refine = 0 if self.image_loss == "truth" else REFINE
-        self.similarity = _similarity(self.path, metadata)
-
-    def refine_steps(self, wanted: int | None) -> int:
-        """Return the steps of refinement to take with this model.
-
-        Args:
-            wanted: from 0; None for the model's own: 40, but 0 of a model of truth.
-
-        Raises:
-            InputError: `wanted` is negative, or above 0 for a model of truth.
-        """
-        if wanted is None:
-            return self.refine
-        if wanted < 0:
-            raise InputError(f"--refine: expected a number of steps from 0, got {wanted}")
-        if wanted and self.image_loss == "truth":
-            raise InputError(
-                f"--refine {wanted}: expected 0 for {self.path}, a model of --image-loss truth, as its loss needs the truth, "
-                "which no run shows; for further passes of the network use --rounds N"
-            )
-        return wanted
 
 
-def _similarity(path: Path, metadata: dict[str, Any]) -> Similarity:
-    name = metadata.get("image_loss", "vle")
-    if name not in SIMILARITIES:
-        raise InputError(f"{path}: expected image_loss {', '.join(SIMILARITIES)} in the model, found {name!r}; train it again")
-    return SIMILARITIES[name](image_sigma=metadata.get("image_sigma", 0.3))
+def _similarity(defaults: ModelDefaults) -> Similarity:
+    if defaults.image_loss not in SIMILARITIES:
+        raise InputError(
+            f"{defaults.path}: expected image_loss {', '.join(SIMILARITIES)} in the model, found {defaults.image_loss!r}; "
+            "train it again"
+        )
+    return SIMILARITIES[defaults.image_loss](image_sigma=defaults.image_sigma)
 
 
 def _load(path: Path) -> networks.AngioMorph:
@@ -281,7 +252,7 @@ class Seen:
 @lru_cache(maxsize=1)
 def shipped_model() -> Model:
     """Return the shipped model, read from disk once."""
-    return Model(SHIPPED)
+    return Model()
 
 
 def find_iodine(frames: np.ndarray, field: np.ndarray, mode: str) -> Arrival:
@@ -300,7 +271,7 @@ def find_iodine(frames: np.ndarray, field: np.ndarray, mode: str) -> Arrival:
         return Arrival(None, np.zeros(len(frames)), np.zeros(len(frames)))
     levelled = level(small, small[0], inside, gain=mode == "linear")
     model = shipped_model()
-    warps = np.concatenate(list(model.predictor.warps(small[0], levelled, model.hyper, BATCH_SIZE, ARRIVAL_LEVELS)))
+    warps = np.concatenate(list(model.predictor.warps(small[0], levelled, model.defaults.hyper, levels=ARRIVAL_LEVELS)))
     moved = warp_frames(np.repeat(small[:1], len(small), 0), warps).numpy()
     return find_arrival(levelled, moved, warps, inside)
 
@@ -331,20 +302,7 @@ def see(
     return Seen(frames, _average(frames, chosen), chosen, mode, scale, field)
 
 
-def register_series(
-    series: Series,
-    model: Model,
-    *,
-    hyper: float | None = None,
-    background: str = "auto",
-    intensity: str | None = None,
-    levels: int | None = None,
-    rounds: int = 0,
-    refine_steps: int | None = None,
-    guard: bool = True,
-    batch_size: int = BATCH_SIZE,
-    require_clean: bool = False,
-) -> Registration:
+def register_series(series: Series, model: Model, options: RegistrationOptions = USUAL) -> Registration:
     """Register a run: warp its background onto each of its frames and subtract.
 
         bsa = ln(frame) - ln(background)(x + warp(x))
@@ -355,43 +313,25 @@ def register_series(
     Args:
         series: the run.
         model: the network.
-        hyper: λ in [0, 1]; None for the model's own.
-        background: "auto", "tag", "N" or "N-M", see `background.choose_background`; several frames are averaged.
-        intensity: "auto", "log" or "linear" for what the network sees; None for what it was trained on.
-        levels: sizes, coarse to fine, at which the network sees the frames, see `Predictor.warps`; None for the model's own.
-        rounds: further passes of the network, see `Predictor.warps`; each takes about as long as the network itself.
-        refine_steps: steps of `refinement.refine` after the network, by the model's own similarity, at up to 256 pixels a side;
-            see `Model.refine_steps`.
-        guard: scale each frame's warp by how sure it is that something moves, see `evidence.weigh_warps`; still runs come back
-            as plain DSA.
-        batch_size: frames at a time.
-        require_clean: refuse a run whose background shows iodine, or may show it.
+        options: how it is registered; the model's own where they name nothing.
 
     Raises:
-        InputError: λ outside [0, 1], `levels` below 1, negative `rounds`, `refine_steps` that the model cannot take, a
-            background that is not there, or, with `require_clean`, one that is not known to be clean.
+        InputError: refinement by a model of truth, a background that is not there, or, with `require_clean`, one that is not
+            known to be clean.
 
     Source: Zhou et al. 2024; DICOM PS3.4 N.2.5 (subtraction in a space logarithmic to X-ray intensity).
     """
-    hyper = model.hyper if hyper is None else hyper
-    if not 0 <= hyper <= 1:
-        raise InputError(f"--lambda: expected a number from 0 to 1, got {hyper}")
-    levels = model.levels if levels is None else levels
-    if levels < 1:
-        raise InputError(f"--levels: expected a number of levels from 1, got {levels}")
-    if rounds < 0:
-        raise InputError(f"--rounds: expected a number of rounds from 0, got {rounds}")
-    refine_steps = model.refine_steps(refine_steps)
-    seen = see(series, model.intensity, background=background, intensity=intensity, check=True)
-    if require_clean and seen.background.warnings:
+    how = model.defaults.complete(options)
+    seen = see(series, model.defaults.intensity, background=how.background, intensity=how.intensity, check=True)
+    if how.require_clean and seen.background.warnings:
         raise InputError(f"{series.name}: expected a background without iodine: {'; '.join(seen.background.warnings)}")
     linear = series.relation == "LIN"
     values = to_domain(series.frames, "log" if linear else "linear")
     reference = _average(values, seen.background)
     fixed = seen.levelled()
-    warps = model.predictor.warps(seen.moving, fixed, hyper, batch_size, levels, rounds)
-    if refine_steps:
-        warps = _refined(model, seen.moving, fixed, warps, hyper, refine_steps)
+    warps = model.predictor.warps(seen.moving, fixed, how.hyper, how.batch_size, how.levels, how.rounds)
+    if how.refine:
+        warps = _refined(model, seen.moving, fixed, warps, how.hyper, how.refine)
     warp = clamp_warp(np.concatenate(list(warps)), seen.field)
     moved = np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
     result = Registration(
@@ -402,14 +342,14 @@ def register_series(
         background=seen.background,
         units=LN if linear else STORED,
         intensity=seen.intensity,
-        hyper=hyper,
-        levels=levels,
-        rounds=rounds,
-        refine=refine_steps,
+        hyper=how.hyper,
+        levels=how.levels,
+        rounds=how.rounds,
+        refine=how.refine,
         field=seen.field,
         weights=np.ones(len(values)),
     )
-    if not guard:
+    if not how.guard:
         return result
     return _hold_back(result, values, reference, weigh_warps(_evidence(result, reference, seen, series)))
 

@@ -14,7 +14,7 @@ from angiomorph.evaluation.score import Case, Score, Truth, check_same_frames, r
 from angiomorph.preprocessing.field import clamp_warp, fill_outside
 from angiomorph.preprocessing.intensity import normalise, to_domain
 from angiomorph.preprocessing.resizing import shrink_frames
-from angiomorph.registration.series import BATCH_SIZE, Predictor, Seen, see
+from angiomorph.registration.series import Predictor, Seen, see
 from angiomorph.storage.store import StoredRun
 from angiomorph.training.dataset import Draw, Pairs, fit
 
@@ -51,7 +51,7 @@ class HeldOut:
         """
         start = time.perf_counter()
         fixed = self.seen.levelled(list(self.frames))
-        warp = clamp_warp(np.concatenate(list(predictor.warps(self.seen.moving, fixed, hyper, BATCH_SIZE))), self.seen.field)
+        warp = clamp_warp(np.concatenate(list(predictor.warps(self.seen.moving, fixed, hyper))), self.seen.field)
         if not np.isfinite(warp).all():
             raise not_finite(f"validation on {self.name}", hyper)
         return self.case.score(warp, time.perf_counter() - start)

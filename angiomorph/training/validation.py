@@ -19,7 +19,7 @@ from angiomorph.dicom import SeriesFiles
 from angiomorph.errors import InputError
 from angiomorph.evaluation.curves import lambda_picture
 from angiomorph.evaluation.entry import Entry
-from angiomorph.evaluation.evaluate import find_runs
+from angiomorph.evaluation.find import find_runs
 from angiomorph.evaluation.score import Runs
 from angiomorph.evaluation.tables import UNITS
 from angiomorph.metrics.interval import interval

@@ -242,7 +242,7 @@ def choose(path: Path) -> Background:
 def chooser_digest() -> str:
     """Return the digest of the code and of the model that choose the background."""
     from angiomorph.networks.model import sha256
-    from angiomorph.registration.series import SHIPPED
+    from angiomorph.registration.model_defaults import SHIPPED
 
     return f"{digest(*MODULES)} {sha256(SHIPPED)[:16]}"
 

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.field import clamp_warp, fill_outside, find_field
+from angiomorph.registration.options import RegistrationOptions
 from angiomorph.registration.series import Model, register_series, see
 from tests.runs import phantom, save_tiny_model, series
 
@@ -199,10 +200,11 @@ def test_the_network_sees_no_blade_and_nothing_behind_one_is_brought_in(tmp_path
     assert not seen.field[depth < 0].any()
     assert seen.field[depth > 12].all()
     np.testing.assert_array_equal(seen.frames, fill_outside(seen.frames, seen.field))
-    result = register_series(run, model, background="1", guard=False)
+    result = register_series(run, model, RegistrationOptions(background="1", guard=False))
     np.testing.assert_array_equal(result.field, seen.field)
     assert np.abs(result.warp).max() > 0.5
     np.testing.assert_array_equal(result.warp, clamp_warp(result.warp, result.field))
     altered = np.where(seen.field, run.frames, 7).astype(np.uint16)
-    other = register_series(dataclasses.replace(run, frames=altered, shutter=seen.field), model, background="1")
+    hidden = dataclasses.replace(run, frames=altered, shutter=seen.field)
+    other = register_series(hidden, model, RegistrationOptions(background="1"))
     assert other.moved[:, seen.field].min() >= np.log(run.frames[0][seen.field].min()) - 1e-5

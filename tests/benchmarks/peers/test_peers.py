@@ -84,13 +84,14 @@ def model(tmp_path):
 
 
 def test_ours_is_what_register_series_gives_of_the_same_frames(paths, model):
+    from angiomorph.registration.options import RegistrationOptions
     from angiomorph.registration.series import register_series
     from benchmarks.peers.runs import read_sample
 
     sample = read_sample(paths[0], 2)
     (method,) = peers.methods(["AngioMorph, network alone"], model)
     warps, seconds = method.warps(sample)
-    alone = register_series(sample.series, model, refine_steps=0, guard=False)
+    alone = register_series(sample.series, model, RegistrationOptions(refine=0, guard=False))
     np.testing.assert_array_equal(warps, alone.warp[list(sample.frames)])
     assert seconds > 0
     assert method.parameters["model"] == model.sha256
@@ -102,9 +103,9 @@ def test_refined_is_one_round_of_a_model_of_truth_and_steps_of_others(tmp_path, 
 
     model = Model(save_tiny_model(tmp_path / "tiny.h5", image_loss=image_loss))
     alone, refined, default = (method.parameters for method in peers.methods(list(peers.OURS), model))
-    assert (alone["rounds"], alone["refine_steps"], alone["guard"]) == (0, 0, False)
-    assert (refined["rounds"], refined["refine_steps"], refined["guard"]) == (rounds, steps, False)
-    assert (default["rounds"], default["refine_steps"], default["guard"]) == (0, None, True)
+    assert (alone["rounds"], alone["refine"], alone["guard"]) == (0, 0, False)
+    assert (refined["rounds"], refined["refine"], refined["guard"]) == (rounds, steps, False)
+    assert (default["rounds"], default["refine"], default["guard"]) == (0, None, True)
 
 
 def test_every_method_names_the_code_that_its_scores_depend_on(model):
