@@ -5,8 +5,8 @@ import pytest
 from angiomorph.cli import main
 from angiomorph.evaluation.evaluate import evaluate
 from angiomorph.evaluation.tables import figures
+from angiomorph.registration.model import Model
 from angiomorph.registration.model_defaults import SHIPPED
-from angiomorph.registration.series import Model
 from tests.tools import shared_data
 
 CT = "ct/mricrogl_head_ct_1mm.nii.gz"

@@ -37,7 +37,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     find_runs(arguments.runs)
     from angiomorph.backend import configure_gpu
     from angiomorph.evaluation.evaluate import evaluate
-    from angiomorph.registration.series import Model
+    from angiomorph.registration.model import Model
 
     configure_gpu(arguments.gpu)
     progress = show_nothing if arguments.quiet else show_progress("runs evaluated")

@@ -19,8 +19,8 @@ from angiomorph.evaluation.entry import Entry
 from angiomorph.evaluation.find import find_runs
 from angiomorph.evaluation.machine import machine
 from angiomorph.evaluation.score import Case, Score, read_truth, truth_path
+from angiomorph.registration.model import Model
 from angiomorph.registration.options import USUAL, RegistrationOptions
-from angiomorph.registration.series import Model, register_series
 from angiomorph.storage.store import replacing
 
 
@@ -98,7 +98,7 @@ def _scores(files: SeriesFiles, jobs: Sequence[tuple[Model, RegistrationOptions,
     scores = []
     for model, how, _ in jobs:
         start = time.perf_counter()
-        result = register_series(series, model, how)
+        result = model.register(series, how)
         seconds = time.perf_counter() - start
         numbers = result.background.numbers
         if numbers not in cases:

@@ -4,45 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from angiomorph import __version__
-from angiomorph.dicom import (
-    Series,
-    SeriesFiles,
-    check_dsa_run,
-    check_dsa_state,
-    find_series,
-    imager_spacing,
-    read_series,
-    write_bsa,
-    write_dsa_run,
-    write_dsa_state,
-)
-from angiomorph.dicom.encoding import Encoding
-from angiomorph.errors import InputError, say_failure
-from angiomorph.metrics import against_truth
-from angiomorph.pictures import Panel, frame_window, side_by_side, subtraction_window
-from angiomorph.preprocessing.intensity import LN, exposed_range
+from angiomorph.dicom import SeriesFiles, find_series, read_series
+from angiomorph.errors import say_failure
 from angiomorph.registration.model_defaults import read_model_defaults
-from angiomorph.registration.options import ENDINGS, FILES, USUAL, OutputOptions, RegistrationOptions, check_folder
-from angiomorph.storage import store
-from angiomorph.storage.nifti import write_warp
+from angiomorph.registration.options import FILES, USUAL, OutputOptions, RegistrationOptions, check_folder
+from angiomorph.registration.outputs import check_run
 
 if TYPE_CHECKING:
-    from angiomorph.registration.series import Model, Registration
+    from angiomorph.registration.model import Model
 
 LONGEST_NAME = 200  # bytes, of the 255 that file systems take: room for a hash, endings, and names while writing
-OF_SOURCES = {"dsa": check_dsa_run, "dsa-state": check_dsa_state}  # kinds that not every source allows
 
 
 @dataclass(frozen=True)
@@ -129,7 +107,7 @@ def register_runs(
     read_model_defaults(model).complete(options)
     found = find_series(paths, passed_over=passed_over)
     from angiomorph.backend import configure_gpu
-    from angiomorph.registration.series import Model
+    from angiomorph.registration.model import Model
 
     configure_gpu(gpu)
     network = Model(model)
@@ -139,206 +117,26 @@ def register_runs(
 def _register(
     files: SeriesFiles, out: Path, model: Model, options: RegistrationOptions, output: OutputOptions, unsubtracted: bool
 ) -> Outcome:
-    from angiomorph.registration.series import register_series
-
     try:
         series = read_series(files, unsubtracted=unsubtracted)
-        _check_frame(series, output.frame)
-        for kind in OF_SOURCES.keys() & set(output.kinds):
-            OF_SOURCES[kind](series)
+        check_run(series, output)
         start = time.perf_counter()
-        result = register_series(series, model, options)
+        result = model.register(series, options)
         seconds = time.perf_counter() - start
-        picture = _picture_frame(result, output)
-        _write(series, result, out / files.folder / _stem(files.name), model, output, picture)
+        if "png" in output.kinds and output.frame is None:
+            output = replace(output, frame=result.fullest_frame)
+        result.save(out / files.folder / name_results(files.name), output=output)
+        summary = result.summary() | {"ms_per_frame": 1e3 * seconds / len(series.frames)}
     except Exception as error:  # whatever a run raises is its own failure, and the next goes on
         return Outcome(files.name, say_failure(files.sources()[0], error), (), {})
-    pictured = {} if picture is None else {"picture_frame": picture}
-    summary = _summary(series, result, seconds) | pictured
-    return Outcome(files.name, "", tuple(summary["warnings"]), summary)
+    pictured = {"picture_frame": output.frame} if "png" in output.kinds else {}
+    return Outcome(files.name, "", tuple(summary["warnings"]), summary | pictured)
 
 
-def _stem(name: str) -> str:
+def name_results(name: str) -> str:
     """Return what a run's results are called; long names are cut, told apart by a hash, so that every ending fits."""
     name_bytes = os.fsencode(name)
     if len(name_bytes) <= LONGEST_NAME:
         return name
     cut = name_bytes[:LONGEST_NAME].decode("utf-8", "ignore")
     return f"{cut}-{hashlib.sha256(name_bytes).hexdigest()[:8]}"
-
-
-def _check_frame(series: Series, frame: int | None) -> None:
-    if frame is not None and frame > len(series.frames):
-        raise InputError(
-            f"{series.name}: `frame` {frame}: expected a frame number from 1 to {len(series.frames)}, the run's last"
-        )
-
-
-def _contrast_frames(result: Registration) -> np.ndarray:
-    """Return the indices of the frames that are not background, or of all where every one is."""
-    indices = np.setdiff1d(np.arange(len(result.bsa)), np.array(result.background.numbers) - 1)
-    return indices if indices.size else np.arange(len(result.bsa))
-
-
-def _unwarped(result: Registration) -> list[int]:
-    """Return the numbers of the frames that are not background and of which the warp is zero."""
-    still = np.flatnonzero(~result.warp.any(axis=(1, 2, 3))) + 1
-    return [int(number) for number in still if number not in result.background.numbers]
-
-
-def _picture_frame(result: Registration, output: OutputOptions) -> int | None:
-    """Return the number of the frame that the picture shows, None where there is no picture."""
-    if "png" not in output.kinds:
-        return None
-    return _most_iodine(result) + 1 if output.frame is None else output.frame
-
-
-def _summary(series: Series, result: Registration, seconds: float) -> dict[str, Any]:
-    frames, rows, columns = series.frames.shape
-    contrast = _contrast_frames(result)
-    unwarped = _unwarped(result)
-    reach = exposed_range(series.frames, result.field, "log" if result.units == LN else "linear")
-    residue_dsa, residue_bsa = (against_truth.bright_residue(part[contrast], result.field) for part in (result.dsa, result.bsa))
-    return {
-        "name": series.name,
-        "frames": frames,
-        "rows": rows,
-        "columns": columns,
-        "background": list(result.background.numbers),
-        "background_choice": result.background.choice,
-        "background_sure": result.background.sure,
-        "background_shows_iodine": result.background.shows_iodine,
-        "iodine_from": result.background.iodine_from,
-        "lambda": result.hyper,
-        "levels": result.levels,
-        "rounds": result.rounds,
-        "refine": result.refine,
-        "unwarped": len(unwarped),
-        "partly_warped": int(np.sum((result.weights[contrast] > 0) & (result.weights[contrast] < 1))),
-        "unwarped_frames": unwarped,
-        "intensity": result.intensity,
-        "units": result.units,
-        "exposed_range": reach,
-        "residue_dsa": residue_dsa,
-        "residue_bsa": residue_bsa,
-        "residue_dsa_percent": _percent(residue_dsa, reach),
-        "residue_bsa_percent": _percent(residue_bsa, reach),
-        "largest_shift": float(np.sqrt(np.max(np.sum(result.warp**2, axis=-1)))),
-        "folding": against_truth.folding(result.warp),
-        "ms_per_frame": 1e3 * seconds / frames,
-        "warnings": [*series.warnings, *result.background.warnings],
-    }
-
-
-def _percent(part: float, whole: float) -> float:
-    return 100 * part / whole if whole else 0.0
-
-
-@contextmanager
-def _together(folder: Path, name: str, kinds: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """Yield a path to write for each kind; all of them get their final names when the block succeeds, else none.
-
-    Raises:
-        InputError: the folder cannot be made, written or filled.
-    """
-    finals = {kind: folder / f"{name}{ENDINGS[kind]}" for kind in kinds}
-    partial = folder / f".{name}.{os.getpid()}.partial"
-    try:
-        for taken in filter(Path.is_dir, finals.values()):
-            raise IsADirectoryError(None, "a folder has that name", str(taken))
-        partial.mkdir(parents=True, exist_ok=True)
-        yield {kind: partial / final.name for kind, final in finals.items()}
-        for final in finals.values():
-            os.replace(partial / final.name, final)
-    except InputError as error:
-        raise InputError(str(error).replace(str(partial), str(folder))) from error
-    except OSError as error:
-        reason = error.strerror or str(error).replace(str(partial), str(folder))
-        raise InputError(
-            f"{folder / name}: expected to write the results there, but: {reason}; make room, or name another folder with `out`"
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _write(series: Series, result: Registration, stem: Path, model: Model, output: OutputOptions, picture: int | None) -> None:
-    with _together(stem.parent, stem.name, output.kinds) as paths:
-        _write_kinds(series, result, paths, model, output.encoding)
-        if picture is not None:
-            _write_png(result, paths["png"], picture)
-
-
-def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], model: Model, encoding: Encoding) -> None:
-    if "dicom" in paths:
-        write_bsa(
-            paths["dicom"],
-            series,
-            result.bsa,
-            units=result.units,
-            model_name=model.path.stem,
-            model_sha256=model.sha256,
-            hyper=result.hyper,
-            background_numbers=result.background.numbers,
-            encoding=encoding,
-        )
-    if "dsa" in paths:
-        write_dsa_run(paths["dsa"], series, result.background.numbers, compression=encoding.compress)
-    if "dsa-state" in paths:
-        write_dsa_state(paths["dsa-state"], series, result.background.numbers)
-    if "nifti" in paths:
-        write_warp(paths["nifti"], result.warp, imager_spacing(series.headers[0]))
-    if "h5" in paths:
-        _write_h5(result, paths["h5"], model, series.relation)
-
-
-def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> None:
-    arrays = {
-        "bsa": result.bsa,
-        "moved": result.moved,
-        "warp": result.warp,
-        "background": np.array(result.background.numbers, np.int64),
-    }
-    attributes = {
-        "lambda": result.hyper,
-        "model_sha256": model.sha256,
-        "intensity": result.intensity,
-        "relation": relation,
-        "units": result.units,
-        "levels": result.levels,
-        "rounds": result.rounds,
-        "refine": result.refine,
-        "version": __version__,
-    }
-    store.write_arrays(path, arrays, attributes)
-
-
-def _write_png(result: Registration, path: Path, number: int) -> None:
-    index = number - 1
-    filled = result.bsa[index] + result.moved[index]
-    level = np.median(result.bsa[index][result.field])  # of exposure, which differs from frame to frame
-    # Behind a collimator there is nothing to subtract but noise.
-    dsa, bsa = (np.where(result.field, part[index] - level, 0) for part in (result.dsa, result.bsa))
-    window = subtraction_window(bsa[result.field])
-    done = f"registered (λ {result.hyper:.2f})" if result.warp[index].any() else "left unwarped"
-    panels = (
-        Panel(_frame_title(number, result.background.numbers), filled, frame_window(filled[result.field])),
-        Panel("plain DSA", dsa, window),
-        Panel(f"BSA, {done}", bsa, window),
-    )
-    side_by_side(panels, path)
-
-
-def _frame_title(number: int, background: Sequence[int]) -> str:
-    if number in background:
-        return f"background frame {number}"
-    return f"contrast frame {number}" if number > background[-1] else f"frame {number}"  # before it there may be no iodine
-
-
-def _most_iodine(result: Registration) -> int:
-    contrast = _contrast_frames(result)
-    after = contrast[contrast >= result.background.numbers[-1]]
-    if len(after) and result.background.choice != "number":
-        contrast = after  # before the background an exposure ramp may look like iodine
-    inside = result.bsa[contrast][:, result.field]
-    darker = np.minimum(inside - np.median(inside, axis=1, keepdims=True), 0)
-    return int(contrast[np.argmin(darker.mean(axis=1))])

@@ -14,7 +14,8 @@ from angiomorph.evaluation.score import Case, Score, Truth, check_same_frames, r
 from angiomorph.preprocessing.field import clamp_warp, fill_outside
 from angiomorph.preprocessing.intensity import normalise, to_domain
 from angiomorph.preprocessing.resizing import shrink_frames
-from angiomorph.registration.series import Predictor, Seen, see
+from angiomorph.registration.inputs import NetworkInput, prepare_input
+from angiomorph.registration.pyramid import Predictor
 from angiomorph.storage.store import StoredRun
 from angiomorph.training.dataset import Draw, Pairs, fit
 
@@ -34,7 +35,7 @@ class HeldOut:
     """
 
     name: str
-    seen: Seen
+    seen: NetworkInput
     frames: tuple[int, ...]
     case: Case
     clean: np.ndarray | None = None
@@ -88,7 +89,7 @@ def held_out(series: Series, truth: Truth | None, trained_on: str) -> HeldOut:
     """
     if truth is not None:
         check_same_frames(series, truth)
-    seen = see(series, trained_on)
+    seen = prepare_input(series, trained_on)
     background = [number - 1 for number in seen.background.numbers]
     others = [index for index in range(len(series.frames)) if index not in background]
     if not others:
@@ -103,7 +104,7 @@ def held_out(series: Series, truth: Truth | None, trained_on: str) -> HeldOut:
     return HeldOut(series.name, seen, tuple(frames), case, None if truth is None else _clean(series, truth, seen))
 
 
-def _clean(series: Series, truth: Truth, seen: Seen) -> np.ndarray:
+def _clean(series: Series, truth: Truth, seen: NetworkInput) -> np.ndarray:
     stored = np.exp(truth.background) if series.relation == "LIN" else truth.background * np.float32(truth.stored_per_ln)
     return fill_outside(normalise(to_domain(stored, seen.intensity), seen.scale), seen.field)
 

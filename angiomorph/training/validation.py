@@ -25,7 +25,7 @@ from angiomorph.evaluation.tables import UNITS
 from angiomorph.metrics.interval import interval
 from angiomorph.networks.losses import GradientPenalty, Similarity, Truth
 from angiomorph.pictures import subtraction_window
-from angiomorph.registration.series import Predictor
+from angiomorph.registration.pyramid import Predictor
 from angiomorph.storage.store import is_hdf5
 from angiomorph.training.dataset import Draw, Pairs, Sampling, Source, draw_pairs
 from angiomorph.training.held_out import HeldOut, not_finite, read_held_out, stored_held_out

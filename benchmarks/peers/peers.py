@@ -25,7 +25,7 @@ from benchmarks.peers.methods import MODULES, PEERS, Peer
 
 if TYPE_CHECKING:
     from angiomorph.evaluation.score import Score
-    from angiomorph.registration.series import Model
+    from angiomorph.registration.model import Model
     from benchmarks.peers.runs import Sample
     from benchmarks.peers.scores import ScoreFile
 
@@ -39,6 +39,8 @@ OUR_MODULES = (
     "angiomorph.networks.losses",
     "angiomorph.networks.model",
     "angiomorph.registration.refinement",
+    "angiomorph.registration.inputs",
+    "angiomorph.registration.pyramid",
     "angiomorph.registration.series",
     "benchmarks.peers.peers",
 )
@@ -88,13 +90,12 @@ def _of_peer(peer: Peer) -> Callable[[Sample], tuple[np.ndarray, float]]:
 
 def _of_ours(model: Model, how: Mapping[str, Any]) -> Callable[[Sample], tuple[np.ndarray, float]]:
     from angiomorph.registration.options import RegistrationOptions
-    from angiomorph.registration.series import register_series
 
     options = RegistrationOptions(**how)
 
     def warps(sample: Sample) -> tuple[np.ndarray, float]:
         start = time.perf_counter()
-        result = register_series(sample.series, model, options)
+        result = model.register(sample.series, options)
         seconds = (time.perf_counter() - start) / len(sample.series.frames)
         if result.background.numbers != sample.numbers:
             raise InputError(
@@ -168,7 +169,7 @@ def _sets(arguments: argparse.Namespace) -> list[Path]:
 def peers(arguments: argparse.Namespace) -> None:
     """Simulate, register, score; print the table and write it and its pictures."""
     from angiomorph.evaluation import tables
-    from angiomorph.registration.series import Model
+    from angiomorph.registration.model import Model
     from benchmarks.peers import pictures
     from benchmarks.peers.scores import ScoreFile
     from benchmarks.peers.validation import validation

@@ -24,7 +24,8 @@ from angiomorph.evaluation.score import Truth, check_same_frames, read_truth, tr
 from angiomorph.metrics import against_truth
 from angiomorph.networks.layers import warp_frames
 from angiomorph.registration import coarse
-from angiomorph.registration.series import Model, see
+from angiomorph.registration.inputs import prepare_input
+from angiomorph.registration.model import Model
 
 FULL = 512  # pixels, of the frames in which displacements are named
 DIRECTION = 0.6, 0.8  # of a shift, (down, right)
@@ -91,12 +92,12 @@ def left(
         InputError: the truth is one of other frames.
     """
     check_same_frames(series, truth)
-    number = see(series, model.defaults.intensity).background.numbers[-1]
+    number = prepare_input(series, model.defaults.intensity).background.numbers[-1]
     iodine = np.flatnonzero(truth.vessel_mask.any((1, 2)))
     warp = displacement.warp(series.frames.shape[1:])[None]
     frames, clean = series.frames.copy(), truth.background[number - 1]
     frames[number - 1] = np.rint(warp_frames(frames[None, number - 1].astype(np.float32), warp).numpy()[0])
-    seen = see(replace(series, frames=frames), model.defaults.intensity, background=str(number))
+    seen = prepare_input(replace(series, frames=frames), model.defaults.intensity, background=str(number))
     warps = np.concatenate(list(model.predictor.warps(seen.moving, seen.frames[iodine], model.defaults.hyper)))
     there = warp_frames(clean[None], warp)
     moved = np.concatenate([warp_frames(there, each[None]).numpy() for each in warps])

@@ -13,8 +13,8 @@ from angiomorph import networks
 from angiomorph.cli import main
 from angiomorph.evaluation import evaluate
 from angiomorph.evaluation.find import find_runs
+from angiomorph.registration.model import Model
 from angiomorph.registration.options import RegistrationOptions
-from angiomorph.registration.series import Model
 from tests.benchmarks.made import make_run
 from tests.runs import save_tiny_model
 

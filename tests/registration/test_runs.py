@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from angiomorph.errors import InputError
-from angiomorph.preprocessing.background import Background
-from angiomorph.registration import runs
+from angiomorph.registration import result
+from angiomorph.registration.model import Model
 from angiomorph.registration.options import ENDINGS, OutputOptions, RegistrationOptions
-from angiomorph.registration.runs import Outcome, _most_iodine, _stem, register_runs
-from angiomorph.registration.series import Registration, register_series
+from angiomorph.registration.outputs import write_together
+from angiomorph.registration.runs import Outcome, name_results, register_runs
 from angiomorph.storage import store
 from tests.runs import phantom, save_tiny_model
 from tests.storage.test_nifti import by_simpleitk
@@ -154,14 +154,15 @@ def test_a_constant_run_has_no_residue(tmp_path, model_path, xa_file):
 
 def unwarping(monkeypatch, frames):
     """Let the registration leave frames, indices from 0, unwarped and no other one."""
+    register = Model.register
 
-    def changed(run, model, how):
-        result = register_series(run, model, replace(how, guard=False))
-        warp = np.ones_like(result.warp)
+    def changed(model, run, how):
+        found = register(model, run, replace(how, guard=False))
+        warp = np.ones_like(found.warp)
         warp[frames] = 0
-        return replace(result, warp=warp)
+        return replace(found, warp=warp)
 
-    monkeypatch.setattr("angiomorph.registration.series.register_series", changed)
+    monkeypatch.setattr(Model, "register", changed)
 
 
 def test_frames_that_were_left_unwarped_are_named_but_for_the_background(tmp_path, model_path, run_path, monkeypatch):
@@ -186,7 +187,7 @@ def test_frames_that_were_left_unwarped_are_named_but_for_the_background(tmp_pat
 def test_the_picture_says_what_it_shows(tmp_path, model_path, run_path, monkeypatch, frame, number, titles):
     unwarping(monkeypatch, [2])
     drawn = []
-    monkeypatch.setattr(runs, "side_by_side", lambda panels, path: drawn.extend(panels) or path.touch())
+    monkeypatch.setattr(result, "side_by_side", lambda panels, path: drawn.extend(panels) or path.touch())
     chosen = options(kinds=("png",), background="2", frame=frame, refine=0)
     (outcome,) = register_runs([run_path], tmp_path / "out", model_path, *chosen)
     assert outcome.error == ""
@@ -261,17 +262,6 @@ def test_a_run_of_background_frames_alone_has_a_picture_and_figures(tmp_path, mo
     assert np.isfinite(outcome.summary["residue_bsa"])
 
 
-@pytest.mark.parametrize(("choice", "shown"), [("tag", 3), ("arrival", 3), ("number", 0)])
-def test_the_picture_is_of_a_frame_after_the_background_unless_the_user_chose_it(choice, shown):
-    """An exposure ramp in the first frame is darker than the iodine of the fourth."""
-    bsa = np.zeros((5, 16, 16), np.float32)
-    bsa[0, :4], bsa[3, :, 7:9], bsa[4, :, 7] = -3, -1, -1
-    field, whole = np.ones((16, 16), bool), np.ones(5)
-    warp = np.zeros((5, 16, 16, 2))
-    result = Registration(bsa, bsa, bsa, warp, Background((2, 3), choice), "", "log", 0.5, 1, 0, 0, field, whole)
-    assert _most_iodine(result) == shown
-
-
 def filled_run(arrival: int) -> np.ndarray:
     """Return `(T, H, W)` stored values: a still phantom whose forked vessel fills from frame index `arrival` on."""
     rng = np.random.default_rng(0)
@@ -300,7 +290,7 @@ def test_a_background_that_may_hold_iodine_is_told_or_refused(tmp_path, model_pa
 
 
 def test_a_source_that_a_kind_does_not_allow_fails_before_it_is_registered(tmp_path, model_path, xa_folder, monkeypatch):
-    monkeypatch.setattr("angiomorph.registration.series.register_series", lambda *_, **__: pytest.fail("registered"))
+    monkeypatch.setattr(Model, "register", lambda *_, **__: pytest.fail("registered"))
     folder = str(xa_folder(phantom((3, 64, 64))))
     (outcome,) = register_runs([folder], tmp_path / "out", model_path, *options(kinds=("dicom", "dsa-state")))
     assert "multi-frame run with UIDs for --save dsa-state, got single frames" in outcome.error
@@ -308,12 +298,12 @@ def test_a_source_that_a_kind_does_not_allow_fails_before_it_is_registered(tmp_p
 
 
 def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):
-    assert _stem("run") == "run"
+    assert name_results("run") == "run"
     names = ["n" * 247, "n" * 246 + "m", "ü" * 120, os.fsdecode(b"M\xfcller" * 40)]
-    stems = [_stem(name) for name in names]
+    stems = [name_results(name) for name in names]
     assert len(set(stems)) == len(names)
     for stem in stems:
-        with runs._together(tmp_path, stem, tuple(ENDINGS)) as paths:
+        with write_together(tmp_path / stem, ENDINGS) as paths:
             for path in paths.values():
                 with store.replacing(path) as partial:
                     partial.write_bytes(b"x")
@@ -326,12 +316,14 @@ def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):
 def test_whatever_a_run_raises_is_its_own_failure_and_the_next_goes_on(tmp_path, model_path, xa_file, monkeypatch, error):
     paths = [str(xa_file(f"in/{name}.dcm", frames=phantom((3, 64, 64)))) for name in ("bad", "good")]
 
-    def failing(series, *given):
+    register = Model.register
+
+    def failing(model, series, options):
         if series.name == "bad":
             raise error
-        return register_series(series, *given)
+        return register(model, series, options)
 
-    monkeypatch.setattr("angiomorph.registration.series.register_series", failing)
+    monkeypatch.setattr(Model, "register", failing)
     bad, good = register_runs(paths, tmp_path / "out", model_path, *options(kinds=("h5",), background="1", refine=0))
     assert bad.error.startswith(f"{paths[0]}: expected ")
     assert "\n" not in bad.error
@@ -345,7 +337,7 @@ def test_an_interrupt_ends_the_batch(tmp_path, model_path, run_path, monkeypatch
     def interrupted(*given):
         raise error
 
-    monkeypatch.setattr("angiomorph.registration.series.register_series", interrupted)
+    monkeypatch.setattr(Model, "register", interrupted)
     with pytest.raises(error):
         next(register_runs([run_path], tmp_path / "out", model_path))
 

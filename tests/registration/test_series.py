@@ -10,15 +10,16 @@ from angiomorph.backend import tf
 from angiomorph.errors import InputError
 from angiomorph.networks.layers import resize_frames, resize_warp
 from angiomorph.preprocessing.intensity import Normalisation, level, normalise
+from angiomorph.registration.model import Model
 from angiomorph.registration.model_defaults import MODELS, SHIPPED
 from angiomorph.registration.options import RegistrationOptions
+from angiomorph.registration.pyramid import Predictor
 from angiomorph.registration.refinement import refine
-from angiomorph.registration.series import Model, Predictor, register_series
 from tests.runs import SIZE, TINY, phantom, save_tiny_model, series
 
 
 def network_alone(run, model, **options):
-    return register_series(run, model, RegistrationOptions(**{"refine": 0, "guard": False} | options))
+    return model.register(run, RegistrationOptions(**{"refine": 0, "guard": False} | options))
 
 
 @pytest.fixture(scope="module")
@@ -322,8 +323,8 @@ def test_refinement_by_a_model_of_truth_is_refused(tmp_path):
     run = series(phantom((2, 32, 32)))
     truth = Model(save_tiny_model(tmp_path / "m.h5", image_loss="truth"))
     with pytest.raises(InputError, match=r"`refine` 3: expected 0 for .*m\.h5, a model of image loss truth, .* use `rounds` N"):
-        register_series(run, truth, RegistrationOptions(refine=3))
-    assert register_series(run, truth, RegistrationOptions(background="1", refine=0)).refine == 0
+        truth.register(run, RegistrationOptions(refine=3))
+    assert truth.register(run, RegistrationOptions(background="1", refine=0)).refine == 0
 
 
 def test_a_warp_that_is_not_a_number_comes_back_from_every_level():

@@ -1,0 +1,64 @@
+"""What can be written of a run, and files that appear together or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from angiomorph.dicom import Series, check_dsa_run, check_dsa_state
+from angiomorph.errors import InputError
+from angiomorph.registration.options import OutputOptions
+
+OF_SOURCES = {"dsa": check_dsa_run, "dsa-state": check_dsa_state}  # kinds that not every source allows
+
+
+def check_run(series: Series, output: OutputOptions) -> None:
+    """Raise where not all that is wanted can be written of a run.
+
+    Args:
+        series: the run.
+        output: what is wanted.
+
+    Raises:
+        InputError: a frame of the picture that the run does not have, or a kind that it does not allow.
+    """
+    count = len(series.frames)
+    if output.frame is not None and output.frame > count:
+        raise InputError(f"{series.name}: `frame` {output.frame}: expected a frame number from 1 to {count}, the run's last")
+    for kind in OF_SOURCES.keys() & set(output.kinds):
+        OF_SOURCES[kind](series)
+
+
+@contextmanager
+def write_together(stem: Path, endings: Mapping[str, str]) -> Iterator[dict[str, Path]]:
+    """Yield a path to write for each kind of file; all get their final names when the block succeeds, else none.
+
+    Args:
+        stem: what all of them are called, with their folder; made if missing.
+        endings: by kind.
+
+    Raises:
+        InputError: the folder cannot be made, written or filled.
+    """
+    folder, name = stem.parent, stem.name
+    finals = {kind: folder / f"{name}{ending}" for kind, ending in endings.items()}
+    partial = folder / f".{name}.{os.getpid()}.partial"
+    try:
+        for taken in filter(Path.is_dir, finals.values()):
+            raise IsADirectoryError(None, "a folder has that name", str(taken))
+        partial.mkdir(parents=True, exist_ok=True)
+        yield {kind: partial / final.name for kind, final in finals.items()}
+        for final in finals.values():
+            os.replace(partial / final.name, final)
+    except InputError as error:
+        raise InputError(str(error).replace(str(partial), str(folder))) from error
+    except OSError as error:
+        reason = error.strerror or str(error).replace(str(partial), str(folder))
+        raise InputError(
+            f"{stem}: expected to write the results there, but: {reason}; make room, or name another folder with `out`"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
