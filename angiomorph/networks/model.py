@@ -24,7 +24,6 @@ ENCODER = (16, 32, 32, 32)
 DECODER = (32, 32, 32, 32, 32, 16, 16)
 HYP_UNITS = (32, 64, 128, 128)
 MULTIPLE = 16
-FOREIGN = "give a model.h5 of `angiomorph train`, or convert weights with `angiomorph import-weights`"
 CUSTOM_OBJECTS = {cls.__name__: cls for cls in (losses.MSE, losses.MinMax, losses.VLE, losses.GradientPenalty)}
 
 
@@ -155,7 +154,7 @@ class AngioMorph(ne.modelio.LoadableModel):
             InputError: the file is absent, not HDF5, only weights, another kind of model, or holds more than AngioMorph
                 writes, see `modelfile.reading`.
         """
-        with model_file.reading(path, model_file.OWN, "a model (.h5)", FOREIGN) as found:
+        with model_file.reading(path, model_file.OWN, "a model (.h5)", model_file.FOREIGN) as found:
             return dict(found.config or {})
 
 

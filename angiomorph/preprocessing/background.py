@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,6 +12,7 @@ from scipy import ndimage
 
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.arrival import Arrival
+from angiomorph.preprocessing.frame_numbers import named_frames
 from angiomorph.preprocessing.resizing import average_blocks
 
 WORKING_SIZE = 128
@@ -55,12 +55,12 @@ class Background:
             return (
                 f"background frame {self.numbers[-1]}, chosen by {self.choice}, shows iodine, or motion like it, which begins "
                 f"with frame {self.iodine_from}: vessels may be missing; look at it, or name an earlier frame with "
-                "--background N",
+                "`background` N",
             )
         if self.choice == "arrival" and not self.sure:
             return (
                 f"iodine or motion is there from frame {self.iodine_from} on, so that nothing tells whether background frame "
-                f"{self.numbers[-1]} is clean; look at it, or name another with --background N",
+                f"{self.numbers[-1]} is clean; look at it, or name another with `background` N",
             )
         return ()
 
@@ -98,7 +98,7 @@ def _named_background(wanted: str, values: np.ndarray, tagged: Sequence[int], ro
     named = named_frames(wanted)
     if named is not None:
         if named.stop > len(values) + 1:
-            raise InputError(f"--background {wanted}: expected frame numbers from 1 to {len(values)}, the run's last")
+            raise InputError(f"`background` {wanted}: expected frame numbers from 1 to {len(values)}, the run's last")
         return Background(tuple(named), "number")
     if tagged:
         numbers = sorted(set(tagged))
@@ -108,25 +108,10 @@ def _named_background(wanted: str, values: np.ndarray, tagged: Sequence[int], ro
         return Background(tuple(numbers), "tag")
     if wanted == "tag":
         raise InputError(
-            "--background tag: expected MaskSubtractionSequence with MaskFrameNumbers in the run, found none; "
-            "use --background auto or name a frame"
+            "`background` tag: expected MaskSubtractionSequence with MaskFrameNumbers in the run, found none; "
+            "use `background` auto or name a frame"
         )
     return None
-
-
-def named_frames(wanted: str) -> range | None:
-    """Return the frame numbers that "N" or "N-M" names, or None for "auto" and "tag".
-
-    Raises:
-        InputError: another word, or numbers that do not ascend from 1.
-    """
-    if wanted in ("auto", "tag"):
-        return None
-    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", wanted.strip())
-    named = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-    if not named or named.start < 1:
-        raise InputError(f"--background {wanted}: expected auto, tag, a frame number N or a range N-M, counted from 1")
-    return named
 
 
 def before_arrival(values: np.ndarray, roi: np.ndarray, find: Finder) -> Background:

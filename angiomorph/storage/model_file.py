@@ -56,6 +56,7 @@ OPTIMIZER = {
 }
 PROGRESS = {"step", "metrics", "best", "since_best"}
 REMEDY = "nothing of the file was run; get it again from its maker, or train a model with `angiomorph train`"
+FOREIGN = "give a model.h5 of `angiomorph train`, or convert weights with `angiomorph import-weights`"
 
 
 @dataclass(frozen=True)

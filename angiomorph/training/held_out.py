@@ -14,7 +14,8 @@ from angiomorph.evaluation.score import Case, Score, check_same_frames
 from angiomorph.preprocessing.field import clamp_warp, fill_outside
 from angiomorph.preprocessing.intensity import normalise, to_domain
 from angiomorph.preprocessing.resizing import fit_frames, shrink_frames
-from angiomorph.registration.series import BATCH_SIZE, Predictor, Seen, see
+from angiomorph.registration.inputs import NetworkInput, prepare_input
+from angiomorph.registration.pyramid import Predictor
 from angiomorph.storage.store import StoredRun
 from angiomorph.storage.truth import RunTruth, find_truth
 from angiomorph.training.dataset import Draw, Pairs
@@ -35,7 +36,7 @@ class HeldOut:
     """
 
     name: str
-    seen: Seen
+    seen: NetworkInput
     frames: tuple[int, ...]
     case: Case
     clean: np.ndarray | None = None
@@ -52,7 +53,7 @@ class HeldOut:
         """
         start = time.perf_counter()
         fixed = self.seen.levelled(list(self.frames))
-        warp = clamp_warp(np.concatenate(list(predictor.warps(self.seen.moving, fixed, hyper, BATCH_SIZE))), self.seen.field)
+        warp = clamp_warp(np.concatenate(list(predictor.warps(self.seen.moving, fixed, hyper))), self.seen.field)
         if not np.isfinite(warp).all():
             raise not_finite(f"validation on {self.name}", hyper)
         return self.case.score(warp, time.perf_counter() - start)
@@ -89,7 +90,7 @@ def held_out(series: Series, truth: RunTruth | None, trained_on: str) -> HeldOut
     """
     if truth is not None:
         check_same_frames(series, truth)
-    seen = see(series, trained_on)
+    seen = prepare_input(series, trained_on)
     background = [number - 1 for number in seen.background.numbers]
     others = [index for index in range(len(series.frames)) if index not in background]
     if not others:
@@ -104,7 +105,7 @@ def held_out(series: Series, truth: RunTruth | None, trained_on: str) -> HeldOut
     return HeldOut(series.name, seen, tuple(frames), case, None if truth is None else _clean(series, truth, seen))
 
 
-def _clean(series: Series, truth: RunTruth, seen: Seen) -> np.ndarray:
+def _clean(series: Series, truth: RunTruth, seen: NetworkInput) -> np.ndarray:
     return fill_outside(normalise(to_domain(truth.clean_values(series.relation), seen.intensity), seen.scale), seen.field)
 
 

@@ -16,7 +16,7 @@ from angiomorph.errors import InputError
 from angiomorph.evaluation.score import Case, Score
 from angiomorph.metrics import against_truth
 from angiomorph.preprocessing.field import clamp_warp
-from angiomorph.registration.series import see
+from angiomorph.registration.inputs import prepare_input
 from angiomorph.storage.truth import RunTruth, read_truth, truth_path
 from benchmarks.source import digest
 
@@ -80,7 +80,7 @@ def read_sample(path: Path, count: int) -> Sample:
         InputError: unusable run or truth, or no frame with iodine.
     """
     series, truth = read_series(path), read_truth(truth_path(path))
-    seen = see(series, "auto")
+    seen = prepare_input(series, "auto")
     numbers = seen.background.numbers
     frames = _spread([t for t in np.flatnonzero(truth.vessel_mask.any((1, 2))).tolist() if t + 1 not in numbers], count)
     if not frames:

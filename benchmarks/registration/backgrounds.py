@@ -46,7 +46,8 @@ MODULES = (
     "angiomorph.preprocessing.intensity",
     "angiomorph.networks.layers",
     "angiomorph.networks.model",
-    "angiomorph.registration.series",
+    "angiomorph.registration.inputs",
+    "angiomorph.registration.pyramid",
     "angiomorph.preprocessing.resizing",
 )
 HEADS = (
@@ -234,14 +235,14 @@ def _chosen(run: str, code: str, background: Background) -> Choice:
 def choose(path: Path) -> Background:
     """Return the background that `register` chooses for a run."""
     from angiomorph.dicom import read_series
-    from angiomorph.registration.series import see
+    from angiomorph.registration.inputs import prepare_input
 
-    return see(read_series(path), "auto").background
+    return prepare_input(read_series(path), "auto").background
 
 
 def chooser_digest() -> str:
     """Return the digest of the code and of the model that choose the background."""
-    from angiomorph.registration.series import SHIPPED
+    from angiomorph.registration.model_defaults import SHIPPED
     from angiomorph.storage.digest import sha256
 
     return f"{digest(*MODULES)} {sha256(SHIPPED)[:16]}"

@@ -19,12 +19,13 @@ from unittest.mock import patch
 import numpy as np
 
 from angiomorph.dicom import Series, read_series
-from angiomorph.evaluation.evaluate import find_runs
+from angiomorph.evaluation.find import find_runs
 from angiomorph.evaluation.score import check_same_frames
 from angiomorph.metrics import against_truth
 from angiomorph.networks.layers import warp_frames
 from angiomorph.registration import coarse
-from angiomorph.registration.series import BATCH_SIZE, SHIPPED, Model, see
+from angiomorph.registration.inputs import prepare_input
+from angiomorph.registration.model import Model
 from angiomorph.storage.truth import RunTruth, read_truth, truth_path
 
 FULL = 512  # pixels, of the frames in which displacements are named
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     wanted = [*(Displacement(shift, 0) for shift in arguments.shift), *(Displacement(0, turn) for turn in arguments.turn)]
     files = find_runs(arguments.runs).values()
     runs = [(read_series(each), read_truth(truth_path(each.paths[0]))) for each in files]
-    model = Model(SHIPPED)
+    model = Model()
     print("| displacement | artefact left | contrast kept | artefact left without start | contrast kept without start |")
     print("| --- | --- | --- | --- | --- |")
     for displacement in wanted:
@@ -92,13 +93,13 @@ def left(
         InputError: the truth is one of other frames.
     """
     check_same_frames(series, truth)
-    number = see(series, model.intensity).background.numbers[-1]
+    number = prepare_input(series, model.defaults.intensity).background.numbers[-1]
     iodine = np.flatnonzero(truth.vessel_mask.any((1, 2)))
     warp = displacement.warp(series.frames.shape[1:])[None]
     frames, clean = series.frames.copy(), truth.background[number - 1]
     frames[number - 1] = np.rint(warp_frames(frames[None, number - 1].astype(np.float32), warp).numpy()[0])
-    seen = see(replace(series, frames=frames), model.intensity, background=str(number))
-    warps = np.concatenate(list(model.predictor.warps(seen.moving, seen.frames[iodine], model.hyper, BATCH_SIZE)))
+    seen = prepare_input(replace(series, frames=frames), model.defaults.intensity, background=str(number))
+    warps = np.concatenate(list(model.predictor.warps(seen.moving, seen.frames[iodine], model.defaults.hyper)))
     there = warp_frames(clean[None], warp)
     moved = np.concatenate([warp_frames(there, each[None]).numpy() for each in warps])
     part = truth.select_frames(iodine.tolist())

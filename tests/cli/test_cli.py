@@ -261,7 +261,7 @@ def test_refinement_of_a_model_of_truth_is_refused_before_any_run_is_read(tmp_pa
     for name in ("one", "two"):
         xa_file(f"runs/{name}.dcm", frames=FRAMES)
     status = register([tmp_path / "runs"], truth, tmp_path / "out", "--refine", "1")
-    refused(capsys, status, "--refine 1: expected 0 for", str(truth), "a model of --image-loss truth", "use --rounds N")
+    refused(capsys, status, "--refine 1: expected 0 for", str(truth), "a model of image loss truth", "use --rounds N")
     assert left_in(tmp_path / "out") == []
 
 

@@ -18,7 +18,7 @@ from angiomorph.errors import InputError
 from angiomorph.networks.layers import resize_frames
 from angiomorph.preprocessing.intensity import normalisation, normalise, resolve_mode, to_domain
 from angiomorph.preprocessing.resizing import fit_frames, fitted_shape, pad
-from angiomorph.registration.series import see
+from angiomorph.registration.inputs import prepare_input
 from angiomorph.storage import store
 from angiomorph.training.augmentation import Augmentation
 from angiomorph.training.dataset import Draw, Sampling, Source, dataset, draw_hyper, draw_pairs, steps_per_epoch
@@ -418,7 +418,7 @@ def test_a_network_is_given_the_same_behind_blades_in_training_as_in_registratio
     with store.create(tmp_path / "blades.h5") as file:
         store.append(file, "run-0", store.StoredRun(frames, "LIN", 12, clean=frames))
     found = series(frames)
-    seen = see(found, "auto", background="1")
+    seen = prepare_input(found, "auto", background="1")
     assert not seen.field[:, 101:].any()
     with Source([tmp_path / "blades.h5"], dataclasses.replace(SMALL, size=128), clean=clean) as source:
         draw, pairs = source.draws(0)[0], source.batch(0)
