@@ -15,6 +15,7 @@ import numpy as np
 from angiomorph import __version__
 from angiomorph.dicom import create as dicom
 from angiomorph.errors import InputError
+from angiomorph.options import refuse
 from angiomorph.simulate.extra import check_extra, set_num_threads
 from angiomorph.simulate.run import SimulatedRun, simulate_run
 from angiomorph.simulate.scene import anatomy
@@ -82,9 +83,10 @@ def simulate(
             missing; a worker process has died.
     """
     if out is None and store is None:
-        raise InputError("simulation: expected a folder or a training store to write to, found neither; name one")
-    if runs < 1 or seed < 0 or workers < 1:
-        raise InputError(f"simulation: expected runs >= 1, seed >= 0, workers >= 1, found {runs}, {seed}, {workers}")
+        raise InputError("`out`, `store`: expected a folder or a training store to write to, got neither; name one")
+    for name, value, least in (("runs", runs, 1), ("seed", seed, 0), ("workers", workers, 1)):
+        if value < least:
+            raise refuse(name, f"a whole number from {least}", value)
     check_extra()
     job = _Job(seed, ct, vessels, settings or SimulationSettings(), None if out is None else Path(out))
     with ExitStack() as stack:

@@ -12,6 +12,7 @@ import h5py
 from angiomorph.errors import InputError
 from angiomorph.storage import model_file, store
 from angiomorph.storage.digest import sha256
+from angiomorph.storage.links import open_hdf5
 
 ARCHITECTURE = ("inshape", "nb_unet_features", "hyp_units", "hyp_rank", "int_steps", "int_resolution", "svf_resolution")
 MODELS = (*model_file.TAKEN, model_file.WEIGHTS)
@@ -30,7 +31,7 @@ def describe(path: Path) -> dict[str, Any]:
         InputError: the file is absent, not HDF5, or of no such kind.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path, "an HDF5 file (.h5)") as file:
             found = _content(file, path)
     except (OSError, KeyError, ValueError) as error:
         if isinstance(error, InputError):

@@ -37,7 +37,7 @@ import numpy as np
 from angiomorph.errors import InputError
 from angiomorph.storage.atomic import replace_file
 from angiomorph.storage.durable import DurableFile
-from angiomorph.storage.links import find_arrays
+from angiomorph.storage.links import find_arrays, open_hdf5
 
 FORMAT = "angiomorph-store"
 VERSION = 1
@@ -119,11 +119,7 @@ def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         InputError: the file is absent, not HDF5, or not a training store of a version this program reads, or has links, or
             arrays in other files.
     """
-    try:
-        store = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path}: expected a training store (HDF5), but it cannot be opened: {error}") from error
-    with store:
+    with open_hdf5(path, "a training store (HDF5)") as store:
         _bound_metadata(store)
         if store.attrs.get("format") != FORMAT or store.attrs.get("version") != VERSION:
             raise InputError(
@@ -248,11 +244,11 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], di
             files.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path, "an HDF5 file written by angiomorph") as file:
             _check_links(file, path, "a registration or a truth file", "write it again with angiomorph")
             groups = [name for name in file if not isinstance(file[name], h5py.Dataset)]
             if groups:
                 raise InputError(f"{path}: expected a registration or a truth file, found the group {groups[0]!r} in it")
             return {name: file[name][()] for name in file}, dict(file.attrs)
     except OSError as error:
-        raise InputError(f"{path}: expected an HDF5 file written by angiomorph, but it cannot be opened: {error}") from error
+        raise InputError(f"{path}: expected an HDF5 file written by angiomorph, but it cannot be read: {error}") from error

@@ -88,8 +88,8 @@ class Sample:
             motion_mm=(1.0, 3.0),
             motion_deg=(0.5, 2.0),
             frame_time=(FRAME_TIME, FRAME_TIME),
-            relations=((self.relation, 1.0),),
-            bits_stored=((self.bits, 1.0),),
+            relations=(self.relation,),
+            bits_stored=(self.bits,),
         )
 
 

@@ -196,7 +196,7 @@ def test_files_that_are_no_model(tmp_path, capsys, xa_file, model):
         file.attrs["model_config"] = "{not json"
     cases = {
         "text.h5": "cannot be opened as HDF5",
-        "absent.h5": "cannot be opened as HDF5",
+        "absent.h5": "no such file",
         "empty.h5": "give a model.h5",
         "weights.h5": "import-weights",
         "other.h5": "found 'Sequential'",
