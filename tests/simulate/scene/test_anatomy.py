@@ -12,7 +12,7 @@ from angiomorph.simulate.scene.anatomy import (
     prolong,
     sharpen_bone,
     thin_out,
-    vary,
+    vary_anatomy,
 )  # fmt: skip
 from angiomorph.simulate.scene.phantom import procedural_head
 from angiomorph.simulate.scene.volume import BONE, BONE_OVER_WATER, Volume, attenuation_from_hu, materials
@@ -129,7 +129,7 @@ def test_bad_volumes_are_refused_with_the_reason(tmp_path):
 
 
 def test_variations_differ_keep_tissue_and_repeat_with_their_seed(head):
-    one, again, other = (vary(head, np.random.default_rng(seed), 3.0) for seed in (1, 1, 2))
+    one, again, other = (vary_anatomy(head, np.random.default_rng(seed), 3.0) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.attenuation, again.attenuation)
     assert np.abs(one.attenuation - other.attenuation).mean() > 5e-3
     assert (one.attenuation > 0.5).sum() == pytest.approx((head.attenuation > 0.5).sum(), rel=0.3)
@@ -137,7 +137,7 @@ def test_variations_differ_keep_tissue_and_repeat_with_their_seed(head):
 
 
 def test_no_deformation_leaves_all_but_bone_and_side(head):
-    plain = vary(head, np.random.default_rng(3), 0.0).attenuation
+    plain = vary_anatomy(head, np.random.default_rng(3), 0.0).attenuation
     mirrored = head.attenuation[:, :, ::-1]
     original = min(head.attenuation, mirrored, key=lambda volume: np.abs(volume - plain).sum())
     soft = original <= BONE
@@ -176,7 +176,7 @@ def test_a_filling_does_not_ring():
 def bone_density(spacing, seed=4):
     """Relative density over that of 1750 HU of a block of solid bone, as large as the texture's tile."""
     block = Volume(np.full((108, 120, 125), 2.75, np.float32), spacing, (0.0, 0.0, 0.0))
-    return (vary(block, np.random.default_rng(seed), 0.0).attenuation - BONE) / (2.75 - BONE)
+    return (vary_anatomy(block, np.random.default_rng(seed), 0.0).attenuation - BONE) / (2.75 - BONE)
 
 
 def test_the_texture_of_bone_keeps_its_density_and_is_fractal():

@@ -9,7 +9,7 @@ from angiomorph.simulate.scene.parts import AMPLITUDES, NODES, STEEPEST, draw_pa
 from angiomorph.simulate.scene.phantom import procedural_head
 from angiomorph.simulate.scene.territory import find_territory
 from angiomorph.simulate.scene.volume import Volume
-from angiomorph.simulate.xray.displacement import at_moment
+from angiomorph.simulate.xray.displacement import move_points
 from tests.simulate.bodies import HEART, HEART_HALF, chest, neck
 
 TIMES = np.arange(40) * 0.15
@@ -63,7 +63,7 @@ def test_where_material_went_is_found_from_where_it_came(kind, name):
     size = (np.array(volume.attenuation.shape[::-1]) - 1) * volume.spacing
     nodes = np.argwhere(np.linalg.norm(fields[name], axis=0)[2:-2, 2:-2, 2:-2] > 0.1)[:, ::-1] + 2
     rest = volume.origin + np.random.default_rng(0).permutation(nodes)[:500] * size / (NODES - 1)
-    now = at_moment(rest, np.array(volume.spacing), np.array(volume.origin), volume.attenuation.shape, control)
+    now = move_points(rest, np.array(volume.spacing), np.array(volume.origin), volume.attenuation.shape, control)
     index = ((now - volume.origin) / size * (NODES - 1)).T[::-1]
     there = np.stack([ndimage.map_coordinates(part, index, order=1, mode="constant") for part in control], axis=1)
     inside = ((index >= 0) & (index <= NODES - 1)).all(axis=0)

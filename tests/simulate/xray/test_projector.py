@@ -4,7 +4,7 @@ import pytest
 from scipy import ndimage
 
 from angiomorph.simulate.xray.geometry import CArm, rotation
-from angiomorph.simulate.xray.projector import occupied, project_points, project_volume, resample
+from angiomorph.simulate.xray.projector import find_occupied, project_points, project_volume, resample
 
 STILL = np.zeros(6)
 
@@ -81,7 +81,7 @@ def test_blocks_say_which_materials_they_hold():
     density[7, 8, 0, 0] = density[8, 0, 7, 1] = density[16, 0, 0] = 0.1
     blocks = np.zeros((3, 2, 1))
     blocks[0, 1, 0], blocks[1, 0, 0], blocks[2, 0, 0] = 1, 2, 3
-    np.testing.assert_array_equal(occupied(density), blocks)
+    np.testing.assert_array_equal(find_occupied(density), blocks)
 
 
 @pytest.mark.parametrize("view", [(0, 0), (90, 0), (45, 35), (-44, 10)])
@@ -90,10 +90,10 @@ def test_passing_over_empty_blocks_loses_nothing(view):
     rng = np.random.default_rng(8)
     density = (rng.random((52, 44, 61, 2)) < 2e-4).astype(np.float32)
     place = (np.array((1.0, 1.3, 0.8)), np.array((-28.0, -26.0, -20.0)), arm(*view, size=96, spacing=1.1), np.full(6, 3.0))
-    full = np.full(occupied(density).shape, 3, np.uint8)
+    full = np.full(find_occupied(density).shape, 3, np.uint8)
     sparse = project_volume(density, *place)
     assert (sparse.max((1, 2)) > 0.5).all()
-    assert (occupied(density) == 0).mean() > 0.4
+    assert (find_occupied(density) == 0).mean() > 0.4
     np.testing.assert_allclose(sparse, project_volume(density, *place, full), atol=1e-5)
 
 
