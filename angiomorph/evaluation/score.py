@@ -58,6 +58,9 @@ class Truth:
 class Score:
     """What a registration of one run is worth: its frames other than the background, inside the anatomy.
 
+        >>> score.runs, score.contrast_kept > 0.5
+        ('moving', True)
+
     nan where a figure is not defined: all that need the truth where there is none, what is left of the artefact or invented
     where nothing moved, harm where something did, figures of vessels where there are none, the warp's error where no
     displacement is defined.
@@ -126,6 +129,10 @@ def truth_path(run: Path) -> Path:
 
 def read_truth(path: str | os.PathLike[str]) -> Truth:
     """Read the truth of a simulated run.
+
+        >>> truth = am.read_truth("data/sample_lin_truth.h5")
+        >>> truth.background.shape == truth.vessel.shape
+        True
 
     Args:
         path: `<name>_truth.h5`.
