@@ -48,7 +48,7 @@ def evaluate(
 
         >>> report = am.evaluate(["data/sample_lin.dcm"], [model], options=am.RegistrationOptions(levels=1))
         >>> score = report.entries[0].scores["sample_lin"]
-        >>> score.artefact_left < 1
+        >>> print(score.artefact_left < 1)
         True
 
     Args:

@@ -58,8 +58,10 @@ class Truth:
 class Score:
     """What a registration of one run is worth: its frames other than the background, inside the anatomy.
 
-        >>> score.runs, score.contrast_kept > 0.5
-        ('moving', True)
+        >>> score.runs
+        'moving'
+        >>> print(score.contrast_kept > 0.5)
+        True
 
     nan where a figure is not defined: all that need the truth where there is none, what is left of the artefact or invented
     where nothing moved, harm where something did, figures of vessels where there are none, the warp's error where no
