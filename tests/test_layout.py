@@ -14,6 +14,7 @@ from tests.tools import REPOSITORY
 
 PACKAGE = REPOSITORY / "angiomorph"
 FREE = {"", "__main__"}  # the version, and the way in
+FACE = "angiomorph"  # hands out names of all rooms, and imports a room when one of its names is asked for
 
 
 def read_rooms():
@@ -76,7 +77,16 @@ def test_a_room_imports_only_what_it_may(room):
 
 
 def test_no_modules_import_each_other():
-    list(TopologicalSorter(read_imports()).static_order())  # raises CycleError, which names the circle
+    imports = {name: others for name, others in read_imports().items() if name != FACE}
+    list(TopologicalSorter(imports).static_order())  # raises CycleError, which names the circle
+
+
+def test_rooms_take_only_the_version_from_the_face():
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == FACE and path != PACKAGE / "__init__.py":
+                inner = {alias.name for alias in node.names}
+                assert {name for name in inner if f"{FACE}.{name}" not in read_imports()} <= {"__version__"}, path
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,11 @@ STILL = 0.01  # of the noise's energy: an unregistered artefact below it is none
 class Score:
     """What a registration of one run is worth: its frames other than the background, inside the anatomy.
 
+        >>> score.runs
+        'moving'
+        >>> print(score.contrast_kept > 0.5)
+        True
+
     nan where a figure is not defined: all that need the truth where there is none, what is left of the artefact or invented
     where nothing moved, harm where something did, figures of vessels where there are none, the warp's error where no
     displacement is defined.
