@@ -59,7 +59,7 @@ def test_tissue_among_unlike_ends_is_perfused_alike():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_brains_tissue_gets_what_its_arteries_bring_at_a_plausible_volume(seed):
+def test_a_brains_tissue_gets_what_its_arteries_bring(seed):
     """1 to 5 % of blood in the mean; only an external carotid's branches feed what is not shown."""
     _, into = head_arteries(np.random.default_rng(seed), CAVITY)
     cloud, out = capillaries(into, CAVITY, np.random.default_rng(seed), 2.0)

@@ -67,7 +67,7 @@ def test_a_trunk_carries_what_leaves_it_and_ends_there():
     np.testing.assert_allclose(cloud.amount, 4 * np.pi * 0.4, rtol=1e-5)
 
 
-def test_a_trunk_with_branches_and_another_trunk_keeps_its_volume_over_flow():
+def test_a_trunk_with_branches_keeps_volume_over_flow():
     tube, tree = lay_trunk(np.array([(0.0, 0, 0), (0, 0, 20), (0, 0, 40)]), 2.0), grown()
     branches = [(np.array([40, 90]), tree)]
     cloud, ends, times = supply_branches(tube, branches, 0.0, [(60, 500.0)])

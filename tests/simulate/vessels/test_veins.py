@@ -38,7 +38,7 @@ def way(length, flow):
 LEFT, RIGHT, MIDDLE = (32.0, 28.0, 0.0), (32.0, -28.0, 0.0), (28.0, 1.0, 0.0)
 
 
-def test_a_vein_that_drains_injected_and_other_tissue_is_half_diluted():
+def test_a_vein_of_injected_and_other_tissue_is_half_diluted():
     """As much blood from either branch's tissue, only the one's injected and there after 1.5 s: the root has half of it."""
     [(veins, out)] = drain([fork()], tissue([LEFT, RIGHT], (300, 300), (300, 0), (1.5, 0)))
     assert (veins.phase == VEIN).all()
@@ -63,7 +63,7 @@ def test_arrivals_mix_by_what_flows():
     np.testing.assert_allclose((out.flow, out.fed, out.arrival), ([400], [400], [end]), rtol=1e-6)
 
 
-def test_tissue_drains_once_into_the_next_end_or_fork_of_all_trees():
+def test_tissue_drains_once_into_the_next_end_or_fork():
     """Two trees 100 mm apart; what lies at the fork of the first enters there, far tissue the tree that is nearer."""
     other = [Generation(one.track + np.array((100.0, 0, 0)), one.length, one.radius, one.parent) for one in fork()]
     places = [LEFT, MIDDLE, (150.0, 28.0, 0.0), (132.0, 28.0, 40.0)]

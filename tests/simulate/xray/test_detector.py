@@ -62,14 +62,14 @@ def test_the_number_of_threads_changes_no_bit():
     np.testing.assert_array_equal(*images)
 
 
-def test_without_scatter_and_blur_the_signal_is_the_exposure_times_the_exponential():
+def test_without_scatter_and_blur_the_signal_is_exponential():
     integral = np.linspace(0, 4, 64 * 64, dtype=np.float32).reshape(64, 64)
     camera = make_detector(64, gain=np.array((1.0, 0.5)))
     values = detector.expect_signal(detector.expose(water(integral), camera), camera, 1)
     np.testing.assert_allclose(values, 1500 * np.exp(-integral), rtol=1e-5)
 
 
-def test_values_saturate_at_the_stored_bits_and_their_logarithm_stays_finite():
+def test_values_saturate_at_the_stored_bits():
     integral = np.repeat(np.array((0.0, 12.0), np.float32), 32).reshape(2, 32).repeat(16, axis=0)
     camera = make_detector(32, exposure=9000.0, encoding=Encoding("LIN", 10))
     signal = detector.expect_signal(detector.expose(water(integral), camera), camera, 0)
@@ -105,7 +105,7 @@ def test_a_display_encoding_rises_and_is_steepest_in_the_middle():
     assert slopes[20] > 1.5 * max(slopes[0], slopes[-1])
 
 
-def test_sharpening_overshoots_at_an_edge_and_leaves_plains_alone():
+def test_sharpening_overshoots_at_an_edge_only():
     step = np.full((32, 64), np.exp(-2.5), np.float32)
     step[:, 32:] = np.exp(-1.5)
     plain, sharp = (detector.encode(step, replace(DISP10, sharpening=k)) for k in (0.0, 0.5))
@@ -114,7 +114,7 @@ def test_sharpening_overshoots_at_an_edge_and_leaves_plains_alone():
     np.testing.assert_allclose(sharp[:, (0, -1)], plain[:, (0, -1)], atol=0.5)
 
 
-def test_compression_evens_out_what_varies_slowly_and_keeps_detail():
+def test_compression_evens_out_what_varies_slowly():
     """By a nearly straight curve: shadows half the span apart keep 1 - 0.4 of it, stripes of 8 pixels all of theirs."""
     signal = np.full((64, 512), -2.5, np.float32)
     signal[:, 256:] = -0.5
@@ -158,7 +158,7 @@ def test_noise_in_ln_units_is_that_of_the_photons():
     assert frame.mean() == pytest.approx(4000 * np.exp(-2), rel=1e-3)
 
 
-def test_blur_correlates_the_noise_and_lowers_it_as_the_kernel_says():
+def test_blur_correlates_and_lowers_the_noise():
     impulse = np.zeros((33, 33))
     impulse[16, 16] = 1
     kernel = ndimage.gaussian_filter(impulse, 0.8)
@@ -214,7 +214,7 @@ def test_a_drawn_detector_exposes_the_patient_well(relation, seed):
     assert detector.find_unsaturated(signal, camera)[inside].mean() > 0.95
 
 
-def test_the_slope_of_display_values_is_measured_where_the_patient_is():
+def test_the_slope_of_display_values_is_the_patients():
     settings = SimulationSettings(relations=("DISP",), collimated=0.0, bits_stored=(12,))
     paths = head_paths()
     camera = detector.draw_detector(paths, 2.0, settings, np.random.default_rng(2))

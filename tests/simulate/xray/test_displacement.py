@@ -65,7 +65,7 @@ def test_a_part_that_moves_by_itself_moves_what_is_seen_there():
     np.testing.assert_allclose(field[amount > 0.9][:, 1], 0, atol=0.01)
 
 
-def test_a_deformed_volume_takes_its_values_from_where_they_were_at_rest():
+def test_a_deformed_volume_takes_values_from_rest():
     rng = np.random.default_rng(0)
     density = rng.random((20, 24, 28, 2), np.float32)
     control = np.zeros((3, 8, 8, 8), np.float32)

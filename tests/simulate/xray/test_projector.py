@@ -58,7 +58,7 @@ def test_a_thick_slab_has_the_length_of_each_ray_within_it():
     np.testing.assert_allclose(image, 21 * secant, rtol=1e-5)
 
 
-def test_equals_dense_sampling_of_a_random_volume_at_a_random_pose():
+def test_projection_equals_dense_sampling():
     rng = np.random.default_rng(3)
     volume = ndimage.gaussian_filter(rng.random((40, 44, 36)), 3).astype(np.float32)
     volume[[0, -1]] = volume[:, [0, -1]] = volume[:, :, [0, -1]] = 0
@@ -181,7 +181,7 @@ def test_the_number_of_threads_changes_no_bit():
     np.testing.assert_array_equal(images[0][1], images[1][1])
 
 
-def test_resampling_without_change_returns_the_volume_and_a_shift_shifts():
+def test_resampling_at_rest_and_by_a_shift():
     volume = np.random.default_rng(0).random((12, 11, 10), np.float32)
     control = np.zeros((3, 4, 4, 4), np.float32)
     np.testing.assert_allclose(resample(volume, np.ones(3), np.zeros(3), control), volume, atol=1e-6)

@@ -80,7 +80,7 @@ def test_few_energies_transmit_what_a_fine_grid_does(kv, copper, paths):
     assert transmission(kv, copper, paths) == pytest.approx(exact, rel=3e-3)
 
 
-def test_the_emitted_photons_are_those_of_kramers_behind_the_filters():
+def test_photons_are_those_of_kramers_behind_filters():
     energies = GRID[::200]
     expected = np.where(energies < 80, photons(energies, 80, 0.2), 0)
     np.testing.assert_allclose(emit(energies, 80, 0.2), expected, rtol=1e-12)
