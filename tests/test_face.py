@@ -67,7 +67,7 @@ def run_examples(name, text, names):
     test = doctest.DocTestParser().get_doctest(inspect.cleandoc(text), names, name, None, 0)
     test.globs = names
     said = []
-    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append, clear_globs=False)
+    doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(test, out=said.append, clear_globs=False)
     assert not said, "".join(said)
     return len(test.examples)
 
