@@ -59,8 +59,8 @@ class Score:
     """What a registration of one run is worth: its frames other than the background, inside the anatomy.
 
         >>> score.runs
-        'moving'
-        >>> print(score.contrast_kept > 0.5)
+        'real'
+        >>> print(score.edge_left < 1)
         True
 
     nan where a figure is not defined: all that need the truth where there is none, what is left of the artefact or invented
@@ -132,10 +132,6 @@ def truth_path(run: Path) -> Path:
 
 def read_truth(path: str | os.PathLike[str]) -> Truth:
     """Read the truth of a simulated run.
-
-        >>> truth = am.read_truth("data/sample_lin_truth.h5")
-        >>> truth.background.shape == truth.vessel.shape
-        True
 
     Args:
         path: `<name>_truth.h5`.
