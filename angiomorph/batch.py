@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from angiomorph import __version__, metrics, store
 from angiomorph.backend import configure_gpu
-from angiomorph.background import named_frames
+from angiomorph.background import Background, named_frames
 from angiomorph.dicom import (
     Series,
     SeriesFiles,
@@ -107,7 +107,7 @@ class Outcome:
         gain = 1 - given["residue_bsa"] / given["residue_dsa"] if given["residue_dsa"] else 0.0
         return (
             f"{self.name}: {given['frames']} frames of {given['rows']}x{given['columns']}, "
-            f"background {_ranges(given['background'])} ({_said_of_background(given)}), lambda {given['lambda']:.2f}: "
+            f"background {_backgrounds(given)} ({_said_of_background(given)}), lambda {given['lambda']:.2f}: "
             f"bright residue (motion and noise) {given['residue_dsa_percent']:.2f}% of the run's range in plain DSA, "
             f"{given['residue_bsa_percent']:.2f}% in BSA, {abs(gain):.0%} {'less' if gain >= 0 else 'more'}; "
             f"frames left unwarped: {given['unwarped']}, warped in part: {given['partly_warped']}; "
@@ -120,6 +120,14 @@ def _said_of_background(given: dict[str, Any]) -> str:
     """Return how the background was chosen, where iodine begins and how sure that is, in words."""
     begins = "no iodine seen" if given["iodine_from"] is None else f"iodine from frame {given['iodine_from']}"
     return f"by {given['background_choice']}; {begins}{'' if given['background_sure'] else ', not sure'}"
+
+
+def _backgrounds(given: dict[str, Any]) -> str:
+    """Return the background frames, and of which frames they are where there are several backgrounds."""
+    steps = given["background_steps"]
+    if not steps:
+        return _ranges(given["background"])
+    return ", ".join(f"{_ranges(step['background'])} of frames {_ranges(step['frames'])}" for step in steps)
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -181,6 +189,8 @@ def _check_folder(out: Path) -> None:
 def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> Outcome:
     try:
         series = read_series(files, unsubtracted=options.unsubtracted)
+        if named_frames(options.background) is not None:
+            series = replace(series, steps=())  # what the user names serves the whole run
         _check_frame(series, options.frame)
         for kind in OF_SOURCES.keys() & set(options.save):
             OF_SOURCES[kind](series)
@@ -255,6 +265,9 @@ def _summary(series: Series, result: Registration, seconds: float) -> dict[str, 
         "rows": rows,
         "columns": columns,
         "background": list(result.background.numbers),
+        "background_steps": [
+            {"background": list(step.numbers), "frames": list(step.frames)} for step in result.background.steps
+        ],
         "background_choice": result.background.choice,
         "background_sure": result.background.sure,
         "background_shows_iodine": result.background.shows_iodine,
@@ -319,6 +332,7 @@ def _write(series: Series, result: Registration, stem: Path, model: Model, optio
 
 
 def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], model: Model, encoding: Encoding) -> None:
+    numbers, steps = result.background.numbers, result.background.steps
     if "dicom" in paths:
         write_bsa(
             paths["dicom"],
@@ -328,13 +342,13 @@ def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], m
             model_name=model.path.stem,
             model_sha256=model.sha256,
             hyper=result.hyper,
-            background_numbers=result.background.numbers,
+            background_numbers=numbers,
             encoding=encoding,
         )
     if "dsa" in paths:
-        write_dsa_run(paths["dsa"], series, result.background.numbers, compression=encoding.compress)
+        write_dsa_run(paths["dsa"], series, numbers, steps=steps, compression=encoding.compress)
     if "dsa-state" in paths:
-        write_dsa_state(paths["dsa-state"], series, result.background.numbers)
+        write_dsa_state(paths["dsa-state"], series, numbers)
     if "nifti" in paths:
         write_warp(paths["nifti"], result.warp, imager_spacing(series.headers[0]))
     if "h5" in paths:
@@ -348,6 +362,9 @@ def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> 
         "warp": result.warp,
         "background": np.array(result.background.numbers, np.int64),
     }
+    if steps := result.background.steps:
+        pairs = [(frame, number) for step in steps for frame in step.frames for number in step.numbers]
+        arrays["background_of_frame"] = np.array(sorted(pairs), np.int64)
     attributes = {
         "lambda": result.hyper,
         "model_sha256": model.sha256,
@@ -371,22 +388,22 @@ def _write_png(result: Registration, path: Path, number: int) -> None:
     window = subtraction_window(bsa[result.field])
     done = f"registered (λ {result.hyper:.2f})" if result.warp[index].any() else "left unwarped"
     panels = (
-        Panel(_frame_title(number, result.background.numbers), filled, frame_window(filled[result.field])),
+        Panel(_frame_title(number, result.background), filled, frame_window(filled[result.field])),
         Panel("plain DSA", dsa, window),
         Panel(f"BSA, {done}", bsa, window),
     )
     side_by_side(panels, path)
 
 
-def _frame_title(number: int, background: Sequence[int]) -> str:
-    if number in background:
+def _frame_title(number: int, background: Background) -> str:
+    if number in background.numbers:
         return f"background frame {number}"
-    return f"contrast frame {number}" if number > background[-1] else f"frame {number}"  # before it there may be no iodine
+    return f"contrast frame {number}" if number > background.main[-1] else f"frame {number}"  # before it there may be no iodine
 
 
 def _most_iodine(result: Registration) -> int:
     contrast = _contrast_frames(result)
-    after = contrast[contrast >= result.background.numbers[-1]]
+    after = contrast[contrast >= result.background.main[-1]]
     if len(after) and result.background.choice != "number":
         contrast = after  # before the background an exposure ramp may look like iodine
     inside = result.bsa[contrast][:, result.field]

@@ -6,7 +6,7 @@ import csv
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field, fields
+from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def evaluate(
 
 
 def _scores(files: SeriesFiles, pairs: Sequence[tuple[Model, Entry]], settings: Settings) -> list[Score]:
-    series = read_series(files)
+    series = replace(read_series(files), steps=())  # of several masks a score knows that of most frames
     known = truth_path(files.paths[0])
     truth = read_truth(known) if known.exists() else None
     cases: dict[tuple[int, ...], Case] = {}

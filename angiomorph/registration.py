@@ -14,7 +14,7 @@ import numpy as np
 from angiomorph import coarse, networks
 from angiomorph.arrival import Arrival, find_arrival
 from angiomorph.backend import tf
-from angiomorph.background import Background, choose_background
+from angiomorph.background import Background, Step, choose_background
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
 from angiomorph.evidence import find_evidence, weigh_warps
@@ -26,6 +26,7 @@ from angiomorph.refinement import refine
 from angiomorph.shrinking import fitted_shape, level_shapes
 
 BATCH_SIZE = 4
+OF_FRAMES = ("bsa", "dsa", "moved", "warp", "weights")  # a registration's arrays with one entry a frame
 ARRIVAL_SIZE, ARRIVAL_LEVELS = 256, 2  # at which iodine is looked for: a quarter of the time of a registration
 REFINE = 40  # steps
 REFINED_SIZE = 256
@@ -241,13 +242,25 @@ def _load(path: Path) -> networks.AngioMorph:
         ) from error
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """What a run is registered with, see `register_series`."""
+
+    hyper: float
+    levels: int
+    rounds: int
+    refine: int
+    guard: bool
+    batch_size: int
+
+
 @dataclass(frozen=True, eq=False)
 class Seen:
     """A run as a network sees it.
 
     Args:
         frames: `(T, H, W)` float32, normalised, [0, 1]; outside the field the nearest value inside.
-        moving: `(H, W)` float32, the mean of the background frames, [0, 1].
+        moving: `(H, W)` float32, the mean of the background frames, [0, 1]; of several backgrounds, that of most frames.
         background: the chosen background frames.
         intensity: "log" or "linear", of `frames`.
         scale: of `frames`.
@@ -261,7 +274,7 @@ class Seen:
     scale: Normalisation
     field: np.ndarray
 
-    def levelled(self, indices: Sequence[int] | slice = slice(None)) -> np.ndarray:
+    def levelled(self, indices: Sequence[int] | np.ndarray | slice = slice(None)) -> np.ndarray:
         """Return frames, by their indices from 0, with the exposure of the background: what a network registers it to."""
         return level(self.frames[indices], self.moving, self.field, gain=self.intensity == "linear")
 
@@ -315,8 +328,8 @@ def see(
     field = find_field(series.frames, series.shutter)
     frames = fill_outside(normalise(values, scale), field)
     find = partial(find_iodine, field=field, mode=mode)
-    chosen = choose_background(background, frames, series.background_numbers, field, find, check=check)
-    return Seen(frames, _average(frames, chosen), chosen, mode, scale, field)
+    chosen = choose_background(background, frames, series.background_numbers, field, find, steps=series.steps, check=check)
+    return Seen(frames, _average(frames, chosen.main), chosen, mode, scale, field)
 
 
 def register_series(
@@ -344,7 +357,8 @@ def register_series(
         series: the run.
         model: the network.
         hyper: λ in [0, 1]; None for the model's own.
-        background: "auto", "tag", "N" or "N-M", see `background.choose_background`; several frames are averaged.
+        background: "auto", "tag", "N" or "N-M", see `background.choose_background`; several frames are averaged. By
+            "auto" and "tag" of a source that names several masks each range of frames is registered from its own.
         intensity: "auto", "log" or "linear" for what the network sees; None for what it was trained on.
         levels: sizes, coarse to fine, at which the network sees the frames, see `Predictor.warps`; None for the model's own.
         rounds: further passes of the network, see `Predictor.warps`; each takes about as long as the network itself.
@@ -373,33 +387,70 @@ def register_series(
     seen = see(series, model.intensity, background=background, intensity=intensity, check=True)
     if require_clean and seen.background.warnings:
         raise InputError(f"{series.name}: expected a background without iodine: {'; '.join(seen.background.warnings)}")
-    linear = series.relation == "LIN"
-    values = to_domain(series.frames, "log" if linear else "linear")
-    reference = _average(values, seen.background)
-    fixed = seen.levelled()
-    warps = model.predictor.warps(seen.moving, fixed, hyper, batch_size, levels, rounds)
-    if refine_steps:
-        warps = _refined(model, seen.moving, fixed, warps, hyper, refine_steps)
+    values = to_domain(series.frames, "log" if series.relation == "LIN" else "linear")
+    settings = _Settings(hyper, levels, rounds, refine_steps, guard, batch_size)
+    steps = seen.background.split(len(values))
+    parts = [_register_step(model, series, seen, values, settings, step) for step in steps]
+    return parts[0] if len(parts) == 1 else _join(parts, steps)
+
+
+def _register_step(
+    model: Model,
+    series: Series,
+    seen: Seen,
+    values: np.ndarray,
+    settings: _Settings,
+    step: Step,
+) -> Registration:
+    """Return the registration of the frames of one background.
+
+    Args:
+        model: the network.
+        series: the run.
+        seen: the run as the network sees it.
+        values: `(T, H, W)` float32, the run in the unit of the subtraction.
+        settings: what the user asked for.
+        step: the frames and their background.
+    """
+    own = _indices(step.frames, len(values))
+    reference, moving = (_average(frames, step.numbers) for frames in (values, seen.frames))
+    seen = replace(seen, moving=moving)
+    fixed = seen.levelled(own)
+    warps = model.predictor.warps(moving, fixed, settings.hyper, settings.batch_size, settings.levels, settings.rounds)
+    if settings.refine:
+        warps = _refined(model, moving, fixed, warps, settings.hyper, settings.refine)
     warp = clamp_warp(np.concatenate(list(warps)), seen.field)
     moved = np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
     result = Registration(
-        bsa=values - moved,
-        dsa=values - reference,
+        bsa=values[own] - moved,
+        dsa=values[own] - reference,
         moved=moved,
         warp=warp,
         background=seen.background,
-        units=LN if linear else STORED,
+        units=LN if series.relation == "LIN" else STORED,
         intensity=seen.intensity,
-        hyper=hyper,
-        levels=levels,
-        rounds=rounds,
-        refine=refine_steps,
+        hyper=settings.hyper,
+        levels=settings.levels,
+        rounds=settings.rounds,
+        refine=settings.refine,
         field=seen.field,
-        weights=np.ones(len(values)),
+        weights=np.ones(len(warp)),
     )
-    if not guard:
+    if not settings.guard:
         return result
-    return _hold_back(result, values, reference, weigh_warps(_evidence(result, reference, seen, series)))
+    return _hold_back(result, values[own], reference, weigh_warps(_evidence(result, reference, seen, series, step)))
+
+
+def _indices(numbers: Sequence[int], count: int) -> np.ndarray | slice:
+    """Return the indices of frame numbers, a slice where they are all, so that nothing is copied."""
+    return slice(None) if len(numbers) == count else np.array(numbers) - 1
+
+
+def _join(parts: Sequence[Registration], steps: Sequence[Step]) -> Registration:
+    """Return registrations of some frames each as that of the whole run."""
+    order = np.argsort(np.concatenate([step.frames for step in steps]))
+    joined = {name: np.concatenate([getattr(part, name) for part in parts])[order] for name in OF_FRAMES}
+    return replace(parts[0], **joined)
 
 
 def _hold_back(result: Registration, values: np.ndarray, reference: np.ndarray, weights: np.ndarray) -> Registration:
@@ -421,13 +472,14 @@ def _hold_back(result: Registration, values: np.ndarray, reference: np.ndarray, 
     return replace(result, bsa=values - moved, moved=moved, warp=warp, weights=weights)
 
 
-def _evidence(result: Registration, reference: np.ndarray, seen: Seen, series: Series) -> np.ndarray:
+def _evidence(result: Registration, reference: np.ndarray, seen: Seen, series: Series, step: Step) -> np.ndarray:
     """Return the evidence of motion in each frame, where frame and background are exposed and not saturated, `(T,)`."""
-    full = series.frames >= 2**series.bits_stored - 1
-    chosen = [number - 1 for number in result.background.numbers]
-    known = seen.field & ~full & ~full[chosen].any(0) & (seen.frames > 0) & (seen.moving > 0)
+    own, chosen = _indices(step.frames, len(series.frames)), [number - 1 for number in step.numbers]
+    highest = 2**series.bits_stored - 1
+    full = (series.frames[own] >= highest) | (series.frames[chosen] >= highest).any(0)
+    known = seen.field & ~full & (seen.frames[own] > 0) & (seen.moving > 0)
     evidence = find_evidence(result.dsa, result.bsa, reference, known)
-    evidence[chosen] = 0  # their noise is the background's own, so that they say nothing
+    evidence[np.isin(step.frames, step.numbers)] = 0  # their noise is the background's own, so that they say nothing
     return evidence
 
 
@@ -449,5 +501,5 @@ def _refined(
         yield warp + resize_warp(refined - coarse, shape).numpy()
 
 
-def _average(values: np.ndarray, background: Background) -> np.ndarray:
-    return values[[number - 1 for number in background.numbers]].mean(0, dtype=np.float64).astype(np.float32)
+def _average(values: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
+    return values[[number - 1 for number in numbers]].mean(0, dtype=np.float64).astype(np.float32)

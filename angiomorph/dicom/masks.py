@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
+from angiomorph.background import Step
 from angiomorph.dicom.attributes import find_numbers, items, label, number, numbers, text
 from angiomorph.dicom.header import sop_instance
 
@@ -33,11 +34,12 @@ class Mask:
 
 def find_masks(
     headers: Sequence[Dataset], count: int, stored: Sequence[int] | None = None
-) -> tuple[tuple[int, ...], list[str]]:
+) -> tuple[tuple[Step, ...], list[str]]:
     """Return the frames whose average the source subtracts (AVG_SUB), and what is not used of what it says.
 
-    One background serves the whole run. Of several items it is that of the one which applies to most frames, the first
-    of equals. Single-frame files name masks by InstanceNumber, or by place where no frame has that number.
+    Of a frame that several items apply to (ApplicableFrameRange) the first one counts. A frame that none applies to goes with
+    the frame before it, and the first ones with the first that has a mask. Single-frame files name masks by InstanceNumber,
+    or by place where no frame has that number.
 
     Args:
         headers: one of a multi-frame file, or one per frame, in order.
@@ -45,7 +47,7 @@ def find_masks(
         stored: for each frame the number that masks know it by, from 1; None where that is its place.
 
     Returns:
-        frame numbers from 1, ascending, none if no item names any; one line for each thing to be told.
+        which frames have which mask, each frame once, in order; none if no item names any. One line for each thing to be told.
 
     Source: DICOM PS3.3 C.7.6.10.
     """
@@ -55,13 +57,26 @@ def find_masks(
         mask, lines = _read_item(item, headers, stored or range(1, count + 1))
         masks += [mask] if mask else []
         told += lines
-    if not masks:
-        return (), list(dict.fromkeys(told))
-    chosen = max(masks, key=lambda mask: len(mask.applied_to - set(mask.numbers)))
-    told += [_unused(mask) for mask in masks if mask.numbers != chosen.numbers]
-    if len(headers) > 1:
+    steps = _share_out(masks, count)
+    told += [_say_unused(mask) for mask in masks if mask.numbers not in {step.numbers for step in steps}]
+    if len(steps) > 1:
+        told.append(_say_several(steps))
+    if masks and len(headers) > 1:
         told.append(f"{label('MaskFrameNumbers')} of single-frame files taken as {label('InstanceNumber')}")
-    return chosen.numbers, list(dict.fromkeys(told))
+    return steps, list(dict.fromkeys(told))
+
+
+def _share_out(masks: Sequence[Mask], count: int) -> tuple[Step, ...]:
+    """Return the frames of each mask."""
+    if not masks:
+        return ()
+    named = [next((mask.numbers for mask in masks if frame in mask.applied_to), None) for frame in range(1, count + 1)]
+    current = next((numbers for numbers in named if numbers), masks[0].numbers)
+    frames: dict[tuple[int, ...], list[int]] = {}
+    for frame, found in enumerate(named, 1):
+        current = found or current
+        frames.setdefault(current, []).append(frame)
+    return tuple(Step(numbers, tuple(taken)) for numbers, taken in frames.items())
 
 
 def _masks_elsewhere(headers: Sequence[Dataset]) -> list[str]:
@@ -88,7 +103,7 @@ def _distinct_items(headers: Sequence[Dataset]) -> list[Dataset]:
 def _read_item(item: Dataset, headers: Sequence[Dataset], stored: Sequence[int]) -> tuple[Mask | None, list[str]]:
     operation = text(item, "MaskOperation")
     if operation in OTHER_OPERATIONS:
-        return None, [f"{label('MaskOperation')} {operation} ({OTHER_OPERATIONS[operation]}) is not followed: one background"]
+        return None, [f"{label('MaskOperation')} {operation} ({OTHER_OPERATIONS[operation]}) is not followed"]
     if operation != AVERAGE:
         return None, []
     name, found = label("MaskFrameNumbers"), find_numbers(item, "MaskFrameNumbers")
@@ -121,13 +136,18 @@ def _applied_to(item: Dataset, stored: Sequence[int]) -> frozenset[int]:
     return frozenset(place for place, applied in enumerate(applies, 1) if applied)
 
 
-def _unused(mask: Mask) -> str:
-    masks, frames = (", ".join(map(str, sorted(part))) for part in (mask.numbers, mask.applied_to))
+def _say_unused(mask: Mask) -> str:
     return (
-        f"{label('MaskSubtractionSequence')} has another mask, frame {masks}, for frames {_short(frames)}, which is not used; "
-        f"name it with --background {mask.numbers[-1]} to see those"
+        f"{label('MaskSubtractionSequence')} has another mask, frame {_listed(mask.numbers)}, for frames "
+        f"{_listed(sorted(mask.applied_to))}, which have one before it; name it with --background {mask.numbers[-1]} to see it"
     )
 
 
-def _short(frames: str) -> str:
-    return frames if len(frames) <= 60 else f"{frames[:60]}..."
+def _say_several(steps: Sequence[Step]) -> str:
+    several = "; ".join(f"frame {_listed(step.numbers)} for frames {_listed(step.frames)}" for step in steps)
+    return f"{label('MaskSubtractionSequence')} has {len(steps)} masks: {several}"
+
+
+def _listed(frames: Sequence[int]) -> str:
+    said = ", ".join(map(str, frames))
+    return said if len(said) <= 60 else f"{said[:60]}..."

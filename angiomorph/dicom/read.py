@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset
 
+from angiomorph.background import main_step
 from angiomorph.dicom.attributes import find_unusable, functional, label, number, text
 from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, subtraction_evidence
 from angiomorph.dicom.enhanced import check_frames_alike, is_part, join_parts, relation_by_tables, sort_frames
@@ -65,7 +66,7 @@ def _read(files: SeriesFiles, *, unsubtracted: bool) -> Series:
     first, layout = datasets[0], found[0].layout
     stored, of_order = sort_frames(files.paths[0], first, count)
     of_pixels = dict.fromkeys(line for pixels in found for line in pixels.warnings)
-    background, of_masks = find_masks(datasets, count, stored)
+    steps, of_masks = find_masks(datasets, count, stored)
     times, of_times = frame_times(datasets, count)
     told = [*of_parts, *of_order, *_warnings(datasets), *of_pixels, *of_masks, *of_times]
     return Series(
@@ -73,13 +74,14 @@ def _read(files: SeriesFiles, *, unsubtracted: bool) -> Series:
         relation=_relation(first) or "DISP",
         bits_stored=_bits(found[0]),
         frame_times=times,
-        background_numbers=background,
+        background_numbers=main_step(steps).numbers if steps else (),
         name=files.name,
         shutter=exposed(first, layout.rows, layout.columns),
         headers=tuple(_without_pixels(dataset) for dataset in datasets),
         warnings=tuple(f"{files.paths[0]}: {line}" for line in told),
         files=tuple(_without_pixels(header.dataset) for header in headers),
         places=_places(found, stored),
+        steps=steps if len(steps) > 1 else (),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset
 
+from angiomorph.background import Step
 from angiomorph.dicom.archives import Unpacked
 from angiomorph.errors import InputError
 
@@ -91,13 +92,15 @@ class Series:
         relation: PixelIntensityRelationship: "LIN", "LOG" or "DISP".
         bits_stored: BitsStored.
         frame_times: `(T,)` float64, ms since the first frame; all 0 if unknown.
-        background_numbers: frame numbers (from 1) that the source subtracts as average (AVG_SUB); empty if it names none.
+        background_numbers: frame numbers (from 1) that the source subtracts as average (AVG_SUB); empty if it names none; of
+            several masks that of most frames.
         name: the file's or folder's name without ending.
         shutter: `(H, W)` bool, True where the picture is exposed, False behind the display shutter.
         headers: data sets without pixel data, one for a multi-frame file or a concatenation, T for single-frame files.
         warnings: what a user should know about the run; no patient identity.
         files: data sets of the files, without pixel data; none where they are `headers`.
         places: of each frame the index of its file and its number there, from 1; none where it is in the order of these.
+        steps: which frames have which mask, every frame once, where the source names several; none where it names one.
     """
 
     frames: np.ndarray
@@ -111,6 +114,7 @@ class Series:
     warnings: tuple[str, ...] = ()
     files: tuple[Dataset, ...] = ()
     places: tuple[tuple[int, int], ...] = ()
+    steps: tuple[Step, ...] = ()
 
     @property
     def file_headers(self) -> tuple[Dataset, ...]:
