@@ -12,6 +12,7 @@ from angiomorph.dicom.attributes import find_numbers, items, label, number, numb
 from angiomorph.dicom.header import sop_instance
 
 AVERAGE = "AVG_SUB"
+REFERENCES, UID = ("ReferencedImageSequence", "SourceImageSequence"), "ReferencedSOPInstanceUID"
 MASK_IMAGE = "121321"  # DCM, "Mask image for image processing operation"
 OTHER_OPERATIONS = {
     "TID": "each frame's mask is a frame some frames before it",
@@ -52,8 +53,11 @@ def find_masks(
     Source: DICOM PS3.3 C.7.6.10.
     """
     masks: list[Mask] = []
-    told = _masks_elsewhere(headers)
+    told: list[str] = []
+    own = {str(sop_instance(header)) for header in headers}
     for item in _distinct_items(headers):
+        if set(_references(item)) - own:
+            continue  # see `name_other_images`
         mask, lines = _read_item(item, headers, stored or range(1, count + 1))
         masks += [mask] if mask else []
         told += lines
@@ -79,14 +83,27 @@ def _share_out(masks: Sequence[Mask], count: int) -> tuple[Step, ...]:
     return tuple(Step(numbers, tuple(taken)) for numbers, taken in frames.items())
 
 
-def _masks_elsewhere(headers: Sequence[Dataset]) -> list[str]:
-    """Return a line for each sequence that names mask frames of another image than the run's own ones."""
-    own = {str(sop_instance(header)) for header in headers}
-    return [
-        f"{label(keyword)} names mask frames in another image, which are not read; their place is taken by frames of this run"
-        for keyword in ("ReferencedImageSequence", "SourceImageSequence")
-        if any(_is_mask(item) and text(item, "ReferencedSOPInstanceUID") not in own for item in items(headers[0], keyword))
-    ]
+def name_other_images(dataset: Dataset) -> dict[str, tuple[int, ...]]:
+    """Return the SOPInstanceUID of each other image that a header names for mask frames, and their numbers there, none for all.
+
+    They are named by ReferencedImageSequence or SourceImageSequence with purpose 121321, or by the items of
+    MaskSubtractionSequence.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    own = str(sop_instance(dataset))
+    for keyword in REFERENCES:
+        for item in filter(_is_mask, items(dataset, keyword)):
+            found.setdefault(text(item, UID), tuple(int(frame) for frame in numbers(item, "ReferencedFrameNumber")))
+    for item in items(dataset, "MaskSubtractionSequence"):
+        for reference in _references(item):
+            found.setdefault(reference, tuple(int(frame) for frame in numbers(item, "MaskFrameNumbers")))
+    return {uid: frames for uid, frames in found.items() if uid not in ("", own)}
+
+
+def _references(item: Dataset) -> list[str]:
+    """Return the images that an item of MaskSubtractionSequence names for its frame numbers."""
+    named = [text(each, UID) for each in (item, *items(item, "ReferencedImageSequence"))]
+    return [uid for uid in named if uid]
 
 
 def _is_mask(reference: Dataset) -> bool:

@@ -136,13 +136,13 @@ def check_dsa_state(series: Series) -> None:
     """Raise where no presentation state can name a run's mask frames.
 
     Raises:
-        InputError: single frames, parts of a concatenation, a captured run, a run without UIDs, or one of several masks, as a
+        InputError: single frames, several files, a captured run, a run without UIDs, or one of several masks, as a
             state has one.
     """
     found = (
         "single frames"
         if len(series.headers) > 1
-        else "parts of a concatenation"
+        else "a run of several files"
         if len(series.file_headers) > 1
         else "a captured run"
         if sop_class(series.headers[0]) in SECONDARY_CAPTURE_CLASSES

@@ -16,6 +16,19 @@ from angiomorph.errors import InputError
 
 
 @dataclass(frozen=True)
+class MaskImage:
+    """Mask frames that are in another image than the run.
+
+    Args:
+        path: the image.
+        numbers: of its mask frames, from 1; none where all of them are.
+    """
+
+    path: Path
+    numbers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class SeriesFiles:
     """The files of one run, found but not yet decoded.
 
@@ -28,6 +41,7 @@ class SeriesFiles:
         warnings: what a user should know about the choice and order of the files.
         refusal: why they are no run; "" if nothing is known against it before they are read.
         instead: copies of the run in other files, in case that these cannot be read.
+        masks: other images that the run names for its mask frames, as far as they were found.
         unpacked: the archives that the files come from; these files last as long as this object.
     """
 
@@ -38,6 +52,7 @@ class SeriesFiles:
     warnings: tuple[str, ...] = ()
     refusal: str = ""
     instead: tuple[SeriesFiles, ...] = ()
+    masks: tuple[MaskImage, ...] = ()
     unpacked: tuple[Unpacked, ...] = field(default=(), repr=False, compare=False)
 
     def sources(self) -> list[str]:

@@ -4,7 +4,7 @@ import pydicom
 import pytest
 
 from angiomorph.background import Step
-from angiomorph.dicom.masks import find_masks
+from angiomorph.dicom.masks import find_masks, name_other_images
 
 AVERAGE = {"MaskOperation": "AVG_SUB"}
 ALL = tuple(range(1, 9))
@@ -85,17 +85,28 @@ def test_of_single_frames_by_instance_number_and_else_by_place():
 
 
 @pytest.mark.parametrize("keyword", ["ReferencedImageSequence", "SourceImageSequence"])
-def test_masks_in_another_image_are_told(keyword):
-    reference = item(ReferencedSOPInstanceUID="1.2.3", ReferencedFrameNumber=2)
-    header = item(SOPInstanceUID="1.2.4", **{keyword: [reference]})
-    assert find_masks([header], 8) == ((), [])
+def test_other_images_that_are_named_for_masks(keyword):
+    reference = item(ReferencedSOPInstanceUID="1.2.3", ReferencedFrameNumber=[2, 3])
+    header = item(SOPInstanceUID="1.2.4", **{keyword: [reference, item(ReferencedSOPInstanceUID="1.2.5")]})
+    assert name_other_images(header) == {}
     reference.PurposeOfReferenceCodeSequence = [item(CodeValue="121321", CodingSchemeDesignator="DCM")]
-    found, (line,) = find_masks([header], 8)
-    assert found == ()
-    assert line.startswith(f"{keyword} (")
-    assert "names mask frames in another image, which are not read" in line
+    assert name_other_images(header) == {"1.2.3": (2, 3)}
+    del reference.ReferencedFrameNumber
+    assert name_other_images(header) == {"1.2.3": ()}
     header.SOPInstanceUID = "1.2.3"
+    assert name_other_images(header) == {}
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_frame_numbers_of_another_image_are_not_those_of_the_run(nested):
+    reference = {"ReferencedSOPInstanceUID": "1.2.3"}
+    named = {"ReferencedImageSequence": [item(**reference)]} if nested else reference
+    header = item(SOPInstanceUID="1.2.4", MaskSubtractionSequence=[item(**AVERAGE, MaskFrameNumbers=2, **named)])
+    assert name_other_images(header) == {"1.2.3": (2,)}
     assert find_masks([header], 8) == ((), [])
+    header.SOPInstanceUID = "1.2.3"
+    assert name_other_images(header) == {}
+    assert find_masks([header], 8) == ((Step((2,), ALL),), [])
 
 
 def test_of_frames_that_are_put_in_order():
