@@ -235,6 +235,13 @@ def _native_frames(
     if there < count:
         raise _truncated(header, f"{count * size} bytes ({count} frames)", f"{found} bytes")
     used = count * size
+    if count > 1 and there > count and there % count == 0 and not _is_padding(file, start + used, found - used):
+        times = there // count
+        raise InputError(
+            f"{header.path}: expected {label('NumberOfFrames')} {there}, or {label('Rows')} {layout.rows * times}, or "
+            f"{label('Columns')} {layout.columns * times}, as there are pixels for {times} times of what it says, found "
+            f"{count}, {layout.rows}, {layout.columns}; correct it, or fetch the file again from its archive"
+        )
     of_surplus = _weigh_surplus(header, layout, file, (start + used, found - used), count)
     return tuple(((start + frame * size, size),) for frame in range(count)), (*told, *of_surplus)
 
