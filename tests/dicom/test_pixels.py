@@ -385,7 +385,14 @@ def test_deflated_pixels_that_are_none(xa_file, representation, message):
         read_series(path)
 
 
-def test_noise_is_inflated_in_several_parts(xa_file):
-    """Deflated bytes that end with output still to be taken: looking at their length went on for ever."""
-    frames = np.random.default_rng(0).integers(0, 4096, (6, 512, 512), np.uint16)
-    check(reencoded(xa_file(frames=frames), DeflatedExplicitVRLittleEndian), frames)
+def test_what_inflates_to_whole_parts_and_goes_on_ends(xa_file):
+    """Bytes behind the end of deflated ones, which inflate to exactly 2 MiB: looking at their length went on for ever."""
+    path = xa_file()
+    raw = reencoded(path, DeflatedExplicitVRLittleEndian).read_bytes()
+    start = 144 + struct.unpack("<L", raw[140:144])[0]
+    content = zlib.decompress(raw[start:], -zlib.MAX_WBITS)
+    rest = (1 << 21) - len(content) - 12
+    content += struct.pack("<HH2sHL", 0xFFFC, 0xFFFC, b"OB", 0, rest) + bytes(rest)
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    path.write_bytes(raw[:start] + deflate.compress(content) + deflate.flush() + bytes(2))
+    check(path, moving_frames())
