@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from angiomorph.dicom import grouping
 from angiomorph.dicom.archives import ZIP, Unpacked, archive_kind, unpack
-from angiomorph.dicom.attributes import items, text, value, values, without_warnings
+from angiomorph.dicom.attributes import items, text, value, values
 from angiomorph.dicom.copies import Copy, leave_out_copies, leave_out_repeated_runs, warn_of_copies
 from angiomorph.dicom.grouping import ENDING, Frame, Run, describe_frame, group_frames
 from angiomorph.dicom.header import XA_CLASSES, is_angiogram, read_header
@@ -347,24 +347,7 @@ def _header(path: Path) -> Dataset | None:
     try:
         return read_header(path, KEYWORDS).dataset
     except InputError:
-        if not _may_be_bare(path):
-            return None
-    try:
-        with without_warnings():
-            dataset = dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(KEYWORDS))
-    except Exception:  # pydicom's parser raises a dozen kinds on what is no data set
         return None
-    return dataset if _is_angiogram(dataset) else None
-
-
-def _may_be_bare(path: Path) -> bool:
-    """Return whether a file starts as data sets do: with an early element of group 8."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except OSError:
-        return False
-    return start[:2] == b"\x08\0" and start[2:] <= b"\x18\0"
 
 
 def _is_angiogram(dataset: Dataset) -> bool:

@@ -12,6 +12,7 @@ from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
 from angiomorph.background import Step
 from angiomorph.dicom.attributes import text
+from angiomorph.dicom.create import LEGAL_BITS
 from angiomorph.dicom.derive import carried, complete, set_laterality
 from angiomorph.dicom.header import SECONDARY_CAPTURE_CLASSES, sop_class, sop_instance
 from angiomorph.dicom.identity import Role, are_named, refer_to_sources, set_frame_times, set_identity, was_lossy
@@ -22,7 +23,6 @@ from angiomorph.errors import InputError
 
 RUN = Role("plain DSA", 2, "mask (angiomorph)", "Naming of mask frames")
 STATE = Role("plain DSA state", 3, "mask state (angiomorph)", "Naming of mask frames")
-LEGAL_BITS = (10, 12, 16)
 OF_PATIENT_AND_STUDY = (
     *("SpecificCharacterSet", "TimezoneOffsetFromUTC", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate"),
     *("PatientSex", "PatientAge", "PatientSize", "PatientWeight", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID"),
@@ -118,7 +118,8 @@ def _said(steps: Sequence[Step]) -> list[str]:
 
 def _set_pixels(dataset: Dataset, series: Series) -> None:
     frames, small = series.frames, series.bits_stored == 8 and series.frames.dtype == np.uint8
-    bits = 8 if small else next(bits for bits in LEGAL_BITS if bits >= series.bits_stored)
+    allowed = LEGAL_BITS[np.dtype(np.uint8 if small else np.uint16)]
+    bits = next(bits for bits in allowed if bits >= series.bits_stored)
     dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames.shape
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
