@@ -304,9 +304,9 @@ def _purpose_mask(uid: str, **attributes: Any) -> Dataset:
     return item(PurposeOfReferenceCodeSequence=[purpose], **classes, **attributes)
 
 
-def _mask_beside(folder: Path, *, given: str = "", **of_mask: Any) -> Expected:
+def _mask_beside(folder: Path, *, given: str = "", subfolder: str = "", **of_mask: Any) -> Expected:
     mask = a_run(OTHER[:3], name="mask", **of_mask)
-    save(mask, folder / "in" / "mask.dcm")
+    save(mask, folder / "in" / subfolder / "mask.dcm")
     reference = _purpose_mask(mask.SOPInstanceUID)
     save(a_run(ReferencedImageSequence=[reference], PositionerPrimaryAngle="0"), folder / "in" / "run.dcm")
     if of_mask:
@@ -412,6 +412,12 @@ ROWS: tuple[Row, ...] = (
     Row(ENHANCED, "a part of a concatenation", "refused by name", partial(_concatenated, (2,))),
     Row(ENHANCED, "planes A and B of one series", "two runs", _two_planes),
     Row(ELSEWHERE, "an image of masks in the folder", "before the run, told", _mask_beside),
+    Row(
+        ELSEWHERE,
+        "an image of masks in another folder of the tree",
+        "before the run, told",
+        partial(_mask_beside, subfolder="1"),
+    ),
     Row(ELSEWHERE, "an image of masks beside the file given", "before the run, told", partial(_mask_beside, given="run.dcm")),
     Row(ELSEWHERE, "an image of masks of another projection", "told", partial(_mask_beside, PositionerPrimaryAngle="30")),
     Row(ELSEWHERE, "an image of masks that is not there", "told", _mask_absent),

@@ -122,7 +122,10 @@ def _look_beside(path: Path, wanted: Collection[str]) -> dict[str, Frame]:
     """Return the images of some SOPInstanceUIDs in a file's folder."""
     if not wanted:
         return {}
-    files = sorted(other for other in path.parent.iterdir() if other != path and other.is_file())
+    try:
+        files = sorted(other for other in path.parent.iterdir() if other != path and other.is_file())
+    except OSError:  # a folder that may be entered, but not listed
+        return {}
     looked = (_look(other, "", "")[0] for other in files)
     return {frame.instance: frame for frame in looked if frame.instance in wanted}
 
