@@ -47,7 +47,8 @@ UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA = Tag(0x7FE0, 0x0010)
 TYPES_OF_PIXELS = (b"OW\0\0", b"OB\0\0", b"UN\0\0")
 CHUNK = 1 << 20  # bytes
-MOST_INFLATED = 3 << 26  # bytes of a deflated data set, which is held in memory several times
+# Bytes of a deflated data set, which is held in memory several times, and by the file's size, as bombs take time too.
+MOST_INFLATED, LEAST_INFLATED, INFLATION = 3 << 26, 1 << 26, 100
 # How a data set begins: in group 8, or with meta information, by one of the group's first elements, which are short.
 FIRST_GROUPS, LAST_FIRST_ELEMENT, LONGEST_FIRST_VALUE = (0x0002, 0x0008), 0x0018, 256
 
@@ -135,7 +136,7 @@ def _is_bare(file: BinaryIO) -> bool:
 
 
 def _check_inflation(path: Path, file: BinaryIO, *, bare: bool) -> None:
-    """Refuse a deflated file that would inflate to more than `MOST_INFLATED`; leave the file at its start."""
+    """Refuse a deflated file that would inflate to more than a run that fits into memory; leave the file at its start."""
     if bare or file.read(132)[128:] == b"DICM":
         # As pydicom reads it, of whatever length: what it inflates later starts where this ends.
         meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
@@ -145,13 +146,16 @@ def _check_inflation(path: Path, file: BinaryIO, *, bare: bool) -> None:
 
 
 def _check_inflated_size(path: Path, file: BinaryIO) -> None:
+    start = file.tell()
+    most = min(MOST_INFLATED, LEAST_INFLATED + INFLATION * (file.seek(0, 2) - start))
+    file.seek(start)
     inflate, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
     part = file.read(CHUNK)
     while part and not inflate.eof:  # behind the end the tail stays as it was
         length += len(inflate.decompress(part, CHUNK))
-        if length > MOST_INFLATED:
+        if length > most:
             raise InputError(
-                f"{path}: expected a deflated file that inflates to at most {MOST_INFLATED >> 20} MiB, found more; have the "
+                f"{path}: expected a deflated file that inflates to at most {most >> 20} MiB, found more; have the "
                 "archive export the run as Explicit VR Little Endian, or convert it with dcmtk's dcmconv +te"
             )
         part = inflate.unconsumed_tail or file.read(CHUNK)

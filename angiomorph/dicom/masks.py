@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from angiomorph.background import Step
 from angiomorph.dicom.attributes import find_numbers, items, label, number, numbers, text
 from angiomorph.dicom.header import sop_instance
+from angiomorph.preprocessing.background import Step
 
 AVERAGE = "AVG_SUB"
 REFERENCES, UID = ("ReferencedImageSequence", "SourceImageSequence"), "ReferencedSOPInstanceUID"

@@ -10,16 +10,16 @@ from pydicom import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
-from angiomorph.background import Step
 from angiomorph.dicom.attributes import text
 from angiomorph.dicom.create import LEGAL_BITS
 from angiomorph.dicom.derive import carried, complete, set_laterality
+from angiomorph.dicom.encoding import USUAL
 from angiomorph.dicom.header import SECONDARY_CAPTURE_CLASSES, sop_class, sop_instance
 from angiomorph.dicom.identity import Role, are_named, refer_to_sources, set_frame_times, set_identity, was_lossy
 from angiomorph.dicom.save import PROGRAM, decimal, save, writing
 from angiomorph.dicom.series import Series
-from angiomorph.encoding import USUAL
 from angiomorph.errors import InputError
+from angiomorph.preprocessing.background import Step
 
 RUN = Role("plain DSA", 2, "mask (angiomorph)", "Naming of mask frames")
 STATE = Role("plain DSA state", 3, "mask state (angiomorph)", "Naming of mask frames")

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset
 
-from angiomorph.background import main_step
 from angiomorph.dicom.attributes import find_unusable, functional, label, number, text
 from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, subtraction_evidence
 from angiomorph.dicom.enhanced import check_frames_alike, is_part, join_parts, relation_by_tables, sort_frames
@@ -24,6 +23,7 @@ from angiomorph.dicom.series import Series, SeriesFiles
 from angiomorph.dicom.shutter import exposed, frame_shutters
 from angiomorph.dicom.timing import frame_times
 from angiomorph.errors import InputError
+from angiomorph.preprocessing.background import main_step
 
 RELATIONS = ("LIN", "LOG", "DISP")
 TAKEN_INSTEAD = "frames of this run take their place: look at the background, or name it with --background N"

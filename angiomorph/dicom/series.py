@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset
 
-from angiomorph.background import Step
 from angiomorph.dicom.archives import Unpacked
 from angiomorph.errors import InputError
+from angiomorph.preprocessing.background import Step
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import pydicom
 import pytest
 
-from angiomorph.background import Step
 from angiomorph.dicom.masks import find_masks, name_other_images
+from angiomorph.preprocessing.background import Step
 
 AVERAGE = {"MaskOperation": "AVG_SUB"}
 ALL = tuple(range(1, 9))

@@ -363,7 +363,7 @@ def test_what_inflates_beyond_any_run_is_refused_without_inflating_it(xa_file, p
     bomb = b"".join([*(deflate.compress(bytes(1 << 20)) for _ in range(200)), deflate.flush()])
     path.write_bytes(raw[:140] + struct.pack("<L", len(meta)) + meta + bomb)
     with pytest.raises(
-        InputError, match=r"expected a deflated file that inflates to at most 192 MiB, found more; .* dcmconv \+te"
+        InputError, match=r"expected a deflated file that inflates to at most \d+ MiB, found more; .* dcmconv \+te"
     ):
         read_series(path)
 
