@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from angiomorph.errors import InputError as InputError
     from angiomorph.evaluation.evaluate import evaluate as evaluate
     from angiomorph.evaluation.score import Score as Score
-    from angiomorph.evaluation.score import read_truth as read_truth
     from angiomorph.networks import AngioMorph as AngioMorph
     from angiomorph.networks import losses as losses
     from angiomorph.registration.model import Model as Model
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from angiomorph.registration.runs import register_runs as register_runs
     from angiomorph.simulate.settings import SimulationSettings as SimulationSettings
     from angiomorph.simulate.write import simulate as simulate
+    from angiomorph.storage.truth import read_truth as read_truth
     from angiomorph.training.augmentation import Augmentation as Augmentation
     from angiomorph.training.dataset import Sampling as Sampling
     from angiomorph.training.train import TrainingConfig as TrainingConfig
@@ -76,7 +76,7 @@ PLACES = {
     "losses": "networks",
     "prepare": "archive.prepare",
     "read_series": "dicom",
-    "read_truth": "evaluation.score",
+    "read_truth": "storage.truth",
     "register_runs": "registration.runs",
     "simulate": "",  # a package that can be called, see there
     "train": "training.train",

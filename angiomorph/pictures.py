@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 
 DPI = 128  # a power of two, so that a picture of any number of pixels has exactly that size in inches
 CAPTION = 36
@@ -55,7 +55,7 @@ def subtraction_window(bsa: np.ndarray) -> tuple[float, float]:
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as PNG, under its name only when it is whole."""
-    with replacing(path) as partial:
+    with replace_file(path) as partial:
         FigureCanvasAgg(figure).print_png(str(partial))
 
 

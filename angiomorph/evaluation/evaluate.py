@@ -18,10 +18,11 @@ from angiomorph.evaluation import tables
 from angiomorph.evaluation.entry import Entry
 from angiomorph.evaluation.find import find_runs
 from angiomorph.evaluation.machine import machine
-from angiomorph.evaluation.score import Case, Score, read_truth, truth_path
+from angiomorph.evaluation.score import Case, Score
 from angiomorph.registration.model import Model
 from angiomorph.registration.options import USUAL, RegistrationOptions
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
+from angiomorph.storage.truth import find_truth
 
 
 def model_names(paths: Sequence[Path]) -> list[str]:
@@ -97,8 +98,7 @@ def evaluate(
 
 def _scores(files: SeriesFiles, jobs: Sequence[tuple[Model, RegistrationOptions, Entry]]) -> list[Score]:
     series = read_series(files)
-    known = truth_path(files.paths[0])
-    truth = read_truth(known) if known.exists() else None
+    truth = find_truth(files.paths[0])
     cases: dict[tuple[int, ...], Case] = {}
     scores = []
     for model, how, _ in jobs:
@@ -167,7 +167,7 @@ def _runs_table(entry: Entry) -> str:
 
 def _write_runs(entries: Sequence[Entry], path: Path) -> None:
     """Write every score as a line of a CSV file, empty where a figure is not defined."""
-    with replacing(path) as partial, partial.open("w", newline="") as file:
+    with replace_file(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["model", "image_loss", "lambda", "run", "runs", *(part.name for part in fields(Score))])
         for entry in entries:

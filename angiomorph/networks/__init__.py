@@ -20,10 +20,10 @@ from angiomorph.networks.model import (
     mix_precision,
     promise_one_hyper,
     save,
-    sha256,
     warping_clean,
     with_finer,
 )
+from angiomorph.storage.digest import sha256
 
 __all__ = [
     "CUSTOM_OBJECTS",

@@ -5,13 +5,11 @@ Importing this module is all that `tf.keras.models.load_model` needs to open a m
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from angiomorph.backend import ne, tf, vxm
 from angiomorph.errors import InputError
 from angiomorph.networks import layers, losses
 from angiomorph.storage import model_file
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 
 ENCODER = (16, 32, 32, 32)
 DECODER = (32, 32, 32, 32, 32, 16, 16)
@@ -128,7 +126,7 @@ class AngioMorph(ne.modelio.LoadableModel):
         if len(inshape) != 2 or any(int(side) < multiple or int(side) % multiple for side in inshape):
             raise InputError(
                 f"inshape: expected (rows, columns), each a multiple of {multiple}, got {tuple(inshape)}; "
-                "pad the frames (angiomorph.preprocessing.intensity.pad)"
+                "pad the frames (angiomorph.preprocessing.resizing.pad)"
             )
         if svf_resolution > 1 and not (int_steps > 0 and int_resolution > 1):
             raise InputError(
@@ -175,7 +173,7 @@ def save(model: tf.keras.Model, path: str | os.PathLike[str], include_optimizer:
         path: the file's final name.
         include_optimizer: keep the optimizer's state, to train on.
     """
-    with replacing(path) as partial, silence_keras_advice():
+    with replace_file(path) as partial, silence_keras_advice():
         model.save(partial, save_format="h5", include_optimizer=include_optimizer)
 
 
@@ -191,11 +189,6 @@ def silence_keras_advice() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def import_weights(path: str | os.PathLike[str], inshape: Sequence[int], **metadata: Any) -> AngioMorph:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 from angiomorph.dicom import Series, check_dsa_run, check_dsa_state
 from angiomorph.errors import InputError
 from angiomorph.registration.options import OutputOptions
+from angiomorph.storage.atomic import replace_together
 
 OF_SOURCES = {"dsa": check_dsa_run, "dsa-state": check_dsa_state}  # kinds that not every source allows
 
@@ -43,22 +42,11 @@ def write_together(stem: Path, endings: Mapping[str, str]) -> Iterator[dict[str,
     Raises:
         InputError: the folder cannot be made, written or filled.
     """
-    folder, name = stem.parent, stem.name
-    finals = {kind: folder / f"{name}{ending}" for kind, ending in endings.items()}
-    partial = folder / f".{name}.{os.getpid()}.partial"
     try:
-        for taken in filter(Path.is_dir, finals.values()):
-            raise IsADirectoryError(None, "a folder has that name", str(taken))
-        partial.mkdir(parents=True, exist_ok=True)
-        yield {kind: partial / final.name for kind, final in finals.items()}
-        for final in finals.values():
-            os.replace(partial / final.name, final)
-    except InputError as error:
-        raise InputError(str(error).replace(str(partial), str(folder))) from error
+        with replace_together():
+            yield {kind: stem.with_name(f"{stem.name}{ending}") for kind, ending in endings.items()}
     except OSError as error:
-        reason = error.strerror or str(error).replace(str(partial), str(folder))
         raise InputError(
-            f"{stem}: expected to write the results there, but: {reason}; make room, or name another folder with `out`"
+            f"{stem}: expected to write the results there, but: {error.strerror or error}; make room, or name another folder "
+            "with `out`"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

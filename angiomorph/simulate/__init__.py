@@ -1,17 +1,10 @@
-"""Simulated angiographic runs with exact truth, projected from CT; needs numba, nibabel and xraydb (the extra `simulate`)."""
+"""Simulated angiographic runs with exact truth, projected from CT; to run it needs the packages of the extra `simulate`."""
 
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
-
-from angiomorph.errors import InputError
-
-_missing = [name for name in ("numba", "nibabel", "xraydb") if find_spec(name) is None]
-if _missing:
-    raise InputError(f"simulation: expected {', '.join(_missing)} to be installed; run `pip install {' '.join(_missing)}`")
 
 
 class _Simulate(ModuleType):

@@ -20,12 +20,13 @@ import numpy as np
 
 from angiomorph.dicom import Series, read_series
 from angiomorph.evaluation.find import find_runs
-from angiomorph.evaluation.score import Truth, check_same_frames, read_truth, truth_path
+from angiomorph.evaluation.score import check_same_frames
 from angiomorph.metrics import against_truth
 from angiomorph.networks.layers import warp_frames
 from angiomorph.registration import coarse
 from angiomorph.registration.inputs import prepare_input
 from angiomorph.registration.model import Model
+from angiomorph.storage.truth import RunTruth, read_truth, truth_path
 
 FULL = 512  # pixels, of the frames in which displacements are named
 DIRECTION = 0.6, 0.8  # of a shift, (down, right)
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def without_start(
-    series: Series, truth: Truth, model: Model, displacement: Displacement, wanted: Sequence[Displacement]
+    series: Series, truth: RunTruth, model: Model, displacement: Displacement, wanted: Sequence[Displacement]
 ) -> tuple[float, float]:
     """Return the same as `left`, of the network by itself."""
     with patch.object(coarse, "LEAST", math.inf):
@@ -77,7 +78,7 @@ def without_start(
 
 
 def left(
-    series: Series, truth: Truth, model: Model, displacement: Displacement, wanted: Sequence[Displacement]
+    series: Series, truth: RunTruth, model: Model, displacement: Displacement, wanted: Sequence[Displacement]
 ) -> tuple[float, float]:
     """Return the artefact left of a run and the contrast kept.
 
@@ -101,7 +102,7 @@ def left(
     warps = np.concatenate(list(model.predictor.warps(seen.moving, seen.frames[iodine], model.defaults.hyper)))
     there = warp_frames(clean[None], warp)
     moved = np.concatenate([warp_frames(there, each[None]).numpy() for each in warps])
-    part = truth.part(iodine.tolist())
+    part = truth.select_frames(iodine.tolist())
     margin = max(math.ceil(np.abs(each.warp(clean.shape)).max()) for each in wanted)
     inside = np.zeros(clean.shape, bool)
     inside[margin : clean.shape[0] - margin, margin : clean.shape[1] - margin] = True

@@ -7,11 +7,12 @@ from angiomorph import networks
 from angiomorph.dicom import find_series, read_series
 from angiomorph.errors import InputError
 from angiomorph.evaluation.find import find_runs
-from angiomorph.evaluation.score import read_truth, score, truth_path
+from angiomorph.evaluation.score import score
 from angiomorph.registration.model import Model
 from angiomorph.registration.options import RegistrationOptions
 from angiomorph.registration.pyramid import Predictor
 from angiomorph.storage.store import StoredRun
+from angiomorph.storage.truth import read_truth, truth_path
 from angiomorph.training.dataset import Draw
 from angiomorph.training.held_out import FRAMES, held_out, read_held_out, stored_held_out
 from tests.benchmarks.made import make_run
