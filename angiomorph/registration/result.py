@@ -28,8 +28,8 @@ class Registration:
 
         >>> result.bsa.shape, result.moved.shape, result.warp.shape
         ((8, 512, 512), (8, 512, 512), (8, 512, 512, 2))
-        >>> result.background.numbers, result.hyper == model.defaults.hyper
-        ((1, 2, 3), True)
+        >>> result.background.choice, result.hyper == model.defaults.hyper
+        ('tag', True)
         >>> result.summary()["frames"]
         8
 
