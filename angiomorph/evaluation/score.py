@@ -26,8 +26,8 @@ class Score:
     """What a registration of one run is worth: its frames other than the background, inside the anatomy.
 
         >>> score.runs
-        'moving'
-        >>> print(score.contrast_kept > 0.5)
+        'real'
+        >>> print(score.edge_left < 1)
         True
 
     nan where a figure is not defined: all that need the truth where there is none, what is left of the artefact or invented

@@ -56,8 +56,8 @@ class Model:
     def register(self, series: Series, options: RegistrationOptions = USUAL) -> Registration:
         """Register a run.
 
-            >>> result = model.register(run, am.RegistrationOptions(levels=1, background="1"))
-            >>> result.background.numbers, result.levels
+            >>> other = model.register(run, am.RegistrationOptions(levels=1, background="1"))
+            >>> other.background.numbers, other.levels
             ((1,), 1)
 
         Args:
