@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from angiomorph import __version__, metrics, store
+from angiomorph import __version__, kept, metrics, store
 from angiomorph.backend import configure_gpu
 from angiomorph.background import named_frames
 from angiomorph.dicom import (
@@ -24,6 +24,7 @@ from angiomorph.dicom import (
     check_dsa_run,
     check_dsa_state,
     check_encoding,
+    check_save_class,
     find_series,
     imager_spacing,
     read_series,
@@ -67,7 +68,8 @@ class Options:
         batch_size: frames at a time.
         require_clean: refuse a run whose background shows iodine, or may show it.
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
-        encoding: how the pixels of written runs are stored.
+        encoding: how written runs are stored.
+        keep_frames: frames of the DICOM subtracted run, see `kept.choose_frames`.
     """
 
     hyper: float | None = None
@@ -83,6 +85,7 @@ class Options:
     require_clean: bool = False
     unsubtracted: bool = False
     encoding: Encoding = USUAL
+    keep_frames: str = kept.ALL
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,7 @@ def _check(options: Options) -> None:
     if options.frame is not None and options.frame < 1:
         raise InputError(f"--frame {options.frame}: expected a frame number, counted from 1")
     named_frames(options.background)
+    kept.named_range(options.keep_frames)
     check_encoding(options.encoding)
 
 
@@ -182,8 +186,7 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
     try:
         series = read_series(files, unsubtracted=options.unsubtracted)
         _check_frame(series, options.frame)
-        for kind in OF_SOURCES.keys() & set(options.save):
-            OF_SOURCES[kind](series)
+        _check_kinds(series, options)
         start = time.perf_counter()
         result = register_series(
             series,
@@ -206,6 +209,14 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
     pictured = {} if picture is None else {"picture_frame": picture}
     summary = _summary(series, result, seconds) | pictured
     return Outcome(files.name, "", tuple(summary["warnings"]), summary)
+
+
+def _check_kinds(series: Series, options: Options) -> None:
+    for kind in OF_SOURCES.keys() & set(options.save):
+        OF_SOURCES[kind](series)
+    if "dicom" in options.save:
+        check_save_class(series, options.encoding)
+        kept.check_frames(series.name, options.keep_frames, len(series.frames))
 
 
 def _stem(name: str) -> str:
@@ -313,12 +324,12 @@ def _together(folder: Path, name: str, kinds: Sequence[str]) -> Iterator[dict[st
 
 def _write(series: Series, result: Registration, stem: Path, model: Model, options: Options, picture: int | None) -> None:
     with _together(stem.parent, stem.name, options.save) as paths:
-        _write_kinds(series, result, paths, model, options.encoding)
+        _write_kinds(series, result, paths, model, options)
         if picture is not None:
             _write_png(result, paths["png"], picture)
 
 
-def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], model: Model, encoding: Encoding) -> None:
+def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], model: Model, options: Options) -> None:
     if "dicom" in paths:
         write_bsa(
             paths["dicom"],
@@ -329,10 +340,11 @@ def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], m
             model_sha256=model.sha256,
             hyper=result.hyper,
             background_numbers=result.background.numbers,
-            encoding=encoding,
+            kept=kept.choose_frames(series.name, options.keep_frames, len(series.frames), result.background.numbers),
+            encoding=options.encoding,
         )
     if "dsa" in paths:
-        write_dsa_run(paths["dsa"], series, result.background.numbers, compression=encoding.compress)
+        write_dsa_run(paths["dsa"], series, result.background.numbers, compression=options.encoding.compress)
     if "dsa-state" in paths:
         write_dsa_state(paths["dsa-state"], series, result.background.numbers)
     if "nifti" in paths:

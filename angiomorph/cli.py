@@ -19,8 +19,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from angiomorph import __version__
-from angiomorph.encoding import COMPRESSIONS, DEPTHS, Encoding
+from angiomorph import __version__, kept
+from angiomorph.encoding import CLASSES, COMPRESSIONS, DEPTHS, Encoding
 from angiomorph.errors import InputError
 
 if TYPE_CHECKING:
@@ -637,6 +637,18 @@ def _add_register(verbs: Any) -> None:
         default=Encoding.compress,
         help="lossless compression of the subtracted run (default: %(default)s)",
     )
+    verb.add_argument(
+        "--save-class",
+        choices=CLASSES,
+        default=Encoding.save_class,
+        help="DICOM class of the subtracted run, XA or Enhanced XA (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--keep-frames",
+        default=kept.ALL,
+        metavar="F",
+        help="frames of the DICOM subtracted run: all, contrast, or numbers N or N-M (default: %(default)s)",
+    )
     verb.add_argument("--frame", type=_count, metavar="N", help="frame of the picture (default: the most iodine)")
     verb.add_argument("--batch-size", type=_count, default=4, metavar="N", help="frames at a time (default: 4)")
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
@@ -661,7 +673,8 @@ def _register(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         require_clean=arguments.require_clean,
         unsubtracted=arguments.unsubtracted,
-        encoding=Encoding(arguments.pixel_depth, arguments.compress),
+        encoding=Encoding(arguments.pixel_depth, arguments.compress, arguments.save_class),
+        keep_frames=arguments.keep_frames,
     )
     passed_over = Counter[str]()
     outcomes = register_runs(

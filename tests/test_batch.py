@@ -6,7 +6,9 @@ import resource
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import EnhancedXAImageStorage
 
 from angiomorph import batch, store
 from angiomorph.background import Background
@@ -194,6 +196,7 @@ def test_the_picture_says_what_it_shows(tmp_path, model_path, run_path, monkeypa
         (Options(background="middle"), "--background middle: expected auto, tag"),
         (Options(encoding=Encoding(compress="gif")), "--compress gif: expected one of none, rle, jpeg-ls, j2k"),
         (Options(frame=0), "--frame 0: expected a frame number, counted from 1"),
+        (Options(keep_frames="few"), "--keep-frames few: expected all, contrast, a frame number N"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_read(tmp_path, options, message):
@@ -306,6 +309,33 @@ def test_a_source_that_a_kind_does_not_allow_fails_before_it_is_registered(tmp_p
     (outcome,) = register_runs([folder], tmp_path / "out", model_path, Options(save=("dicom", "dsa-state")))
     assert "multi-frame run with UIDs for --save dsa-state, got single frames" in outcome.error
     assert files_in(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(keep_frames="2-4"), "--keep-frames 2-4: expected frame numbers from 1 to 3"),
+        (Options(encoding=Encoding(save_class="enhanced")), "leave --save-class out"),
+    ],
+)
+def test_output_that_a_run_does_not_allow_fails_before_it_is_registered(
+    tmp_path, model_path, xa_file, monkeypatch, options, message
+):
+    run = str(xa_file("in/run.dcm", frames=phantom((3, 64, 64)), attributes={"BurnedInAnnotation": "YES"}))
+    monkeypatch.setattr(batch, "register_series", lambda *_, **__: pytest.fail("registered"))
+    (outcome,) = register_runs([run], tmp_path / "out", model_path, options)
+    assert message in outcome.error
+
+
+def test_kept_frames_and_the_enhanced_class_are_written(tmp_path, model_path, run_path):
+    encoding = Encoding(16, "rle", "enhanced")
+    options = Options(save=("dicom", "h5"), background="1", keep_frames="contrast", encoding=encoding)
+    (outcome,) = register_runs([run_path], tmp_path, model_path, options)
+    assert outcome.error == ""
+    written = pydicom.dcmread(tmp_path / "run_bsa.dcm")
+    assert (written.NumberOfFrames, written.BitsStored, written.SOPClassUID) == (2, 16, EnhancedXAImageStorage)
+    bsa = store.read_arrays(tmp_path / "run_bsa.h5")[0]["bsa"]
+    np.testing.assert_allclose((written.pixel_array.astype(float) - 32768) / 8000, bsa[1:], atol=1 / 8000)
 
 
 def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):

@@ -2,6 +2,7 @@
 
 from angiomorph.dicom.compress import check_encoding
 from angiomorph.dicom.create import write_run
+from angiomorph.dicom.enhance import check_save_class
 from angiomorph.dicom.find import find_series, say_passed_over
 from angiomorph.dicom.header import imager_spacing
 from angiomorph.dicom.plain_dsa import check_dsa_run, check_dsa_state, write_dsa_run, write_dsa_state
@@ -15,6 +16,7 @@ __all__ = [
     "check_dsa_run",
     "check_dsa_state",
     "check_encoding",
+    "check_save_class",
     "find_series",
     "imager_spacing",
     "read_series",

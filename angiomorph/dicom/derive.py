@@ -126,11 +126,29 @@ FIRST_DATA_GROUP = 0x0008  # before it are network commands and the file's own m
 
 
 def carried(source: Dataset) -> Dataset:
-    """Return a copy of a source's header without what belongs to its pixels.
+    """Return a copy of a source's header without what belongs to its pixels, as one of the classic class.
 
     Private groups, curves, overlays, retired groups and values that break their own type are left out; dates and times of
     ACR-NEMA are written as DICOM does; texts keep their bytes, whatever their character set; an enhanced object becomes a
     classic one.
+
+    Args:
+        source: header of the run, or of its first frame.
+    """
+    plain = copy_clean(source)
+    if plain.SOPClassUID in ENHANCED_CLASSES:
+        _flatten(plain)
+    if plain.SOPClassUID == BIPLANE_CLASS:
+        plain.SOPClassUID = XRayAngiographicImageStorage
+    for keyword in OF_THE_SOURCE_PIXELS:
+        if keyword in plain:
+            del plain[keyword]
+    _keep_usable_shutters(plain)
+    return plain
+
+
+def copy_clean(source: Dataset) -> Dataset:
+    """Return a copy of a source's header of which everything can be written, of the source's own class.
 
     Args:
         source: header of the run, or of its first frame.
@@ -146,14 +164,6 @@ def carried(source: Dataset) -> Dataset:
         plain.update({tag: dataset.get_item(tag) for tag in list(dataset.keys())})
         plain.set_original_encoding(False, True, source.original_character_set)
         plain.SOPClassUID = sop_class(source)
-    if plain.SOPClassUID in ENHANCED_CLASSES:
-        _flatten(plain)
-    if plain.SOPClassUID == BIPLANE_CLASS:
-        plain.SOPClassUID = XRayAngiographicImageStorage
-    for keyword in OF_THE_SOURCE_PIXELS:
-        if keyword in plain:
-            del plain[keyword]
-    _keep_usable_shutters(plain)
     return plain
 
 
