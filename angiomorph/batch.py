@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import time
@@ -19,14 +20,18 @@ from angiomorph import __version__, kept, metrics, store
 from angiomorph.backend import configure_gpu
 from angiomorph.background import named_frames
 from angiomorph.dicom import (
+    ANONYMOUS,
     Series,
     SeriesFiles,
+    anonymize,
     check_dsa_run,
     check_dsa_state,
     check_encoding,
+    check_pattern,
     check_save_class,
     find_series,
     imager_spacing,
+    name_run,
     read_series,
     write_bsa,
     write_dsa_run,
@@ -70,6 +75,8 @@ class Options:
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
         encoding: how written runs are stored.
         keep_frames: frames of the DICOM subtracted run, see `kept.choose_frames`.
+        name: pattern of the results' names, see `dicom.name_run`; None for the sources' own.
+        anonymize: take the patient's identity out of all that is written, names and folders too.
     """
 
     hyper: float | None = None
@@ -86,6 +93,8 @@ class Options:
     unsubtracted: bool = False
     encoding: Encoding = USUAL
     keep_frames: str = kept.ALL
+    name: str | None = None
+    anonymize: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +169,8 @@ def register_runs(
     model = Model(model_path or SHIPPED)
     model.refine_steps(options.refine)
     found = find_series(paths, passed_over=passed_over)
-    return (_register(files, out, model, options) for files in found)
+    taken: set[Path] = set()
+    return (_register(files, out, model, options, taken) for files in found)
 
 
 def _check(options: Options) -> None:
@@ -174,6 +184,7 @@ def _check(options: Options) -> None:
     named_frames(options.background)
     kept.named_range(options.keep_frames)
     check_encoding(options.encoding)
+    check_pattern(options.name, anonymous=options.anonymize)
 
 
 def _check_folder(out: Path) -> None:
@@ -182,9 +193,11 @@ def _check_folder(out: Path) -> None:
         raise InputError(f"--out {out}: expected a folder or a name for a new one, found the file {there}; name another")
 
 
-def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> Outcome:
+def _register(files: SeriesFiles, out: Path, model: Model, options: Options, taken: set[Path]) -> Outcome:
     try:
         series = read_series(files, unsubtracted=options.unsubtracted)
+        if options.anonymize:
+            series = anonymize(series)
         _check_frame(series, options.frame)
         _check_kinds(series, options)
         start = time.perf_counter()
@@ -203,11 +216,12 @@ def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> 
         )
         seconds = time.perf_counter() - start
         picture = _picture_frame(series, result, options)
-        _write(series, result, out / files.folder / _stem(files.name), model, options, picture)
+        stem = _result(files, series, options, taken)
+        _write(series, result, out / stem, model, options, picture)
     except Exception as error:  # whatever a run raises is its own failure, and the next goes on
         return Outcome(files.name, say_failure(files.sources()[0], error), (), {})
     pictured = {} if picture is None else {"picture_frame": picture}
-    summary = _summary(series, result, seconds) | pictured
+    summary = _summary(series, result, seconds) | pictured | {"result": stem.as_posix()}
     return Outcome(files.name, "", tuple(summary["warnings"]), summary)
 
 
@@ -217,6 +231,20 @@ def _check_kinds(series: Series, options: Options) -> None:
     if "dicom" in options.save:
         check_save_class(series, options.encoding)
         kept.check_frames(series.name, options.keep_frames, len(series.frames))
+
+
+def _result(files: SeriesFiles, series: Series, options: Options, taken: set[Path]) -> Path:
+    """Return the folder, in that of all results, and the name of a run's results; of patterns none that is taken."""
+    pattern = options.name or (ANONYMOUS if options.anonymize else None)
+    if pattern is None:
+        return files.folder / _stem(files.name)
+    folder = Path() if options.anonymize else files.folder
+    name = _stem(name_run(pattern, series, files.name))
+    stem = next(
+        path for count in itertools.count(1) if (path := folder / (name if count == 1 else f"{name}-{count}")) not in taken
+    )
+    taken.add(stem)
+    return stem
 
 
 def _stem(name: str) -> str:

@@ -649,6 +649,16 @@ def _add_register(verbs: Any) -> None:
         metavar="F",
         help="frames of the DICOM subtracted run: all, contrast, or numbers N or N-M (default: %(default)s)",
     )
+    verb.add_argument(
+        "--name",
+        metavar="P",
+        help="names of results by a pattern, as in '{SeriesNumber}_{stem}-{hash}' (default: the sources' own)",
+    )
+    verb.add_argument(
+        "--anonymize",
+        action="store_true",
+        help="take the patient's identity out of all that is written, names too (DICOM PS3.15, basic profile)",
+    )
     verb.add_argument("--frame", type=_count, metavar="N", help="frame of the picture (default: the most iodine)")
     verb.add_argument("--batch-size", type=_count, default=4, metavar="N", help="frames at a time (default: 4)")
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
@@ -675,6 +685,8 @@ def _register(arguments: argparse.Namespace) -> int:
         unsubtracted=arguments.unsubtracted,
         encoding=Encoding(arguments.pixel_depth, arguments.compress, arguments.save_class),
         keep_frames=arguments.keep_frames,
+        name=arguments.name,
+        anonymize=arguments.anonymize,
     )
     passed_over = Counter[str]()
     outcomes = register_runs(

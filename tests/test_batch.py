@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 from dataclasses import replace
 
@@ -196,6 +197,8 @@ def test_the_picture_says_what_it_shows(tmp_path, model_path, run_path, monkeypa
         (Options(background="middle"), "--background middle: expected auto, tag"),
         (Options(encoding=Encoding(compress="gif")), "--compress gif: expected one of none, rle, jpeg-ls, j2k"),
         (Options(frame=0), "--frame 0: expected a frame number, counted from 1"),
+        (Options(name="{PatientName}"), "--name {PatientName}: expected some of SeriesNumber, .* which may hold identity"),
+        (Options(name="{stem}", anonymize=True), "{stem} is the file's name, which may be the patient's; use {hash}"),
         (Options(keep_frames="few"), "--keep-frames few: expected all, contrast, a frame number N"),
     ],
 )
@@ -336,6 +339,42 @@ def test_kept_frames_and_the_enhanced_class_are_written(tmp_path, model_path, ru
     assert (written.NumberOfFrames, written.BitsStored, written.SOPClassUID) == (2, 16, EnhancedXAImageStorage)
     bsa = store.read_arrays(tmp_path / "run_bsa.h5")[0]["bsa"]
     np.testing.assert_allclose((written.pixel_array.astype(float) - 32768) / 8000, bsa[1:], atol=1 / 8000)
+
+
+def test_nothing_of_an_anonymous_run_names_the_patient(tmp_path, model_path, xa_file):
+    marks = {"PatientName": "Qzfamily^Wxgiven", "PatientID": "QZ-4711", "AccessionNumber": "QZA1", "StudyDate": "19530607"}
+    path = xa_file("in/Qzfamily/Qzfamily.dcm", frames=phantom((3, 64, 64)), attributes=marks)
+    original = str(pydicom.dcmread(path).SOPInstanceUID)
+    options = Options(save=ALL, background="1", anonymize=True)
+    outcomes = [next(register_runs([str(tmp_path / "in")], tmp_path / out, model_path, options)) for out in ("out", "again")]
+    assert [outcome.error for outcome in outcomes] == ["", ""]
+    name = outcomes[0].summary["result"]
+    assert re.fullmatch(r"XA_1-[0-9a-f]{8}", name)
+    assert files_in(tmp_path / "out") == sorted(f"{name}{ending}" for ending in batch.ENDINGS.values())
+    for file in files_in(tmp_path / "out"):
+        content = (tmp_path / "out" / file).read_bytes()
+        assert not [
+            mark for mark in ("Qzfamily", "Wxgiven", "QZ-4711", "QZA1", "19530607", original) if mark.encode() in content
+        ]
+        if file.endswith(".dcm"):
+            assert content == (tmp_path / "again" / file).read_bytes()
+
+
+def test_runs_of_one_name_do_not_overwrite_each_other(tmp_path, model_path, xa_file):
+    frames = phantom((3, 64, 64))
+    paths = [str(xa_file(f"in/{number}.dcm", frames=frames + number)) for number in range(2)]
+    same = {"entropy": ["same"], "attributes": {"SeriesDescription": "one"}}
+    paths += [str(xa_file(f"in/{name}.dcm", frames=frames, **same)) for name in ("a", "b")]
+    changed = pydicom.dcmread(paths[-1])
+    changed.PixelData = (frames + 5).tobytes()
+    changed.save_as(paths[-1])
+    options = Options(save=("h5",), background="1", name="{SeriesNumber}_{stem}")
+    names = [outcome.summary["result"] for outcome in register_runs(paths, tmp_path / "out", model_path, options)]
+    assert [name.partition("-")[0] for name in names] == ["1_0", "1_1", "1_a", "1_b"]
+    options = replace(options, name="{SeriesNumber}")
+    again = [outcome.summary["result"] for outcome in register_runs(paths, tmp_path / "out", model_path, options)]
+    assert again[3] == f"{again[2]}-2"
+    assert len({*names, *again}) == len(files_in(tmp_path / "out")) == 8
 
 
 def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):

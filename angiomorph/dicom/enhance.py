@@ -13,7 +13,7 @@ from pydicom.uid import EnhancedXAImageStorage, EnhancedXRFImageStorage, XRayRad
 from angiomorph.dicom.attributes import items, label, number, numbers, text, value, values, words
 from angiomorph.dicom.derive import OF_BITMAPS, PLANES, code_item, copy_clean
 from angiomorph.dicom.header import ENHANCED_CLASSES, SECONDARY_CAPTURE_CLASSES, sop_class, sop_instance
-from angiomorph.dicom.identity import are_named, refer_to
+from angiomorph.dicom.identity import NO_MOMENT, are_named, refer_to
 from angiomorph.dicom.save import derived_uid
 from angiomorph.dicom.series import Series
 from angiomorph.dicom.shutter import FRAME_SHUTTER, OF_SHUTTERS
@@ -196,12 +196,12 @@ def _anatomy(dataset: Dataset) -> dict[str, Dataset]:
 def _frame_contents(source: Dataset, series: Series, kept: Sequence[int]) -> list[Dataset]:
     """Return when each frame was taken: as an enhanced source says, else by the classic one's clock and frame times."""
     groups = items(source, "PerFrameFunctionalGroupsSequence")
-    start = _start(source) if series.frame_time else None
+    start = _start(source, series) if series.frame_time else None
     found = []
     for index, frame in enumerate(kept):
         carried = items(groups[frame - 1], "FrameContentSequence")[:1] if frame <= len(groups) else []
         content = carried[0] if carried else _item(FrameAcquisitionNumber=frame)
-        if not carried and start is not None:
+        if (series.anonymous or not carried) and start is not None:  # all times of anonymous frames are alike
             moment = start + datetime.timedelta(milliseconds=float(series.frame_times[frame - 1]))
             content.FrameReferenceDateTime = content.FrameAcquisitionDateTime = _written(moment)
         content.add_new("TemporalPositionIndex", "UL", index + 1)
@@ -210,8 +210,10 @@ def _frame_contents(source: Dataset, series: Series, kept: Sequence[int]) -> lis
     return found
 
 
-def _start(source: Dataset) -> datetime.datetime | None:
-    """Return when a run began, None where it does not say."""
+def _start(source: Dataset, series: Series) -> datetime.datetime | None:
+    """Return when a run began, None where it does not say; of an anonymous one a moment that tells nothing."""
+    if series.anonymous:
+        return NO_MOMENT
     for date, time in (*CLOCKS.values(), ("SeriesDate", "SeriesTime"), ("StudyDate", "StudyTime")):
         found = read_moment(source, date, time)
         if found is not None and found[0] is not None:
@@ -263,7 +265,7 @@ def _set_root(dataset: Dataset, source: Dataset, series: Series) -> None:
     if text(dataset, "LossyImageCompression") == "01":
         dataset.LossyImageCompressionRatio = value(dataset, "LossyImageCompressionRatio") or 1
         dataset.LossyImageCompressionMethod = value(dataset, "LossyImageCompressionMethod") or UNKNOWN.upper()
-    start = _start(source)
+    start = _start(source, series)
     dataset.AcquisitionDateTime = text(dataset, "ContentDate") if start is None else _written(start)
     if are_named(series.file_headers):
         dataset.SourceImageEvidenceSequence = _evidence(dataset, series)

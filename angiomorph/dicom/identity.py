@@ -21,6 +21,7 @@ from angiomorph.dicom.series import Series
 from angiomorph.dicom.timing import NOMINAL_FRAME_TIME
 
 MOST_SERIES = 2**31 // 100
+NO_MOMENT = datetime(1900, 1, 1)  # for runs without identity: the day of writing may be the day of the examination
 ALWAYS_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 PURPOSES = {
     "121321": "Mask image for image processing operation",
@@ -65,7 +66,7 @@ def set_identity(dataset: Dataset, series: Series, role: Role, entropy: Sequence
     dataset.InstanceNumber = 1
     described = str(value(dataset, "SeriesDescription") or "")[: 63 - len(role.series)]
     dataset.SeriesDescription = f"{described} {role.series}".strip()
-    now = datetime.now(_timezone(dataset))
+    now = NO_MOMENT if series.anonymous else datetime.now(_timezone(dataset))
     for keyword in ("InstanceCreation", "Series", "Content"):
         setattr(dataset, f"{keyword}Date", now.strftime("%Y%m%d"))
         setattr(dataset, f"{keyword}Time", now.strftime("%H%M%S"))

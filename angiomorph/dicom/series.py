@@ -98,6 +98,7 @@ class Series:
         warnings: what a user should know about the run; no patient identity.
         files: data sets of the files, without pixel data; none where they are `headers`.
         places: of each frame the index of its file and its number there, from 1; none where it is in the order of these.
+        anonymous: whether identity was taken out of the headers.
     """
 
     frames: np.ndarray
@@ -111,6 +112,7 @@ class Series:
     warnings: tuple[str, ...] = ()
     files: tuple[Dataset, ...] = ()
     places: tuple[tuple[int, int], ...] = ()
+    anonymous: bool = False
 
     @property
     def file_headers(self) -> tuple[Dataset, ...]:
