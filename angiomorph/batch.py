@@ -29,6 +29,7 @@ from angiomorph.dicom import (
     check_encoding,
     check_pattern,
     check_save_class,
+    check_shift_state,
     find_series,
     imager_spacing,
     name_run,
@@ -36,6 +37,8 @@ from angiomorph.dicom import (
     write_bsa,
     write_dsa_run,
     write_dsa_state,
+    write_key_frame,
+    write_shift_state,
 )
 from angiomorph.encoding import USUAL, Encoding
 from angiomorph.errors import InputError, say_failure
@@ -51,9 +54,15 @@ ENDINGS = {
     "png": "_bsa.png",
     "dsa": "_dsa.dcm",
     "dsa-state": "_dsa_state.dcm",
+    "shift-state": "_shift_state.dcm",
+    "key": "_key.dcm",
     "nifti": "_warp.nii.gz",
 }
-OF_SOURCES = {"dsa": check_dsa_run, "dsa-state": check_dsa_state}  # kinds that not every source allows
+OF_SOURCES = {  # kinds that not every source allows
+    "dsa": check_dsa_run,
+    "dsa-state": check_dsa_state,
+    "shift-state": check_shift_state,
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class Options:
         background: "auto", "tag", "N" or "N-M".
         intensity: "auto", "log", "linear"; None for the model's own.
         save: what to write, of `ENDINGS`.
-        frame: frame number (from 1) of the picture; None for the one with the most iodine.
+        frame: frame number (from 1) of the picture and the key frame; None for the one with the most iodine.
         levels: sizes at which the network sees the frames; None for the model's own.
         rounds: further passes of the network, see `registration.register_series`.
         refine: steps of refinement after the network; None for the model's own.
@@ -375,10 +384,38 @@ def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], m
         write_dsa_run(paths["dsa"], series, result.background.numbers, compression=options.encoding.compress)
     if "dsa-state" in paths:
         write_dsa_state(paths["dsa-state"], series, result.background.numbers)
+    if "shift-state" in paths:
+        write_shift_state(paths["shift-state"], series, result.background.numbers, mean_shifts(result))
+    if "key" in paths:
+        _write_key(series, result, paths["key"], options)
     if "nifti" in paths:
         write_warp(paths["nifti"], result.warp, imager_spacing(series.headers[0]))
     if "h5" in paths:
         _write_h5(result, paths["h5"], model, series.relation)
+
+
+def mean_shifts(result: Registration) -> np.ndarray:
+    """Return the `(T, 2)` mean of each frame's warp over the exposed field: of all shifts the nearest to it."""
+    return np.asarray(result.warp[:, result.field].mean(axis=1, dtype=np.float64))
+
+
+def _write_key(series: Series, result: Registration, path: Path, options: Options) -> None:
+    number = key_frame(result) if options.frame is None else options.frame
+    write_key_frame(
+        path,
+        series,
+        result.bsa[number - 1],
+        number=number,
+        units=result.units,
+        hyper=result.hyper,
+        encoding=options.encoding,
+    )
+
+
+def key_frame(result: Registration) -> int:
+    """Return the number of the frame with the most iodine among those that were warped, or among all where none was."""
+    warped = np.asarray(result.warp.any(axis=(1, 2, 3)))
+    return _most_iodine(result, warped if warped.any() else None) + 1
 
 
 def _write_h5(result: Registration, path: Path, model: Model, relation: str) -> None:
@@ -424,11 +461,13 @@ def _frame_title(number: int, background: Sequence[int]) -> str:
     return f"contrast frame {number}" if number > background[-1] else f"frame {number}"  # before it there may be no iodine
 
 
-def _most_iodine(result: Registration) -> int:
+def _most_iodine(result: Registration, among: np.ndarray | None = None) -> int:
     contrast = _contrast_frames(result)
     after = contrast[contrast >= result.background.numbers[-1]]
     if len(after) and result.background.choice != "number":
         contrast = after  # before the background an exposure ramp may look like iodine
+    if among is not None and among[contrast].any():
+        contrast = contrast[among[contrast]]
     inside = result.bsa[contrast][:, result.field]
     darker = np.minimum(inside - np.median(inside, axis=1, keepdims=True), 0)
     return int(contrast[np.argmin(darker.mean(axis=1))])

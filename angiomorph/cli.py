@@ -622,7 +622,7 @@ def _add_register(verbs: Any) -> None:
         type=_kinds,
         default="dicom,h5",
         metavar="KINDS",
-        help="of dicom,h5,png,dsa,dsa-state,nifti (default: dicom,h5)",
+        help="of dicom,h5,png,dsa,dsa-state,shift-state,key,nifti (default: dicom,h5)",
     )
     verb.add_argument(
         "--pixel-depth",
@@ -659,7 +659,7 @@ def _add_register(verbs: Any) -> None:
         action="store_true",
         help="take the patient's identity out of all that is written, names too (DICOM PS3.15, basic profile)",
     )
-    verb.add_argument("--frame", type=_count, metavar="N", help="frame of the picture (default: the most iodine)")
+    verb.add_argument("--frame", type=_count, metavar="N", help="frame of picture and key frame (default: the most iodine)")
     verb.add_argument("--batch-size", type=_count, default=4, metavar="N", help="frames at a time (default: 4)")
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
     verb.add_argument("--quiet", action="store_true", help="say nothing but errors")

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import resource
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pydicom
@@ -13,7 +13,7 @@ from pydicom.uid import EnhancedXAImageStorage
 
 from angiomorph import batch, store
 from angiomorph.background import Background
-from angiomorph.batch import Options, Outcome, _most_iodine, _stem, register_runs
+from angiomorph.batch import Options, Outcome, _most_iodine, _stem, key_frame, register_runs
 from angiomorph.encoding import Encoding
 from angiomorph.errors import InputError
 from angiomorph.registration import Registration, register_series
@@ -41,7 +41,7 @@ def files_in(folder):
 
 def test_what_is_written_and_told(tmp_path, model_path, run_path):
     (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(save=ALL, background="1-2", frame=3))
-    endings = ["bsa.dcm", "bsa.h5", "bsa.png", "dsa.dcm", "dsa_state.dcm", "warp.nii.gz"]
+    endings = ["bsa.dcm", "bsa.h5", "bsa.png", "dsa.dcm", "dsa_state.dcm", "key.dcm", "shift_state.dcm", "warp.nii.gz"]
     assert files_in(tmp_path / "out") == [f"run_{ending}" for ending in endings]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files_in(tmp_path / "out")
     assert (outcome.name, outcome.error) == ("run", "")
@@ -52,6 +52,14 @@ def test_what_is_written_and_told(tmp_path, model_path, run_path):
     np.testing.assert_allclose(arrays["bsa"], np.log(phantom((3, 64, 64)).astype(np.float32)) - arrays["moved"], atol=1e-6)
     assert (attributes["lambda"], attributes["units"], attributes["relation"]) == (0.6, "ln(intensity)", "LIN")
     assert outcome.summary["background"] == [1, 2]
+    state = pydicom.dcmread(tmp_path / "out" / "run_shift_state.dcm")
+    shifts = [
+        item.RegionPixelShiftSequence[0].MaskSubPixelShift for item in state.MaskSubtractionSequence[0].PixelShiftSequence
+    ]
+    np.testing.assert_allclose(np.array(shifts) * [-1, 1], arrays["warp"].mean(axis=(1, 2)), atol=1e-5)
+    key = pydicom.dcmread(tmp_path / "out" / "run_key.dcm")
+    assert key.SourceImageSequence[0].ReferencedFrameNumber == 3
+    np.testing.assert_allclose((key.pixel_array - 2048.0) / 1000, arrays["bsa"][2], atol=0.001)
     assert outcome.summary["largest_shift"] == pytest.approx(np.linalg.norm(arrays["warp"], axis=-1).max(), rel=1e-5)
     assert "3 frames of 64x64, background 1-2 (by number; no iodine seen), lambda 0.60" in outcome.line()
 
@@ -192,8 +200,11 @@ def test_the_picture_says_what_it_shows(tmp_path, model_path, run_path, monkeypa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (Options(save=("dicom", "gif")), "--save dicom,gif: expected some of dicom,h5,png,dsa,dsa-state,nifti, got gif"),
-        (Options(save=()), "expected some of dicom,h5,png,dsa,dsa-state,nifti, got none"),
+        (
+            Options(save=("dicom", "gif")),
+            f"--save dicom,gif: expected some of {','.join(ALL)}, got gif",
+        ),
+        (Options(save=()), f"expected some of {','.join(ALL)}, got none"),
         (Options(background="middle"), "--background middle: expected auto, tag"),
         (Options(encoding=Encoding(compress="gif")), "--compress gif: expected one of none, rle, jpeg-ls, j2k"),
         (Options(frame=0), "--frame 0: expected a frame number, counted from 1"),
@@ -277,6 +288,16 @@ def test_the_picture_is_of_a_frame_after_the_background_unless_the_user_chose_it
     warp = np.zeros((5, 16, 16, 2))
     result = Registration(bsa, bsa, bsa, warp, Background((2, 3), choice), "", "log", 0.5, 1, 0, 0, field, whole)
     assert _most_iodine(result) == shown
+
+
+def test_the_key_frame_is_one_that_was_warped_where_any_was():
+    bsa, warp = np.zeros((4, 2, 2), np.float32), np.zeros((4, 2, 2, 2), np.float32)
+    bsa[1:, 0, 0] = [-1, -3, -2]  # iodine, against the frame's median
+    made = {"bsa": bsa, "warp": warp, "field": np.ones((2, 2), bool), "background": Background((1,), "tag")}
+    others = dict.fromkeys(field.name for field in fields(Registration))
+    assert key_frame(Registration(**{**others, **made})) == 3
+    warp[3] = 1
+    assert key_frame(Registration(**{**others, **made})) == 4
 
 
 def filled_run(arrival: int) -> np.ndarray:

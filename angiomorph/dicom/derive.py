@@ -95,6 +95,14 @@ TYPE_2 = [
     "SeriesNumber",
 ]
 TYPE_2_XA = ["KVP", "PositionerMotion", "PositionerPrimaryAngle", "PositionerSecondaryAngle"]
+OF_PATIENT_AND_STUDY = (
+    *("SpecificCharacterSet", "TimezoneOffsetFromUTC", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate"),
+    *("PatientSex", "PatientAge", "PatientSize", "PatientWeight", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID"),
+    *("StudyDescription", "AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "SeriesDescription", "Manufacturer"),
+    *("ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"),
+    *("BodyPartExamined", "Laterality", "PatientIdentityRemoved", "DeidentificationMethod"),
+    *("DeidentificationMethodCodeSequence", "LongitudinalTemporalInformationModified"),
+)
 EXPOSURE = ("Exposure", "ExposureTime", "XRayTubeCurrent")
 # Body parts that have no side (PS3.16 CID 4): Laterality must be absent; for all others it must be there (C.7.3.1).
 UNPAIRED = """
@@ -272,6 +280,22 @@ def _flatten_exposure(dataset: Dataset) -> None:
             setattr(dataset, whole, found[0])
         if fine in dataset:
             del dataset[fine]
+
+
+def describe_patient_and_study(source: Dataset) -> Dataset:
+    """Return what of a source's header any object of its study has, whatever its class.
+
+    Args:
+        source: header of the run, or of its first frame.
+    """
+    complete_header = carried(source)
+    complete(complete_header)
+    dataset = Dataset()
+    tags = [complete_header[keyword].tag for keyword in OF_PATIENT_AND_STUDY if keyword in complete_header]
+    dataset.update({tag: complete_header.get_item(tag) for tag in tags})
+    dataset.set_original_encoding(False, True, complete_header.original_character_set)
+    set_laterality(dataset)
+    return dataset
 
 
 def code_item(code: str, meaning: str) -> Dataset:

@@ -75,9 +75,7 @@ def write_bsa(
     check_save_class(series, encoding)
     _check(path, series, bsa, units, background_numbers)
     kept = check_kept(path, series, kept)
-    k = PER_LN[encoding.pixel_depth] if units == LN else encoding.offset / (1 << series.bits_stored)
-    stored = _stored(bsa[np.asarray(kept) - 1], -k if invert else k, encoding.offset)
-    formula = _formula(units, -k if invert else k, encoding.offset)
+    stored, formula = quantise(bsa[np.asarray(kept) - 1], series, units, encoding, invert=invert)
     description = f"{formula}; {_description(model_name, model_sha256, hyper, background_numbers)}"
     if not series.frame_time:
         description = f"{description[:990]}; frame time unknown"
@@ -97,7 +95,7 @@ def _derived(series: Series, stored: np.ndarray, description: str, role: Role, k
     dataset = carried(series.headers[0])
     dataset.DerivationDescription = description
     set_identity(dataset, series, role, (description, stored.tobytes()))
-    _set_pixels(dataset, series, stored, bits)
+    set_subtracted_pixels(dataset, series, stored, bits)
     keep_frames(dataset, series, kept)
     set_frame_times(dataset, series, kept)
     return dataset
@@ -117,6 +115,15 @@ def _check(path: str | os.PathLike[str], series: Series, bsa: np.ndarray, units:
         raise InputError(f"{path}: expected units {LN!r} or {STORED!r}, got {units!r}")
 
 
+def quantise(
+    bsa: np.ndarray, series: Series, units: str, encoding: Encoding, *, invert: bool = False
+) -> tuple[np.ndarray, str]:
+    """Return the `(T, H, W)` unsigned values that stand for a subtracted run, and how: see `write_bsa`."""
+    k = PER_LN[encoding.pixel_depth] if units == LN else encoding.offset / (1 << series.bits_stored)
+    k = -k if invert else k
+    return _stored(bsa, k, encoding.offset), _formula(units, k, encoding.offset)
+
+
 def _stored(bsa: np.ndarray, k: float, offset: int) -> np.ndarray:
     stored = np.empty(bsa.shape, "<u2")
     for target, frame in zip(stored, bsa, strict=True):
@@ -124,7 +131,8 @@ def _stored(bsa: np.ndarray, k: float, offset: int) -> np.ndarray:
     return stored
 
 
-def _set_pixels(dataset: Dataset, series: Series, stored: np.ndarray, bits: int) -> None:
+def set_subtracted_pixels(dataset: Dataset, series: Series, stored: np.ndarray, bits: int) -> None:
+    """Write `(T, H, W)` subtracted values, of 12 or 16 bits, into a data set, with a window."""
     dataset.NumberOfFrames, dataset.Rows, dataset.Columns = stored.shape
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
