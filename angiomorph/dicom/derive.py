@@ -109,6 +109,7 @@ UNPAIRED = """
     ABDOMEN AORTA BLADDER BRAIN CHEST CIRCLEOFWILLIS COLON CORONARYARTERY CSPINE CTSPINE HEAD HEADNECK HEART JAW LIVER LSPINE
     LSSPINE MEDIASTINUM NECK PANCREAS PELVIS SKULL SPINE SPLEEN SSPINE STERNUM STOMACH TLSPINE TSPINE UTERUS WHOLEBODY
     """
+OF_TIMES = ("FrameTime", "FrameTimeVector", "FrameIncrementPointer")
 PLANES = ("SINGLE PLANE", "BIPLANE A", "BIPLANE B")
 LEFT_OUT_GROUPS = (0x4000, *range(0x5000, 0x5020), *range(0x6000, 0x6020), 0xFFFC)  # comments, curves, overlays, padding
 # Of ACR-NEMA files: lengths and places in the old file, a recognition code, the number of dimensions.
@@ -151,7 +152,7 @@ def carried(source: Dataset) -> Dataset:
     for keyword in OF_THE_SOURCE_PIXELS:
         if keyword in plain:
             del plain[keyword]
-    _keep_usable_shutters(plain)
+    keep_usable_shutters(plain)
     return plain
 
 
@@ -175,7 +176,7 @@ def copy_clean(source: Dataset) -> Dataset:
     return plain
 
 
-def _keep_usable_shutters(dataset: Dataset) -> None:
+def keep_usable_shutters(dataset: Dataset) -> None:
     """Leave out the shutter's shapes whose values are not there, as a bitmap's overlay never is."""
     shapes = words(dataset, "ShutterShape")
     kept = [shape for shape in shapes if shape in SHUTTERS and all(values(dataset, keyword) for keyword in SHUTTERS[shape])]
@@ -357,6 +358,7 @@ def _complete_capture(dataset: Dataset) -> None:
     dataset.BurnedInAnnotation = text(dataset, "BurnedInAnnotation") or "YES"  # type 1; unknown, so take care
     dataset.PresentationLUTShape = "IDENTITY"
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = decimal(0), decimal(1), "US"
-    for keyword in ("PixelIntensityRelationship", "AcquisitionDeviceProcessingDescription"):
+    single = number(dataset, "NumberOfFrames") == 1  # of which this class, unlike XA, has no times
+    for keyword in ("PixelIntensityRelationship", "AcquisitionDeviceProcessingDescription", *(OF_TIMES if single else ())):
         if keyword in dataset:
             del dataset[keyword]

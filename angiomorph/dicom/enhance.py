@@ -11,7 +11,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.uid import EnhancedXAImageStorage, EnhancedXRFImageStorage, XRayRadiofluoroscopicImageStorage
 
 from angiomorph.dicom.attributes import items, label, number, numbers, text, value, values, words
-from angiomorph.dicom.derive import OF_BITMAPS, PLANES, code_item, copy_clean
+from angiomorph.dicom.derive import OF_BITMAPS, PLANES, code_item, copy_clean, keep_usable_shutters
 from angiomorph.dicom.header import ENHANCED_CLASSES, SECONDARY_CAPTURE_CLASSES, sop_class, sop_instance
 from angiomorph.dicom.identity import NO_MOMENT, are_named, refer_to
 from angiomorph.dicom.save import derived_uid
@@ -50,6 +50,7 @@ REGIONS = {  # of BodyPartExamined, PS3.16 Annex L
     "PELVIS": ("816092008", "Pelvis"),
 }
 ANYWHERE = ("38266002", "Entire body")  # the macro must name a region, and the standard has no code of an unknown one
+SHAPES = {FRAME_SHUTTER: "ShutterShape", "CollimatorShapeSequence": "CollimatorShape"}
 CLASSIC_ONLY = (
     *("FrameTime", "FrameTimeVector", "FrameIncrementPointer", "PatientOrientation", "PositionerMotion", "TableMotion"),
     *("PixelIntensityRelationship", "WindowCenter", "WindowWidth", "SmallestImagePixelValue", "LargestImagePixelValue"),
@@ -136,7 +137,17 @@ def _carried_groups(source: Dataset, kept: Sequence[int]) -> tuple[Groups, list[
 
 def _macros(group: Dataset) -> Groups:
     found = {element.keyword: items(group, element.keyword) for element in group if element.VR == "SQ"}
-    return {keyword: macro for keyword, macro in found.items() if macro and keyword not in NOT_CARRIED}
+    for shutter in found.get(FRAME_SHUTTER, ()):
+        keep_usable_shutters(shutter)
+        if "ShutterPresentationValue" not in shutter:
+            shutter.add_new("ShutterPresentationValue", "US", 0)
+    return {keyword: macro for keyword, macro in found.items() if keyword not in NOT_CARRIED and _is_whole(keyword, macro)}
+
+
+def _is_whole(keyword: str, macro: Sequence[Dataset]) -> bool:
+    """Return whether a functional group has items, and in each the shape without which it says nothing."""
+    shape = SHAPES.get(keyword)
+    return bool(macro) and (shape is None or all(values(item, shape) for item in macro))
 
 
 def _taken(dataset: Dataset, keywords: Sequence[str]) -> dict[str, Any]:

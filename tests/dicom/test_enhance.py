@@ -119,6 +119,16 @@ def test_enhanced_groups_are_carried(tmp_path):
     assert shared(written, "FramePixelDataPropertiesSequence").ImageProcessingApplied == "DIGITAL_SUBTR"
 
 
+def test_groups_without_a_shape_are_left_out(tmp_path):
+    source = read_series(REPOSITORY / "data" / "sample_enhanced.dcm")
+    groups = source.headers[0].SharedFunctionalGroupsSequence[0]
+    groups.CollimatorShapeSequence = [item()]
+    groups.FrameDisplayShutterSequence = [item(ShutterShape="BITMAP", ShutterOverlayGroup=0x6000)]
+    written = enhance(tmp_path / "bsa.dcm", source)
+    assert not {"CollimatorShapeSequence", "FrameDisplayShutterSequence"} & {*written.SharedFunctionalGroupsSequence[0].dir()}
+    assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
+
+
 @pytest.mark.parametrize(
     ("read", "wrote"),
     [

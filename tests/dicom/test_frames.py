@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage
 
 from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
@@ -66,6 +67,13 @@ def test_single_frames_that_are_not_kept_are_no_source(xa_folder, tmp_path):
 def test_one_frame_is_a_run_of_one(xa_file, tmp_path):
     kept = write(tmp_path / "kept.dcm", read_series(xa_file()), kept=[4])
     assert (kept.NumberOfFrames, kept.FrameTime) == (1, 40)
+    assert dciodvfy_errors(tmp_path / "kept.dcm") == []
+
+
+def test_one_captured_frame_has_no_time(xa_file, tmp_path):
+    change = setting(SOPClassUID=MultiFrameGrayscaleWordSecondaryCaptureImageStorage)
+    kept = write(tmp_path / "kept.dcm", read_series(xa_file(change=change)), kept=[4])
+    assert not {"FrameTime", "FrameIncrementPointer"} & {*kept.dir()}
     assert dciodvfy_errors(tmp_path / "kept.dcm") == []
 
 
