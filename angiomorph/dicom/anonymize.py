@@ -12,6 +12,7 @@ from functools import cache
 from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
 from dicomanonymizer.simpledicomanonymizer import replace_element
 from pydicom import DataElement, Dataset
+from pydicom.datadict import dictionary_has_tag
 from pydicom.uid import UID_dictionary
 
 from angiomorph.dicom.attributes import label, text, value, without_warnings
@@ -33,6 +34,7 @@ NAMING = (
     *("PatientID", "OtherPatientIDs", "PatientBirthDate", "AccessionNumber", "StudyID", "InstitutionName"),
     *("InstitutionAddress", "PatientAddress", "PatientTelephoneNumbers", "MedicalRecordLocator", "StationName"),
 )
+INSTEAD = "REMOVED"
 SHORTEST_NAME = 3  # characters: shorter ones are part of too many words
 TEXTS_AND_CODES = (*TEXTS, "CS", "AE", "UR")
 
@@ -44,7 +46,8 @@ def anonymize(series: Series) -> Series:
 
     Follows the basic profile of PS3.15, table E.1-1: attributes are removed, emptied, or replaced. UIDs become hashes of the
     old ones, so that the same run gets the same UIDs again; who has an old UID can therefore compute the new one. Private
-    attributes go, and every other text that holds the patient's name, number, birth date, accession number or place.
+    and unknown attributes go; every other text that holds a name, the patient's number or birth date, or a place becomes
+    "REMOVED".
 
     Args:
         series: the run.
@@ -103,7 +106,7 @@ def _apply(dataset: Dataset, marks: re.Pattern[str] | None) -> None:
     actions = _actions()
     for tag in list(dataset.keys()):
         element = _element(dataset, tag)
-        if element is None or tag.is_private:
+        if element is None or tag.is_private or not dictionary_has_tag(tag):
             del dataset[tag]
         elif action := actions.get((tag.group, tag.element)):
             action(dataset, element)
@@ -112,8 +115,10 @@ def _apply(dataset: Dataset, marks: re.Pattern[str] | None) -> None:
                 _apply(item, marks)
         elif element.VR == "UI":
             _renew(element)
-        elif element.VR == "UN" or (marks and element.VR in TEXTS_AND_CODES and marks.search(_written(element).casefold())):
+        elif element.VR == "UN":
             del dataset[tag]
+        elif marks and element.VR in TEXTS_AND_CODES and marks.search(_written(element).casefold()):
+            dataset[tag] = DataElement(tag, element.VR, INSTEAD)
 
 
 def _element(dataset: Dataset, tag: int) -> DataElement | None:

@@ -50,7 +50,13 @@ REGIONS = {  # of BodyPartExamined, PS3.16 Annex L
     "PELVIS": ("816092008", "Pelvis"),
 }
 ANYWHERE = ("38266002", "Entire body")  # the macro must name a region, and the standard has no code of an unknown one
-SHAPES = {FRAME_SHUTTER: "ShutterShape", "CollimatorShapeSequence": "CollimatorShape"}
+NEEDED = {  # without which a functional group may not be there
+    FRAME_SHUTTER: ("ShutterShape",),
+    "CollimatorShapeSequence": ("CollimatorShape",),
+    "FrameAcquisitionSequence": ("KVP", "XRayTubeCurrentInmA"),
+    "FrameAnatomySequence": ("FrameLaterality", "AnatomicRegionSequence"),
+    "IrradiationEventIdentificationSequence": ("IrradiationEventUID",),
+}
 CLASSIC_ONLY = (
     *("FrameTime", "FrameTimeVector", "FrameIncrementPointer", "PatientOrientation", "PositionerMotion", "TableMotion"),
     *("PixelIntensityRelationship", "WindowCenter", "WindowWidth", "SmallestImagePixelValue", "LargestImagePixelValue"),
@@ -145,9 +151,8 @@ def _macros(group: Dataset) -> Groups:
 
 
 def _is_whole(keyword: str, macro: Sequence[Dataset]) -> bool:
-    """Return whether a functional group has items, and in each the shape without which it says nothing."""
-    shape = SHAPES.get(keyword)
-    return bool(macro) and (shape is None or all(values(item, shape) for item in macro))
+    """Return whether a functional group has items, and each what it needs."""
+    return bool(macro) and all(values(item, needed) for item in macro for needed in NEEDED.get(keyword, ()))
 
 
 def _taken(dataset: Dataset, keywords: Sequence[str]) -> dict[str, Any]:

@@ -6,8 +6,10 @@ import hashlib
 import re
 from collections.abc import Mapping
 
-from angiomorph.dicom.attributes import value
-from angiomorph.dicom.derive import carried
+from pydicom import Dataset
+
+from angiomorph.dicom.attributes import functional, value
+from angiomorph.dicom.derive import FROM_FUNCTIONAL_GROUPS
 from angiomorph.dicom.header import sop_instance
 from angiomorph.dicom.series import Series
 from angiomorph.errors import InputError
@@ -67,9 +69,9 @@ def name_run(pattern: str, series: Series, stem: str) -> str:
         a file's name, without ending, of ASCII but for the stem.
     """
     pattern = pattern if f"{{{HASH}}}" in pattern else f"{pattern}-{{{HASH}}}"
-    header = carried(series.headers[0])
+    header = series.headers[0]
     values: Mapping[str, str] = {
-        **{keyword: _plain(value(header, keyword)) for keyword in KEYWORDS},
+        **{keyword: _plain(_find(header, keyword)) for keyword in KEYWORDS},
         "PixelIntensityRelationship": series.relation,
         STEM: stem,
         HASH: hash_run(series),
@@ -86,6 +88,13 @@ def hash_run(series: Series) -> str:
     if None in uids:
         digest.update(series.frames.tobytes())
     return digest.hexdigest()[:HEX_DIGITS]
+
+
+def _find(header: Dataset, keyword: str) -> object:
+    """Return a value, where an enhanced object has it in a functional group too."""
+    macros = [macro for macro, keywords in FROM_FUNCTIONAL_GROUPS.items() if keyword in keywords]
+    framed = [value(functional(header, macro, keyword), keyword) for macro in macros]
+    return next((found for found in (value(header, keyword), *framed) if found is not None), None)
 
 
 def _plain(found: object) -> str:

@@ -60,11 +60,18 @@ def marked_run(xa_file, name="run.dcm"):
         dataset.FrameOfInterestDescription = f"shown to {given} by night"  # of which the profile says nothing
         dataset.FrameNumbersOfInterest = 1
         dataset.add_new(0x00291010, "LO", "Qzprivate1z")
+        dataset.add_new(0x00180811, "LO", "Qzunknown1z")
         block = dataset.private_block(0x0029, "QZCREATOR", create=True)
         block.add_new(1, "LO", "Qzprivate2z")
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
 
-    marks |= {"nested": "Qznested1z", "other": "1.2.3.45678.99999.1", "private": "Qzprivate", "free text": f"{given} by"}
+    marks |= {
+        "nested": "Qznested1z",
+        "other": "1.2.3.45678.99999.1",
+        "private": "Qzprivate",
+        "unknown": "Qzunknown1z",
+        "free text": f"{given} by",
+    }
     return xa_file(name, change=change), marks
 
 
@@ -120,6 +127,31 @@ def test_objects_stay_valid_and_together(xa_file, tmp_path):
         assert not dataset.get("AccessionNumber")
     times = [group.FrameContentSequence[0].FrameAcquisitionDateTime for group in enhanced.PerFrameFunctionalGroupsSequence]
     assert times == [f"19000101000000.{40 * index:03d}000" for index in range(4)]
+
+
+def test_no_mark_is_left_in_the_frames_of_enhanced_runs(tmp_path):
+    dataset = pydicom.dcmread(REPOSITORY / "data" / "sample_enhanced.dcm")
+    marks = {keyword: str(dataset[keyword].value) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")}
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    marks["event"] = str(shared.IrradiationEventIdentificationSequence[0].IrradiationEventUID)
+    dataset.PatientName = marks["name"] = "Qzfamily^Wxgiven"
+    dataset.AcquisitionProtocolName = "head of WXGIVEN"
+    shared.FrameAnatomySequence[0].AnatomicRegionSequence[0].CodeMeaning = "Head, Qzfamily"
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        content = group.FrameContentSequence[0]
+        content.FrameComments = marks["comment"] = "Qzcomment1z"
+        content.FrameAcquisitionDateTime = f"19530607{content.FrameAcquisitionDateTime[8:]}"
+        content.FrameReferenceDateTime = content.FrameAcquisitionDateTime
+    marks["date"] = "19530607"
+    dataset.save_as(tmp_path / "run.dcm")
+    series = read_series(tmp_path / "run.dcm")
+    written = write_all(tmp_path, anonymize(series))
+    for name in ("classic.dcm", "enhanced.dcm", "dsa.dcm", "state.dcm"):
+        assert left((tmp_path / name).read_bytes().upper(), {key: mark.upper() for key, mark in marks.items()}) == [], name
+    assert dciodvfy_errors(tmp_path / "enhanced.dcm") == []
+    again = read_series(tmp_path / "enhanced.dcm", unsubtracted=True)
+    np.testing.assert_allclose(again.frame_times, series.frame_times)
+    assert written[1].NumberOfFrames == 6
 
 
 def test_same_run_same_uids_other_run_others(xa_file, tmp_path):

@@ -119,13 +119,18 @@ def test_enhanced_groups_are_carried(tmp_path):
     assert shared(written, "FramePixelDataPropertiesSequence").ImageProcessingApplied == "DIGITAL_SUBTR"
 
 
-def test_groups_without_a_shape_are_left_out(tmp_path):
+def test_groups_that_lack_what_they_need_are_left_out(tmp_path):
     source = read_series(REPOSITORY / "data" / "sample_enhanced.dcm")
     groups = source.headers[0].SharedFunctionalGroupsSequence[0]
     groups.CollimatorShapeSequence = [item()]
     groups.FrameDisplayShutterSequence = [item(ShutterShape="BITMAP", ShutterOverlayGroup=0x6000)]
+    groups.FrameAcquisitionSequence = [item(KVP=81)]
+    groups.FrameAnatomySequence = [item(FrameLaterality="R")]
     written = enhance(tmp_path / "bsa.dcm", source)
-    assert not {"CollimatorShapeSequence", "FrameDisplayShutterSequence"} & {*written.SharedFunctionalGroupsSequence[0].dir()}
+    left_out = {"CollimatorShapeSequence", "FrameDisplayShutterSequence", "FrameAcquisitionSequence"}
+    assert not left_out & {*written.SharedFunctionalGroupsSequence[0].dir()}
+    anatomy = shared(written, "FrameAnatomySequence")
+    assert (written.KVP, anatomy.FrameLaterality, len(anatomy.AnatomicRegionSequence)) == (81, "R", 1)
     assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
 
 
