@@ -3,9 +3,10 @@
     python -m benchmarks.storage [RUN.dcm]...
 
 stores the runs (default: the example run), their frames enlarged or cut to 512 x 512 by repeating and cropping, once as they
-are, once with HDF5's Fletcher-32 checksum of each frame, as `angiomorph.store` does, once with zlib's CRC-32 of each in a data
-set of their own, and compressed with lzf and with gzip at level 1, both after shuffling bytes. It prints the size of each and
-how many frames a second are read, and where there are checksums checked, in random order, one at a time, from a warm cache.
+are, once with HDF5's Fletcher-32 checksum of each frame, as `angiomorph.storage.store` does, once with zlib's CRC-32 of each
+in a data set of their own, and compressed with lzf and with gzip at level 1, both after shuffling bytes. It prints the size
+of each and how many frames a second are read, and where there are checksums checked, in random order, one at a time, from a
+warm cache.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def fitted(frames: np.ndarray) -> np.ndarray:
 
 
 def write(path: Path, frames: np.ndarray, kind: str) -> float:
-    """Write frames as `angiomorph.store` chunks them and return how many a second."""
+    """Write frames as `angiomorph.storage.store` chunks them and return how many a second."""
     start = time.perf_counter()
     with h5py.File(path, "w") as file:
         file.create_dataset("frames", data=frames, chunks=(1, *frames.shape[1:]), **KINDS[kind])

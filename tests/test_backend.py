@@ -141,7 +141,7 @@ def test_configure_gpu_names_a_gpu_that_is_not_there(gpu):
 
 
 def test_data_modules_import_no_tensorflow():
-    modules = "angiomorph.store, angiomorph.intensity, angiomorph.dicom, angiomorph.simulate"
+    modules = "angiomorph.storage.store, angiomorph.preprocessing.intensity, angiomorph.dicom, angiomorph.simulate"
     result = run_python("-c", f"import {modules}; {WITHOUT_TENSORFLOW}; print(heavy)")
     assert result.stdout.strip() == "set()", result.stderr
 

@@ -6,9 +6,9 @@ import pytest
 
 from angiomorph import networks
 from angiomorph.backend import tf
-from angiomorph.dataset import Sampling
-from angiomorph.training import TrainingConfig, build, compile_model, trained
-from benchmarks import training_step
+from angiomorph.training.dataset import Sampling
+from angiomorph.training.train import TrainingConfig, build, compile_model, trained
+from benchmarks.training import training_step
 
 # Looked up by name, as angiomorph.backend has to import TensorFlow first.
 get_registered_kernels_for_op = importlib.import_module("tensorflow.python.framework.kernels").get_registered_kernels_for_op

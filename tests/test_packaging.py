@@ -55,7 +55,7 @@ def test_wheel_holds_the_package_and_nothing_else(packages):
 def test_source_package_holds_what_the_commands_need(packages):
     unpacked = packages[1]
     texts = ("README.md", "LICENSE", "NOTICE", "CITATION.cff", "CHANGELOG.md", "benchmarks/README.md")
-    for name in ("Makefile", "train.py", "register.py", "benchmarks/peers.py", "tests/test_packaging.py", *texts):
+    for name in ("Makefile", "train.py", "register.py", "benchmarks/peers/peers.py", "tests/test_packaging.py", *texts):
         assert (unpacked / name).read_bytes() == (REPOSITORY / name).read_bytes()
     assert {path.name for path in (unpacked / "data").glob("*")} == {path.name for path in (REPOSITORY / "data").glob("*")}
 

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from angiomorph.view import pictures
-from angiomorph.view.pictures import CAPTION, GAP, Panel, frame_window, grid, learning_curve, side_by_side, subtraction_window
+from angiomorph import pictures
+from angiomorph.pictures import CAPTION, GAP, Panel, frame_window, grid, learning_curve, side_by_side, subtraction_window
 
 
 def panels_of(path, columns, count):

@@ -3,9 +3,9 @@
 import pytest
 
 from angiomorph.cli import main
-from angiomorph.comparison import figures
-from angiomorph.evaluate import Settings, evaluate, find_runs
-from angiomorph.registration import SHIPPED, Model
+from angiomorph.evaluation.evaluate import Settings, evaluate, find_runs
+from angiomorph.evaluation.tables import figures
+from angiomorph.registration.series import SHIPPED, Model
 from tests.tools import shared_data
 
 CT = "ct/mricrogl_head_ct_1mm.nii.gz"

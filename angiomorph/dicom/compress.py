@@ -9,7 +9,7 @@ from pydicom import Dataset
 from pydicom.pixels import get_encoder
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from angiomorph.encoding import CLASSES, COMPRESSIONS, DEPTHS, Encoding
+from angiomorph.dicom.encoding import CLASSES, COMPRESSIONS, DEPTHS, Encoding
 from angiomorph.errors import InputError
 
 

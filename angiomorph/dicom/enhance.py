@@ -12,13 +12,13 @@ from pydicom.uid import EnhancedXAImageStorage, EnhancedXRFImageStorage, XRayRad
 
 from angiomorph.dicom.attributes import items, label, number, numbers, text, value, values, words
 from angiomorph.dicom.derive import OF_BITMAPS, PLANES, code_item, copy_clean, keep_usable_shutters
+from angiomorph.dicom.encoding import Encoding
 from angiomorph.dicom.header import ENHANCED_CLASSES, SECONDARY_CAPTURE_CLASSES, sop_class, sop_instance
 from angiomorph.dicom.identity import NO_MOMENT, are_named, refer_to
 from angiomorph.dicom.save import derived_uid
 from angiomorph.dicom.series import Series
 from angiomorph.dicom.shutter import FRAME_SHUTTER, OF_SHUTTERS
 from angiomorph.dicom.timing import CLOCKS, FIRST_DAY, read_moment
-from angiomorph.encoding import Encoding
 from angiomorph.errors import InputError
 
 # Functional groups that speak of the source's pixels, or that are written anew.

@@ -11,11 +11,11 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from angiomorph.dicom.attributes import text
 from angiomorph.dicom.compress import check_encoding
 from angiomorph.dicom.derive import describe_patient_and_study
+from angiomorph.dicom.encoding import USUAL, Encoding
 from angiomorph.dicom.identity import Role, are_named, refer_to, set_identity
 from angiomorph.dicom.save import PROGRAM, save, writing
 from angiomorph.dicom.series import Series
 from angiomorph.dicom.write import quantise, set_subtracted_pixels
-from angiomorph.encoding import USUAL, Encoding
 from angiomorph.errors import InputError
 
 KEY = Role("key frame", 5, "BSA key frame (angiomorph)", "Background subtraction after deformable registration")

@@ -12,11 +12,11 @@ from pydicom.uid import UID, GrayscaleSoftcopyPresentationStateStorage
 
 from angiomorph.dicom.attributes import text
 from angiomorph.dicom.derive import carried, complete, describe_patient_and_study
+from angiomorph.dicom.encoding import USUAL
 from angiomorph.dicom.header import SECONDARY_CAPTURE_CLASSES, sop_class, sop_instance
 from angiomorph.dicom.identity import Role, are_named, refer_to_sources, set_frame_times, set_identity, was_lossy
 from angiomorph.dicom.save import PROGRAM, decimal, save, writing
 from angiomorph.dicom.series import Series
-from angiomorph.encoding import USUAL
 from angiomorph.errors import InputError
 
 RUN = Role("plain DSA", 2, "mask (angiomorph)", "Naming of mask frames")

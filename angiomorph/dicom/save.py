@@ -14,9 +14,9 @@ from pydicom.valuerep import DSfloat
 
 from angiomorph.dicom.attributes import without_warnings
 from angiomorph.dicom.compress import compress
-from angiomorph.encoding import Encoding
+from angiomorph.dicom.encoding import Encoding
 from angiomorph.errors import InputError
-from angiomorph.store import replacing
+from angiomorph.storage.store import replacing
 
 PROGRAM = "angiomorph"
 IMPLEMENTATION_CLASS_UID = UID("2.25.292716217563146316246143962530254786437")  # drawn once for this program

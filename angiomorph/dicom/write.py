@@ -12,14 +12,14 @@ from pydicom.filewriter import correct_ambiguous_vr
 from angiomorph import __version__
 from angiomorph.dicom.compress import check_encoding
 from angiomorph.dicom.derive import carried, code_item, complete
+from angiomorph.dicom.encoding import USUAL, Encoding
 from angiomorph.dicom.enhance import check_save_class, enhance
 from angiomorph.dicom.frames import check_kept, keep_frames
 from angiomorph.dicom.identity import Role, are_named, refer_to, refer_to_sources, set_frame_times, set_identity, was_lossy
 from angiomorph.dicom.save import PROGRAM, decimal, save, writing
 from angiomorph.dicom.series import Series
-from angiomorph.encoding import USUAL, Encoding
 from angiomorph.errors import InputError
-from angiomorph.intensity import LN, STORED
+from angiomorph.preprocessing.intensity import LN, STORED
 
 PER_LN = {12: 1000.0, 16: 8000.0}  # stored steps of 1 in ln units: to ±2 with 12 bits, to ±4 with 16
 NARROWEST_WINDOW = {12: 200, 16: 1600}

@@ -8,16 +8,31 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from angiomorph.simulate import anatomy, contrast, motion, physics, static, vessels
-from angiomorph.simulate.cloud import CAPILLARY
-from angiomorph.simulate.displacement import at_moment, deformed, displacement
-from angiomorph.simulate.geometry import CArm
-from angiomorph.simulate.parts import draw_parts
-from angiomorph.simulate.projector import occupied, project_points, project_volume
+from angiomorph.simulate.scene import anatomy, motion
+from angiomorph.simulate.scene.parts import draw_parts
+from angiomorph.simulate.scene.territory import Territory, find_territory
+from angiomorph.simulate.scene.volume import Volume, materials
 from angiomorph.simulate.settings import SimulationSettings
-from angiomorph.simulate.territory import Territory, find_territory
-from angiomorph.simulate.vessels import Vessels
-from angiomorph.simulate.volume import Volume, materials
+from angiomorph.simulate.vessels import contrast, trees
+from angiomorph.simulate.vessels.cloud import CAPILLARY
+from angiomorph.simulate.vessels.trees import Vessels
+from angiomorph.simulate.xray import objects
+from angiomorph.simulate.xray.detector import (
+    BONE,
+    IODINE,
+    METAL,
+    WATER,
+    Detector,
+    draw_detector,
+    expected,
+    exposed,
+    logarithm,
+    measured,
+    unsaturated,
+)
+from angiomorph.simulate.xray.displacement import at_moment, deformed, displacement
+from angiomorph.simulate.xray.geometry import CArm
+from angiomorph.simulate.xray.projector import occupied, project_points, project_volume
 
 STREAMS = ("anatomy", "vessels", "view", "motion", "contrast", "detector", "noise", "parts", "pulse", "room", "metal")
 _Streams = Mapping[str, np.random.Generator]
@@ -30,7 +45,6 @@ ALONE = 0.5  # pixels: bones that overlap count as one where they move alike to 
 LEAST_BONE = 0.15  # g/cm^2 from which bone is seen
 THIN = 1.5  # g/cm^2 of tissue and bone from which a pixel shows the patient
 SHADE = 0.05  # g/cm^2 of metal that stays while bone behind it moves
-WATER, BONE, IODINE, METAL = physics.WATER, physics.BONE, physics.IODINE, physics.METAL
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ class SimulatedRun:
     displacement: np.ndarray
     displacement_defined: np.ndarray
     arm: CArm
-    detector: physics.Detector
+    detector: Detector
     frame_time: float
     background_frames: int
     territory: str
@@ -99,7 +113,7 @@ class _Scene:
     parts: motion.Parts
     pulse: np.ndarray
     blood: _Blood
-    implant: static.Implant | None
+    implant: objects.Implant | None
     room: np.ndarray
 
 
@@ -141,7 +155,7 @@ def _draw_scene(
     pose = _draw_pose(settings, times, moving)
     parts = draw_parts(body, territory, times, rngs["parts"], 0.0 if still else settings.parts)
     blood = _draw_blood(territory, isocentre, scanned, frame_time, settings, rngs)
-    implant = static.draw_implant(territory.centre - isocentre, territory.half, rngs["metal"])
+    implant = objects.draw_implant(territory.centre - isocentre, territory.half, rngs["metal"])
     return _Scene(
         density=materials(body),
         spacing=np.array(body.spacing),
@@ -154,7 +168,7 @@ def _draw_scene(
         pulse=motion.pulse(times, rngs["pulse"]),
         blood=blood,
         implant=implant if rngs["metal"].random() < settings.metal else None,
-        room=static.draw_static(arm, vessels.inlet(blood.vessels), rngs["room"], settings.objects),
+        room=objects.draw_static(arm, trees.inlet(blood.vessels), rngs["room"], settings.objects),
     )
 
 
@@ -170,9 +184,9 @@ def _draw_blood(
     bolus = contrast.draw_bolus(rng)
     from_scan = scanned is not None and territory.kind == "head" and rngs["vessels"].random() >= settings.grown
     if from_scan and scanned is not None:
-        cloud = vessels.place(scanned, territory, rngs["vessels"])
+        cloud = trees.place(scanned, territory, rngs["vessels"])
     else:
-        cloud = vessels.vessel_tree(rngs["vessels"], territory, bolus.transit)
+        cloud = trees.vessel_tree(rngs["vessels"], territory, bolus.transit)
     arrival = (settings.background - 1 + rng.uniform(0.05, 0.95)) * frame_time / 1000
     iodine = rng.uniform(*settings.iodine) / 1000 * (CTA_IODINE if from_scan else 1.0)
     blush = np.where(cloud.phase == CAPILLARY, rng.uniform(*settings.blush), 1.0).astype(np.float32)
@@ -244,7 +258,7 @@ def _project_iodine(scene: _Scene, frame: int, control: np.ndarray) -> np.ndarra
     blood = scene.blood
     share = contrast.share(blood.bolus, blood.vessels, scene.times[frame] - blood.arrival)
     amount = blood.vessels.amount * share * np.float32(blood.iodine / 10)
-    position = vessels.pulsed(blood.vessels, scene.pulse[frame])
+    position = trees.pulsed(blood.vessels, scene.pulse[frame])
     tissue = blood.vessels.phase == CAPILLARY
     total = np.zeros((scene.arm.rows, scene.arm.columns), np.float32)
     for kind, arm in ((~tissue, scene.arm), (tissue, _coarse(scene.arm))):
@@ -272,7 +286,7 @@ def _expose(
     scene: _Scene, territory: str, settings: SimulationSettings, entropy: tuple[int, ...], rngs: _Streams
 ) -> SimulatedRun:
     projected = list(_project(scene))
-    detector = physics.draw_detector(projected[0].empty, scene.arm.pixel_spacing, settings, rngs["detector"])
+    detector = draw_detector(projected[0].empty, scene.arm.pixel_spacing, settings, rngs["detector"])
     noise = rngs["noise"].spawn(settings.frames)
     taken = [_take(frame, t, detector, noise[t]) for t, frame in enumerate(projected)]
     frames, background, vessel, region = (np.stack(part) for part in zip(*taken, strict=True))
@@ -295,19 +309,19 @@ def _expose(
     )
 
 
-def _take(frame: _Projected, t: int, detector: physics.Detector, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+def _take(frame: _Projected, t: int, detector: Detector, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """Stored values, truth without iodine and of iodine, and where the patient is seen."""
-    empty = filled = physics.exposed(frame.empty, detector)
-    without = signal = physics.expected(empty, detector, t)
+    empty = filled = exposed(frame.empty, detector)
+    without = signal = expected(empty, detector, t)
     if not np.array_equal(frame.filled[IODINE], frame.empty[IODINE]):
-        filled = physics.exposed(frame.filled, detector)
-        signal = physics.expected(filled, detector, t)
-    background = physics.logarithm(without, detector)
-    vessel = physics.logarithm(signal, detector) - background
+        filled = exposed(frame.filled, detector)
+        signal = expected(filled, detector, t)
+    background = logarithm(without, detector)
+    vessel = logarithm(signal, detector) - background
     if detector.encoding.relation != "DISP":
         vessel = np.minimum(vessel, 0)  # only rounding is above
     seen = (detector.aperture.share > 0.5) & (frame.empty[WATER] + frame.empty[BONE] > THIN)
-    return physics.measured(filled, detector, t, rng), background, vessel, seen & physics.unsaturated(without, detector)
+    return measured(filled, detector, t, rng), background, vessel, seen & unsaturated(without, detector)
 
 
 def _blocks(region: np.ndarray) -> np.ndarray:

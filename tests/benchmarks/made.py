@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from angiomorph import store
 from angiomorph.dicom import write_run
-from angiomorph.scoring import truth_path
+from angiomorph.evaluation.score import truth_path
+from angiomorph.storage import store
 
 SIDE, FRAMES, BACKGROUND = 64, 6, 2
 

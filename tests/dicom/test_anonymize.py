@@ -11,7 +11,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from angiomorph.dicom import anonymize, read_series, write_dsa_run, write_dsa_state
 from angiomorph.dicom.anonymize import EDITION
-from angiomorph.encoding import CLASSES, Encoding
+from angiomorph.dicom.encoding import CLASSES, Encoding
 from angiomorph.errors import InputError
 from tests.dicom.test_read import item, setting
 from tests.dicom.test_write import write

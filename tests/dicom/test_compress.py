@@ -7,7 +7,7 @@ from pydicom.pixels.encoders import JPEGLSLosslessEncoder
 
 from angiomorph.dicom import check_encoding
 from angiomorph.dicom.compress import CODERS
-from angiomorph.encoding import COMPRESSIONS, DEPTHS, Encoding
+from angiomorph.dicom.encoding import COMPRESSIONS, DEPTHS, Encoding
 from angiomorph.errors import InputError
 
 

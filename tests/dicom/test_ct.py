@@ -17,7 +17,7 @@ from pydicom.uid import (
 
 from angiomorph.dicom.ct import is_dicom, read_ct
 from angiomorph.errors import InputError
-from angiomorph.simulate.anatomy import load_ct
+from angiomorph.simulate.scene.anatomy import load_ct
 
 AXIAL = (1, 0, 0, 0, 1, 0)
 RNG = np.random.default_rng(0)

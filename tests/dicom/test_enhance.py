@@ -11,7 +11,7 @@ from pydicom.uid import (
 )
 
 from angiomorph.dicom import read_series
-from angiomorph.encoding import COMPRESSIONS, Encoding
+from angiomorph.dicom.encoding import COMPRESSIONS, Encoding
 from angiomorph.errors import InputError
 from tests.conftest import moving_frames
 from tests.dicom.test_read import item, setting

@@ -6,9 +6,9 @@ import pytest
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from angiomorph.dicom import anonymize, read_series, write_key_frame
-from angiomorph.encoding import COMPRESSIONS, Encoding
+from angiomorph.dicom.encoding import COMPRESSIONS, Encoding
 from angiomorph.errors import InputError
-from angiomorph.intensity import LN
+from angiomorph.preprocessing.intensity import LN
 from tests.conftest import moving_frames
 from tests.dicom.test_read import setting
 from tests.dicom.test_write import write

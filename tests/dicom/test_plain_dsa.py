@@ -9,7 +9,7 @@ from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, JPEGLSLossles
 
 from angiomorph.dicom import find_series, read_series, write_dsa_run, write_dsa_state
 from angiomorph.errors import InputError
-from benchmarks.conformance import SOURCES, cases, make_source
+from benchmarks.dicom.conformance import SOURCES, cases, make_source
 from tests.conftest import moving_frames
 from tests.dicom.test_read import deleting
 from tests.dicom_tools import dciodvfy_errors, run_tool

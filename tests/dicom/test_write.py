@@ -16,9 +16,9 @@ from pydicom.uid import (
 )
 
 from angiomorph.dicom import read_series, write_bsa
-from angiomorph.encoding import DEPTHS, Encoding
+from angiomorph.dicom.encoding import DEPTHS, Encoding
 from angiomorph.errors import InputError
-from angiomorph.intensity import LN, STORED, to_domain
+from angiomorph.preprocessing.intensity import LN, STORED, to_domain
 from tests.conftest import moving_frames
 from tests.dicom.test_read import item, setting
 from tests.dicom_tools import dciodvfy_errors, run_tool

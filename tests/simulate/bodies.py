@@ -5,7 +5,7 @@ from tests.simulate.bodies import chest, neck
 
 import numpy as np
 
-from angiomorph.simulate.volume import Volume, attenuation_from_hu
+from angiomorph.simulate.scene.volume import Volume, attenuation_from_hu
 
 SPACING = (3.0, 3.0, 4.0)  # mm
 CHEST_ORIGIN, NECK_ORIGIN = (-200.0, -150.0, -200.0), (-120.0, -120.0, -150.0)

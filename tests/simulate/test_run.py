@@ -4,8 +4,8 @@ import numba
 import numpy as np
 import pytest
 
-from angiomorph.simulate.phantom import procedural_head
 from angiomorph.simulate.run import simulate_run
+from angiomorph.simulate.scene.phantom import procedural_head
 from angiomorph.simulate.settings import SimulationSettings
 
 SETTINGS = SimulationSettings(

@@ -1,0 +1,1 @@
+"""From an archive of DICOM files to a training store."""

@@ -1,0 +1,143 @@
+"""A store in the making: what is finished outlives its process, and the final name appears when all is there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from angiomorph.errors import InputError
+from angiomorph.storage import store
+from angiomorph.storage.durable import DurableFile
+
+COLUMNS = ("key", "series_sha256", "frames", "rows", "columns", "relation", "bits_stored", "background", "left_out")
+
+
+class Preparation:
+    """The folder `.<store>.partial` beside the final store: the store and the manifest so far, and the log of the last commit.
+
+    Args:
+        path: the store's final name.
+        job: what tells this preparation from others, the same whenever the same command is given.
+
+    Raises:
+        InputError: the folder has runs of another job, or another process works in it.
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, path: Path, job: str) -> None:
+        self.path = path
+        self.folder = path.with_name(f".{path.name}.partial")
+        self.manifest = path.with_name(f"{path.stem}.manifest.csv")
+        self.lines: list[Mapping[str, Any]] = []
+        self._job = job
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._file = DurableFile(self.folder / "store.h5")
+        try:
+            self._go_on(json.loads(self._file.note or b"{}"))
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def done(self) -> int:
+        """Return how many runs have their line in the manifest."""
+        return len(self.lines)
+
+    def add(self, line: Mapping[str, Any], run: store.StoredRun | None) -> None:
+        """Add a run's line to the manifest, and the run to the store unless it is left out.
+
+        A stored run is on disk when this returns. One that is left out is with the next that is stored: nothing of it would
+        have to be decoded again.
+
+        Raises:
+            OSError: it cannot be written; everything added before is kept.
+        """
+        self.lines.append(line)
+        self._manifest.writerow(line)
+        if run is None:
+            return
+        with self._telling_failures():
+            store.append(self._store, str(line["key"]), run)
+        self._commit()
+
+    def finish(self, lines: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Give store and manifest their final names and remove the folder.
+
+        Args:
+            lines: what the final manifest says below the runs, by its columns.
+        """
+        with self._telling_failures():
+            self._store.close()
+        self._commit()
+        self.close()
+        # A copy: killed before the store has its name, the next process finds both here and does this once more.
+        copy = self.folder / "manifest.copy"
+        shutil.copyfile(self.folder / "manifest.csv", copy)
+        with copy.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, COLUMNS).writerows(lines)
+        os.replace(copy, self.manifest)
+        os.replace(self._file.path, self.path)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the folder."""
+        self.close()
+        # First, as without it nothing goes on from what a kill leaves of the folder.
+        self._file.path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder)
+
+    def close(self) -> None:
+        """Close all files; what is not committed is lost."""
+        with suppress(OSError):  # of lines that are not committed, on a full disk
+            self._lines.close()
+        if self._store:
+            self._store.close()
+        self._file.close()
+
+    def _go_on(self, note: dict[str, Any]) -> None:
+        ours = note.get("job") == self._job
+        if not ours and note.get("done"):
+            raise InputError(
+                f"{self.folder}: expected what this command left when it was stopped, found {note['done']} runs of other files "
+                "or options, or by another version; give that command again to finish it, or remove this folder to start anew"
+            )
+        path = self.folder / "manifest.csv"
+        if not ours:
+            path.unlink(missing_ok=True)
+        self._lines = path.open("a+", newline="", encoding="utf-8")
+        self._manifest = csv.DictWriter(self._lines, COLUMNS)
+        if ours:
+            self._lines.truncate(note["manifest"])
+            self._lines.seek(0)
+            self.lines += csv.DictReader(self._lines)
+            self._lines.seek(0, os.SEEK_END)
+            self._store = store.extend(self._file)
+            return
+        self._manifest.writeheader()
+        self._store = store.create(self._file)
+        self._commit()
+
+    def _commit(self) -> None:
+        self._lines.flush()
+        os.fsync(self._lines.fileno())
+        with self._telling_failures():
+            if self._store:
+                self._store.flush()
+        size = os.fstat(self._lines.fileno()).st_size
+        self._file.commit(json.dumps({"job": self._job, "done": self.done, "manifest": size}).encode())
+
+    @contextmanager
+    def _telling_failures(self) -> Iterator[None]:
+        """Raise why a write failed, not what HDF5 makes of the bytes that are therefore missing."""
+        try:
+            yield
+        except Exception:
+            if self._file.failure is not None:
+                raise self._file.failure from None
+            raise

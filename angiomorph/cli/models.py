@@ -1,0 +1,87 @@
+"""`angiomorph import-weights | compact | bake | info`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from angiomorph import __version__
+from angiomorph.cli.arguments import add_verb, read_count, read_fraction
+
+
+def add_import_weights(verbs: Any) -> None:
+    verb = add_verb(verbs, "import-weights", _import_weights, "Turn weights of VxmDense(hyp_model=...) into a model.")
+    verb.add_argument("weights", metavar="FILE", help="weights-only .h5 of the paper's network")
+    verb.add_argument("out", metavar="OUT.h5", help="the model to write")
+    verb.add_argument("--size", type=read_count, default=512, help="frame size that it was trained on (default: 512)")
+    verb.add_argument(
+        "--intensity", choices=("auto", "log", "linear"), default="linear", help="(default: linear, as the paper)"
+    )
+    verb.add_argument("--image-loss", choices=("mse", "minmax", "vle"), default="vle", help="of its training (default: vle)")
+    verb.add_argument(
+        "--lambda", dest="hyper", type=read_fraction, default=0.7, metavar="L", help="to register with (default: 0.7)"
+    )
+
+
+def _import_weights(arguments: argparse.Namespace) -> int:
+    from angiomorph import networks
+
+    metadata = {
+        "version": __version__,
+        "size": arguments.size,
+        "intensity": arguments.intensity,
+        "image_loss": arguments.image_loss,
+        "lambda": arguments.hyper,
+    }
+    model = networks.import_weights(arguments.weights, (arguments.size, arguments.size), **metadata)
+    return _saved(model, arguments.out)
+
+
+def add_compact(verbs: Any) -> None:
+    verb = add_verb(verbs, "compact", _compact, "Make a model file small by a low-rank head.")
+    verb.add_argument("model", metavar="M.h5")
+    verb.add_argument("out", metavar="OUT.h5")
+    verb.add_argument("--rank", type=read_count, default=8, help="of the generated weights (default: 8)")
+
+
+def _compact(arguments: argparse.Namespace) -> int:
+    from angiomorph import networks
+
+    return _saved(networks.compact(networks.AngioMorph.load(arguments.model), arguments.rank), arguments.out)
+
+
+def add_bake(verbs: Any) -> None:
+    verb = add_verb(verbs, "bake", _bake, "Turn a model at one lambda into a plain VoxelMorph VxmDense.")
+    verb.add_argument("model", metavar="M.h5")
+    verb.add_argument("out", metavar="OUT.h5")
+    verb.add_argument("--lambda", dest="hyper", type=read_fraction, required=True, metavar="L", help="0 to 1")
+
+
+def _bake(arguments: argparse.Namespace) -> int:
+    from angiomorph import networks
+
+    return _saved(networks.bake(networks.AngioMorph.load(arguments.model), arguments.hyper), arguments.out)
+
+
+def add_info(verbs: Any) -> None:
+    verb = add_verb(verbs, "info", _info, "Tell what a model, checkpoint, weights, training store or result file holds.")
+    verb.add_argument("file", metavar="FILE.h5")
+    verb.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from angiomorph.storage.inspection import describe, lines
+
+    found = describe(Path(arguments.file))
+    print(json.dumps(found) if arguments.json else "\n".join(lines(found)))
+    return 0
+
+
+def _saved(model: Any, out: str) -> int:
+    from angiomorph import networks
+
+    networks.save(model, out)
+    print(f"{out}: {model.count_params():,} parameters, SHA-256 {networks.sha256(out)}")
+    return 0

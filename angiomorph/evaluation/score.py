@@ -1,0 +1,293 @@
+"""What a warp of a run is worth, whatever method it came from: against the truth of a simulated run, and without any."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from angiomorph.dicom import Series
+from angiomorph.errors import InputError
+from angiomorph.metrics import against_truth, without_truth
+from angiomorph.networks.layers import warp_frames
+from angiomorph.preprocessing.intensity import to_domain
+from angiomorph.storage import store
+
+Runs = Literal["moving", "still", "real"]
+
+STILL = 0.01  # of the noise's energy: an unregistered artefact below it is none, and the run counts as still
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What is known of a simulated run.
+
+    Args:
+        background: `(T, H, W)` float32, ln of the noise-free frame without contrast agent, at the pose of each frame.
+        vessel: `(T, H, W)` float32 <= 0, the noise-free vessel layer, ln units.
+        vessel_mask: `(T, H, W)` bool, the vessels.
+        anatomy: `(T, H, W)` bool, where figures of merit are taken.
+        pose: `(T, 6)` float64, degrees and mm; the first frame's is 0.
+        displacement: `(T, H // 4, W // 4, 2)` float32, pixels, row and column, at the centres of blocks of 4 x 4 pixels: from
+            a pixel of a frame to where its material lies in the first frame.
+        displacement_defined: `(T, H // 4, W // 4)` bool, where a single displacement says so.
+        stored_per_ln: stored values for one ln unit; 1 for LIN, whose ln is taken.
+    """
+
+    background: np.ndarray
+    vessel: np.ndarray
+    vessel_mask: np.ndarray
+    anatomy: np.ndarray
+    pose: np.ndarray
+    displacement: np.ndarray
+    displacement_defined: np.ndarray
+    stored_per_ln: float = 1.0
+
+    def part(self, frames: Sequence[int]) -> Truth:
+        """Return the truth of some frames, indices from 0."""
+        kept: dict[str, Any] = {name: part[frames] for name, part in vars(self).items() if isinstance(part, np.ndarray)}
+        return replace(self, **kept)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a registration of one run is worth: its frames other than the background, inside the anatomy.
+
+    nan where a figure is not defined: all that need the truth where there is none, what is left of the artefact or invented
+    where nothing moved, harm where something did, figures of vessels where there are none, the warp's error where no
+    displacement is defined.
+
+    Args:
+        artefact_left: `metrics.error_energy` of the true, noise-free background moved by the warp, over that of the same
+            background unmoved: 0 nothing is left of the motion artefact, 1 nothing was gained.
+        artefact_in_vessels: the same inside vessels.
+        contrast_kept: `metrics.contrast_kept`; 1 for all.
+        local_contrast: `metrics.local_contrast`, noise-free as contrast_kept is; 1 for all.
+        invented: `metrics.thin_darkness`, over that of the background unmoved: 0 nothing looks like a vessel that is none, 1 as
+            much as in plain DSA.
+        cnr: `metrics.contrast_to_noise` of BSA.
+        rmse: root of `metrics.error_energy` of BSA against the true vessel layer, ln units.
+        rmse_over_floor: rmse over that of a perfect warp, which leaves the noise of the frame and of the background alone.
+        ssim: `metrics.similarity` of BSA to the true vessel layer.
+        psnr: `metrics.peak_ratio` of BSA's error, dB.
+        harm: on still runs, the artefact energy that the warp made over the energy of the noise floor; 0 for none.
+        harm_invented: on still runs, `metrics.thin_darkness` that the warp made over the energy of the noise floor; 0 for none.
+        warp_error: `metrics.endpoint_error`, pixels.
+        folding: `metrics.folding` of all frames.
+        largest_shift: `metrics.largest_shift`, pixels.
+        edge_left: of `noreference.judge`, as the two below; these three need no truth.
+        deviation_left: over time.
+        cnr_estimated: of BSA.
+        ms_per_frame: wall time of the registration, ms a frame.
+    """
+
+    artefact_left: float
+    artefact_in_vessels: float
+    contrast_kept: float
+    local_contrast: float
+    invented: float
+    cnr: float
+    rmse: float
+    rmse_over_floor: float
+    ssim: float
+    psnr: float
+    harm: float
+    harm_invented: float
+    warp_error: float
+    folding: float
+    largest_shift: float
+    edge_left: float
+    deviation_left: float
+    cnr_estimated: float
+    ms_per_frame: float
+
+    @property
+    def runs(self) -> Runs:
+        """Which figures a run has: of one that moves, of a still one, or of one without truth."""
+        if not math.isnan(self.harm):
+            return "still"
+        return "real" if math.isnan(self.rmse) else "moving"
+
+    @property
+    def cost(self) -> float:
+        """artefact_left + (1 - contrast_kept)**2: of the artefact what is left, of the vessels what is lost or invented."""
+        return self.artefact_left + (1 - self.contrast_kept) ** 2
+
+
+def truth_path(run: Path) -> Path:
+    """Return where `angiomorph simulate` writes the truth of a run."""
+    return run.with_name(f"{run.stem}_truth.h5")
+
+
+def read_truth(path: str | os.PathLike[str]) -> Truth:
+    """Read the truth of a simulated run.
+
+    Args:
+        path: `<name>_truth.h5`.
+
+    Raises:
+        InputError: the file is absent or none of a simulated run.
+    """
+    arrays, attributes = store.read_arrays(path)
+    count, rows, columns = arrays["background"].shape
+    blocks = (count, rows // against_truth.BLOCK, columns // against_truth.BLOCK)
+    arrays.setdefault("displacement", np.zeros((*blocks, 2), np.float32))
+    arrays.setdefault("displacement_defined", np.zeros(blocks, bool))
+    names = [field.name for field in fields(Truth) if field.name != "stored_per_ln"]
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise InputError(
+            f"{path}: expected the truth of a simulated run, found no {', '.join(missing)} in it; simulate it again"
+        )
+    return Truth(**{name: arrays[name] for name in names}, stored_per_ln=float(attributes.get("stored_per_ln", 1.0)))
+
+
+def check_same_frames(series: Series, truth: Truth) -> None:
+    """Make sure that a truth is one of these frames.
+
+    Raises:
+        InputError: it is one of more, fewer or other ones.
+    """
+    if truth.background.shape != series.frames.shape:
+        raise InputError(
+            f"{series.name}: expected the truth of {series.frames.shape} frames, found {truth.background.shape}; "
+            "simulate run and truth together"
+        )
+
+
+class Case:
+    """A run with its chosen background, ready to score any number of warps.
+
+    Args:
+        series: the run.
+        background_numbers: frame numbers, from 1, of the frames whose mean is warped.
+        truth: of the run, or None.
+
+    Raises:
+        InputError: the truth is one of other frames.
+    """
+
+    def __init__(self, series: Series, background_numbers: Sequence[int], truth: Truth | None) -> None:
+        if truth is not None:
+            check_same_frames(series, truth)
+        self._truth = truth
+        self._chosen = [number - 1 for number in background_numbers]
+        others = np.setdiff1d(np.arange(len(series.frames)), self._chosen)
+        self._scored = others.tolist() or list(range(len(series.frames)))
+        values = _ln(series, 1.0 if truth is None else truth.stored_per_ln)
+        self._values = values[self._scored]
+        self._reference = _mean(values, self._chosen)
+        self._field = series.shutter
+        self.moves = False  # where it does, there is an artefact of which something can be left
+        if truth is not None:
+            self._take(truth)
+
+    def _take(self, truth: Truth) -> None:
+        parts = (truth.background, truth.vessel, truth.vessel_mask, truth.anatomy)
+        self._background, self._vessel, self._vessel_mask, self._roi = (part[self._scored] for part in parts)
+        self._clean = _mean(truth.background, self._chosen)
+        self._before, self._before_in_vessels = self._artefact(np.broadcast_to(self._clean, self._background.shape))
+        self._before_invented = self._invented(np.broadcast_to(self._clean, self._background.shape))
+        self._floor = against_truth.error_energy(self._values, self._background + self._vessel, self._roi)
+        self._floor += against_truth.error_energy(
+            np.broadcast_to(self._reference, self._roi.shape), self._clean[None], self._roi
+        )
+        self.moves = self._before > STILL * self._floor
+        self._true_warp, self._warp_defined = _true_warps(truth, self._scored, self._chosen)
+
+    def _artefact(self, moved: np.ndarray) -> tuple[float, float]:
+        """Return the energy of the motion artefact in all of the anatomy and inside vessels."""
+        everywhere = against_truth.error_energy(moved, self._background, self._roi)
+        return everywhere, against_truth.error_energy(moved, self._background, self._roi, self._vessel_mask)
+
+    def _invented(self, moved: np.ndarray) -> float:
+        return against_truth.thin_darkness(moved, self._background, self._vessel_mask, self._roi)
+
+    def score(self, warp: np.ndarray, seconds: float) -> Score:
+        """Return what a warp of the run is worth.
+
+        Args:
+            warp: `(T, H, W, 2)`, pixels, ij order, of all frames of the run.
+            seconds: wall time that all of it took.
+        """
+        used = warp[self._scored]
+        moved = _moved(self._reference, used)
+        common = {
+            "folding": against_truth.folding(warp),
+            "largest_shift": against_truth.largest_shift(warp),
+            **asdict(without_truth.judge(self._values, self._reference, moved, self._field)),
+            "ms_per_frame": 1e3 * seconds / len(warp),
+        }
+        unknown = dict.fromkeys((field.name for field in fields(Score)), math.nan)
+        return Score(**unknown | common | ({} if self._truth is None else self._against_truth(used, self._values - moved)))
+
+    def _against_truth(self, warp: np.ndarray, bsa: np.ndarray) -> dict[str, float]:
+        clean = _moved(self._clean, warp)
+        left, in_vessels = self._artefact(clean)
+        invented = self._invented(clean)
+        energy = against_truth.error_energy(bsa, self._vessel, self._roi)
+        vessels = (self._background + self._vessel - clean, self._vessel, self._vessel_mask, self._roi)
+        return {
+            "artefact_left": left / self._before if self.moves else math.nan,
+            "artefact_in_vessels": in_vessels / self._before_in_vessels if self.moves else math.nan,
+            "contrast_kept": against_truth.contrast_kept(*vessels),
+            "local_contrast": against_truth.local_contrast(*vessels),
+            "invented": invented / self._before_invented if self.moves and self._before_invented else math.nan,
+            "cnr": against_truth.contrast_to_noise(bsa, self._vessel_mask, self._roi),
+            "rmse": math.sqrt(energy),
+            "rmse_over_floor": math.sqrt(energy / self._floor),
+            "ssim": against_truth.similarity(bsa, self._vessel, self._roi),
+            "psnr": against_truth.peak_ratio(energy),
+            "harm": math.nan if self.moves else (left - self._before) / self._floor,
+            "harm_invented": math.nan if self.moves else (invented - self._before_invented) / self._floor,
+            "warp_error": against_truth.endpoint_error(warp, self._true_warp, self._warp_defined),
+        }
+
+
+def score(series: Series, background_numbers: Sequence[int], warp: np.ndarray, truth: Truth | None, seconds: float) -> Score:
+    """Return what a warp of one run is worth, whatever method it came from.
+
+        moved = mean(ln(frames of background_numbers))(x + warp(x)), BSA = ln(frame) - moved
+
+    Args:
+        series: the run.
+        background_numbers: frame numbers, from 1, of the frames whose mean was registered.
+        warp: `(T, H, W, 2)` float32, pixels, ij order, on the grid of each frame.
+        truth: of the run, or None for a real one.
+        seconds: wall time of the registration of all frames.
+
+    Raises:
+        InputError: the truth is one of other frames.
+    """
+    return Case(series, background_numbers, truth).score(warp, seconds)
+
+
+def _ln(series: Series, stored_per_ln: float) -> np.ndarray:
+    if series.relation == "LIN":
+        return to_domain(series.frames, "log")
+    return to_domain(series.frames, "linear") / np.float32(stored_per_ln)
+
+
+def _mean(values: np.ndarray, indices: Sequence[int]) -> np.ndarray:
+    return np.asarray(values[list(indices)].mean(0, dtype=np.float64), np.float32)
+
+
+def _moved(reference: np.ndarray, warp: np.ndarray) -> np.ndarray:
+    return np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
+
+
+def _true_warps(truth: Truth, frames: Sequence[int], background: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the true warps to the mean place in the background frames, and where all of them are defined."""
+    warps, defined = [], []
+    for frame in frames:
+        pairs = [
+            against_truth.warp_between(truth.displacement, truth.displacement_defined, frame, number) for number in background
+        ]
+        warps.append(np.mean([warp for warp, _ in pairs], axis=0))
+        defined.append(np.all([where for _, where in pairs], axis=0))
+    return np.stack(warps), np.stack(defined)

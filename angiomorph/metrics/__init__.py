@@ -1,0 +1,1 @@
+"""Figures of merit on arrays; NumPy only."""

@@ -1,0 +1,50 @@
+"""What has weights: the network, its layers and losses.
+
+Importing this package is all that `tf.keras.models.load_model` needs to open a model `.h5`, compiled or not.
+"""
+
+from angiomorph.networks.model import (
+    CUSTOM_OBJECTS,
+    DECODER,
+    ENCODER,
+    FOREIGN,
+    HYP_UNITS,
+    MULTIPLE,
+    AngioMorph,
+    bake,
+    compact,
+    hyper_features,
+    hypernetwork,
+    import_weights,
+    initialise,
+    kernel_shape,
+    mix_precision,
+    promise_one_hyper,
+    save,
+    sha256,
+    warping_clean,
+    with_finer,
+)
+
+__all__ = [
+    "CUSTOM_OBJECTS",
+    "DECODER",
+    "ENCODER",
+    "FOREIGN",
+    "HYP_UNITS",
+    "MULTIPLE",
+    "AngioMorph",
+    "bake",
+    "compact",
+    "hyper_features",
+    "hypernetwork",
+    "import_weights",
+    "initialise",
+    "kernel_shape",
+    "mix_precision",
+    "promise_one_hyper",
+    "save",
+    "sha256",
+    "warping_clean",
+    "with_finer",
+]

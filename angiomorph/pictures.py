@@ -1,0 +1,138 @@
+"""PNG pictures: one row of frames at their own pixels, and the learning curve."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from angiomorph.storage.store import replacing
+
+DPI = 128  # a power of two, so that a picture of any number of pixels has exactly that size in inches
+CAPTION = 36
+GAP = 4
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One image of a picture.
+
+    Args:
+        title: caption above it.
+        image: `(H, W)`, any unit.
+        window: (black, white) values.
+    """
+
+    title: str
+    image: np.ndarray
+    window: tuple[float, float]
+
+
+def frame_window(frame: np.ndarray) -> tuple[float, float]:
+    """Return (black, white) for an unsubtracted frame: its 1st and 99.5th percentiles."""
+    low, high = np.percentile(frame, [1, 99.5])
+    return float(low), float(max(high, low + 1e-6))
+
+
+def subtraction_window(bsa: np.ndarray) -> tuple[float, float]:
+    """Return (black, white) for subtracted frames: iodine dark on a light grey, robust against outliers.
+
+    Args:
+        bsa: subtracted values, iodine negative.
+    """
+    depth = max(-float(np.percentile(bsa, 0.5)), 3 * float(np.std(bsa)) / 2, 1e-6)
+    return -depth, depth / 2
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure as PNG, under its name only when it is whole."""
+    with replacing(path) as partial:
+        FigureCanvasAgg(figure).print_png(str(partial))
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """Return a figure as a picture, `(H, W, 3)` uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    low, high = panel.window
+    axes.imshow(panel.image, cmap="gray", vmin=low, vmax=high, interpolation="nearest", aspect="auto")
+    axes.set_axis_off()
+
+
+def side_by_side(panels: Sequence[Panel], path: str | os.PathLike[str]) -> None:
+    """Write panels of one size in a row, a screen pixel for an image pixel, captions above.
+
+    Args:
+        panels: images of the same shape.
+        path: PNG file.
+    """
+    grid([panels], path)
+
+
+def grid(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str]) -> None:
+    """Write rows of panels of one size, a screen pixel for an image pixel, captions above the first row at least.
+
+    Args:
+        rows: equally many images of the same shape in each.
+        path: PNG file.
+    """
+    high, wide = rows[0][0].image.shape
+    captions = [CAPTION, *(CAPTION if any(panel.title for panel in row) else GAP for row in rows[1:])]
+    width, height = len(rows[0]) * (wide + GAP) - GAP, sum(captions) + len(rows) * high
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="black")
+    bottom = height
+    for caption, row in zip(captions, rows, strict=True):
+        bottom -= caption + high
+        for number, panel in enumerate(row):
+            left = number * (wide + GAP)
+            _draw(figure.add_axes((left / width, bottom / height, wide / width, high / height)), panel)
+            middle = ((left + wide / 2) / width, (bottom + high + caption / 2) / height)
+            figure.text(*middle, panel.title, color="white", ha="center", va="center", fontsize=9)
+    save(figure, path)
+
+
+def learning_curve(
+    history: str | os.PathLike[str], path: str | os.PathLike[str], scale: Literal["log", "linear"] = "log"
+) -> None:
+    """Write the picture of a training's loss over its epochs, whole and in its two parts.
+
+    Args:
+        history: `history.csv` as Keras's CSVLogger writes it.
+        path: PNG file.
+        scale: of the loss axis.
+    """
+    with open(history, newline="") as file:
+        table = list(csv.DictReader(file))
+    figure = Figure(figsize=(7, 4.5), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    epochs = [int(row["epoch"]) + 1 for row in table]
+    # Keras heads columns for validation even where there is none.
+    for column in [name for name in table[0] if name.endswith("loss") and not name.startswith("val_")]:
+        axes.plot(epochs, [_number(row[column]) for row in table], marker=".", label=_curve_name(column))
+    axes.set(xlabel="epoch (each run visited once)", ylabel="loss", yscale=scale)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save(figure, path)
+
+
+def _number(cell: str) -> float:
+    return math.nan if cell in ("", "NA") else float(cell)  # Keras writes NA for what it did not log
+
+
+def _curve_name(column: str) -> str:
+    if column == "loss":
+        return "total: (1 - λ) similarity / α² + λ smoothness"
+    at = ", at twice the size" if "window" in column or "_1_" in column else ""  # of `networks.with_finer`
+    return f"(1 - λ)-weighted similarity / α²{at}" if "transformer" in column else f"λ-weighted smoothness{at}"

@@ -1,0 +1,216 @@
+"""Which frames of a run are its background: named by the user, by DICOM, or the last ones before iodine arrives."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from angiomorph.errors import InputError
+from angiomorph.preprocessing.arrival import Arrival
+
+WORKING_SIZE = 128
+NEIGHBOURHOOD = 7
+MOST_FRAMES = 3
+MOST_LOOKED_AT = 40  # frames; of longer runs every second or third
+PASSED_OVER = 1  # frames looked at, before the one that shows iodine; one more where more than RESOLVED could go unnoticed
+RESOLVED = 0.01  # of the vessels' later darkness
+SURE = 3  # index of the first frame with iodine from which on the frames before it can be compared
+
+Finder = Callable[[np.ndarray], Arrival]
+
+
+@dataclass(frozen=True)
+class Background:
+    """The chosen background frames.
+
+    Args:
+        numbers: frame numbers from 1, ascending.
+        choice: who chose: the user's number, DICOM's tag, the arrival of iodine, or "first" where no arrival was found.
+        iodine_from: number of the first frame that shows iodine; None where none does, or where nobody looked.
+        sure: False where iodine comes so early that it may have been there from the first frame on; True of a background that
+            was named.
+    """
+
+    numbers: tuple[int, ...]
+    choice: Literal["number", "tag", "arrival", "first"]
+    iodine_from: int | None = None
+    sure: bool = True
+
+    @property
+    def shows_iodine(self) -> bool:
+        """Whether a background frame shows iodine itself."""
+        return self.iodine_from is not None and self.numbers[-1] >= self.iodine_from
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of this choice."""
+        if self.shows_iodine:
+            return (
+                f"background frame {self.numbers[-1]}, chosen by {self.choice}, shows iodine, or motion like it, which begins "
+                f"with frame {self.iodine_from}: vessels may be missing; look at it, or name an earlier frame with "
+                "--background N",
+            )
+        if self.choice == "arrival" and not self.sure:
+            return (
+                f"iodine or motion is there from frame {self.iodine_from} on, so that nothing tells whether background frame "
+                f"{self.numbers[-1]} is clean; look at it, or name another with --background N",
+            )
+        return ()
+
+
+def choose_background(
+    wanted: str, values: np.ndarray, tagged: Sequence[int], roi: np.ndarray, find: Finder, *, check: bool = False
+) -> Background:
+    """Return the background frames of a run.
+
+    Args:
+        wanted: "auto": of DICOM's MaskFrameNumbers, if the run has them, the last and those that show the same, else the last
+            frames before iodine arrives; "tag": all MaskFrameNumbers; "N" or "N-M": frame numbers as DICOM counts them, from 1.
+        values: `(T, H, W)` normalised frames, [0, 1], iodine dark.
+        tagged: MaskFrameNumbers; empty if the run has none.
+        roi: `(H, W)` bool, the exposed field.
+        find: says when iodine arrives in frames `(T, H, W)`.
+        check: whether to look for iodine in frames that the user or DICOM named, too.
+
+    Returns:
+        the frame numbers and who chose them.
+
+    Raises:
+        InputError: `wanted` is none of these, names a frame that is not there, or "tag" and the run has none.
+    """
+    named = _named_background(wanted, values, tagged, roi)
+    if named is None:
+        return before_arrival(values, roi, find)
+    if not check:
+        return named
+    return replace(named, iodine_from=before_arrival(values, roi, find).iodine_from)
+
+
+def _named_background(wanted: str, values: np.ndarray, tagged: Sequence[int], roi: np.ndarray) -> Background | None:
+    """Return the background that the user or DICOM names, or None where neither does."""
+    named = named_frames(wanted)
+    if named is not None:
+        if named.stop > len(values) + 1:
+            raise InputError(f"--background {wanted}: expected frame numbers from 1 to {len(values)}, the run's last")
+        return Background(tuple(named), "number")
+    if tagged:
+        numbers = sorted(set(tagged))
+        if wanted == "auto":
+            small, small_roi = shrink(values, roi)
+            numbers = _alike(small, small_roi, noise_deviation(small, small_roi), numbers)
+        return Background(tuple(numbers), "tag")
+    if wanted == "tag":
+        raise InputError(
+            "--background tag: expected MaskSubtractionSequence with MaskFrameNumbers in the run, found none; "
+            "use --background auto or name a frame"
+        )
+    return None
+
+
+def named_frames(wanted: str) -> range | None:
+    """Return the frame numbers that "N" or "N-M" names, or None for "auto" and "tag".
+
+    Raises:
+        InputError: another word, or numbers that do not ascend from 1.
+    """
+    if wanted in ("auto", "tag"):
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", wanted.strip())
+    named = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+    if not named or named.start < 1:
+        raise InputError(f"--background {wanted}: expected auto, tag, a frame number N or a range N-M, counted from 1")
+    return named
+
+
+def before_arrival(values: np.ndarray, roi: np.ndarray, find: Finder) -> Background:
+    """Return the last frames before iodine arrives; up to three, as far as they show the same as the very last one.
+
+    The frame just before the arrival is passed over, and one more where noise or motion would hide 1 % of the iodine: a clean
+    frame more costs a little motion, a filled one the vessels.
+
+    Args:
+        values: `(T, H, W)`, normalised, iodine dark.
+        roi: `(H, W)` bool, the exposed field.
+        find: says when iodine arrives in frames `(T, H, W)`.
+    """
+    small, small_roi = shrink(values, roi)
+    settled = _settled(small, small_roi)
+    looked_at = range(settled, len(values), math.ceil((len(values) - settled) / MOST_LOOKED_AT))
+    arrival = find(values[looked_at.start :: looked_at.step]) if len(looked_at) > 1 else None
+    if arrival is None or arrival.index is None:
+        return Background((settled + 1,), "first")
+    index = arrival.index
+    if index == 1 and settled:  # the ramp's last frame may be the only clean one
+        return Background((settled,), "arrival", looked_at[1] + 1, sure=False)
+    passed_over = PASSED_OVER + (arrival.resolved > RESOLVED)
+    last = looked_at[max(index - 1 - passed_over, 0)]
+    latest = range(settled + 1, last + 2)[-MOST_FRAMES:]
+    numbers = _alike(small, small_roi, noise_deviation(small, small_roi), latest)
+    return Background(tuple(numbers), "arrival", looked_at[index] + 1, index >= SURE)
+
+
+def _alike(values: np.ndarray, roi: np.ndarray, noise: float, numbers: Sequence[int]) -> list[int]:
+    """Return the last of the frame numbers and those that show the same: an average over motion would be blurred."""
+    last = numbers[-1]
+    return [number for number in numbers if number == last or _same(values, roi, noise, number - 1, last - 1)]
+
+
+def _settled(values: np.ndarray, roi: np.ndarray) -> int:
+    """Return the index of the first frame after an exposure ramp: the first whose level is an ordinary one of the run."""
+    levels = np.median(values[:, roi], axis=1)
+    off = np.abs(levels - np.median(levels))
+    ordinary = off <= 3 * np.median(off) / 0.6745 + 0.01
+    return int(np.argmax(ordinary))
+
+
+def shrink(values: np.ndarray, roi: np.ndarray, size: int = WORKING_SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """Return frames averaged over blocks down to about `size` pixels, and where they are lit.
+
+    Args:
+        values: `(T, H, W)`, normalised, [0, 1].
+        roi: `(H, W)` bool, the exposed field.
+        size: of the shorter side, pixels; it stays below twice that.
+
+    Returns:
+        `(T, h, w)` float64 and `(h, w)` bool: inside `roi` and away from pixels that are 0 in any frame, as collimator blades.
+    """
+    factor = max(1, min(values.shape[1:]) // size)
+    rows, columns = (side // factor for side in values.shape[1:])
+    cropped = values[:, : rows * factor, : columns * factor]
+    small = cropped.reshape(len(values), rows, factor, columns, factor).mean((2, 4), dtype=np.float64)
+    blocks = roi[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
+    inside = np.asarray(blocks.all((1, 3)))
+    # The edge of collimator blades, clipped to 0, follows the exposure and not the anatomy.
+    lit = inside & (ndimage.minimum_filter(small.min(0), NEIGHBOURHOOD) > 0)
+    if lit.any():
+        return small, lit
+    return small, inside if inside.any() else np.ones_like(inside)
+
+
+def noise_deviation(values: np.ndarray, roi: np.ndarray) -> float:
+    """Return the noise's standard deviation from the median absolute response to a mask that cancels smooth structure.
+
+    Args:
+        values: `(T, h, w)`, any unit.
+        roi: `(h, w)` bool, where to look.
+
+    Returns:
+        in the unit of `values`, the median over the frames.
+
+    Source: Immerkær, Computer Vision and Image Understanding 64, 1996 (mask); median absolute deviation for robustness.
+    """
+    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6
+    response = [np.median(np.abs(ndimage.convolve(frame, mask)[roi])) for frame in values]
+    return float(np.median(response) / 0.6745)
+
+
+def _same(values: np.ndarray, roi: np.ndarray, noise: float, one: int, other: int) -> bool:
+    difference = (values[one] - values[other])[roi]
+    spread = np.sqrt(np.mean((difference - np.median(difference)) ** 2))
+    return bool(spread <= 2 * np.sqrt(2) * noise)

@@ -1,0 +1,1 @@
+"""What is projected: anatomy, its materials and its motion."""

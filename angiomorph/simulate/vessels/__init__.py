@@ -1,0 +1,1 @@
+"""Vessels and the contrast agent in them."""

@@ -1,0 +1,169 @@
+"""The vessels of heart and lungs that an injection fills."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from angiomorph.simulate.scene.territory import Territory
+from angiomorph.simulate.vessels.arteries import Points, places, side_tips
+from angiomorph.simulate.vessels.capillaries import capillaries
+from angiomorph.simulate.vessels.cloud import Inflow, Vessels, both, joined
+from angiomorph.simulate.vessels.growth import Branches, Trunk, along, flow_into, grow, supplied, trunk, within
+from angiomorph.simulate.vessels.veins import collect, drain, tributaries
+
+THINNEST_CORONARY, THINNEST_PULMONARY, THINNEST_PULMONARY_VEIN = 0.25, 0.5, 0.75  # mm radius
+SHORTER = 0.5  # branches of pulmonary vessels, for their width
+
+# Points on their way, in the heart's half axes from its centre, x to the patient's right.
+AORTA = [(-0.1, -1.15, -3.2), (-0.15, -1.15, 0.5), (-0.3, -0.8, 1.6), (0.0, -0.1, 1.9), (0.25, 0.15, 1.3), (0.05, 0.15, 0.6)]
+LEFT_MAIN = [(0.0, 0.15, 0.5), (-0.2, 0.25, 0.55), (-0.35, 0.35, 0.58)]
+LEFT_ANTERIOR = [(-0.35, 0.35, 0.58), (-0.45, 0.65, 0.45), (-0.55, 0.75, 0.05), (-0.65, 0.62, -0.35), (-0.62, 0.4, -0.66)]
+CIRCUMFLEX = [(-0.35, 0.35, 0.58), (-0.75, 0.2, 0.5), (-0.9, -0.2, 0.2), (-0.7, -0.62, -0.15), (-0.45, -0.7, -0.45)]
+RIGHT = [(0.05, 0.25, 0.45), (0.3, 0.6, 0.5), (0.68, 0.6, 0.2), (0.78, 0.35, -0.35), (0.5, -0.1, -0.8), (0.0, -0.3, -0.92)]
+CAVA = [(0.45, -0.45, -3.2), (0.45, -0.4, -1.0), (0.35, 0.0, -0.5), (0.0, 0.45, -0.4), (-0.2, 0.45, 0.4), (-0.2, 0.25, 0.95)]
+CARDIAC_VEIN = [
+    (-0.6, 0.5, -0.55),
+    (-0.52, 0.72, 0.0),
+    (-0.5, 0.6, 0.45),
+    (-0.85, 0.1, 0.35),
+    (-0.65, -0.65, 0.05),
+    (0.1, -0.85, -0.3),
+]
+FROM_LUNG = {
+    1: [(1.0, -0.35, 0.35), (0.6, -0.5, 0.3), (0.3, -0.5, 0.25)],
+    -1: [(-1.0, -0.55, 0.4), (-0.6, -0.55, 0.35), (-0.25, -0.5, 0.25)],
+}
+TO_LUNG = {1: [(0.2, -0.15, 1.0), (0.75, -0.4, 0.75)], -1: [(-0.5, -0.15, 1.0), (-0.8, -0.5, 0.8)]}
+LUNG = {1: ((1.25, -0.3, 0.1), (1.0, 1.45, 1.4)), -1: ((-1.15, -0.5, 0.1), (0.8, 1.35, 1.4))}
+
+
+def chest_vessels(rng: np.random.Generator, heart: Territory, transit: float) -> tuple[Vessels, Inflow]:
+    """Grow the vessels that an injection into a coronary artery or the pulmonary artery shows.
+
+    Args:
+        rng: source; decides which.
+        heart: territory of a chest.
+        transit: mean time that blood takes through capillaries, s.
+
+    Returns:
+        arteries, capillaries and veins, and what leaves the veins.
+    """
+    if rng.random() < 0.7:
+        arteries, ends = coronary_arteries(rng, heart)
+        muscle, outflow = capillaries(ends, heart, rng, transit, (0.72, 1.02))
+        veins, out = cardiac_veins(rng, heart, outflow)
+        return joined([arteries, muscle, veins]), out
+    sides = [int(rng.choice([-1, 1]))] if rng.random() < 0.6 else [-1, 1]
+    lungs = [_lung_vessels(rng, heart, side, len(sides) == 2, transit) for side in sides]
+    clouds, outs = zip(*lungs, strict=True)
+    way = CAVA if len(sides) == 2 else [*CAVA, TO_LUNG[sides[0]][0]]
+    return joined(clouds).reached_by(trunk(places(heart, way), 1.0).position[::5]), both(*outs)
+
+
+def _lung_vessels(
+    rng: np.random.Generator, heart: Territory, side: int, from_trunk: bool, transit: float
+) -> tuple[Vessels, Inflow]:
+    arteries, ends = pulmonary_arteries(rng, heart, side, from_trunk)
+    tissue, outflow = capillaries(ends, lung(heart, side), rng, transit)
+    veins, out = pulmonary_veins(rng, heart, side, outflow)
+    return joined([arteries, tissue, veins]), out
+
+
+def cardiac_veins(rng: np.random.Generator, heart: Territory, tissue: Inflow) -> tuple[Vessels, Inflow]:
+    """Grow the great cardiac vein with its branches, into the coronary sinus.
+
+    Args:
+        rng: source.
+        heart: territory of a chest.
+        tissue: what flows out of its muscle.
+
+    Returns:
+        bodies of phase 2, and what leaves the coronary sinus.
+    """
+    tube = trunk(places(heart, CARDIAC_VEIN), 1.0)
+    at = np.sort((rng.uniform(0, 0.9, 10) * len(tube.length)).astype(int))
+    targets = tube.position[at] + rng.normal(0, 0.6, (10, 3)) * heart.half
+    radius = rng.uniform(0.6, 1.1, 10)
+    [(veins, inflow)] = drain([tributaries(rng, tube, at, targets, radius, along(heart, 1.0), 0.45 * heart.half)], tissue)
+    sinus, out = collect(tube, at, inflow)
+    return joined([veins, sinus]), out
+
+
+def pulmonary_veins(rng: np.random.Generator, heart: Territory, side: int, tissue: Inflow) -> tuple[Vessels, Inflow]:
+    """Grow the veins of a lung, into the left atrium; arguments and returns as of `cardiac_veins` and `lung`."""
+    region = lung(heart, side)
+    tube = trunk(places(heart, FROM_LUNG[side]), 1.0)
+    at = np.zeros(4, int)
+    targets = places(region, [(0.1 * side, 0.2, 0.6), (0.2 * side, -0.3, -0.6), (0.4 * side, 0.4, -0.2), (0.0, -0.6, 0.2)])
+    radius = rng.uniform(3.0, 4.5, 4)
+    tree = tributaries(rng, tube, at, targets, radius, within(region), region.half, THINNEST_PULMONARY_VEIN, SHORTER)
+    [(veins, inflow)] = drain([tree], tissue)
+    wide, out = collect(tube, at, inflow)
+    return joined([veins, wide]), out
+
+
+def coronary_arteries(rng: np.random.Generator, heart: Territory) -> tuple[Vessels, Inflow]:
+    """Grow the left or the right coronary artery on the heart's surface, the catheter coming through the aortic arch.
+
+    Args:
+        rng: source.
+        heart: territory of a chest.
+
+    Returns:
+        bodies along the centre lines, amount = pi radius^2 ds, with the catheter's path; and what they bring to the tissue.
+    """
+    if rng.random() < 0.4:
+        tube, branches = _coronary(rng, heart, RIGHT, rng.uniform(1.6, 2.1))
+        cloud, ends, _ = supplied(tube, [branches])
+        return cloud.reached_by(_through_aorta(heart, RIGHT[0])), ends
+    main = trunk(places(heart, LEFT_MAIN), rng.uniform(1.9, 2.4))
+    grown = [_coronary(rng, heart, LEFT_ANTERIOR, 1.8), _coronary(rng, heart, CIRCUMFLEX, 1.6)]
+    whole = flow_into([branches for _, branches in grown])
+    cloud, times = main.supply(np.array([len(main.length) - 1]), np.array([whole]))
+    trees = [supplied(tube, [branches], times[-1]) for tube, branches in grown]
+    joint = joined([cloud, *(cloud for cloud, _, _ in trees)])
+    return joint.reached_by(_through_aorta(heart, LEFT_MAIN[0])), both(*(ends for _, ends, _ in trees))
+
+
+def _coronary(rng: np.random.Generator, heart: Territory, points: Points, radius: float) -> tuple[Trunk, Branches]:
+    """Lay a coronary artery and let branches grow from it, the last of which carries it on."""
+    bent = places(heart, points)
+    bent[1:] += rng.normal(0, 1.5, bent[1:].shape)
+    tube = trunk(bent, radius, 0.5 * radius)
+    share = np.append(np.sort(rng.uniform(0.12, 0.95, 8)), 0.97)
+    targets = tube.position[(share * len(tube.radius)).astype(int)] + rng.normal(0, 0.5, (9, 3)) * heart.half
+    index, tips = side_tips(rng, tube, share, targets, np.array([0.6] * 8 + [1.0]))
+    return tube, (index, grow(tips, rng, along(heart, 0.97), 0.45 * heart.half, THINNEST_CORONARY))
+
+
+def _through_aorta(heart: Territory, ostium: tuple[float, float, float]) -> np.ndarray:
+    return trunk(places(heart, [*AORTA, ostium]), 1.0).position[::5]
+
+
+def lung(heart: Territory, side: int) -> Territory:
+    """Return about where a lung lies beside a heart; side 1 is the patient's right, -1 the left."""
+    centre, half = LUNG[side]
+    return Territory("lung", places(heart, [centre])[0], heart.half * half)
+
+
+def pulmonary_arteries(rng: np.random.Generator, heart: Territory, side: int, from_trunk: bool) -> tuple[Vessels, Inflow]:
+    """Grow the pulmonary arteries of one lung.
+
+    Args:
+        rng: source.
+        heart: territory of a chest.
+        side: of the lung, as in `lung`.
+        from_trunk: let the injection be where both lungs' arteries part, else in this one's.
+
+    Returns:
+        bodies along the centre lines, amount = pi radius^2 ds, and what they bring to the tissue.
+    """
+    first = [CAVA[-1]] if from_trunk else []
+    tube = trunk(places(heart, [*first, *TO_LUNG[side]]), rng.uniform(6.5, 8.5), 6.0)
+    region = lung(heart, side)
+    targets = places(region, [(0.1 * side, 0.3, 0.6), (0.2 * side, -0.3, -0.5), (0.4 * side, 0.4, -0.2), (0.0, -0.6, 0.3)])
+    index, tips = side_tips(rng, tube, np.array([0.8, 0.98, 0.98, 0.9]), targets, 0.42)
+    cloud, ends, _ = supplied(
+        tube, [(index, grow(tips, rng, within(region), region.half, THINNEST_PULMONARY, stretch=SHORTER))]
+    )
+    return cloud, ends

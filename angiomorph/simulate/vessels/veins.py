@@ -1,0 +1,207 @@
+"""Veins: trees that drain tissue into sinuses, each stretch with the share of its blood that was injected, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from angiomorph.simulate.scene.territory import Territory
+from angiomorph.simulate.vessels.arteries import base, places
+from angiomorph.simulate.vessels.cloud import NO_FLOW, VEIN, Inflow, Vessels, bodies, both, carried, joined, speed, width
+from angiomorph.simulate.vessels.growth import Generation, Steering, Tips, Trunk, along, grow, normal, trunk, within
+
+SLOWER = 0.6  # of the blood in veins than in arteries of the same radius
+SINUS = 1.2  # of a sinus's radius over that of a vein by Murray's law
+THINNEST_VEIN = 0.5  # mm radius
+STRAIGHTER = 1.8  # than arteries, and longer from fork to fork
+
+# The dura's sinuses in the cavity's half axes from its centre; those of the left side are the mirror image.
+SAGITTAL = [(0, 0.95, -0.12), (0, 0.92, 0.46), (0, 0.54, 0.87), (0, 0, 0.985),
+            (0, -0.54, 0.87), (0, -0.91, 0.47), (0, -0.97, -0.1), (0, -0.91, -0.38)]  # fmt: skip
+STRAIGHT = [(0, -0.25, -0.08), (0, -0.55, -0.2), (0, -0.91, -0.38)]
+TRANSVERSE = [
+    (0, -0.91, -0.38),
+    (0.4, -0.82, -0.36),
+    (0.72, -0.58, -0.38),
+    (0.8, -0.3, -0.45),
+    (0.68, -0.2, -0.68),
+    (0.5, -0.12, -0.88),
+]
+JUGULAR = np.array([(30, -12, -45), (33, -10, -80), (31, -2, -125), (29, 2, -170)])  # mm from the sella, going on from there
+
+
+def vein_width(flow: np.ndarray) -> np.ndarray:
+    """Return the radius of veins that carry a flow, mm: by Murray's law, at 0.6 of the speed in arteries; flow in mm^3/s."""
+    return width(np.maximum(flow, NO_FLOW) / SLOWER)
+
+
+def drain(trees: Sequence[list[Generation]], tissue: Inflow) -> list[tuple[Vessels, Inflow]]:
+    """Let blood flow from tissue into the nearest end or fork of grown branches, and to their roots.
+
+    Each branch is as wide as what flows in it needs. Blood keeps its sum at every junction, the injected part of it too, which
+    arrives with the mean of what flows in.
+
+    Args:
+        trees: from `growth.grow`, root first.
+        tissue: what flows out of it.
+
+    Returns:
+        of each tree the veins that carry injected blood, and what leaves each first branch.
+    """
+    from scipy.spatial import cKDTree
+
+    count = [len(one.radius) for tree in trees for one in tree]
+    ends = np.concatenate([one.track[-1] for tree in trees for one in tree])
+    _, nearest = cKDTree(ends).query(tissue.position)
+    own = iter(np.split(tissue.gathered(nearest, len(ends)), np.cumsum(count)[:-1], axis=1))
+    return [_drained(tree, [next(own) for _ in tree]) for tree in trees]
+
+
+def _drained(tree: list[Generation], own: list[np.ndarray]) -> tuple[Vessels, Inflow]:
+    """Let one tree carry what its branches drain themselves: flow, fed and fed * arrival, `(3, n)` of each generation."""
+    clouds, flows = [], own[-1]
+    for one, below in zip(reversed(tree), [*reversed(own[:-1]), None], strict=True):
+        flow, fed, moment = flows
+        radius = vein_width(flow)
+        time = one.length / (SLOWER * speed(radius))
+        begin = moment / np.maximum(fed, NO_FLOW)
+        after = Inflow(one.track[0], flow, fed, begin + time)
+        clouds.append(_branch_cloud(one, radius, begin, time, fed / np.maximum(flow, NO_FLOW)))
+        if below is not None:
+            flows = below + after.gathered(one.parent, below.shape[1])
+    return joined(clouds), after
+
+
+def _branch_cloud(one: Generation, radius: np.ndarray, begin: np.ndarray, time: np.ndarray, dilution: np.ndarray) -> Vessels:
+    steps, keep = len(one.track), dilution > 0
+    since = 1 - np.arange(0.5, steps)[:, None] / steps  # the track leads from the root, against the flow
+    return bodies(
+        one.track[:, keep].reshape(-1, 3),
+        np.tile(np.pi * radius**2 * one.length / steps, (steps, 1))[:, keep].ravel(),
+        np.tile(radius[keep], steps),
+        (begin + since * time)[:, keep].ravel(),
+        VEIN,
+        np.tile(dilution[keep], steps),
+    )
+
+
+def collect(tube: Trunk, at: np.ndarray, inflow: Inflow) -> tuple[Vessels, Inflow]:
+    """Let a tube collect what veins bring, its radius that of a vein of its flow, a fifth wider as a sinus is.
+
+    Args:
+        tube: its centre line, from its beginning to its outlet.
+        at: `(n,)` piece of the tube at whose beginning each inflow enters.
+        inflow: of n veins.
+
+    Returns:
+        the sinus where it carries injected blood, and its outflow.
+    """
+    count = len(tube.length)
+    flow = np.cumsum(np.bincount(at, inflow.flow, count))
+    radius = SINUS * vein_width(flow)
+    amount = np.pi * radius**2 * tube.length
+    time = amount / np.maximum(flow, NO_FLOW)
+    after = np.cumsum(time)
+    entered = replace(inflow, arrival=inflow.arrival - (after - time)[at])
+    _, fed, moment = np.cumsum(entered.gathered(at, count), axis=1)
+    arrival = moment / np.maximum(fed, NO_FLOW) + after
+    keep = fed > 0
+    dilution = fed[keep] / flow[keep]
+    cloud = bodies(tube.position[keep], amount[keep], radius[keep], (arrival - time / 2)[keep], VEIN, dilution)
+    return cloud, Inflow(tube.end[None], flow[-1:], fed[-1:], arrival[-1:])
+
+
+def tributaries(
+    rng: np.random.Generator,
+    tube: Trunk,
+    at: np.ndarray,
+    targets: np.ndarray,
+    radius: np.ndarray,
+    steer: Steering,
+    scatter: np.ndarray,
+    thinnest: float = THINNEST_VEIN,
+    stretch: float = STRAIGHTER,
+) -> list[Generation]:
+    """Grow veins from pieces `at` of a tube towards targets, as wide as to fork alike; arguments as elsewhere."""
+    ways = normal(normal(targets - tube.position[at]) + rng.normal(0, 0.2, targets.shape))
+    return grow(Tips(tube.position[at], ways, radius, targets), rng, steer, scatter, thinnest, 0.25, stretch)
+
+
+def head_veins(rng: np.random.Generator, cavity: Territory, tissue: Inflow) -> tuple[Vessels, Inflow]:
+    """Grow the veins of a brain, down to the two jugular veins, of which one is wider.
+
+    Those of the cortex drain into the superior sagittal sinus, those of temporal lobe and cerebellum into the transverse ones,
+    the deep ones into the straight sinus.
+
+    Args:
+        rng: source.
+        cavity: of the head.
+        tissue: what flows out of it.
+
+    Returns:
+        bodies of phase 2, and what leaves the two jugular veins.
+    """
+    surface, scatter = along(cavity, 0.97), 0.5 * cavity.half
+    sagittal, straight = trunk(places(cavity, SAGITTAL), 1.0), trunk(places(cavity, STRAIGHT), 1.0)
+    at, targets = _cortical(rng, cavity, sagittal)
+    upper = tributaries(rng, sagittal, at, targets, rng.uniform(0.8, 1.7, len(at)), surface, scatter)
+    inner = places(cavity, [(0.12, 0.25, 0.1), (-0.12, 0.25, 0.1), (0.3, 0.15, -0.3), (-0.3, 0.15, -0.3)])
+    start = np.zeros(4, int)
+    deep = tributaries(rng, straight, start, inner, rng.uniform(0.8, 1.3, 4), within(cavity, 0.6), 0.3 * cavity.half)
+    sides = [_transverse(rng, cavity, side) for side in (1, -1)]
+    veins, outflows = zip(*drain([upper, deep, *(tree for _, _, tree in sides)], tissue), strict=True)
+    sinus, above = collect(sagittal, at, outflows[0])
+    galen, under = collect(straight, start, outflows[1])
+    right, clouds, out = rng.uniform(0.3, 0.8), [*veins, sinus, galen], []
+    for (tube, at, _), share, more in zip(sides, (right, 1 - right), outflows[2:], strict=True):
+        jugular, leaving = collect(tube, np.concatenate([[0], at]), both(both(above, under).whole(share), more))
+        clouds.append(jugular)
+        out.append(leaving)
+    return joined(clouds), both(*out)
+
+
+def _cortical(rng: np.random.Generator, cavity: Territory, sagittal: Trunk) -> tuple[np.ndarray, np.ndarray]:
+    """Where cortical veins enter the sagittal sinus, and where on either side they come from."""
+    count = int(rng.integers(8, 13))
+    share = np.tile((np.arange(count) + rng.uniform(0.1, 0.9, count)) / count, 2) * 0.8 + 0.1
+    at = (share * len(sagittal.length)).astype(int)
+    unit = (sagittal.position[at] - cavity.centre) / cavity.half
+    side = np.repeat((-1.0, 1.0), count)
+    unit = normal(unit * (0, 0.8, 0.55) + np.stack([side * rng.uniform(0.6, 1.0, 2 * count), 0 * side, 0 * side], axis=1))
+    return at, places(cavity, 0.95 * unit)
+
+
+def _transverse(rng: np.random.Generator, cavity: Territory, side: int) -> tuple[Trunk, np.ndarray, list[Generation]]:
+    """Transverse and sigmoid sinus of one side and the jugular vein, and the veins of temporal lobe and cerebellum into it."""
+    path = np.concatenate([places(cavity, TRANSVERSE), base(cavity) + JUGULAR])
+    path[:, 0] = cavity.centre[0] + side * (path[:, 0] - cavity.centre[0])
+    path[1:] += rng.normal(0, 1.5, path[1:].shape)
+    tube = trunk(path, 1.0)
+    inside = np.linalg.norm((tube.position - cavity.centre) / cavity.half, axis=1) < 1
+    at = (np.array((0.25, 0.45, 0.55, 0.7)) * inside.sum()).astype(int)
+    targets = places(
+        cavity, [(0.5 * side, -0.7, -0.6), (0.9 * side, 0.0, 0.15), (0.93 * side, 0.25, -0.2), (0.85 * side, -0.4, 0.25)]
+    )
+    return tube, at, tributaries(rng, tube, at, targets, rng.uniform(0.8, 1.4, 4), along(cavity, 0.95), 0.4 * cavity.half)
+
+
+def neck_veins(rng: np.random.Generator, territory: Territory, upwards: Inflow) -> tuple[Vessels, Inflow]:
+    """Lay the internal jugular vein beside the injected carotid; what comes back from the brain is mixed with other blood.
+
+    Args:
+        rng: source.
+        territory: a neck.
+        upwards: what leaves the neck by the injected internal carotid, of which 30 to 70 % come back on its side.
+
+    Returns:
+        bodies of phase 2, and what leaves the vein.
+    """
+    side = 1 if upwards.position[0, 0] > territory.centre[0] else -1
+    way = [(0.6, -0.05, 1.5), (0.6, -0.05, 0.8), (0.62, 0.1, 0.0), (0.55, 0.15, -0.8), (0.4, 0.2, -1.5)]
+    path = places(territory, np.array(way) * (side, 1, 1)) + rng.normal(0, 1.5, (len(way), 3))
+    back = upwards.whole(rng.uniform(0.3, 0.7))
+    other = SLOWER * carried(rng.uniform(3.5, 6.0, 1) / SINUS)
+    inflow = replace(back, flow=back.fed + other, arrival=back.arrival + rng.uniform(1.5, 2.5))
+    return collect(trunk(path, 1.0), np.zeros(1, int), inflow)

@@ -1,0 +1,1 @@
+"""From materials in space to a stored frame: geometry, rays, spectrum, detector."""

@@ -1,0 +1,1 @@
+"""Files on disk, whole or not at all; the only user of h5py's data; no TensorFlow."""

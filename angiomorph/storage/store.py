@@ -1,0 +1,242 @@
+"""HDF5 files: the training store, a registration's result and a simulated run's truth (the only h5py data user).
+
+Training store (`angiomorph prepare`, `angiomorph simulate --store`), one group a run at the root::
+
+    /<run>                      run key: "run-000001" or the archive's anonymous key; never an identity
+        frames (T, H, W)        uint8 | uint16, as stored in DICOM, iodine dark; chunk (1, H, W), not compressed, each with
+                                HDF5's Fletcher-32 checksum, so that a damaged frame raises OSError when it is read
+        clean (T, H, W)         of simulated runs only: the same frames without contrast agent and noise, in the same units
+                                and kept in the same way: the truth that `--image-loss truth` trains on
+        @relation               "LIN" | "LOG" | "DISP": PixelIntensityRelationship
+        @bits_stored            BitsStored
+        @background             int array, background frame numbers named by the source, from 1; may be empty
+        @frame_time             ms
+    /@format                    "angiomorph-store", /@version 1
+
+The version counts what readers must know. Checksums are none of that: HDF5 checks them by itself, programs from before them
+read these stores, and stores from before them are read, unchecked.
+
+Registration (`--save h5`): `bsa` (T,H,W), `moved` (T,H,W), `warp` (T,H,W,2) float32, `background` int frame numbers from 1;
+attributes lambda, model_sha256, intensity, relation, units, levels, rounds, refine,
+version.
+
+Truth of a simulated run (`<name>_truth.h5`): `background` (T,H,W) float32 noise-free ln intensity without iodine at the
+pose of each frame, `vessel` (T,H,W) float32 noise-free vessel layer, ln units, <= 0, `vessel_mask` (T,H,W) bool,
+`anatomy` (T,H,W) bool, `pose` (T,6) float64 rigid head pose: rotations in degrees about x, y, z, then translations in mm;
+attributes: JSON of the simulation settings, seed, version.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from angiomorph.errors import InputError
+from angiomorph.storage.durable import DurableFile
+from angiomorph.storage.links import find_arrays
+
+FORMAT = "angiomorph-store"
+VERSION = 1
+METADATA = 2**20  # bytes that HDF5 may count as its cache of an open store's metadata; it takes several times as many
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """One run as the training store keeps it.
+
+    Args:
+        frames: `(T, H, W)` uint8 or uint16, stored values, iodine dark.
+        relation: PixelIntensityRelationship: "LIN", "LOG" or "DISP".
+        bits_stored: BitsStored.
+        background: frame numbers (from 1) that the source names as background; empty if it names none.
+        frame_time: ms between frames; 0 if unknown.
+        clean: of a simulated run, its frames without contrast agent and noise, as `frames`; None where nobody knows.
+    """
+
+    frames: np.ndarray
+    relation: str
+    bits_stored: int
+    background: tuple[int, ...] = ()
+    frame_time: float = 0.0
+    clean: np.ndarray | None = None
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its name when the block succeeds and vanishes when it fails.
+
+    Args:
+        path: the final name; its folder is made if missing.
+
+    Returns:
+        the temporary path, in the same folder, to write to.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, final)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def create(path: str | os.PathLike[str] | DurableFile) -> h5py.File:
+    """Open a new, empty training store for writing (see the module's schema)."""
+    store = h5py.File(path, "w")
+    store.attrs["format"] = FORMAT
+    store.attrs["version"] = VERSION
+    return store
+
+
+def extend(path: str | os.PathLike[str] | DurableFile) -> h5py.File:
+    """Open a store that `create` made for writing more runs."""
+    return h5py.File(path, "r+")
+
+
+def append(store: h5py.File, key: str, run: StoredRun) -> None:
+    """Add one run to an open training store.
+
+    Args:
+        store: from `create` or `extend`.
+        key: group name; carries no identity.
+        run: what to store.
+
+    Raises:
+        InputError: frames are not `(T, H, W)` unsigned integers, or `clean` is not of their shape and type.
+    """
+    frames = run.frames
+    if frames.ndim != 3 or frames.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            f"run {key}: expected (T, H, W) frames of uint8 or uint16, got shape {frames.shape} of {frames.dtype}; "
+            "convert the run to unsigned integers as DICOM stores them"
+        )
+    if run.clean is not None and (run.clean.shape, run.clean.dtype) != (frames.shape, frames.dtype):
+        raise InputError(
+            f"run {key}: expected clean frames {frames.shape} of {frames.dtype} as the run's, got {run.clean.shape} of "
+            f"{run.clean.dtype}; give each frame's own"
+        )
+    group = store.create_group(key)
+    for name, values in (("frames", frames), ("clean", run.clean)):
+        if values is not None:
+            group.create_dataset(name, data=values, chunks=(1, *frames.shape[1:]), fletcher32=True)
+    group.attrs["relation"] = run.relation
+    group.attrs["bits_stored"] = run.bits_stored
+    group.attrs["background"] = np.asarray(run.background, np.int64)
+    group.attrs["frame_time"] = run.frame_time
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """Open a training store for reading.
+
+    Raises:
+        InputError: the file is absent, not HDF5, or not a training store of a version this program reads, or has links, or
+            arrays in other files.
+    """
+    try:
+        store = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(f"{path}: expected a training store (HDF5), but it cannot be opened: {error}") from error
+    with store:
+        _bound_metadata(store)
+        if store.attrs.get("format") != FORMAT or store.attrs.get("version") != VERSION:
+            raise InputError(
+                f"{path}: expected a training store of format {FORMAT!r} version {VERSION}, found "
+                f"{store.attrs.get('format')!r} version {store.attrs.get('version')}; make one with `angiomorph prepare`"
+            )
+        _check_links(store, path, "a training store", "make one with `angiomorph prepare`")
+        yield store
+
+
+def _check_links(file: h5py.File, path: str | os.PathLike[str], expected: str, remedy: str) -> None:
+    for _ in find_arrays(file, path, expected, remedy):
+        pass  # not kept open: HDF5 keeps chunks of each
+
+
+def _bound_metadata(store: h5py.File) -> None:
+    """Let HDF5 remember where few runs lie: by default it keeps what takes up to 300 MB, run by run as they are visited."""
+    config = store.id.get_mdc_config()
+    config.set_initial_size = True
+    config.initial_size = config.min_size = METADATA // 2
+    config.max_size = METADATA
+    store.id.set_mdc_config(config)
+
+
+def is_hdf5(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is an HDF5 file."""
+    return os.path.isfile(path) and bool(h5py.is_hdf5(path))
+
+
+def keys(store: h5py.File) -> list[str]:
+    """Return the run keys of an open store, sorted."""
+    return sorted(store)
+
+
+def frame_count(store: h5py.File, key: str) -> int:
+    """Return the number of frames of one run of an open store, some times faster than by h5py's groups."""
+    return int(h5py.h5d.open(store.id, f"{key}/frames".encode()).shape[0])
+
+
+def read(store: h5py.File, key: str) -> StoredRun:
+    """Return one run of an open store, all its frames decoded.
+
+    Raises:
+        OSError: a frame's bytes are not what was written.
+    """
+    group = store[key]
+    return StoredRun(
+        frames=group["frames"][()],
+        relation=str(group.attrs["relation"]),
+        bits_stored=int(group.attrs["bits_stored"]),
+        background=tuple(int(number) for number in group.attrs["background"]),
+        frame_time=float(group.attrs["frame_time"]),
+        clean=group["clean"][()] if "clean" in group else None,
+    )
+
+
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:
+    """Write a registration or a truth file (see the module's schema), whole or not at all.
+
+    Args:
+        path: the file's final name.
+        arrays: dataset name to array; arrays of three or more axes are chunked by frame and compressed.
+        attributes: of the file's root.
+    """
+    # In memory first: of a full disk HDF5 tells from its destructors, out of reach of any handler.
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        for name, array in arrays.items():
+            options: dict[str, Any] = {}
+            if array.ndim >= 3:
+                options = {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 1, "shuffle": True}
+            file.create_dataset(name, data=array, **options)
+        file.attrs.update(attributes)
+    with replacing(path) as partial:
+        partial.write_bytes(image.getbuffer())
+
+
+def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the arrays and attributes of a registration or truth file.
+
+    Raises:
+        InputError: the file is absent, not HDF5, holds groups, as a store or a model does, or has links, or arrays in other
+            files.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            _check_links(file, path, "a registration or a truth file", "write it again with angiomorph")
+            groups = [name for name in file if not isinstance(file[name], h5py.Dataset)]
+            if groups:
+                raise InputError(f"{path}: expected a registration or a truth file, found the group {groups[0]!r} in it")
+            return {name: file[name][()] for name in file}, dict(file.attrs)
+    except OSError as error:
+        raise InputError(f"{path}: expected an HDF5 file written by angiomorph, but it cannot be opened: {error}") from error

@@ -1,0 +1,155 @@
+"""Runs that a training does not see: what the network is given of them, and a few frames of each, ready to be scored."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from angiomorph.dicom import Series, SeriesFiles, read_series
+from angiomorph.errors import InputError
+from angiomorph.evaluation.score import Case, Score, Truth, check_same_frames, read_truth, truth_path
+from angiomorph.preprocessing.field import clamp_warp, fill_outside
+from angiomorph.preprocessing.intensity import normalise, to_domain
+from angiomorph.preprocessing.resizing import shrink_frames
+from angiomorph.registration.series import BATCH_SIZE, Predictor, Seen, see
+from angiomorph.storage.store import StoredRun
+from angiomorph.training.dataset import Draw, Pairs, fit
+
+FRAMES = 8  # scored of a run: one of a hundred frames is to take no longer than one of ten
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """One run.
+
+    Args:
+        name: for people.
+        seen: what the network is given.
+        frames: indices, from 0, of the frames that are registered: the background's and those that are scored.
+        case: scores warps of `frames`.
+        clean: of a simulated run, all its frames as the network would see them without noise and contrast agent.
+    """
+
+    name: str
+    seen: Seen
+    frames: tuple[int, ...]
+    case: Case
+    clean: np.ndarray | None = None
+
+    def score(self, predictor: Predictor, hyper: float) -> Score:
+        """Return what the network's own warps are worth, without refinement and guard.
+
+        Args:
+            predictor: the network.
+            hyper: λ, [0, 1].
+
+        Raises:
+            InputError: a warp is not finite.
+        """
+        start = time.perf_counter()
+        fixed = self.seen.levelled(list(self.frames))
+        warp = clamp_warp(np.concatenate(list(predictor.warps(self.seen.moving, fixed, hyper, BATCH_SIZE))), self.seen.field)
+        if not np.isfinite(warp).all():
+            raise not_finite(f"validation on {self.name}", hyper)
+        return self.case.score(warp, time.perf_counter() - start)
+
+    def read(self, draw: Draw, size: int) -> Pairs:
+        """Return the frames of a draw as training would see them.
+
+        Args:
+            draw: indices of frames and λ.
+            size: of the network's frames, pixels.
+        """
+        kinds = draw.background, draw.contrast
+        moving, fixed = (fit(self.seen.frames[indices], size) for indices in kinds)
+        clean = () if self.clean is None else tuple(fit(self.clean[indices], size) for indices in kinds)
+        return Pairs(moving, fixed, draw.hyper, clean)
+
+
+def not_finite(subject: str, hyper: float) -> InputError:
+    """Return the error that tells of a warp that is not finite."""
+    return InputError(f"{subject} at λ {hyper:g}: expected finite warps, found one that is not a number; lower --lr")
+
+
+def held_out(series: Series, truth: Truth | None, trained_on: str) -> HeldOut:
+    """Return a run whose background, and of all other frames up to `FRAMES`, evenly spaced, are registered and scored.
+
+    Args:
+        series: the run.
+        truth: of the run, or None.
+        trained_on: the network's intensity, see `registration.see`.
+
+    Raises:
+        InputError: the truth is one of other frames, the run has an intensity that the network was not trained on, or no
+            frame beside the background's.
+    """
+    if truth is not None:
+        check_same_frames(series, truth)
+    seen = see(series, trained_on)
+    background = [number - 1 for number in seen.background.numbers]
+    others = [index for index in range(len(series.frames)) if index not in background]
+    if not others:
+        raise InputError(
+            f"{series.name}: expected frames beside the background's to validate on, found none; take the run out of "
+            "--validation"
+        )
+    frames = sorted([*background, *_spread(others)])
+    part = dataclasses.replace(series, frames=series.frames[frames], frame_times=series.frame_times[frames])
+    numbers = [frames.index(index) + 1 for index in background]
+    case = Case(part, numbers, None if truth is None else truth.part(frames))
+    return HeldOut(series.name, seen, tuple(frames), case, None if truth is None else _clean(series, truth, seen))
+
+
+def _clean(series: Series, truth: Truth, seen: Seen) -> np.ndarray:
+    stored = np.exp(truth.background) if series.relation == "LIN" else truth.background * np.float32(truth.stored_per_ln)
+    return fill_outside(normalise(to_domain(stored, seen.intensity), seen.scale), seen.field)
+
+
+def _spread(frames: list[int]) -> list[int]:
+    count = min(FRAMES, len(frames))
+    return [frames[int((k + 0.5) * len(frames) / count)] for k in range(count)]
+
+
+def read_held_out(name: str, files: SeriesFiles, trained_on: str) -> HeldOut:
+    """Return a DICOM run at its full size, with the truth beside it where it is simulated.
+
+    Args:
+        name: for people.
+        files: of the run.
+        trained_on: the network's intensity.
+
+    Raises:
+        InputError: run or truth cannot be read, or as `held_out` has it.
+    """
+    known = truth_path(files.paths[0])
+    series = dataclasses.replace(read_series(files), name=name)
+    return held_out(series, read_truth(known) if known.exists() else None, trained_on)
+
+
+def stored_held_out(name: str, run: StoredRun, size: int, trained_on: str) -> HeldOut:
+    """Return a stored run at the network's size.
+
+    Args:
+        name: for people.
+        run: from the store.
+        size: of the network's frames; larger ones shrink to it, pixels.
+        trained_on: the network's intensity.
+
+    Raises:
+        InputError: as `held_out` has it.
+    """
+    frames = shrink_frames(run.frames, size)
+    series = Series(
+        frames=frames,
+        relation=run.relation,
+        bits_stored=run.bits_stored,
+        frame_times=run.frame_time * np.arange(len(frames)),
+        background_numbers=run.background,
+        name=name,
+        shutter=np.ones(frames.shape[1:], bool),
+        headers=(),
+    )
+    return held_out(series, None, trained_on)

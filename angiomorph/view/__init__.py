@@ -1,1 +1,0 @@
-"""Pictures for people: a registration beside plain DSA, a training's learning curve."""

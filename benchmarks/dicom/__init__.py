@@ -1,0 +1,1 @@
+"""Other programs' view of what is written; damaged and malicious input."""

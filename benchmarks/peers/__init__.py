@@ -1,0 +1,1 @@
+"""AngioMorph beside other registrations, on simulated runs."""

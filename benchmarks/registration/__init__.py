@@ -1,0 +1,1 @@
+"""What surrounds the network: the choice of background, and reach."""

@@ -1,0 +1,1 @@
+"""The simulator's speed and realism, and the volumes that it projects."""

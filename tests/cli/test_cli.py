@@ -1,0 +1,424 @@
+"""The programs as a user runs them: exit status, what is said and where, and what is left on disk."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import RLELossless, UltrasoundMultiFrameImageStorage
+
+from angiomorph import networks
+from angiomorph.backend import tf, vxm
+from angiomorph.cli import main, terminal
+from angiomorph.storage import store
+from tests.dicom_tools import dciodvfy_errors
+from tests.runs import SIZE, TINY, phantom, save_tiny_model
+
+FRAMES = phantom((3, SIZE, SIZE))
+PATIENT = {"PatientName": "Quartz^Zebulon", "PatientID": "QZ-4711", "PatientBirthDate": "19330911"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny.h5")
+
+
+def register(runs, model, out, *options):
+    return main(["register", *map(str, runs), "--model", str(model), "--out", str(out), "--refine", "0", *options])
+
+
+def left_in(folder):
+    """Return every file and folder in `folder`, which need not be there."""
+    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*"))
+
+
+def refused(capsys, status, *words):
+    """Check status 2 and one paragraph on standard error that holds `words`; nothing on standard output."""
+    said = capsys.readouterr()
+    assert status == 2
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    lines = said.err.splitlines()
+    assert len(lines) == 1, said.err
+    assert lines[0].startswith("angiomorph ")
+    assert all(word in lines[0] for word in words), said.err
+
+
+def refused_by_argparse(capsys, arguments, *words):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    said = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert said.out == ""
+    assert all(word in said.err for word in words), said.err
+
+
+def test_a_tree_with_a_bad_run_goes_on_and_lists_it(tmp_path, capsys, xa_file, model):
+    xa_file("tree/a/run.dcm", frames=FRAMES)
+    cut = xa_file("tree/b/run.dcm", frames=FRAMES)
+    cut.write_bytes(cut.read_bytes()[:-3000])
+    xa_file("tree/c/run.dcm", frames=FRAMES[::-1].copy())
+    (tmp_path / "tree" / "notes.txt").write_text("not a run")
+    out = tmp_path / "out"
+    assert register([tmp_path / "tree"], model, out, "--background", "1") == 1
+    said = capsys.readouterr()
+    assert [line.partition(":")[0] for line in said.out.splitlines()] == ["run", "run"]
+    failed, summary = said.err.splitlines()
+    assert failed.startswith(f"angiomorph register: failed: {cut}: ")
+    assert "truncated" in failed
+    assert summary == ("angiomorph register: 1 of 3 runs failed, the others are written; files passed over: 1 (no DICOM: 1)")
+    assert left_in(out) == ["a", "a/run_bsa.dcm", "a/run_bsa.h5", "c", "c/run_bsa.dcm", "c/run_bsa.h5"]
+    assert register([tmp_path / "tree", cut], model, out, "--background", "1", "--quiet", "--save", "h5") == 1
+    assert capsys.readouterr().err.splitlines()[-1].endswith("failed, the others are written")
+    assert (out / "a/run_bsa.h5").read_bytes() != (out / "c/run_bsa.h5").read_bytes()
+
+
+def test_results_hold_every_frame_and_nothing_of_the_patient(tmp_path, capsys, xa_file, model):
+    run = xa_file("run.dcm", frames=FRAMES, attributes={**PATIENT, "BurnedInAnnotation": "YES"})
+    out = tmp_path / "out"
+    assert register([run], model, out, "--background", "1-2", "--save", " png, h5,dicom ,h5", "--lambda", "0.25") == 0
+    said = capsys.readouterr()
+    assert left_in(out) == ["run_bsa.dcm", "run_bsa.h5", "run_bsa.png"]
+    assert said.err.startswith(f"angiomorph register: warning: {run}: ")
+    assert "burnt-in text" in said.err
+    written = pydicom.dcmread(out / "run_bsa.dcm")
+    assert written.PatientName == PATIENT["PatientName"]  # the derived run belongs to the patient's study
+    with h5py.File(out / "run_bsa.h5") as file:
+        bsa = file["bsa"][()]
+        assert sorted(file.attrs) == [
+            *("intensity", "lambda", "levels", "model_sha256", "refine", "relation", "rounds", "units", "version")
+        ]
+        assert file.attrs["lambda"] == 0.25
+        assert file.attrs["model_sha256"] == networks.sha256(model)
+        assert file["background"][()].tolist() == [1, 2]
+    np.testing.assert_array_equal(written.pixel_array, np.clip(np.rint(1000.0 * bsa.astype(np.float64)) + 2048, 0, 4095))
+    texts = [said.out.encode(), said.err.encode(), (out / "run_bsa.h5").read_bytes(), (out / "run_bsa.png").read_bytes()]
+    for secret in ("Quartz", "Zebulon", "4711", "19330911"):
+        assert not [text for text in texts if secret.encode().lower() in text.lower()]
+    assert dciodvfy_errors(out / "run_bsa.dcm") == []
+
+
+def test_json_quiet_and_repetition(tmp_path, capsys, xa_file, model):
+    run = xa_file("one/run.dcm", frames=FRAMES, attributes={"BurnedInAnnotation": "YES"})
+    other = xa_file("two/run.dcm", frames=FRAMES[::-1].copy())
+    bad = xa_file("three/bad.dcm", frames=FRAMES[:1])
+    out = tmp_path / "out"
+    assert register([run, other, bad], model, out, "--background", "2", "--json", "--save", "h5") == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["name"] for line in lines] == ["run", "run-2", "bad"]
+    assert {"frames", "rows", "columns", "background", "lambda", "residue_dsa", "residue_bsa", "folding"} <= set(lines[0])
+    assert (lines[0]["frames"], lines[0]["background"], len(lines[0]["warnings"])) == (3, [2], 1)
+    assert "one single frame" in lines[2]["error"]
+    assert left_in(out) == ["run-2_bsa.h5", "run_bsa.h5"]
+    (out / "run_bsa.h5").write_text("old")
+    (out / "mine.txt").write_text("mine")
+    assert register([run], model, out, "--background", "2", "--quiet", "--save", "h5") == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "")
+    assert left_in(out) == ["mine.txt", "run-2_bsa.h5", "run_bsa.h5"]
+    with h5py.File(out / "run_bsa.h5") as file:
+        assert file["bsa"].shape == FRAMES.shape
+
+
+def ultrasound(dataset):
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = UltrasoundMultiFrameImageStorage
+    dataset.Modality = "US"
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
+    dataset.NumberOfFrames = 1
+
+
+def without_pixels(dataset):
+    del dataset.PixelData
+
+
+def subtracted(dataset):
+    dataset.PixelIntensityRelationship = "DISP"
+    dataset.ImageType = ["DERIVED", "PRIMARY", "SINGLE PLANE"]
+    dataset.AcquisitionDeviceProcessingDescription = "subtracted"
+
+
+def test_inputs_that_are_no_run(tmp_path, capsys, xa_file, model):
+    """The model is opened once for each; what matters is what is said and left."""
+    (tmp_path / "text.dcm").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    cut = xa_file("cut.dcm", frames=FRAMES)
+    cut.write_bytes(cut.read_bytes()[:-3000])
+    cases = {
+        tmp_path / "text.dcm": "DICOM",
+        tmp_path / "absent.dcm": "nothing there",
+        tmp_path / "empty": "found none",
+        xa_file("nopixels.dcm", without_pixels, FRAMES): "PixelData",
+        xa_file("us.dcm", ultrasound, FRAMES): "Modality",
+        xa_file("single.dcm", frames=FRAMES[:1]): "one single frame",
+        xa_file("subtracted.dcm", subtracted, FRAMES): "already subtracted",
+        cut: "truncated",
+    }
+    for path, words in cases.items():
+        status = register([path], model, tmp_path / "out")
+        refused(capsys, status, str(path), words)
+        assert left_in(tmp_path / "out") == []
+
+
+def test_our_own_output_is_already_subtracted(tmp_path, capsys, xa_file, model):
+    run = xa_file("run.dcm", frames=FRAMES)
+    assert register([run], model, tmp_path / "out", "--quiet", "--background", "1", "--save", "dicom") == 0
+    capsys.readouterr()
+    refused(capsys, register([tmp_path / "out" / "run_bsa.dcm"], model, tmp_path / "again"), "already subtracted")
+    assert left_in(tmp_path / "again") == []
+    # A tree in which results lie beside their sources is registered as if they were not there.
+    shutil.copy(run, tmp_path / "out" / "run.dcm")
+    assert register([tmp_path / "out"], model, tmp_path / "out", "--quiet", "--background", "1", "--save", "dicom") == 0
+    assert left_in(tmp_path / "out") == ["run.dcm", "run_bsa.dcm"]
+
+
+def test_files_that_are_no_model(tmp_path, capsys, xa_file, model):
+    run = xa_file("runs/run.dcm", frames=FRAMES)
+    xa_file("runs/second.dcm", frames=FRAMES)
+    network = networks.AngioMorph((32, 32), **TINY)
+    (tmp_path / "text.h5").write_text("hello")
+    h5py.File(tmp_path / "empty.h5", "w").close()
+    network.save_weights(tmp_path / "weights.h5")
+    tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=(1,))]).save(tmp_path / "other.h5")
+    whole = Path(model).read_bytes()
+    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) * 2 // 3])
+    shutil.copy(model, tmp_path / "headless.h5")
+    with h5py.File(tmp_path / "headless.h5", "a") as file:
+        del file["model_weights"]
+    shutil.copy(model, tmp_path / "garbled.h5")
+    with h5py.File(tmp_path / "garbled.h5", "a") as file:
+        file.attrs["model_config"] = "{not json"
+    cases = {
+        "text.h5": "cannot be opened as HDF5",
+        "absent.h5": "cannot be opened as HDF5",
+        "empty.h5": "give a model.h5",
+        "weights.h5": "import-weights",
+        "other.h5": "found 'Sequential'",
+        "cut.h5": "cannot be opened as HDF5",
+        "headless.h5": "expected a whole model",
+        "garbled.h5": "expected a whole model",
+        "runs": "cannot be opened as HDF5",
+    }
+    for name, words in cases.items():
+        for runs in ([run], [tmp_path / "runs"]):  # also in a batch
+            refused(capsys, register(runs, tmp_path / name, tmp_path / "out"), str(tmp_path / name), words)
+            assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--lambda", "1.5"], "expected a number from 0 to 1, got 1.5"),
+        (["--lambda", "much"], "expected a number from 0 to 1, got much"),
+        (["--lambda", "nan"], "expected a number from 0 to 1, got nan"),
+        (["--frame", "0"], "expected a whole number from 1, got 0"),
+        (["--frame", "x"], "expected a whole number from 1, got x"),
+        (["--batch-size", "0"], "expected a whole number from 1, got 0"),
+        (["--intensity", "loud"], "invalid choice: 'loud'"),
+        (["--rounds", "-1"], "expected a whole number from 0, got -1"),
+        (["--refine", "-1"], "expected a whole number from 0, got -1"),
+        (["--pixel-depth", "14"], "invalid choice: 14"),
+        (["--compress", "jpeg"], "invalid choice: 'jpeg'"),
+        (["--save-class", "legacy"], "invalid choice: 'legacy'"),
+        (["--sharpen"], "unrecognized arguments: --sharpen"),
+    ],
+)
+def test_words_that_argparse_refuses(capsys, options, words):
+    refused_by_argparse(capsys, ["register", "run.dcm", *options], words)
+
+
+def test_no_verb_and_no_run(capsys):
+    refused_by_argparse(capsys, [], "VERB")
+    refused_by_argparse(capsys, ["register"], "RUN")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--save", "gif"], "expected some of dicom,h5,png,dsa,dsa-state,nifti, got gif"),
+        (["--save", ","], "expected some of dicom,h5,png,dsa,dsa-state,nifti, got none"),
+        (["--background", "0"], "expected auto, tag, a frame number N or a range N-M"),
+        (["--background", "soon"], "expected auto, tag, a frame number N or a range N-M"),
+        (["--background", "9"], "expected frame numbers from 1 to 3"),
+        (["--background", "tag"], "found none"),
+        (["--frame", "9", "--save", "png"], "expected a frame number from 1 to 3"),
+        (["--gpu", "seven"], "--gpu seven: expected"),
+    ],
+)
+def test_words_that_do_not_fit_the_run(tmp_path, capsys, xa_file, model, options, words):
+    run = xa_file("run.dcm", frames=FRAMES)
+    refused(capsys, register([run], model, tmp_path / "out", *options), words)
+    assert left_in(tmp_path / "out") == []
+
+
+def test_refinement_of_a_model_of_truth_is_refused_before_any_run_is_read(tmp_path, capsys, xa_file):
+    truth = save_tiny_model(tmp_path / "truth.h5", image_loss="truth")
+    for name in ("one", "two"):
+        xa_file(f"runs/{name}.dcm", frames=FRAMES)
+    status = register([tmp_path / "runs"], truth, tmp_path / "out", "--refine", "1")
+    refused(capsys, status, "--refine 1: expected 0 for", str(truth), "a model of --image-loss truth", "use --rounds N")
+    assert left_in(tmp_path / "out") == []
+
+
+def test_rounds_and_refinement_are_told_apart(tmp_path, capsys, xa_file, model):
+    run = xa_file("run.dcm", frames=FRAMES)
+    assert register([run], model, tmp_path / "out", "--rounds", "2", "--refine", "3", "--save", "h5", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    with h5py.File(tmp_path / "out" / "run_bsa.h5") as file:
+        for found in (summary, file.attrs):
+            assert (found["rounds"], found["refine"]) == (2, 3)
+
+
+def test_compact_and_bake(tmp_path, capsys, model):
+    assert main(["compact", str(model), str(tmp_path / "small.h5"), "--rank", "2"]) == 0
+    assert main(["bake", str(tmp_path / "small.h5"), str(tmp_path / "plain.h5"), "--lambda", "0.7"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in said] == [str(tmp_path / "small.h5"), str(tmp_path / "plain.h5")]
+    assert networks.sha256(tmp_path / "plain.h5") in said[1]
+    rng = np.random.default_rng(0)
+    moving, fixed = rng.random((2, 1, SIZE, SIZE, 1)).astype(np.float32)
+    plain = vxm.networks.VxmDense.load(str(tmp_path / "plain.h5")).register(moving, fixed)
+    small = networks.AngioMorph.load(tmp_path / "small.h5")
+    np.testing.assert_allclose(small([moving, fixed, np.full((1, 1), 0.7, np.float32)])[1], plain, atol=1e-4)
+    capsys.readouterr()
+    again = main(["compact", str(tmp_path / "small.h5"), str(tmp_path / "x.h5")])
+    refused(capsys, again, "expected full rank, found hyp_rank 2")
+    refused(capsys, main(["bake", str(model), str(model / "x.h5"), "--lambda", "0.5"]), "cannot be read or written")
+    refused_by_argparse(capsys, ["bake", str(model), "x.h5"], "--lambda")
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_import_weights(tmp_path, capsys):
+    networks.AngioMorph((32, 32)).save_weights(tmp_path / "weights.h5")
+    command = ["import-weights", str(tmp_path / "weights.h5"), str(tmp_path / "model.h5"), "--size", "32", "--lambda", "0.4"]
+    assert main(command) == 0
+    assert "parameters, SHA-256" in capsys.readouterr().out
+    metadata = networks.AngioMorph.load_config(tmp_path / "model.h5")["metadata"]
+    assert (metadata["intensity"], metadata["size"], metadata["lambda"]) == ("linear", 32, 0.4)
+    with h5py.File(tmp_path / "weights.h5") as given, h5py.File(tmp_path / "model.h5") as found:
+        flow = "angiomorph_flow/angiomorph_flow/kernel:0"
+        np.testing.assert_array_equal(found["model_weights"][flow], given[flow])
+    (tmp_path / "text.h5").write_text("hello")
+    refused(capsys, main(["import-weights", str(tmp_path / "text.h5"), str(tmp_path / "x.h5"), "--size", "32"]), "text.h5")
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_prepare(tmp_path, capsys, xa_file):
+    good, bad = xa_file("good.dcm", frames=FRAMES), xa_file("bad.dcm", frames=FRAMES[:1])
+    target = tmp_path / "new" / "s.h5"
+    assert main(["prepare", str(good), str(target)]) == 0
+    assert capsys.readouterr().out == f"{target}: 1 runs taken, 0 left out\n"
+    assert main(["prepare", str(good), str(bad), str(target)]) == 1
+    said = capsys.readouterr()
+    assert said.out == f"{target}: 1 runs taken, 1 left out\n"
+    assert "left out bad: " in said.err
+    before = target.read_bytes()
+    assert main(["prepare", str(bad), str(target)]) == 2
+    assert "at least one usable run among 1" in capsys.readouterr().err
+    assert target.read_bytes() == before
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert main(["prepare", str(tmp_path), str(target)]) == 1
+    assert capsys.readouterr().out == f"{target}: 1 runs taken, 1 left out; files passed over: 3 (no DICOM: 3)\n"
+
+
+def test_prepare_shrinks_and_tells_of_its_progress(tmp_path, capsys, xa_file):
+    for index in range(3):
+        xa_file(f"archive/{index}.dcm", frames=FRAMES)
+    arguments = ["prepare", str(tmp_path / "archive"), str(tmp_path / "s.h5"), "--size", str(SIZE // 2), "--workers", "1"]
+    assert main(arguments) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "runs read: 0/3"
+    assert re.fullmatch(r"runs read: 2/3, about 0:00:\d\d left", lines[2])
+    assert lines[3:] == ["runs read: 3/3"]
+    with store.reading(tmp_path / "s.h5") as file:
+        assert store.read(file, "run-000003").frames.shape == (3, SIZE // 2, SIZE // 2)
+    refused_by_argparse(capsys, [*arguments[:-1], "0"], "--workers", "expected a whole number from 1")
+
+
+def test_progress_estimates_from_what_this_call_did(capsys, monkeypatch):
+    clock = iter([0, 0, 10, 15, 80, 85])  # its start, then each call
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
+    progress = terminal.show_progress("runs read")
+    for done in (600, 601, 602, 603, 699):  # of these the first were there before
+        progress(done, 1000)
+    assert capsys.readouterr().err.splitlines() == [
+        "runs read: 600/1000",
+        "runs read: 603/1000, about 2:56:27 left",  # 397 at 3 in 80 s, after a minute without a line
+    ]
+
+
+def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    progress = terminal.show_progress("runs read")
+    for done in (5, 6, 7):
+        progress(done, 7)
+    said = capsys.readouterr().err
+    assert "5/7 [" in said
+    assert said.rstrip().splitlines()[-1].split("\r")[-1].startswith("runs read: 100%")
+
+
+def test_prepare_does_not_take_a_run_for_its_store(tmp_path, capsys, xa_file):
+    one, other = xa_file("one.dcm", frames=FRAMES), xa_file("two.dcm", frames=FRAMES)
+    before = other.read_bytes()
+    refused(capsys, main(["prepare", str(one), str(other)]), str(other), "name the store last")
+    assert other.read_bytes() == before
+
+
+def run_python(*arguments):
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_simulate_without_its_extra_packages(tmp_path):
+    program = (
+        "import sys; sys.modules['numba'] = None\n"
+        "from angiomorph.cli import main\n"
+        f"sys.exit(main(['simulate', '--out', {str(tmp_path / 'out')!r}]))"
+    )
+    result = run_python("-c", program)
+    assert result.returncode == 2
+    assert result.stderr == ("angiomorph simulate: simulation: expected numba to be installed; run `pip install numba`\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_simulate_with_nowhere_to_write(capsys):
+    pytest.importorskip("numba", reason="the simulator's extra packages are not installed")
+    pytest.importorskip("nibabel", reason="the simulator's extra packages are not installed")
+    refused(capsys, main(["simulate"]), "expected a folder or a training store to write to")
+
+
+def installed_script():
+    script = shutil.which("angiomorph", path=str(Path(sys.executable).parent))
+    if script is None:
+        pytest.skip("the package is not installed beside this Python, so there is no console script")
+    return script
+
+
+def test_the_installed_program(tmp_path, xa_file, model):
+    script = installed_script()
+    helped = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)
+    assert helped.returncode == 0
+    verbs = ("train", "register", "prepare", "simulate", "import-weights", "compact", "bake")
+    assert all(verb in helped.stdout for verb in verbs)
+    wrong = subprocess.run([script, "register"], capture_output=True, text=True, check=False)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    run = xa_file("run.dcm", frames=FRAMES)
+    command = [script, "register", run, "--model", model, "--out", tmp_path / "out", "--background", "1", "--save", "dicom,png"]
+    command += ["--pixel-depth", "16", "--compress", "rle", "--keep-frames", "2-3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+    assert left_in(tmp_path / "out") == ["run_bsa.dcm", "run_bsa.png"]
+    written = pydicom.dcmread(tmp_path / "out" / "run_bsa.dcm")
+    assert (written.NumberOfFrames, written.BitsStored) == (2, 16)
+    assert written.file_meta.TransferSyntaxUID == RLELossless
+
+
+def test_names_that_no_stream_takes_are_printed_all_the_same(capsys):
+    terminal.print_line(os.fsdecode(b"M\xfcller: 3 frames"))
+    assert capsys.readouterr().out == "M\\udcfcller: 3 frames\n"

@@ -1,0 +1,76 @@
+"""Warps as NIfTI vector images: SimpleITK moves the background by them as we do."""
+
+from __future__ import annotations
+
+import gzip
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from angiomorph.errors import InputError
+from angiomorph.storage.nifti import write_warp
+from tests.tools import require_package
+
+SHAPE = (3, 20, 30)
+
+
+def smooth_warp(seed=0):
+    rng = np.random.default_rng(seed)
+    return (3 * ndimage.zoom(rng.normal(size=(3, 2, 3, 2)), (1, 10, 10, 1), order=1)).astype(np.float32)
+
+
+def by_simpleitk(path, background):
+    """Return the background as SimpleITK moves it for each frame; NaN where that lies outside."""
+    require_package("SimpleITK", "benchmark")
+    import SimpleITK as sitk  # noqa: N813 (its documentation's own name)
+
+    vectors = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
+    moving = sitk.GetImageFromArray(np.repeat(background[None], vectors.GetSize()[2], 0).astype(np.float64))
+    moving.CopyInformation(vectors)
+    field = sitk.DisplacementFieldTransform(vectors)  # takes the image's content
+    return sitk.GetArrayFromImage(sitk.Resample(moving, moving, field, sitk.sitkLinear, float("nan")))
+
+
+@pytest.mark.parametrize("spacing", [(0.3, 0.4), None])
+def test_simpleitk_resamples_to_moved(tmp_path, spacing):
+    warp, background = smooth_warp(), np.random.default_rng(1).normal(size=SHAPE[1:])
+    write_warp(tmp_path / "warp.nii.gz", warp, spacing)
+    found = by_simpleitk(tmp_path / "warp.nii.gz", background)
+    grid = np.stack(np.meshgrid(*map(np.arange, SHAPE[1:]), indexing="ij"), -1)
+    place = grid + warp.astype(np.float64)
+    expected = np.stack([ndimage.map_coordinates(background, frame.transpose(2, 0, 1), order=1) for frame in place])
+    inside = np.all((place >= 0) & (place <= np.array(SHAPE[1:]) - 1), axis=-1)
+    assert 0.6 < inside.mean() < 1
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-5)
+    assert np.abs(found - background)[inside].max() > 0.5
+
+
+def test_geometry_and_vectors_by_hand(tmp_path):
+    require_package("SimpleITK", "benchmark")
+    import SimpleITK as sitk  # noqa: N813 (its documentation's own name)
+
+    warp = np.zeros((*SHAPE, 2), np.float32)
+    warp[1, 4, 7] = 2, -5  # down, right
+    write_warp(tmp_path / "warp.nii.gz", warp, (0.5, 0.25))
+    image = sitk.ReadImage(str(tmp_path / "warp.nii.gz"))
+    assert image.GetSize() == (30, 20, 3)
+    assert image.GetSpacing() == (0.25, 0.5, 1)
+    assert image.GetOrigin() == pytest.approx((0, 0, 0))
+    assert image.GetDirection() == pytest.approx((1, 0, 0, 0, 1, 0, 0, 0, 1))
+    assert image[7, 4, 1] == (-1.25, 1.0, 0.0)
+    assert np.count_nonzero(sitk.GetArrayFromImage(image)) == 2
+
+
+def test_the_same_warp_gives_the_same_bytes(tmp_path):
+    for name in ("a.nii.gz", "b.nii.gz"):
+        write_warp(tmp_path / name, smooth_warp(), (0.3, 0.3))
+    content = (tmp_path / "a.nii.gz").read_bytes()
+    assert content == (tmp_path / "b.nii.gz").read_bytes()
+    assert len(gzip.decompress(content)) == 352 + 4 * 3 * np.prod(SHAPE)
+
+
+def test_sizes_that_nifti_cannot_say_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"at most 32767 frames, rows and columns for NIfTI, got \(1, 1, 32768\)"):
+        write_warp(tmp_path / "warp.nii.gz", np.zeros((1, 1, 1 << 15, 2), np.float32), None)
+    assert list(tmp_path.iterdir()) == []
