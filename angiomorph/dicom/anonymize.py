@@ -76,9 +76,9 @@ def check_burnt_in(series: Series) -> None:
     captured = sop_class(series.headers[0]) in SECONDARY_CAPTURE_CLASSES
     if said == "YES" or (captured and said != "NO"):
         raise InputError(
-            f"{series.name}: expected a run without burnt-in text for --anonymize, found {label('BurnedInAnnotation')} "
+            f"{series.name}: expected a run without burnt-in text for `anonymize`, found {label('BurnedInAnnotation')} "
             f"{said or 'absent in a captured run'}: text in the pixels stays; "
-            "export the run without it, or leave --anonymize out"
+            "export the run without it, or leave `anonymize` out"
         )
 
 

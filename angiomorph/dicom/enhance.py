@@ -83,8 +83,8 @@ def check_save_class(series: Series, encoding: Encoding) -> None:
     if captured or text(series.headers[0], "BurnedInAnnotation") == "YES":
         found = "a captured one, which says nothing of its acquisition" if captured else f"{label('BurnedInAnnotation')} YES"
         raise InputError(
-            f"{series.name}: expected a run of class XA or XRF without burnt-in text for --save-class enhanced, got {found}; "
-            "leave --save-class out"
+            f"{series.name}: expected a run of class XA or XRF without burnt-in text for `save_class` enhanced, got {found}; "
+            "leave `save_class` out"
         )
 
 

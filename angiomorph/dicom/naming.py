@@ -42,16 +42,16 @@ def check_pattern(pattern: str | None, *, anonymous: bool) -> None:
     offered = [*KEYWORDS, HASH, *([] if anonymous else [STEM])]
     for place in PLACE.findall(pattern):
         if place == STEM and anonymous:
-            raise InputError(f"--name {pattern}: {{stem}} is the file's name, which may be the patient's; use {{hash}}")
+            raise InputError(f"`name` {pattern}: {{stem}} is the file's name, which may be the patient's; use {{hash}}")
         if place not in offered:
             raise InputError(
-                f"--name {pattern}: expected some of {', '.join(offered)} in braces, found {place!r}, which may hold identity "
+                f"`name` {pattern}: expected some of {', '.join(offered)} in braces, found {place!r}, which may hold identity "
                 "or is no such keyword; use {hash} to tell runs apart"
             )
     rest = PLACE.sub("", pattern)
     if not pattern.strip() or NO_PART_OF_NAMES.search(rest):
         raise InputError(
-            f"--name {pattern}: expected letters, digits, ., _, +, - and keywords in braces; name the folder with --out"
+            f"`name` {pattern}: expected letters, digits, ., _, +, - and keywords in braces; name the folder with `out`"
         )
 
 

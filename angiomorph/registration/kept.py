@@ -21,7 +21,7 @@ def named_range(wanted: str) -> range | None:
     match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", wanted.strip())
     named = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
     if not named or named.start < 1:
-        raise InputError(f"--keep-frames {wanted}: expected {ALL}, {CONTRAST}, a frame number N or a range N-M, counted from 1")
+        raise InputError(f"`keep_frames` {wanted}: expected {ALL}, {CONTRAST}, a frame number N or a range N-M, counted from 1")
     return named
 
 
@@ -39,7 +39,7 @@ def check_frames(name: str, wanted: str, count: int) -> None:
     named = named_range(wanted)
     if named is not None and named[-1] > count:
         raise InputError(
-            f"{name}: --keep-frames {wanted}: expected frame numbers from 1 to {count}, the run's last; name fewer"
+            f"{name}: `keep_frames` {wanted}: expected frame numbers from 1 to {count}, the run's last; name fewer"
         )
 
 
@@ -65,7 +65,7 @@ def choose_frames(name: str, wanted: str, count: int, background: Sequence[int])
     behind = [frame for frame in others if frame > background[-1]]
     if not others:
         raise InputError(
-            f"{name}: --keep-frames {CONTRAST}: expected a frame beside the background, found none; "
-            "name fewer frames with --background"
+            f"{name}: `keep_frames` {CONTRAST}: expected a frame beside the background, found none; "
+            "name fewer frames with `background`"
         )
     return behind or others

@@ -197,7 +197,7 @@ def test_what_cannot_be_read_is_taken_out(xa_file, tmp_path):
 )
 def test_burnt_in_text_is_refused(xa_file, change):
     series = read_series(xa_file(change=setting(**change)))
-    with pytest.raises(InputError, match=r"without burnt-in text for --anonymize.*text in the pixels stays"):
+    with pytest.raises(InputError, match=r"without burnt-in text for `anonymize`.*text in the pixels stays"):
         anonymize(series)
 
 

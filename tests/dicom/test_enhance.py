@@ -215,11 +215,11 @@ def test_written_runs_count_as_subtracted(xa_file, tmp_path):
     ],
 )
 def test_runs_that_the_class_does_not_allow_are_refused(xa_file, tmp_path, change, found):
-    with pytest.raises(InputError, match=rf"for --save-class enhanced, got {found}.*leave --save-class out"):
+    with pytest.raises(InputError, match=rf"for `save_class` enhanced, got {found}.*leave `save_class` out"):
         enhance(tmp_path / "bsa.dcm", read_series(xa_file(change=setting(**change))))
     assert not (tmp_path / "bsa.dcm").exists()
 
 
 def test_unknown_classes_are_refused(xa_file, tmp_path):
-    with pytest.raises(InputError, match="--save-class legacy: expected classic or enhanced"):
+    with pytest.raises(InputError, match="`save_class` legacy: expected classic or enhanced"):
         write(tmp_path / "bsa.dcm", read_series(xa_file()), encoding=Encoding(save_class="legacy"))

@@ -83,7 +83,7 @@ def test_what_may_hold_identity_is_refused(keyword):
     "pattern", ["", "  ", "a/b", "..\\a", "{SeriesNumber", "a b", "a}", "{}", "ä", "a:b", "{hash}\0", "{{hash}}"]
 )
 def test_what_is_no_name_is_refused(pattern):
-    with pytest.raises(InputError, match=r"--name .*: expected"):
+    with pytest.raises(InputError, match=r"`name` .*: expected"):
         check_pattern(pattern, anonymous=False)
 
 
