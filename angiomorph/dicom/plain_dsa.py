@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from pydicom import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
-from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
+from pydicom.uid import UID, GrayscaleSoftcopyPresentationStateStorage
 
 from angiomorph.dicom.attributes import text
 from angiomorph.dicom.create import LEGAL_BITS
-from angiomorph.dicom.derive import carried, complete, set_laterality
+from angiomorph.dicom.derive import carried, complete, describe_patient_and_study
 from angiomorph.dicom.encoding import USUAL
 from angiomorph.dicom.header import SECONDARY_CAPTURE_CLASSES, sop_class, sop_instance
 from angiomorph.dicom.identity import Role, are_named, refer_to_sources, set_frame_times, set_identity, was_lossy
@@ -23,12 +23,6 @@ from angiomorph.preprocessing.background import Step
 
 RUN = Role("plain DSA", 2, "mask (angiomorph)", "Naming of mask frames")
 STATE = Role("plain DSA state", 3, "mask state (angiomorph)", "Naming of mask frames")
-OF_PATIENT_AND_STUDY = (
-    *("SpecificCharacterSet", "TimezoneOffsetFromUTC", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate"),
-    *("PatientSex", "PatientAge", "PatientSize", "PatientWeight", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID"),
-    *("StudyDescription", "AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "SeriesDescription", "Manufacturer"),
-    *("BodyPartExamined", "Laterality"),
-)
 
 
 def write_dsa_run(
@@ -133,8 +127,12 @@ def _set_pixels(dataset: Dataset, series: Series) -> None:
     dataset.LossyImageCompression = "01" if was_lossy(series.file_headers) else "00"
 
 
-def check_dsa_state(series: Series) -> None:
+def check_dsa_state(series: Series, kind: str = "dsa-state") -> None:
     """Raise where no presentation state can name a run's mask frames.
+
+    Args:
+        series: the run.
+        kind: of state, for the message.
 
     Raises:
         InputError: single frames, several files, a captured run, a run without UIDs, or one of several masks, as a
@@ -155,8 +153,8 @@ def check_dsa_state(series: Series) -> None:
     )
     if found:
         raise InputError(
-            f"{series.name}: expected a multi-frame run with UIDs and one mask for --save dsa-state, got {found}, whose mask "
-            "frames no presentation state can name; leave dsa-state out"
+            f"{series.name}: expected a multi-frame run with UIDs and one mask for --save {kind}, got {found}, whose mask "
+            f"frames no presentation state can name; leave {kind} out"
         )
 
 
@@ -181,25 +179,36 @@ def write_dsa_state(path: str | os.PathLike[str], series: Series, background_num
 
 
 def _state(series: Series, background_numbers: Sequence[int]) -> Dataset:
-    header = series.headers[0]
-    source = carried(header)
-    complete(source)
-    dataset = Dataset()
-    tags = [source[keyword].tag for keyword in OF_PATIENT_AND_STUDY if keyword in source]
-    dataset.update({tag: source.get_item(tag) for tag in tags})
-    dataset.set_original_encoding(False, True, source.original_character_set)
-    set_laterality(dataset)
-    dataset.SOPClassUID = GrayscaleSoftcopyPresentationStateStorage
-    dataset.Modality = "PR"
-    stored = sorted(series.place(number)[1] for number in background_numbers)
-    set_identity(dataset, series, STATE, (",".join(map(str, stored)),))
-    del dataset.ContentDate, dataset.ContentTime
-    dataset.PresentationCreationDate, dataset.PresentationCreationTime = dataset.SeriesDate, dataset.SeriesTime
-    dataset.ContentLabel = "PLAIN_DSA"
-    dataset.ContentDescription = "Plain DSA"
-    dataset.ContentCreatorName = ""
+    stored = stored_numbers(series, background_numbers)
+    dataset = new_state(series, GrayscaleSoftcopyPresentationStateStorage, STATE, (",".join(map(str, stored)),))
+    dataset.ContentLabel, dataset.ContentDescription = "PLAIN_DSA", "Plain DSA"
     dataset.MaskSubtractionSequence = _masks(stored, ())
     dataset.MaskSubtractionSequence[0].ContrastFrameAveraging = 1
+    return dataset
+
+
+def stored_numbers(series: Series, numbers: Sequence[int]) -> list[int]:
+    """Return the numbers of frames in a run's one file, which may store them in another order, rising."""
+    return sorted(series.place(number)[1] for number in numbers)
+
+
+def new_state(series: Series, sop_class_uid: UID, role: Role, entropy: Sequence[str]) -> Dataset:
+    """Return a presentation state of a run that has a viewer subtract, without its mask and content label.
+
+    Args:
+        series: the run, of one multi-frame file.
+        sop_class_uid: of the state.
+        role: of the state.
+        entropy: what, beside the source's UIDs, its UIDs are hashes of.
+    """
+    header = series.headers[0]
+    dataset = describe_patient_and_study(header)
+    dataset.SOPClassUID = sop_class_uid
+    dataset.Modality = "PR"
+    set_identity(dataset, series, role, entropy)
+    del dataset.ContentDate, dataset.ContentTime
+    dataset.PresentationCreationDate, dataset.PresentationCreationTime = dataset.SeriesDate, dataset.SeriesTime
+    dataset.ContentCreatorName = ""
     dataset.RecommendedViewingMode = "SUB"
     dataset.PresentationLUTShape = "INVERSE" if _is_shown_inverse(header) else "IDENTITY"
     dataset.DisplayedAreaSelectionSequence = [_whole_area(series)]

@@ -120,6 +120,7 @@ class Series:
         files: data sets of the files, without pixel data; none where they are `headers`.
         places: of each frame the index of its file and its number there, from 1; none where it is in the order of these.
         steps: which frames have which mask, every frame once, where the source names several; none where it names one.
+        anonymous: whether identity was taken out of the headers.
     """
 
     frames: np.ndarray
@@ -134,6 +135,7 @@ class Series:
     files: tuple[Dataset, ...] = ()
     places: tuple[tuple[int, int], ...] = ()
     steps: tuple[Step, ...] = ()
+    anonymous: bool = False
 
     @property
     def file_headers(self) -> tuple[Dataset, ...]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from angiomorph.dicom.compress import check_encoding
-from angiomorph.dicom.encoding import COMPRESSIONS, DEPTHS, Encoding
+from angiomorph.dicom.encoding import CLASSES, COMPRESSIONS, DEPTHS, Encoding
+from angiomorph.dicom.naming import check_pattern
 from angiomorph.errors import InputError
 from angiomorph.options import check_options, document_options, option, refuse
 from angiomorph.preprocessing.frame_numbers import named_frames
+from angiomorph.registration import kept
 
 ENDINGS = {
     "dicom": "_bsa.dcm",
@@ -18,6 +20,8 @@ ENDINGS = {
     "png": "_bsa.png",
     "dsa": "_dsa.dcm",
     "dsa-state": "_dsa_state.dcm",
+    "shift-state": "_shift_state.dcm",
+    "key": "_key.dcm",
     "nifti": "_warp.nii.gz",
 }
 INTENSITIES = ("auto", "log", "linear")
@@ -110,10 +114,22 @@ class OutputOptions:
     )
     pixel_depth: int = option(Encoding.pixel_depth, "bits of the subtracted run", choices=DEPTHS)
     compress: str = option(Encoding.compress, "lossless compression of the subtracted run", choices=COMPRESSIONS)
-    frame: int | None = option(None, "frame of the picture, counted from 1", metavar="N", low=1, shown="the most iodine")
+    save_class: str = option(Encoding.save_class, "DICOM class of the subtracted run, XA or Enhanced XA", choices=CLASSES)
+    keep_frames: str = option(
+        kept.ALL, "frames of the DICOM subtracted run: all, contrast, or frame numbers N or N-M", metavar="F"
+    )
+    name: str | None = option(
+        None, "names of results by a pattern, as in {SeriesNumber}_{stem}-{hash}", metavar="P", shown="the sources' own"
+    )
+    anonymize: bool = option(
+        False, "take the patient's identity out of all that is written, names too (DICOM PS3.15, basic profile)"
+    )
+    frame: int | None = option(
+        None, "frame of the picture and the key frame, counted from 1", metavar="N", low=1, shown="the most iodine"
+    )
 
     def __post_init__(self) -> None:
-        """Check every option, and that pixels can be compressed as asked.
+        """Check every option, that pixels can be compressed as asked, and names made as asked.
 
         Raises:
             InputError: names the argument, what was expected, and what came.
@@ -122,11 +138,13 @@ class OutputOptions:
         if not self.kinds:
             raise refuse("kinds", f"some of {','.join(ENDINGS)}", "none")
         check_encoding(self.encoding)
+        kept.named_range(self.keep_frames)
+        check_pattern(self.name, anonymous=self.anonymize)
 
     @property
     def encoding(self) -> Encoding:
-        """How the pixels of written DICOM runs are stored."""
-        return Encoding(self.pixel_depth, self.compress)
+        """How written DICOM runs are stored."""
+        return Encoding(self.pixel_depth, self.compress, self.save_class)
 
 
 FILES = OutputOptions()

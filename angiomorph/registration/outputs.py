@@ -6,12 +6,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from angiomorph.dicom import Series, check_dsa_run, check_dsa_state
+from angiomorph.dicom import Series, check_dsa_run, check_dsa_state, check_save_class, check_shift_state
 from angiomorph.errors import InputError
+from angiomorph.registration import kept
 from angiomorph.registration.options import OutputOptions
 from angiomorph.storage.atomic import replace_together
 
-OF_SOURCES = {"dsa": check_dsa_run, "dsa-state": check_dsa_state}  # kinds that not every source allows
+OF_SOURCES = {  # kinds that not every source allows
+    "dsa": check_dsa_run,
+    "dsa-state": check_dsa_state,
+    "shift-state": check_shift_state,
+}
 
 
 def check_run(series: Series, output: OutputOptions) -> None:
@@ -22,13 +27,17 @@ def check_run(series: Series, output: OutputOptions) -> None:
         output: what is wanted.
 
     Raises:
-        InputError: a frame of the picture that the run does not have, or a kind that it does not allow.
+        InputError: a frame of the picture that the run does not have, or a kind or a class that it does not
+            allow, or frames that it does not have.
     """
     count = len(series.frames)
     if output.frame is not None and output.frame > count:
         raise InputError(f"{series.name}: `frame` {output.frame}: expected a frame number from 1 to {count}, the run's last")
     for kind in OF_SOURCES.keys() & set(output.kinds):
         OF_SOURCES[kind](series)
+    if "dicom" in output.kinds:
+        check_save_class(series, output.encoding)
+        kept.check_frames(series.name, output.keep_frames, count)
 
 
 @contextmanager

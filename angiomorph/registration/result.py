@@ -11,11 +11,21 @@ from typing import Any
 import numpy as np
 
 from angiomorph import __version__
-from angiomorph.dicom import Series, imager_spacing, write_bsa, write_dsa_run, write_dsa_state
+from angiomorph.dicom import (
+    Series,
+    anonymize,
+    imager_spacing,
+    write_bsa,
+    write_dsa_run,
+    write_dsa_state,
+    write_key_frame,
+    write_shift_state,
+)
 from angiomorph.metrics import against_truth
 from angiomorph.pictures import Panel, encode_png, frame_window, side_by_side, subtraction_window
 from angiomorph.preprocessing.background import Background
 from angiomorph.preprocessing.intensity import LN, exposed_range
+from angiomorph.registration.kept import choose_frames
 from angiomorph.registration.options import ENDINGS, FILES, OutputOptions
 from angiomorph.registration.outputs import check_run, write_together
 from angiomorph.storage import store
@@ -84,10 +94,24 @@ class Registration:
     @property
     def fullest_frame(self) -> int:
         """Number of the frame that shows the most iodine."""
+        return self._find_fullest(np.ones(len(self.bsa), bool))
+
+    @property
+    def key_frame(self) -> int:
+        """Number of the frame with the most iodine among those that were warped, or among all where none was."""
+        return self._find_fullest(np.asarray(self.warp.any(axis=(1, 2, 3))))
+
+    @property
+    def mean_shifts(self) -> np.ndarray:
+        """`(T, 2)` mean of each frame's warp over the exposed field, pixels: of all shifts the nearest to it."""
+        return np.asarray(self.warp[:, self.field].mean(axis=1, dtype=np.float64))
+
+    def _find_fullest(self, among: np.ndarray) -> int:
         contrast = self.contrast_frames
         after = contrast[contrast >= self.background.main[-1]]
         if len(after) and self.background.choice != "number":
             contrast = after  # before the background an exposure ramp may look like iodine
+        contrast = contrast[among[contrast]] if among[contrast].any() else contrast
         inside = self.bsa[contrast][:, self.field]
         darker = np.minimum(inside - np.median(inside, axis=1, keepdims=True), 0)
         return int(contrast[np.argmin(darker.mean(axis=1))]) + 1
@@ -146,6 +170,8 @@ class Registration:
         """
         if kinds is not None:
             output = replace(output, kinds=tuple(kinds))
+        if output.anonymize and not self.series.anonymous:
+            return replace(self, series=anonymize(self.series)).save(stem, output=output)
         check_run(self.series, output)
         endings = {kind: ENDINGS[kind] for kind in output.kinds}
         with write_together(Path(stem), endings) as paths:
@@ -165,18 +191,35 @@ class Registration:
                 model_sha256=self.model_sha256,
                 hyper=self.hyper,
                 background_numbers=numbers,
+                kept=choose_frames(self.series.name, output.keep_frames, len(self.bsa), numbers),
                 encoding=encoding,
             )
         elif kind == "dsa":
             write_dsa_run(path, self.series, numbers, steps=self.background.steps, compression=encoding.compress)
         elif kind == "dsa-state":
             write_dsa_state(path, self.series, numbers)
+        elif kind == "shift-state":
+            write_shift_state(path, self.series, numbers, self.mean_shifts)
+        elif kind == "key":
+            self._write_key(path, output)
         elif kind == "nifti":
             write_warp(path, self.warp, imager_spacing(self.series.headers[0]))
         elif kind == "h5":
             self._write_h5(path)
         else:
             side_by_side(self.panels(output.frame), path)
+
+    def _write_key(self, path: Path, output: OutputOptions) -> None:
+        number = self.key_frame if output.frame is None else output.frame
+        write_key_frame(
+            path,
+            self.series,
+            self.bsa[number - 1],
+            number=number,
+            units=self.units,
+            hyper=self.hyper,
+            encoding=output.encoding,
+        )
 
     def _write_h5(self, path: Path) -> None:
         arrays = {

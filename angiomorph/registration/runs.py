@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from angiomorph.dicom import SeriesFiles, find_series, read_series
+from angiomorph.dicom import ANONYMOUS, Series, SeriesFiles, anonymize, find_series, name_run, read_series
 from angiomorph.errors import say_failure
 from angiomorph.preprocessing.frame_numbers import named_frames
 from angiomorph.registration.model_defaults import read_model_defaults
@@ -56,7 +57,7 @@ class Outcome:
         gain = 1 - given["residue_bsa"] / given["residue_dsa"] if given["residue_dsa"] else 0.0
         return (
             f"{self.name}: {given['frames']} frames of {given['rows']}x{given['columns']}, "
-            f"background {_ranges(given['background'])} ({_said_of_background(given)}), lambda {given['lambda']:.2f}: "
+            f"background {_backgrounds(given)} ({_said_of_background(given)}), lambda {given['lambda']:.2f}: "
             f"bright residue (motion and noise) {given['residue_dsa_percent']:.2f}% of the run's range in plain DSA, "
             f"{given['residue_bsa_percent']:.2f}% in BSA, {abs(gain):.0%} {'less' if gain >= 0 else 'more'}; "
             f"frames left unwarped: {given['unwarped']}, warped in part: {given['partly_warped']}; "
@@ -69,6 +70,14 @@ def _said_of_background(given: dict[str, Any]) -> str:
     """Return how the background was chosen, where iodine begins and how sure that is, in words."""
     begins = "no iodine seen" if given["iodine_from"] is None else f"iodine from frame {given['iodine_from']}"
     return f"by {given['background_choice']}; {begins}{'' if given['background_sure'] else ', not sure'}"
+
+
+def _backgrounds(given: dict[str, Any]) -> str:
+    """Return the background frames, and of which frames they are where there are several backgrounds."""
+    steps = given["background_steps"]
+    if not steps:
+        return _ranges(given["background"])
+    return ", ".join(f"{_ranges(step['background'])} of frames {_ranges(step['frames'])}" for step in steps)
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -116,28 +125,48 @@ def register_runs(
 
     configure_gpu(gpu)
     network = Model(model)
-    return (_register(files, folder, network, options, output, unsubtracted) for files in found)
+    taken: set[Path] = set()
+    return (_register(files, folder, network, options, output, unsubtracted, taken) for files in found)
 
 
 def _register(
-    files: SeriesFiles, out: Path, model: Model, options: RegistrationOptions, output: OutputOptions, unsubtracted: bool
+    files: SeriesFiles,
+    out: Path,
+    model: Model,
+    options: RegistrationOptions,
+    output: OutputOptions,
+    unsubtracted: bool,
+    taken: set[Path],
 ) -> Outcome:
     try:
         series = read_series(files, unsubtracted=unsubtracted)
         if named_frames(options.background) is not None:
             series = replace(series, steps=())  # what the user names serves the whole run
+        series = anonymize(series) if output.anonymize else series
         check_run(series, output)
         start = time.perf_counter()
         result = model.register(series, options)
         seconds = time.perf_counter() - start
-        if "png" in output.kinds and output.frame is None:
-            output = replace(output, frame=result.fullest_frame)
-        result.save(out / files.folder / name_results(files.name), output=output)
-        summary = result.summary() | {"ms_per_frame": 1e3 * seconds / len(series.frames)}
+        stem = _place_results(files, series, output, taken)
+        result.save(out / stem, output=output)
+        summary = result.summary() | {"ms_per_frame": 1e3 * seconds / len(series.frames), "result": stem.as_posix()}
+        pictured = {"picture_frame": output.frame or result.fullest_frame} if "png" in output.kinds else {}
     except Exception as error:  # whatever a run raises is its own failure, and the next goes on
         return Outcome(files.name, say_failure(files.sources()[0], error), (), {})
-    pictured = {"picture_frame": output.frame} if "png" in output.kinds else {}
     return Outcome(files.name, "", tuple(summary["warnings"]), summary | pictured)
+
+
+def _place_results(files: SeriesFiles, series: Series, output: OutputOptions, taken: set[Path]) -> Path:
+    """Return the folder, in that of all results, and the name of a run's results; of patterns none that is taken."""
+    pattern = output.name or (ANONYMOUS if output.anonymize else None)
+    if pattern is None:
+        return files.folder / name_results(files.name)
+    folder = Path() if output.anonymize else files.folder
+    name = name_results(name_run(pattern, series, files.name))
+    names = (name if count == 1 else f"{name}-{count}" for count in itertools.count(1))
+    stem = next(path for path in (folder / name for name in names) if path not in taken)
+    taken.add(stem)
+    return stem
 
 
 def name_results(name: str) -> str:

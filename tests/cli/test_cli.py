@@ -225,6 +225,7 @@ def test_files_that_are_no_model(tmp_path, capsys, xa_file, model):
         (["--refine", "-1"], "expected a whole number from 0, got -1"),
         (["--pixel-depth", "14"], "invalid choice: 14"),
         (["--compress", "jpeg"], "invalid choice: 'jpeg'"),
+        (["--save-class", "legacy"], "invalid choice: 'legacy'"),
         (["--sharpen"], "unrecognized arguments: --sharpen"),
     ],
 )
@@ -409,13 +410,13 @@ def test_the_installed_program(tmp_path, xa_file, model):
     assert (wrong.returncode, wrong.stdout) == (2, "")
     run = xa_file("run.dcm", frames=FRAMES)
     command = [script, "register", run, "--model", model, "--out", tmp_path / "out", "--background", "1", "--save", "dicom,png"]
-    command += ["--pixel-depth", "16", "--compress", "rle"]
+    command += ["--pixel-depth", "16", "--compress", "rle", "--keep-frames", "2-3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
     assert left_in(tmp_path / "out") == ["run_bsa.dcm", "run_bsa.png"]
     written = pydicom.dcmread(tmp_path / "out" / "run_bsa.dcm")
-    assert (written.NumberOfFrames, written.BitsStored) == (3, 16)
+    assert (written.NumberOfFrames, written.BitsStored) == (2, 16)
     assert written.file_meta.TransferSyntaxUID == RLELossless
 
 

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import resource
 from dataclasses import fields, replace
 
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import EnhancedXAImageStorage
 
 from angiomorph.errors import InputError
 from angiomorph.registration import result
@@ -49,7 +51,7 @@ def files_in(folder):
 
 def test_what_is_written_and_told(tmp_path, model_path, run_path):
     (outcome,) = register_runs([run_path], tmp_path / "out", model_path, *options(kinds=ALL, background="1-2", frame=3))
-    endings = ["bsa.dcm", "bsa.h5", "bsa.png", "dsa.dcm", "dsa_state.dcm", "warp.nii.gz"]
+    endings = ["bsa.dcm", "bsa.h5", "bsa.png", "dsa.dcm", "dsa_state.dcm", "key.dcm", "shift_state.dcm", "warp.nii.gz"]
     assert files_in(tmp_path / "out") == [f"run_{ending}" for ending in endings]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files_in(tmp_path / "out")
     assert (outcome.name, outcome.error) == ("run", "")
@@ -60,6 +62,13 @@ def test_what_is_written_and_told(tmp_path, model_path, run_path):
     np.testing.assert_allclose(arrays["bsa"], np.log(phantom((3, 64, 64)).astype(np.float32)) - arrays["moved"], atol=1e-6)
     assert (attributes["lambda"], attributes["units"], attributes["relation"]) == (0.6, "ln(intensity)", "LIN")
     assert outcome.summary["background"] == [1, 2]
+    state = pydicom.dcmread(tmp_path / "out" / "run_shift_state.dcm")
+    (mask,) = state.MaskSubtractionSequence
+    shifts = [item.RegionPixelShiftSequence[0].MaskSubPixelShift for item in mask.PixelShiftSequence]
+    np.testing.assert_allclose(np.array(shifts) * [-1, 1], arrays["warp"].mean(axis=(1, 2)), atol=1e-5)
+    key = pydicom.dcmread(tmp_path / "out" / "run_key.dcm")
+    assert key.SourceImageSequence[0].ReferencedFrameNumber == 3
+    np.testing.assert_allclose((key.pixel_array - 2048.0) / 1000, arrays["bsa"][2], atol=0.001)
     assert outcome.summary["largest_shift"] == pytest.approx(np.linalg.norm(arrays["warp"], axis=-1).max(), rel=1e-5)
     assert "3 frames of 64x64, background 1-2 (by number; no iodine seen), lambda 0.60" in outcome.line()
 
@@ -329,8 +338,70 @@ def test_a_source_that_a_kind_does_not_allow_fails_before_it_is_registered(tmp_p
     monkeypatch.setattr(Model, "register", lambda *_, **__: pytest.fail("registered"))
     folder = str(xa_folder(phantom((3, 64, 64))))
     (outcome,) = register_runs([folder], tmp_path / "out", model_path, *options(kinds=("dicom", "dsa-state")))
-    assert "multi-frame run with UIDs for --save dsa-state, got single frames" in outcome.error
+    assert "multi-frame run with UIDs and one mask for --save dsa-state, got single frames" in outcome.error
     assert files_in(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"keep_frames": "2-4"}, "`keep_frames` 2-4: expected frame numbers from 1 to 3"),
+        ({"save_class": "enhanced"}, "leave `save_class` out"),
+    ],
+)
+def test_output_that_a_run_does_not_allow_fails_before_it_is_registered(
+    tmp_path, model_path, xa_file, monkeypatch, given, message
+):
+    run = str(xa_file("in/run.dcm", frames=phantom((3, 64, 64)), attributes={"BurnedInAnnotation": "YES"}))
+    monkeypatch.setattr(Model, "register", lambda *_, **__: pytest.fail("registered"))
+    (outcome,) = register_runs([run], tmp_path / "out", model_path, *options(**given))
+    assert message in outcome.error
+
+
+def test_kept_frames_and_the_enhanced_class_are_written(tmp_path, model_path, run_path):
+    stored = {"pixel_depth": 16, "compress": "rle", "save_class": "enhanced", "keep_frames": "contrast"}
+    (outcome,) = register_runs([run_path], tmp_path, model_path, *options(background="1", **stored))
+    assert outcome.error == ""
+    written = pydicom.dcmread(tmp_path / "run_bsa.dcm")
+    assert (written.NumberOfFrames, written.BitsStored, written.SOPClassUID) == (2, 16, EnhancedXAImageStorage)
+    bsa = store.read_arrays(tmp_path / "run_bsa.h5")[0]["bsa"]
+    np.testing.assert_allclose((written.pixel_array.astype(float) - 32768) / 8000, bsa[1:], atol=1 / 8000)
+
+
+def test_nothing_of_an_anonymous_run_names_the_patient(tmp_path, model_path, xa_file):
+    marks = {"PatientName": "Qzfamily^Wxgiven", "PatientID": "QZ-4711", "AccessionNumber": "QZA1", "StudyDate": "19530607"}
+    path = xa_file("in/Qzfamily/Qzfamily.dcm", frames=phantom((3, 64, 64)), attributes=marks)
+    original = str(pydicom.dcmread(path).SOPInstanceUID)
+    given = options(kinds=ALL, background="1", anonymize=True)
+    outcomes = [next(register_runs([str(tmp_path / "in")], tmp_path / out, model_path, *given)) for out in ("out", "again")]
+    assert [outcome.error for outcome in outcomes] == ["", ""]
+    name = outcomes[0].summary["result"]
+    assert re.fullmatch(r"XA_1-[0-9a-f]{8}", name)
+    assert files_in(tmp_path / "out") == sorted(f"{name}{ending}" for ending in ENDINGS.values())
+    for file in files_in(tmp_path / "out"):
+        content = (tmp_path / "out" / file).read_bytes()
+        assert not [
+            mark for mark in ("Qzfamily", "Wxgiven", "QZ-4711", "QZA1", "19530607", original) if mark.encode() in content
+        ]
+        if file.endswith(".dcm"):
+            assert content == (tmp_path / "again" / file).read_bytes()
+
+
+def test_runs_of_one_name_do_not_overwrite_each_other(tmp_path, model_path, xa_file):
+    frames = phantom((3, 64, 64))
+    paths = [str(xa_file(f"in/{number}.dcm", frames=frames + number)) for number in range(2)]
+    same = {"entropy": ["same"], "attributes": {"SeriesDescription": "one"}}
+    paths += [str(xa_file(f"in/{name}.dcm", frames=frames, **same)) for name in ("a", "b")]
+    changed = pydicom.dcmread(paths[-1])
+    changed.PixelData = (frames + 5).tobytes()
+    changed.save_as(paths[-1])
+    given = options(kinds=("h5",), background="1", name="{SeriesNumber}_{stem}")
+    names = [outcome.summary["result"] for outcome in register_runs(paths, tmp_path / "out", model_path, *given)]
+    assert [name.partition("-")[0] for name in names] == ["1_0", "1_1", "1_a", "1_b"]
+    given = options(kinds=("h5",), background="1", name="{SeriesNumber}")
+    again = [outcome.summary["result"] for outcome in register_runs(paths, tmp_path / "out", model_path, *given)]
+    assert again[3] == f"{again[2]}-2"
+    assert len({*names, *again}) == len(files_in(tmp_path / "out")) == 8
 
 
 def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):
