@@ -6,8 +6,8 @@ import pytest
 
 from angiomorph import networks
 from angiomorph.backend import tf
-from angiomorph.training.dataset import Sampling
-from angiomorph.training.train import TrainingConfig, build, compile_model, trained
+from angiomorph.training.config import Sampling, TrainingConfig
+from angiomorph.training.train import build, compile_model, trained
 from benchmarks.training import training_step
 
 # Looked up by name, as angiomorph.backend has to import TensorFlow first.

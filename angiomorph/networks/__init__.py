@@ -5,10 +5,7 @@ Importing this package is all that `tf.keras.models.load_model` needs to open a 
 
 from angiomorph.networks.model import (
     CUSTOM_OBJECTS,
-    DECODER,
-    ENCODER,
     FOREIGN,
-    HYP_UNITS,
     MULTIPLE,
     AngioMorph,
     bake,
@@ -25,6 +22,7 @@ from angiomorph.networks.model import (
     warping_clean,
     with_finer,
 )
+from angiomorph.paper import DECODER, ENCODER, HYP_UNITS
 
 __all__ = [
     "CUSTOM_OBJECTS",

@@ -19,12 +19,10 @@ import numpy as np
 from angiomorph.backend import ne, tf, vxm
 from angiomorph.errors import InputError
 from angiomorph.networks import layers, losses
+from angiomorph.paper import DECODER, ENCODER, HYP_UNITS
 from angiomorph.storage import model_file
 from angiomorph.storage.store import replacing
 
-ENCODER = (16, 32, 32, 32)
-DECODER = (32, 32, 32, 32, 32, 16, 16)
-HYP_UNITS = (32, 64, 128, 128)
 MULTIPLE = 16
 FOREIGN = "give a model.h5 of `angiomorph train`, or convert weights with `angiomorph import-weights`"
 CUSTOM_OBJECTS = {cls.__name__: cls for cls in (losses.MSE, losses.MinMax, losses.VLE, losses.GradientPenalty)}

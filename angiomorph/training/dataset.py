@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
@@ -29,9 +29,9 @@ from angiomorph.preprocessing.field import find_field, nearest_inside
 from angiomorph.preprocessing.intensity import Normalisation, normalise, pad, resolve_mode, stored_normalisation, to_domain
 from angiomorph.preprocessing.resizing import fitted_shape
 from angiomorph.storage import store
-from angiomorph.training.augmentation import Augmentation, Tone, augment, tone
+from angiomorph.training.augmentation import Tone, augment, tone
+from angiomorph.training.config import Sampling
 
-LAMBDA_SAMPLINGS = ("uniform", "ends", "beta")
 BETA = 2.0  # of Beta(2, 2): thin at λ = 0 and 1, with which nobody registers
 UNREADABLE = (OSError, RuntimeError)  # what h5py makes of HDF5's errors
 AHEAD = 2  # visits whose frames are decoded before their turn
@@ -40,55 +40,6 @@ PREFETCHED = 4  # batches
 WINDOWS = 1  # tells the draws of windows from those of the same step's augmentation
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How training pairs are drawn.
-
-    Args:
-        frames_per_series: contrast frames drawn with replacement from a run each epoch.
-        background_frames: how many first frames count as background where the run names none.
-        batch_size: pairs a batch, all of one λ; a run's last batch may be smaller.
-        series_per_batch: runs that a batch is made of, each with an equal share of the pairs; divides `batch_size`.
-        size: side of the network's square frames, pixels; larger frames shrink to it, smaller ones are padded.
-        finer: read frames of twice `size`, and draw a window of `size` in each pair, see `networks.with_finer`.
-        oversample_rate: probability that λ is one of its ends, 0 or 1, as in VoxelMorph's HyperMorph script; only for "ends".
-        lambda_sampling: "uniform" in [0, 1); "ends", uniform but for `oversample_rate`; or "beta", Beta(2, 2).
-        intensity: "auto", "log" or "linear", see `angiomorph.preprocessing.intensity.resolve_mode`.
-        seed: of all draws.
-        augmentation: how far the pairs are varied; validation's are not.
-    """
-
-    frames_per_series: int = 50
-    background_frames: int = 3
-    batch_size: int = 1
-    series_per_batch: int = 1
-    size: int = 512
-    finer: bool = False
-    oversample_rate: float = 0.0
-    lambda_sampling: str = "ends"
-    intensity: str = "auto"
-    seed: int = 0
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    def __post_init__(self) -> None:
-        """Refuse a batch that its runs cannot share equally."""
-        if self.series_per_batch < 1 or self.batch_size % self.series_per_batch:
-            raise InputError(
-                f"--series-per-batch {self.series_per_batch}: expected a divisor of --batch-size {self.batch_size}, for "
-                "equal shares of the pairs; change one of them"
-            )
-
-    @property
-    def share(self) -> int:
-        """Pairs of one run in a batch."""
-        return self.batch_size // self.series_per_batch
-
-    @property
-    def frame_size(self) -> int:
-        """Side of the frames that are read, pixels."""
-        return 2 * self.size if self.finer else self.size
 
 
 @dataclass(frozen=True)
@@ -509,7 +460,7 @@ class Source:
 
     def _draw(self, step: int, place: int) -> Draw:
         """Return a share of a step, `place` from 0."""
-        part = step % shares(self.sampling)
+        part = step % self.sampling.batches_per_visit
         run, contrast, background, rng = self._drawn(self._visits(step)[place])
         hypers = [draw_hyper(rng, self.sampling) for _ in range(part + 1)]
         chosen = slice(part * self.sampling.share, (part + 1) * self.sampling.share)
@@ -518,7 +469,7 @@ class Source:
     def _visits(self, step: int) -> range:
         """Return the visits that a step draws from, one for each of its runs."""
         series = self.sampling.series_per_batch
-        first = step // shares(self.sampling) * series
+        first = step // self.sampling.batches_per_visit * series
         return range(first, first + series)
 
     def batch(self, step: int) -> Pairs:
@@ -668,16 +619,6 @@ def _numbers(indices: Iterable[int]) -> str:
 @lru_cache(maxsize=2)  # the epoch being trained on, and the next, of which the first visits are prepared
 def _order(seed: int, epoch: int, runs: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(runs)
-
-
-def shares(sampling: Sampling) -> int:
-    """Return the number of batches that a visit of a run has a share in."""
-    return -(-sampling.frames_per_series // sampling.share)
-
-
-def steps_per_epoch(series: int, sampling: Sampling) -> int:
-    """Return the number of batches in which an epoch visits every run once."""
-    return -(-series // sampling.series_per_batch) * shares(sampling)
 
 
 def dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0, slices: int = 1) -> tf.data.Dataset:

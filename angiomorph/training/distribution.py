@@ -19,7 +19,7 @@ from typing import Any
 
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
-from angiomorph.training.dataset import Sampling
+from angiomorph.training.config import Sampling
 
 MEETING = 600.0  # seconds that a worker waits for the others at the start
 CONNECTING = 300.0  # seconds that TensorFlow then gets to connect them: it has no bound of its own

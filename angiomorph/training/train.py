@@ -12,7 +12,6 @@ import sys
 import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,78 +26,15 @@ from angiomorph.networks.losses import SIMILARITIES, GradientPenalty, Similarity
 from angiomorph.pictures import learning_curve
 from angiomorph.training import checkpoints, precision
 from angiomorph.training.checkpoints import Progress, Table
-from angiomorph.training.dataset import Sampling, Source, dataset, steps_per_epoch
+from angiomorph.training.config import TrainingConfig
+from angiomorph.training.dataset import Source, dataset
 from angiomorph.training.distribution import Distribution, cluster, join
 from angiomorph.training.optimizer import INITIAL_SCALE, GuardedAdam
 from angiomorph.training.validation import Measured, Validation, sort_out
 
-DEFAULT_LAMBDA = {"mse": 0.7, "minmax": 0.5, "vle": 0.7, "truth": 0.5}  # what the paper evaluated its losses with
-ON_NAN = ("stop", "skip")
 MOST_SKIPPED = 100  # in a row: weights that give nothing finite any more do not recover
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Everything that decides a training; the defaults are the paper's but for `intensity`.
-
-    Args:
-        image_loss: "mse", "minmax" or "vle"; or "truth", of simulated runs.
-        image_sigma: alpha_sim of Eq. 1.
-        contrast_weight: of "truth", see `losses.Truth`.
-        sampling: which pairs and λ are drawn.
-        epochs: visits of every run.
-        steps_per_epoch: batches an epoch; None for one visit of every run.
-        lr: Adam's learning rate.
-        final_lr: what it falls to at the last step, along half a cosine; None to keep it.
-        enc: encoder features.
-        dec: decoder features.
-        int_steps: see `networks.AngioMorph`.
-        int_downsize: relative pixel size of the flow during integration.
-        hyp_units: units of the hypernetwork.
-        hyp_rank: rank of the generated weights, see `networks.AngioMorph`; None for full, as in the paper.
-        init: "he" or "voxelmorph", see `networks.initialise`.
-        hyper: λ that the model registers with where the user names none; None for the paper's choice for the loss.
-        levels: sizes at which the model registers by default, see `registration.Predictor.warps`.
-        load_weights: a model or weights `.h5` to begin with, see `transfer.load`; None for random weights.
-        initial_epoch: number of epochs counted as done.
-        checkpoint_steps: batches between checkpoints within an epoch.
-        keep: number of checkpoints kept.
-        on_nan: "stop" or "skip", what a batch does whose loss or gradient is not finite.
-        validation_steps: batches between validations within an epoch; None for the end of each epoch only.
-        mixed_precision: "float16" or "bfloat16", see `networks.mix_precision`; "auto" for what `precision.of_machine` says;
-            None for float32.
-        patience: validations without a better model after which training stops; None for never.
-        best_by: "loss" or "artefact", what the best model has least of, see `validation.Measured.judged`.
-    """
-
-    image_loss: str = "vle"
-    image_sigma: float = 0.3
-    contrast_weight: float = 0.0
-    sampling: Sampling = dataclasses.field(default_factory=Sampling)
-    epochs: int = 10
-    steps_per_epoch: int | None = None
-    lr: float = 1e-4
-    final_lr: float | None = None
-    enc: Sequence[int] = networks.ENCODER
-    dec: Sequence[int] = networks.DECODER
-    int_steps: int = 0
-    int_downsize: int = 2
-    hyp_units: Sequence[int] = networks.HYP_UNITS
-    hyp_rank: int | None = None
-    init: str = "voxelmorph"
-    hyper: float | None = None
-    levels: int = 1
-    load_weights: str | None = None
-    initial_epoch: int = 0
-    checkpoint_steps: int = 1000
-    keep: int = 3
-    on_nan: str = "stop"
-    validation_steps: int | None = None
-    patience: int | None = None
-    mixed_precision: str | None = None
-    best_by: str = "loss"
 
 
 RESUMABLE = (
@@ -263,7 +199,7 @@ class Upkeep(tf.keras.callbacks.Callback):
         *means, judged = self.team.mean([*history.values(), judged])  # for equal decisions
         self._validated = dict(zip(history, means, strict=True))
         if self.team.chief:
-            self._show(measured, self.validation.examples(_default_lambda(self.config)))
+            self._show(measured, self.validation.examples(self.config.default_hyper))
         self._judge(judged)
         if self.config.patience and self.progress.since_best >= self.config.patience:
             if self.team.chief:
@@ -368,17 +304,13 @@ def build(config: TrainingConfig) -> networks.AngioMorph:
         image_loss=config.image_loss,
         image_sigma=config.image_sigma,
         levels=config.levels,
-        **{"lambda": _default_lambda(config)},
+        **{"lambda": config.default_hyper},
     )
     if config.init == "he":
         networks.initialise(model)
     if config.load_weights:
         print(initial_weights.load(model, config.load_weights), flush=True)
     return model
-
-
-def _default_lambda(config: TrainingConfig) -> float:
-    return DEFAULT_LAMBDA[config.image_loss] if config.hyper is None else config.hyper
 
 
 def compile_model(model: networks.AngioMorph, config: TrainingConfig) -> None:
@@ -439,8 +371,7 @@ def train(
     gpus, workers = configure_gpu(gpu), cluster()
     if config.mixed_precision == "auto":
         config = dataclasses.replace(config, mixed_precision=precision.of_machine())
-    if not validation and (config.patience or config.validation_steps):
-        raise InputError("train: expected --validation STORE with --patience and --validation-steps, found none")
+    config.check_validation(validation)
     validation_stores, validation_runs = sort_out(validation)
     part = (workers.index, len(workers.workers)) if workers else (0, 1)
     with ExitStack() as stack:
@@ -448,7 +379,7 @@ def train(
         source = stack.enter_context(Source(stores, config.sampling, part, clean))
         whole = dataclasses.replace(config.sampling, finer=False)  # validation sees frames at the network's size alone
         held_out = stack.enter_context(Source(validation_stores, whole, clean=clean)) if validation_stores else None
-        steps = config.steps_per_epoch or steps_per_epoch(len(source.runs), config.sampling)
+        steps = config.steps_per_epoch or config.sampling.count_steps(len(source.runs))
         resolved = _resolved(config, stores, source, validation_stores, list(validation_runs))
         team = join(workers, gpus, config.sampling, _common(resolved, model_dir, resume))
         stack.enter_context(team.watching())
@@ -555,13 +486,13 @@ def _resumed(
     if team.chief:
         checkpoints.tidy(model_dir, progress, progress.step // steps)
     model.optimizer.learning_rate.assign(config.lr)
-    model.metadata.update({"lambda": _default_lambda(config), "levels": config.levels})
+    model.metadata.update({"lambda": config.default_hyper, "levels": config.levels})
     return model, progress
 
 
 def _check_same_training(path: Path, resolved: dict[str, Any]) -> None:
     begun, now = json.loads(path.read_text()), json.loads(json.dumps(resolved))
-    newer = dataclasses.asdict(TrainingConfig())  # options that are newer than the training
+    newer = json.loads(json.dumps(dataclasses.asdict(TrainingConfig())))  # options that are newer than the training
     then, here = (
         {
             **newer,

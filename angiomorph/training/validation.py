@@ -27,7 +27,8 @@ from angiomorph.networks.losses import GradientPenalty, Similarity, Truth
 from angiomorph.pictures import subtraction_window
 from angiomorph.registration.series import Predictor
 from angiomorph.storage.store import is_hdf5
-from angiomorph.training.dataset import Draw, Pairs, Sampling, Source, draw_pairs
+from angiomorph.training.config import Sampling
+from angiomorph.training.dataset import Draw, Pairs, Source, draw_pairs
 from angiomorph.training.held_out import HeldOut, not_finite, read_held_out, stored_held_out
 
 LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -26,8 +26,7 @@ from angiomorph.storage import store
 from benchmarks.training.training_step import ratio
 
 if TYPE_CHECKING:
-    from angiomorph.training.dataset import Sampling
-    from angiomorph.training.train import TrainingConfig
+    from angiomorph.training.config import Sampling, TrainingConfig
 
 STEP_SIZE, STEP_BATCH = 256, 8  # of the training step that is fed
 SMALL = (4, 128, 128)  # frames, rows and columns of each of many series
@@ -47,11 +46,11 @@ def write_store(path: Path, runs: int, shape: tuple[int, int, int]) -> None:
 
 def speeds(path: Path, sampling: Sampling, epochs: int, clock: Callable[[], float]) -> list[float]:
     """Return the frames per second, contrast frames that is, of each epoch, nothing but the pipeline running."""
-    from angiomorph.training.dataset import Source, dataset, steps_per_epoch
+    from angiomorph.training.dataset import Source, dataset
 
     found = []
     with Source([path], sampling) as source:
-        steps = steps_per_epoch(len(source.runs), sampling)
+        steps = sampling.count_steps(len(source.runs))
         batches = iter(dataset(source, (sampling.size // 2, sampling.size // 2, 2)))
         for _ in range(epochs):
             begun = clock()
@@ -140,12 +139,13 @@ def resident(status: str) -> float:
 
 def memory(path: Path) -> list[float]:
     """Return what this process holds, in MB, with a store open, and after each of some epochs that visit all its series."""
-    from angiomorph.training.dataset import Sampling, Source, steps_per_epoch
+    from angiomorph.training.config import Sampling
+    from angiomorph.training.dataset import Source
 
     sampling = Sampling(size=SMALL[1], batch_size=50)
     with Source([path], sampling) as source:
         found = [_resident_now()]
-        steps = steps_per_epoch(len(source.runs), sampling)
+        steps = sampling.count_steps(len(source.runs))
         for step in range(EPOCHS * steps):
             source.batch(step)
             if (step + 1) % steps == 0:
@@ -171,7 +171,7 @@ def memory_of(path: Path) -> list[float]:
 
 
 def _print_speeds(arguments: argparse.Namespace, folder: Path) -> None:
-    from angiomorph.training.dataset import Sampling
+    from angiomorph.training.config import Sampling
     from benchmarks.training.training_step import angiomorph, step
 
     train = step(angiomorph(STEP_SIZE, STEP_BATCH, shared=True))
@@ -194,8 +194,7 @@ def _print_speeds(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def _print_fit(arguments: argparse.Namespace, path: Path) -> None:
-    from angiomorph.training.dataset import Sampling
-    from angiomorph.training.train import TrainingConfig
+    from angiomorph.training.config import Sampling, TrainingConfig
 
     print("\n| frames | batch | plain step, ms | through fit, ms | ratio |\n| --- | --- | --- | --- | --- |")
     for batch in arguments.batch:

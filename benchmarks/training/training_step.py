@@ -75,8 +75,8 @@ def angiomorph(size: int, batch: int, *, shared: bool, mixed_precision: str | No
         jit: compile by XLA.
     """
     from angiomorph.networks.model import mix_precision, promise_one_hyper
-    from angiomorph.training.dataset import Sampling
-    from angiomorph.training.train import TrainingConfig, build, compile_model
+    from angiomorph.training.config import Sampling, TrainingConfig
+    from angiomorph.training.train import build, compile_model
 
     moving, fixed, hyper = frames(size, batch)
     if shared:

@@ -12,19 +12,10 @@ from angiomorph.cli import main, parser
 from angiomorph.cli.train import read_training_config as training_config
 from angiomorph.preprocessing.intensity import Normalisation, normalisation, normalise, resolve_mode, to_domain
 from angiomorph.storage import store
-from angiomorph.training.augmentation import (
-    Augmentation,
-    Change,
-    Tone,
-    add_noise,
-    augment,
-    draw_change,
-    move,
-    scale_attenuation,
-    tone,
-)
+from angiomorph.training.augmentation import Change, Tone, add_noise, augment, draw_change, move, scale_attenuation, tone
 from angiomorph.training.checkpoints import found as checkpoints_found
-from angiomorph.training.dataset import Sampling, Source, dataset
+from angiomorph.training.config import Augmentation, Sampling
+from angiomorph.training.dataset import Source, dataset
 from tests.runs import phantom
 
 EVERYTHING = Augmentation(flip=0.5, rotate=20.0, zoom=0.2, gamma=0.3, noise=0.02)
@@ -310,8 +301,8 @@ def test_the_papers_preset_has_no_augmentation_but_the_users_own():
     ("option", "value", "expected"),
     [
         ("--flip", "1.5", "a number from 0 to 1, got 1.5"),
-        ("--rotate", "181", "degrees from 0 to 180, got 181"),
-        ("--rotate", "nan", "degrees from 0 to 180, got nan"),
+        ("--rotate", "181", "a number from 0 to 180, got 181"),
+        ("--rotate", "nan", "a number from 0 to 180, got nan"),
         ("--zoom", "-0.1", "a number from 0 to 1, got -0.1"),
         ("--gamma", "much", "a number from 0 to 1, got much"),
         ("--noise", "inf", "a number from 0 to 1, got inf"),

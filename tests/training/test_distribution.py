@@ -19,7 +19,8 @@ from angiomorph.cli import main
 from angiomorph.errors import InputError
 from angiomorph.networks.model import AngioMorph
 from angiomorph.training import checkpoints, distribution
-from angiomorph.training.dataset import Sampling, Source, dataset
+from angiomorph.training.config import Sampling
+from angiomorph.training.dataset import Source, dataset
 from angiomorph.training.distribution import Cluster, cluster, join, meet
 from tests.tools import REPOSITORY, require_tool
 from tests.training.test_train import TINY, archive, table  # noqa: F401 (archive is a fixture)

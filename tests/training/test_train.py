@@ -17,15 +17,15 @@ import pytest
 
 from angiomorph import networks
 from angiomorph.backend import tf
-from angiomorph.cli import main, parser
-from angiomorph.cli.train import read_training_config as training_config
+from angiomorph.cli import main
 from angiomorph.errors import InputError
 from angiomorph.networks.losses import VLE, GradientPenalty
 from angiomorph.networks.model import AngioMorph
 from angiomorph.storage import store
 from angiomorph.training import checkpoints, train
-from angiomorph.training.dataset import Pairs, Sampling, Source, dataset
-from angiomorph.training.train import TrainingConfig, build, compile_model
+from angiomorph.training.config import Sampling, TrainingConfig
+from angiomorph.training.dataset import Pairs, Source, dataset
+from angiomorph.training.train import build, compile_model
 from tests.benchmarks.made import make_run
 
 TINY = ["--size", "32", "--enc", "4", "4", "--dec", "4", "4", "4", "--hyp-units", "4", "8", "--lr", "0.001", "--gpu", "-1"]
@@ -73,7 +73,7 @@ def history(model_dir):
 
 
 def test_the_objective_is_equation_one(archive):
-    config = TrainingConfig(sampling=Sampling(frames_per_series=4, batch_size=4, size=32), enc=[4], dec=[4, 4], hyp_units=[4])
+    config = TrainingConfig(sampling=Sampling(frames_per_series=4, batch_size=4, size=32), enc=(4,), dec=(4, 4), hyp_units=(4,))
     model = build(config)
     compile_model(model, config)
     with Source([archive], config.sampling) as source:
@@ -217,8 +217,6 @@ def test_validation_is_logged_keeps_the_best_and_stops(tmp_path, archive, capsys
     shown = board(tmp_path / "m")
     assert [step for step, tag in shown if tag == "val_loss_0.25"] == [2, 4, 5, 6]
     assert [step for step, tag in shown if tag == "background, contrast, DSA, BSA"] == [2, 4, 5, 6]
-    assert run_train(archive, "--model-dir", tmp_path / "n", *TINY, "--patience", 1) == 2
-    assert "expected --validation STORE with --patience" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -523,37 +521,6 @@ def test_unusable_data_is_one_paragraph(tmp_path, capsys):
     assert not (tmp_path / "m" / "model.h5").exists()
 
 
-def test_the_papers_preset_holds_every_number_of_the_paper():
-    config = training_config(parser().parse_args(["train", "x.h5", "--preset", "paper"]))
-    assert config == TrainingConfig(
-        image_loss="vle",
-        image_sigma=0.3,
-        sampling=Sampling(
-            frames_per_series=50, background_frames=3, batch_size=1, size=512, oversample_rate=0.0, intensity="linear", seed=0
-        ),
-        epochs=10,
-        steps_per_epoch=None,
-        lr=1e-4,
-        enc=[16, 32, 32, 32],
-        dec=[32, 32, 32, 32, 32, 16, 16],
-        int_steps=0,
-        hyp_units=[32, 64, 128, 128],
-        hyp_rank=None,
-        init="voxelmorph",
-    )
-
-
-def test_an_oversampling_that_the_sampling_of_lambda_ignores_is_refused():
-    options = parser().parse_args(["train", "x.h5", "--oversample-rate", "0.2", "--lambda-sampling", "beta"])
-    with pytest.raises(InputError, match=r"--oversample-rate 0\.2: expected --lambda-sampling ends with it, got beta"):
-        training_config(options)
-
-
-def test_a_users_option_wins_over_the_preset():
-    config = training_config(parser().parse_args(["train", "x.h5", "--preset", "paper", "--lr", "3e-4", "--size", "256"]))
-    assert (config.lr, config.sampling.size, config.epochs) == (3e-4, 256, 10)
-
-
 def test_initialised_kernels_have_the_scale_of_an_ordinary_network():
     tf.keras.utils.set_random_seed(0)
     model = AngioMorph((32, 32))
@@ -606,15 +573,6 @@ def test_truth_is_trained_on_and_its_checkpoints_are_the_trainings(tmp_path, kno
     losses = table(whole / "history.csv")
     assert losses["val_loss"][-1] < losses["val_loss"][0]
     assert models[0].metadata["training"]["contrast_weight"] == contrast_weight
-
-
-def test_contrast_weight_is_for_the_truth(tmp_path, archive, capsys):
-    assert run_train(archive, "--model-dir", tmp_path / "m", "--contrast-weight", 5, *TINY, *FEW) == 2
-    assert "--contrast-weight 5.0: expected --image-loss truth with it, got vle" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        run_train(archive, "--model-dir", tmp_path / "m", "--image-loss", "truth", "--contrast-weight", -1, *TINY, *FEW)
-    assert "expected a number from 0, got -1" in capsys.readouterr().err
-    assert not (tmp_path / "m").exists()
 
 
 def test_truth_of_a_store_without_it_is_refused(tmp_path, archive, capsys):

@@ -18,8 +18,8 @@ from angiomorph.evaluation.score import Score
 from angiomorph.networks.layers import warp_frames
 from angiomorph.networks.losses import MSE, Truth, contrast_error, iodine, local_contrast_error
 from angiomorph.storage import store
-from angiomorph.training.augmentation import Augmentation
-from angiomorph.training.dataset import Sampling, Source
+from angiomorph.training.config import Augmentation, Sampling
+from angiomorph.training.dataset import Source
 from angiomorph.training.validation import FIGURES, LAMBDAS, PAIRS, Measured, Validation, _draws, sort_out
 from tests.benchmarks.made import make_run
 from tests.runs import SIZE, TINY, phantom
