@@ -91,7 +91,7 @@ FLAGS = dict(_list_flags(TrainingConfig, Sampling, Augmentation))
 
 def name_flags(text: str) -> str:
     """Return a text with the flag of each argument that it names in backticks."""
-    flags = FLAGS | {name: f"--{name}" for name in ("resume", "validation", "gpu")}
+    flags = FLAGS | {name: "--" + name.replace("_", "-") for name in ("resume", "validation", "gpu", "model_dir")}
     return re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), text)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from angiomorph.backend import tf
-from angiomorph.networks.layers import warp_frames
 from angiomorph.networks.losses import GradientPenalty, Similarity
+from angiomorph.networks.warp import warp_frames
 
 SPACING = 8  # pixels of the working frames between the control points of the correction
 STEP = 0.25  # pixels, the first steps of Adam

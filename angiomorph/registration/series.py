@@ -15,8 +15,8 @@ from angiomorph import networks
 from angiomorph.backend import tf
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
-from angiomorph.networks.layers import compose_warps, resize_frames, resize_warp, warp_frames
 from angiomorph.networks.losses import SIMILARITIES, Similarity
+from angiomorph.networks.warp import compose_warps, resize_frames, resize_warp, warp_frames
 from angiomorph.preprocessing.arrival import Arrival, find_arrival
 from angiomorph.preprocessing.background import Background, choose_background
 from angiomorph.preprocessing.field import clamp_warp, fill_outside, find_field

@@ -203,6 +203,48 @@ def read(store: h5py.File, key: str) -> StoredRun:
     )
 
 
+def run_name(store: h5py.File, key: str) -> str:
+    """Return key and file of a run of an open store, for people."""
+    return f"{key} of {os.path.basename(store.filename)}"
+
+
+class RunHandle:
+    """One run of an open store: what describes it, in memory, and its frames, on the disk.
+
+    Args:
+        store: the open store.
+        key: of the run.
+
+    Raises:
+        KeyError, OSError or RuntimeError: HDF5 cannot open the run.
+    """
+
+    def __init__(self, store: h5py.File, key: str) -> None:
+        group = store[key]
+        self.name = run_name(store, key)
+        self.shape: tuple[int, int, int] = group["frames"].shape
+        self.dtype: np.dtype[Any] = group["frames"].dtype
+        self.background = tuple(int(number) for number in group.attrs["background"])
+        self.relation = str(group.attrs["relation"])
+        self.has_clean = "clean" in group
+        self._store, self._key = store, key
+
+    def open_frames(self, name: str = "frames") -> h5py.Dataset:
+        """Return the frames as stored, each read when it is indexed; "clean" for those without noise and contrast agent.
+
+        Do not keep it: HDF5 caches up to 1 MB for each that is open.
+        """
+        return self._store[self._key][name]
+
+    def read(self) -> StoredRun:
+        """Return the whole run, all its frames decoded.
+
+        Raises:
+            OSError or RuntimeError: a frame's bytes are not what was written.
+        """
+        return read(self._store, self._key)
+
+
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:
     """Write a registration or a truth file (see the module's schema), whole or not at all.
 

@@ -246,5 +246,6 @@ class TrainingConfig:
             InputError: there are none.
         """
         needing = [name for name in ("patience", "validation_steps") if getattr(self, name)]
+        needing += ["best_by"] * (self.best_by == "artefact")
         if needing and not validation:
             raise InputError(f"`{needing[0]}`: expected `validation` STORE with it, found none; name runs, or leave it out")

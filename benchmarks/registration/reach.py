@@ -22,7 +22,7 @@ from angiomorph.dicom import Series, read_series
 from angiomorph.evaluation.evaluate import find_runs
 from angiomorph.evaluation.score import Truth, check_same_frames, read_truth, truth_path
 from angiomorph.metrics import against_truth
-from angiomorph.networks.layers import warp_frames
+from angiomorph.networks.warp import warp_frames
 from angiomorph.registration import coarse
 from angiomorph.registration.series import BATCH_SIZE, SHIPPED, Model, see
 

@@ -13,7 +13,7 @@ from angiomorph import cli, networks
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
 from angiomorph.evaluation.evaluate import Settings
-from angiomorph.networks.layers import resize_frames, resize_warp
+from angiomorph.networks.warp import resize_frames, resize_warp
 from angiomorph.preprocessing.intensity import Normalisation, level, normalise
 from angiomorph.registration.refinement import refine
 from angiomorph.registration.runs import Options

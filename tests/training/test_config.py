@@ -129,6 +129,7 @@ def test_values_that_mean_nothing_are_refused_by_name(options, given, message):
         ),
         (["--contrast-weight", "5"], "--contrast-weight 5.0: expected --image-loss truth with it, got vle"),
         (["--patience", "1"], "--patience: expected --validation STORE with it, found none"),
+        (["--best-by", "artefact"], "--best-by: expected --validation STORE with it, found none"),
         (["--validation-steps", "1"], "--validation-steps: expected --validation STORE with it, found none"),
     ],
 )

@@ -8,7 +8,7 @@ from scipy import ndimage
 from angiomorph.cli import main as angiomorph
 from angiomorph.dicom import read_series, write_run
 from angiomorph.evaluation import score
-from angiomorph.networks.layers import warp_frames
+from angiomorph.networks.warp import warp_frames
 from angiomorph.storage import store
 from benchmarks.simulator import real_heads
 
