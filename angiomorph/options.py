@@ -15,6 +15,7 @@ Errors name the argument in backticks, `rounds`; the command line prints its fla
 
 from __future__ import annotations
 
+import inspect
 import math
 import types
 import typing
@@ -148,7 +149,7 @@ def say_expected(part: Field[Any], kind: Kind) -> str:
 def document_options(options: type[T]) -> type[T]:
     """Add the help of every field to the docstring of a dataclass of options."""
     lines = [f"    {part.name}: {part.metadata['help']} (default: {say_default(part)})." for part in fields(options)]  # type: ignore[arg-type]
-    options.__doc__ = "\n".join([(options.__doc__ or "").rstrip(), "", "Args:", *lines, ""])
+    options.__doc__ = "\n".join([inspect.cleandoc(options.__doc__ or ""), "", "Args:", *lines])
     return options
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from angiomorph import __version__
 from angiomorph.archive.work_folder import Preparation
-from angiomorph.archive.workers import Died, in_order
 from angiomorph.dicom import SeriesFiles, find_series, read_series
 from angiomorph.errors import InputError, say_failure
 from angiomorph.preprocessing.resizing import shrink_frames
 from angiomorph.storage.store import StoredRun
+from angiomorph.workers import Died, map_in_order
 
 PASSED_OVER = "passed-over"  # key of the manifest's lines that are of no run
 SECONDS = 10  # between two words on how many files were looked at
@@ -115,7 +115,7 @@ def _prepared(
     if work.done:
         say(f"resuming: {work.done} of {len(found)} runs already there")
     progress(work.done, len(found))
-    results = in_order(read, found[work.done :], workers)
+    results = map_in_order(read, found[work.done :], workers)
     for index, result in enumerate(results, work.done):
         run, reason = (result, "") if isinstance(result, StoredRun) else (None, _reason(result, found[index]))
         work.add(_line(index, found[index], run, reason), run)

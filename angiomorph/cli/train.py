@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import Field, fields, is_dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from angiomorph.cli.arguments import add_verb
+from angiomorph.cli.arguments import add_options, add_verb
 from angiomorph.cli.prepare import write_store
 from angiomorph.errors import InputError
-from angiomorph.options import Kind, fits, read_kinds, say_default, say_expected
 from angiomorph.training.config import Augmentation, Sampling, TrainingConfig
 
 Options = TypeVar("Options", TrainingConfig, Sampling, Augmentation)
@@ -35,64 +33,18 @@ def add_train(verbs: Any) -> None:
         help="other runs: stores, DICOM files or folders, simulated ones with their truth; the best model is judged by them",
     )
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
-    _add_options(verb, TrainingConfig)
-    _add_options(verb.add_argument_group("pairs", "Which pairs of frames and which lambda a step is trained on."), Sampling)
-    group = verb.add_argument_group(
+    add_options(verb, TrainingConfig, leave=("sampling", "mixed_precision"))
+    precision = next(part for part in fields(TrainingConfig) if part.name == "mixed_precision")
+    verb.add_argument("--mixed-precision", action="store_const", const="auto", help=precision.metadata["help"])
+    pairs = verb.add_argument_group("pairs", "Which pairs of frames and which lambda a step is trained on.")
+    add_options(pairs, Sampling, leave=("augmentation",))
+    varied = verb.add_argument_group(
         "augmentation", "How far each training pair is varied, both frames alike but for the noise."
     )
-    _add_options(group, Augmentation)
-
-
-def _add_options(verb: argparse._ActionsContainer, options: type[Options]) -> None:
-    """Add the fields of a dataclass of options; one that is not given is None, so that a preset may decide."""
-    kinds = read_kinds(options)
-    for part in fields(options):
-        kind, flag = kinds[part.name], FLAGS.get(part.name)
-        if flag is None:
-            continue
-        text = name_flags(part.metadata["help"])
-        shown = f"{text} (default: {say_default(part)})"
-        if part.name == "mixed_precision":
-            verb.add_argument(flag, dest=part.name, action="store_const", const="auto", help=text)
-        elif kind.of is bool:
-            verb.add_argument(flag, dest=part.name, action="store_const", const=True, help=text)
-        elif part.metadata["choices"]:
-            verb.add_argument(flag, dest=part.name, choices=part.metadata["choices"], help=shown)
-        else:
-            nargs = None if kind.count is None else "+"
-            verb.add_argument(
-                flag, dest=part.name, type=_reader(part, kind), nargs=nargs, metavar=part.metadata["metavar"], help=shown
-            )
-
-
-def _reader(part: Field[Any], kind: Kind) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
-        try:
-            value = kind.of(text)
-        except ValueError:
-            value = None
-        if not fits(part, kind, value):
-            raise argparse.ArgumentTypeError(f"expected {say_expected(part, kind)}, got {text}")
-        return value
-
-    return read
-
-
-def _list_flags(*options: type) -> Iterable[tuple[str, str]]:
-    for each in options:
-        kinds = read_kinds(each)
-        for part in fields(each):
-            if not is_dataclass(kinds[part.name].of):
-                yield part.name, part.metadata["flag"] or "--" + part.name.replace("_", "-")
-
-
-FLAGS = dict(_list_flags(TrainingConfig, Sampling, Augmentation))
-
-
-def name_flags(text: str) -> str:
-    """Return a text with the flag of each argument that it names in backticks."""
-    flags = FLAGS | {name: "--" + name.replace("_", "-") for name in ("resume", "validation", "gpu", "model_dir")}
-    return re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), text)
+    add_options(varied, Augmentation)
+    # What is not given is None, so that a preset may decide.
+    names = [part.name for options in (TrainingConfig, Sampling, Augmentation) for part in fields(options)]
+    verb.set_defaults(**dict.fromkeys(names))
 
 
 def read_training_config(arguments: argparse.Namespace) -> TrainingConfig:
@@ -116,13 +68,6 @@ def _change(options: Options, arguments: argparse.Namespace, **given: Any) -> Op
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    try:
-        return _train_on(arguments)
-    except InputError as error:
-        raise InputError(name_flags(str(error))) from error
-
-
-def _train_on(arguments: argparse.Namespace) -> int:
     config = read_training_config(arguments)
     validation = [Path(path) for path in arguments.validation]
     config.check_validation(validation)

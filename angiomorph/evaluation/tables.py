@@ -14,7 +14,7 @@ import numpy as np
 
 from angiomorph.evaluation.score import Runs, Score
 from angiomorph.metrics.interval import Interval, interval
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 
 # Heading, figure of `scoring.Score`, format; by what is known of the runs.
 COLUMNS: Mapping[Runs, Sequence[tuple[str, str, str]]] = {
@@ -131,11 +131,11 @@ def write(lines_: Sequence[Line], text: str, about: Mapping[str, Any], folder: P
         stem: of `<stem>.md`, the table; `<stem>.csv`, one figure a line; `<stem>.json`, the same with `about`.
     """
     paths = [folder / f"{stem}.{ending}" for ending in ("md", "csv", "json")]
-    with replacing(paths[0]) as partial:
+    with replace_file(paths[0]) as partial:
         partial.write_text(text)
-    with replacing(paths[1]) as partial, partial.open("w", newline="") as file:
+    with replace_file(paths[1]) as partial, partial.open("w", newline="") as file:
         csv.writer(file).writerows([["method", "runs", "figure", "mean", "low", "high", "count"], *_rows(lines_)])
-    with replacing(paths[2]) as partial:
+    with replace_file(paths[2]) as partial:
         partial.write_text(as_json(lines_, about))
     return paths
 

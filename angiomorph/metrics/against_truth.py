@@ -15,7 +15,6 @@ import numpy as np
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
-BLOCK = 4  # pixels along a side of the blocks that a true displacement is averaged over
 DATA_RANGE = 1.0  # ln units, of PSNR and SSIM: an attenuation to 1/e, about that of a large artery
 
 
@@ -215,7 +214,9 @@ def peak_ratio(energy: float) -> float:
     return math.inf if energy == 0 else 10 * math.log10(DATA_RANGE**2 / energy)
 
 
-def warp_between(displacement: np.ndarray, defined: np.ndarray, frame: int, background: int) -> tuple[np.ndarray, np.ndarray]:
+def warp_between(
+    displacement: np.ndarray, defined: np.ndarray, frame: int, background: int, block: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the true warp from the grid of one frame to another frame, from where both lie in the first.
 
         z - x, where z + displacement[background](z) = x + displacement[frame](x)
@@ -223,23 +224,24 @@ def warp_between(displacement: np.ndarray, defined: np.ndarray, frame: int, back
     by fixed-point iteration over z, which converges where displacements change by less than their distance.
 
     Args:
-        displacement: `(T, h, w, 2)`, pixels, row and column, at the centres of blocks of 4 x 4 pixels: from a pixel x of a
-            frame to where its material lies in the first frame.
+        displacement: `(T, h, w, 2)`, pixels, row and column, at the centres of blocks of pixels: from a pixel x of a frame to
+            where its material lies in the first frame.
         defined: `(T, h, w)` bool, where a single displacement says it.
         frame: index of the fixed frame.
         background: index of the moving frame.
+        block: pixels along a side of a block.
 
     Returns:
         `(h, w, 2)` pixels and `(h, w)` bool: where it is defined, that is where z is inside the frame, defined and found.
     """
     rows, columns = displacement.shape[1:3]
-    x = np.moveaxis(np.indices((rows, columns)), 0, -1) * BLOCK + (BLOCK - 1) / 2
+    x = np.moveaxis(np.indices((rows, columns)), 0, -1) * block + (block - 1) / 2
     goal = x + displacement[frame]
     nearest = ndimage.distance_transform_edt(~defined[background], return_distances=False, return_indices=True)
     there = displacement[background][tuple(nearest)] if defined[background].any() else displacement[background]
 
     def at(z: np.ndarray) -> np.ndarray:
-        place = [(z[..., axis] - (BLOCK - 1) / 2) / BLOCK for axis in (0, 1)]
+        place = [(z[..., axis] - (block - 1) / 2) / block for axis in (0, 1)]
         parts = [ndimage.map_coordinates(there[..., axis], place, order=1, mode="nearest") for axis in (0, 1)]
         return np.stack(parts, axis=-1)
 
@@ -247,21 +249,21 @@ def warp_between(displacement: np.ndarray, defined: np.ndarray, frame: int, back
     for _ in range(30):
         z = goal - at(z)
     found = np.linalg.norm(z + at(z) - goal, axis=-1) < 0.01
-    block = np.floor(z / BLOCK).astype(int)
-    inside = ((block >= 0) & (block < (rows, columns))).all(-1)
-    row, column = np.moveaxis(block.clip(0, (rows - 1, columns - 1)), -1, 0)
+    cell = np.floor(z / block).astype(int)
+    inside = ((cell >= 0) & (cell < (rows, columns))).all(-1)
+    row, column = np.moveaxis(cell.clip(0, (rows - 1, columns - 1)), -1, 0)
     return z - x, defined[frame] & defined[background][row, column] & inside & found
 
 
 def endpoint_error(warp: np.ndarray, true: np.ndarray, defined: np.ndarray) -> float:
-    """Return the mean distance of a warp to the true one, both averaged over blocks of 4 x 4 pixels.
+    """Return the mean distance of a warp to the true one, both averaged over the blocks of the true one.
 
         endpoint_error = mean(|blocks(warp) - true| over defined)
 
     Args:
         warp: `(T, H, W, 2)`, pixels, ij order.
-        true: `(T, H // 4, W // 4, 2)`, pixels, see `warp_between`.
-        defined: `(T, H // 4, W // 4)` bool.
+        true: `(T, h, w, 2)`, pixels, see `warp_between`; blocks of H // h pixels a side.
+        defined: `(T, h, w)` bool.
 
     Returns:
         pixels; nan where it is defined nowhere.
@@ -269,8 +271,9 @@ def endpoint_error(warp: np.ndarray, true: np.ndarray, defined: np.ndarray) -> f
     if not defined.any():
         return math.nan
     count, rows, columns = defined.shape
-    cropped = warp[:, : rows * BLOCK, : columns * BLOCK]
-    blocks = cropped.reshape(count, rows, BLOCK, columns, BLOCK, 2).mean((2, 4), dtype=np.float64)
+    block = warp.shape[1] // rows
+    cropped = warp[:, : rows * block, : columns * block]
+    blocks = cropped.reshape(count, rows, block, columns, block, 2).mean((2, 4), dtype=np.float64)
     return float(np.mean(np.linalg.norm(blocks - true, axis=-1)[defined]))
 
 

@@ -5,13 +5,11 @@ Importing this module is all that `tf.keras.models.load_model` needs to open a m
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from angiomorph.backend import ne, tf, vxm
@@ -20,10 +18,9 @@ from angiomorph.networks import layers, losses
 from angiomorph.networks.warp import SpatialTransformer
 from angiomorph.paper import DECODER, ENCODER, HYP_UNITS
 from angiomorph.storage import model_file
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 
 MULTIPLE = 16
-FOREIGN = "give a model.h5 of `angiomorph train`, or convert weights with `angiomorph import-weights`"
 CUSTOM_OBJECTS = {cls.__name__: cls for cls in (losses.MSE, losses.MinMax, losses.VLE, losses.GradientPenalty)}
 
 
@@ -122,7 +119,7 @@ class AngioMorph(ne.modelio.LoadableModel):
         if len(inshape) != 2 or any(int(side) < multiple or int(side) % multiple for side in inshape):
             raise InputError(
                 f"inshape: expected (rows, columns), each a multiple of {multiple}, got {tuple(inshape)}; "
-                "pad the frames (angiomorph.preprocessing.intensity.pad)"
+                "pad the frames (angiomorph.preprocessing.resizing.pad)"
             )
         if svf_resolution > 1 and not (int_steps > 0 and int_resolution > 1):
             raise InputError(
@@ -154,7 +151,7 @@ class AngioMorph(ne.modelio.LoadableModel):
             InputError: the file is absent, not HDF5, only weights, another kind of model, or holds more than AngioMorph
                 writes, see `modelfile.reading`.
         """
-        with model_file.reading(path, model_file.OWN, "a model (.h5)", FOREIGN) as found:
+        with model_file.reading(path, model_file.OWN, "a model (.h5)", model_file.FOREIGN) as found:
             return dict(found.config or {})
 
 
@@ -169,7 +166,7 @@ def save(model: tf.keras.Model, path: str | os.PathLike[str], include_optimizer:
         path: the file's final name.
         include_optimizer: keep the optimizer's state, to train on.
     """
-    with replacing(path) as partial, silence_keras_advice():
+    with replace_file(path) as partial, silence_keras_advice():
         model.save(partial, save_format="h5", include_optimizer=include_optimizer)
 
 
@@ -185,11 +182,6 @@ def silence_keras_advice() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def find_hyper_convolutions(model: AngioMorph) -> list[layers.HyperConv2DFromDense]:

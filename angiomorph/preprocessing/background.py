@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,6 +12,8 @@ from scipy import ndimage
 
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.arrival import Arrival
+from angiomorph.preprocessing.frame_numbers import named_frames
+from angiomorph.preprocessing.resizing import average_blocks
 
 WORKING_SIZE = 128
 NEIGHBOURHOOD = 7
@@ -54,12 +55,12 @@ class Background:
             return (
                 f"background frame {self.numbers[-1]}, chosen by {self.choice}, shows iodine, or motion like it, which begins "
                 f"with frame {self.iodine_from}: vessels may be missing; look at it, or name an earlier frame with "
-                "--background N",
+                "`background` N",
             )
         if self.choice == "arrival" and not self.sure:
             return (
                 f"iodine or motion is there from frame {self.iodine_from} on, so that nothing tells whether background frame "
-                f"{self.numbers[-1]} is clean; look at it, or name another with --background N",
+                f"{self.numbers[-1]} is clean; look at it, or name another with `background` N",
             )
         return ()
 
@@ -97,35 +98,20 @@ def _named_background(wanted: str, values: np.ndarray, tagged: Sequence[int], ro
     named = named_frames(wanted)
     if named is not None:
         if named.stop > len(values) + 1:
-            raise InputError(f"--background {wanted}: expected frame numbers from 1 to {len(values)}, the run's last")
+            raise InputError(f"`background` {wanted}: expected frame numbers from 1 to {len(values)}, the run's last")
         return Background(tuple(named), "number")
     if tagged:
         numbers = sorted(set(tagged))
         if wanted == "auto":
-            small, small_roi = shrink(values, roi)
+            small, small_roi = _shrink(values, roi)
             numbers = _alike(small, small_roi, noise_deviation(small, small_roi), numbers)
         return Background(tuple(numbers), "tag")
     if wanted == "tag":
         raise InputError(
-            "--background tag: expected MaskSubtractionSequence with MaskFrameNumbers in the run, found none; "
-            "use --background auto or name a frame"
+            "`background` tag: expected MaskSubtractionSequence with MaskFrameNumbers in the run, found none; "
+            "use `background` auto or name a frame"
         )
     return None
-
-
-def named_frames(wanted: str) -> range | None:
-    """Return the frame numbers that "N" or "N-M" names, or None for "auto" and "tag".
-
-    Raises:
-        InputError: another word, or numbers that do not ascend from 1.
-    """
-    if wanted in ("auto", "tag"):
-        return None
-    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", wanted.strip())
-    named = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-    if not named or named.start < 1:
-        raise InputError(f"--background {wanted}: expected auto, tag, a frame number N or a range N-M, counted from 1")
-    return named
 
 
 def before_arrival(values: np.ndarray, roi: np.ndarray, find: Finder) -> Background:
@@ -139,7 +125,7 @@ def before_arrival(values: np.ndarray, roi: np.ndarray, find: Finder) -> Backgro
         roi: `(H, W)` bool, the exposed field.
         find: says when iodine arrives in frames `(T, H, W)`.
     """
-    small, small_roi = shrink(values, roi)
+    small, small_roi = _shrink(values, roi)
     settled = _settled(small, small_roi)
     looked_at = range(settled, len(values), math.ceil((len(values) - settled) / MOST_LOOKED_AT))
     arrival = find(values[looked_at.start :: looked_at.step]) if len(looked_at) > 1 else None
@@ -169,23 +155,18 @@ def _settled(values: np.ndarray, roi: np.ndarray) -> int:
     return int(np.argmax(ordinary))
 
 
-def shrink(values: np.ndarray, roi: np.ndarray, size: int = WORKING_SIZE) -> tuple[np.ndarray, np.ndarray]:
-    """Return frames averaged over blocks down to about `size` pixels, and where they are lit.
+def _shrink(values: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return frames averaged over blocks down to about `WORKING_SIZE` pixels, and where they are lit.
 
     Args:
         values: `(T, H, W)`, normalised, [0, 1].
         roi: `(H, W)` bool, the exposed field.
-        size: of the shorter side, pixels; it stays below twice that.
 
     Returns:
         `(T, h, w)` float64 and `(h, w)` bool: inside `roi` and away from pixels that are 0 in any frame, as collimator blades.
     """
-    factor = max(1, min(values.shape[1:]) // size)
-    rows, columns = (side // factor for side in values.shape[1:])
-    cropped = values[:, : rows * factor, : columns * factor]
-    small = cropped.reshape(len(values), rows, factor, columns, factor).mean((2, 4), dtype=np.float64)
-    blocks = roi[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
-    inside = np.asarray(blocks.all((1, 3)))
+    small = average_blocks(values, WORKING_SIZE)
+    inside = average_blocks(roi[None], WORKING_SIZE)[0] == 1
     # The edge of collimator blades, clipped to 0, follows the exposure and not the anatomy.
     lit = inside & (ndimage.minimum_filter(small.min(0), NEIGHBOURHOOD) > 0)
     if lit.any():

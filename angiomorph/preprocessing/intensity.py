@@ -77,6 +77,22 @@ def to_domain(frames: np.ndarray, mode: str) -> np.ndarray:
     return np.log(np.maximum(values, 1, out=values), out=values) if mode == "log" else values
 
 
+def to_ln(frames: np.ndarray, relation: str, stored_per_ln: float = 1.0) -> np.ndarray:
+    """Return stored values in ln units of intensity: ln(frames) of LIN, frames / stored_per_ln of LOG and DISP.
+
+    Args:
+        frames: `(..., H, W)`, stored values.
+        relation: PixelIntensityRelationship.
+        stored_per_ln: stored values for one ln unit, of LOG and DISP.
+
+    Returns:
+        `(..., H, W)` float32.
+    """
+    if relation == "LIN":
+        return to_domain(frames, "log")
+    return to_domain(frames, "linear") / np.float32(stored_per_ln)
+
+
 def normalisation(values: np.ndarray, roi: np.ndarray | None, mode: str) -> Normalisation:
     """Return the scale of one run, the same for its background and contrast frames.
 
@@ -226,29 +242,6 @@ def _exposure(frame: np.ndarray, reference: np.ndarray, gain: bool) -> tuple[flo
             factor = float(np.clip(slope, 1 / MOST_GAIN, MOST_GAIN))
         offset = float(np.average(frame - factor * reference, weights=weight))
     return factor, offset
-
-
-def pad(frames: np.ndarray, multiple: int = 16) -> np.ndarray:
-    """Return frames whose height and width are multiples of `multiple`, edges repeated at the bottom and on the right.
-
-    Pixels keep their row and column, so a warp needs no shift: `unpad` it.
-
-    Args:
-        frames: `(T, H, W, ...)`.
-        multiple: pixels.
-    """
-    rows, columns = (-size % multiple for size in frames.shape[1:3])
-    return np.pad(frames, [(0, 0), (0, rows), (0, columns)] + [(0, 0)] * (frames.ndim - 3), mode="edge")
-
-
-def unpad(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return the part of `array` that `pad` was given: its exact inverse.
-
-    Args:
-        array: `(T, H', W', ...)`: frames or warps.
-        shape: `(H, W)` before `pad`.
-    """
-    return array[:, : shape[0], : shape[1]]
 
 
 def _check_mode(mode: str) -> None:

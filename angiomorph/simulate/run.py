@@ -33,6 +33,7 @@ from angiomorph.simulate.xray.detector import (
 from angiomorph.simulate.xray.displacement import at_moment, deformed, displacement
 from angiomorph.simulate.xray.geometry import CArm
 from angiomorph.simulate.xray.projector import occupied, project_points, project_volume
+from angiomorph.storage.truth import BLOCK, RunTruth
 
 STREAMS = ("anatomy", "vessels", "view", "motion", "contrast", "detector", "noise", "parts", "pulse", "room", "metal")
 _Streams = Mapping[str, np.random.Generator]
@@ -40,7 +41,6 @@ _Streams = Mapping[str, np.random.Generator]
 CTA_IODINE = 0.3  # of the iodine in a grown artery: the CTA shows veins, which the agent reaches diluted
 VISIBLE = 0.02  # ln units from which a pixel counts as vessel
 DETECTOR_WIDTH = 300.0  # mm, of the middle field of view
-BLOCK = 4  # pixels along the side of a block of which the displacement is kept, and on which smooth tissue is projected
 ALONE = 0.5  # pixels: bones that overlap count as one where they move alike to this standard deviation
 LEAST_BONE = 0.15  # g/cm^2 from which bone is seen
 THIN = 1.5  # g/cm^2 of tissue and bone from which a pixel shows the patient
@@ -51,20 +51,12 @@ SHADE = 0.05  # g/cm^2 of metal that stays while bone behind it moves
 class SimulatedRun:
     """One run and its truth.
 
-    In expectation `physics.logarithm(frames) = background + vessel`, both with the pose, beam, blur, scatter, gain and
-    saturation of that frame.
+    In expectation the frames in ln units are truth.background + truth.vessel, both with the pose, beam, blur, scatter, gain
+    and saturation of that frame.
 
     Args:
         frames: `(T, H, W)` uint8 or uint16, stored values, iodine dark.
-        background: `(T, H, W)` float32, ln units, noise-free, without contrast agent.
-        vessel: `(T, H, W)` float32, ln units, noise-free, with contrast agent over that without; <= 0, but for the halos that
-            the sharpening of DISP adds.
-        vessel_mask: `(T, H, W)` bool, vessel < -0.02.
-        anatomy: `(T, H, W)` bool, inside the collimator, behind tissue, not saturated.
-        pose: `(T, 6)` float64, degrees about x, y, z, mm along x, y, z, about the isocentre; the first frame's is 0.
-        displacement: `(T, H/4, W/4, 2)` float32, pixels, row and column, in blocks of 4 by 4 pixels: what the block shows lay
-            at its centre + displacement in the first frame.
-        displacement_defined: `(T, H/4, W/4)` bool, where there is bone that moves as one.
+        truth: of these frames; a pixel counts as vessel where `truth.vessel` is below -`VISIBLE`.
         arm: geometry.
         detector: beam and encoding.
         frame_time: ms.
@@ -74,13 +66,7 @@ class SimulatedRun:
     """
 
     frames: np.ndarray
-    background: np.ndarray
-    vessel: np.ndarray
-    vessel_mask: np.ndarray
-    anatomy: np.ndarray
-    pose: np.ndarray
-    displacement: np.ndarray
-    displacement_defined: np.ndarray
+    truth: RunTruth
     arm: CArm
     detector: Detector
     frame_time: float
@@ -291,8 +277,7 @@ def _expose(
     taken = [_take(frame, t, detector, noise[t]) for t, frame in enumerate(projected)]
     frames, background, vessel, region = (np.stack(part) for part in zip(*taken, strict=True))
     open_field = detector.aperture.share > 0.5
-    return SimulatedRun(
-        frames=frames,
+    truth = RunTruth(
         background=background,
         vessel=vessel,
         vessel_mask=vessel < -VISIBLE,
@@ -300,6 +285,11 @@ def _expose(
         pose=scene.pose,
         displacement=np.stack([frame.displacement for frame in projected]),
         displacement_defined=np.stack([frame.defined & _blocks(open_field) for frame in projected]),
+        stored_per_ln=detector.stored_per_ln,
+    )
+    return SimulatedRun(
+        frames=frames,
+        truth=truth,
         arm=scene.arm,
         detector=detector,
         frame_time=scene.frame_time,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from angiomorph.backend import tf
 from angiomorph.errors import InputError
 from angiomorph.networks.model import silence_keras_advice
 from angiomorph.storage import model_file
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 from angiomorph.training.optimizer import GuardedAdam
 
 FOLDER = "checkpoints"
@@ -60,26 +59,14 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def sync(path: Path) -> None:
-    """Wait until a file or a folder's entries are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write(path: Path, content: bytes | memoryview) -> None:
     """Write a file whole or not at all, even where the power fails.
 
     Raises:
         InputError: the disk is full or fails.
     """
-    with writing(path):
-        with replacing(path) as partial:
-            partial.write_bytes(content)
-            sync(partial)
-        sync(path.parent)
+    with writing(path), replace_file(path, durable=True) as partial:
+        partial.write_bytes(content)
 
 
 def image(model: tf.keras.Model, progress: Progress | None = None) -> memoryview:

@@ -59,14 +59,14 @@ class Sampling:
     series_per_batch: int = option(1, "runs that the pairs of a step are of, in equal shares", metavar="X", low=1)
     size: int = option(512, "side of the network's frames in pixels; larger frames shrink to it", metavar="X", low=1)
     finer: bool = option(
-        False, "train also at twice `size`, on windows of frames that the network has moved, as `levels` registers"
+        False, "train also at twice the size, on windows of frames that the network has moved, as further levels register"
     )
     oversample_rate: float = option(
         0.0, "probability that lambda is 0 or 1, as in VoxelMorph's HyperMorph", metavar="X", low=0, high=1
     )
     lambda_sampling: str = option(
         "ends",
-        "how lambda is drawn: uniform; uniform but for `oversample_rate`; or Beta(2, 2)",
+        "how lambda is drawn: uniform; ends, uniform but for the oversampled ends; or beta, Beta(2, 2)",
         choices=("uniform", "ends", "beta"),
     )
     intensity: str = option("auto", "what the network sees of a run; auto: log for LIN runs", choices=("auto", "log", "linear"))
@@ -139,7 +139,7 @@ class TrainingConfig:
     image_sigma: float = option(0.3, "alpha_sim, the scale of the similarity", metavar="X", low=0)
     contrast_weight: float = option(
         0.0,
-        "of `image_loss` truth, how much dearer an error is that changes the contrast of vessels",
+        "of the similarity truth, how much dearer an error is that changes the contrast of vessels",
         metavar="X",
         low=0,
         shown="0",

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from angiomorph.backend import tf
-from angiomorph.storage.store import replacing
-from angiomorph.training.checkpoints import sync, write, writing
+from angiomorph.storage.atomic import replace_file, sync_path
+from angiomorph.training.checkpoints import write, writing
 
 STEPS, HISTORY, VALIDATION, BOARD = "steps.csv", "history.csv", "validation.csv", "tensorboard"
 
@@ -51,7 +51,7 @@ class Table:
                 if not file.tell():
                     table.writeheader()
                 table.writerows(self._rows)
-            sync(self.path)
+            sync_path(self.path)
         self._rows.clear()
 
 
@@ -133,6 +133,6 @@ def _cut_events(path: Path, end: int) -> None:
                 kept.append(record)
     except tf.errors.DataLossError:
         pass  # a kill cuts the last record short
-    with writing(path), replacing(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
+    with writing(path), replace_file(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
         for record in kept:
             writer.write(record)

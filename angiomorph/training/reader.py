@@ -8,23 +8,21 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import h5py
 import numpy as np
 
-from angiomorph.backend import tf
 from angiomorph.errors import InputError
-from angiomorph.networks.warp import resize_frames
 from angiomorph.preprocessing.field import find_field, nearest_inside
-from angiomorph.preprocessing.intensity import Normalisation, normalise, pad, resolve_mode, stored_normalisation, to_domain
-from angiomorph.preprocessing.resizing import fitted_shape
+from angiomorph.preprocessing.intensity import Normalisation, normalise, resolve_mode, stored_normalisation, to_domain
+from angiomorph.preprocessing.resizing import fit_frames
 from angiomorph.storage import store
 from angiomorph.training.augmentation import Tone, tone
 from angiomorph.training.config import Sampling
 from angiomorph.training.draws import spell_numbers, split_frames
 
-UNREADABLE = (OSError, RuntimeError)  # what h5py makes of HDF5's errors
 OPENED = 64  # runs whose count of frames and background are remembered
 
 logger = logging.getLogger(__name__)
@@ -45,23 +43,6 @@ class RunFacts:
     field: np.ndarray | None = None
 
 
-def fit_frames(frames: np.ndarray, size: int) -> np.ndarray:
-    """Return frames as the network trains on them: larger ones shrunk, smaller ones padded.
-
-    Args:
-        frames: `(T, H, W)` float32, normalised.
-        size: of the result, pixels.
-
-    Returns:
-        `(T, size, size)`.
-    """
-    shape = fitted_shape(frames.shape[1:], size)
-    if shape != frames.shape[1:]:
-        with tf.device("/cpu:0"):
-            frames = resize_frames(tf.constant(frames), shape).numpy()
-    return pad(frames, size)
-
-
 def _pack_field(frames: np.ndarray) -> np.ndarray | None:
     """Return `RunFacts.field` of a run's stored frames, `(T, H, W)`."""
     field = find_field(frames, np.ones(frames.shape[1:], bool))
@@ -80,7 +61,7 @@ class FrameReader:
         facts: what is remembered of it; the first reading fills them.
     """
 
-    def __init__(self, run: store.RunHandle, sampling: Sampling, facts: RunFacts) -> None:
+    def __init__(self, run: store.RunReader, sampling: Sampling, facts: RunFacts) -> None:
         self.run = run
         self.name = run.name
         self.frames = run.shape[0]
@@ -176,7 +157,7 @@ class FrameReader:
             for index in missing:
                 try:
                     frame = stored[index] if index in stored else frames[index]
-                except UNREADABLE as error:
+                except store.UNREADABLE as error:
                     self._exclude([index], error)
                     break
                 self._decoded[index] = fit_frames(self._fill(np.take(table, frame, mode="clip")[None]), self._size)[0]
@@ -200,7 +181,7 @@ class FrameReader:
         for index in range(self.frames):
             try:
                 stored[index] = frames[index]
-            except UNREADABLE as found:
+            except store.UNREADABLE as found:
                 failed.append(index)
                 error = found
         if failed:
@@ -240,8 +221,8 @@ class FrameReaders:
     def __getitem__(self, number: int) -> FrameReader:
         with self._lock:
             if number not in self._opened:
-                handle = store.RunHandle(*self._place(number))
-                self._opened[number] = FrameReader(handle, self._sampling, self._facts.setdefault(number, RunFacts()))
+                stored = store.RunReader(*self._place(number))
+                self._opened[number] = FrameReader(stored, self._sampling, self._facts.setdefault(number, RunFacts()))
             self._opened.move_to_end(number)
             if len(self._opened) > OPENED:
                 self._opened.popitem(last=False)
@@ -249,7 +230,7 @@ class FrameReaders:
 
     def name(self, number: int) -> str:
         """Return key and file of a run, for people."""
-        return store.run_name(*self._place(number))
+        return store.name_run(*self._place(number))
 
     def frame_count(self) -> int:
         """Return the number of frames in all runs."""
@@ -261,7 +242,7 @@ class FrameReaders:
         Raises:
             InputError: there is one.
         """
-        for run in self._handles():
+        for run in self._list_readers():
             if not run.has_clean:
                 raise InputError(
                     f"run {run.name}: expected clean frames, as simulated runs have, found none; make the store "
@@ -274,7 +255,7 @@ class FrameReaders:
         Raises:
             InputError: there is one.
         """
-        for run in self._handles():
+        for run in self._list_readers():
             rows, columns = run.shape[1:]
             if max(rows, columns) < size:
                 raise InputError(
@@ -286,14 +267,11 @@ class FrameReaders:
         """Return the numbers (from 1) of the frames of a run that are known to be unreadable."""
         return [index + 1 for index in self._facts.get(number, RunFacts()).unreadable]
 
-    def _handles(self) -> Iterator[store.RunHandle]:
+    def _list_readers(self) -> Iterator[store.RunReader]:
         """Yield the runs that HDF5 can open; the others are reported when it is their turn."""
         for number in range(len(self)):
-            try:
-                handle = store.RunHandle(*self._place(number))
-            except (KeyError, *UNREADABLE):
-                continue
-            yield handle
+            with suppress(KeyError, *store.UNREADABLE):
+                yield store.RunReader(*self._place(number))
 
     def _place(self, number: int) -> tuple[h5py.File, str]:
         file = bisect.bisect_right(self._ends, number)

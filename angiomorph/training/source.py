@@ -21,7 +21,7 @@ from angiomorph.storage import store
 from angiomorph.training.augmentation import augment
 from angiomorph.training.config import Sampling
 from angiomorph.training.draws import Draw, Step, draw_corners, draw_hyper, draw_pairs, order_runs, spell_numbers
-from angiomorph.training.reader import UNREADABLE, FrameReader, FrameReaders
+from angiomorph.training.reader import FrameReader, FrameReaders
 
 AHEAD = 2  # visits whose frames are decoded before their turn
 
@@ -163,7 +163,7 @@ class Source:
             try:
                 chosen = run.read(indices)
                 clean = np.split(run.read_clean(indices), 2) if self.clean else ()
-            except UNREADABLE as error:
+            except store.UNREADABLE as error:
                 self._leave_out(draw.run, error)
                 return None
         moving, fixed = np.split(chosen, 2)
@@ -174,7 +174,7 @@ class Source:
         try:
             with self._lock:
                 return None if number in self.left_out else self.runs[number].run.read()
-        except UNREADABLE as error:
+        except store.UNREADABLE as error:
             logger.warning("run %s: expected all of its frames, HDF5 cannot read one: %s", self.runs.name(number), error)
             return None
 
@@ -223,7 +223,7 @@ class Source:
                 continue
             try:
                 return number, self.runs[number]
-            except (KeyError, *UNREADABLE) as error:
+            except (KeyError, *store.UNREADABLE) as error:
                 self._leave_out(number, error)
         raise InputError(f"{self._paths}: expected a run that can be read, found none; make the store again")
 

@@ -196,7 +196,7 @@ def test_files_that_are_no_model(tmp_path, capsys, xa_file, model):
         file.attrs["model_config"] = "{not json"
     cases = {
         "text.h5": "cannot be opened as HDF5",
-        "absent.h5": "cannot be opened as HDF5",
+        "absent.h5": "no such file",
         "empty.h5": "give a model.h5",
         "weights.h5": "import-weights",
         "other.h5": "found 'Sequential'",
@@ -261,7 +261,7 @@ def test_refinement_of_a_model_of_truth_is_refused_before_any_run_is_read(tmp_pa
     for name in ("one", "two"):
         xa_file(f"runs/{name}.dcm", frames=FRAMES)
     status = register([tmp_path / "runs"], truth, tmp_path / "out", "--refine", "1")
-    refused(capsys, status, "--refine 1: expected 0 for", str(truth), "a model of --image-loss truth", "use --rounds N")
+    refused(capsys, status, "--refine 1: expected 0 for", str(truth), "a model of image loss truth", "use --rounds N")
     assert left_in(tmp_path / "out") == []
 
 
@@ -381,7 +381,8 @@ def test_simulate_without_its_extra_packages(tmp_path):
     )
     result = run_python("-c", program)
     assert result.returncode == 2
-    assert result.stderr == ("angiomorph simulate: simulation: expected numba to be installed; run `pip install numba`\n")
+    said = "numba: expected to be installed for simulations, found nothing; run `pip install numba`"
+    assert result.stderr == f"angiomorph simulate: {said}\n"
     assert not (tmp_path / "out").exists()
 
 

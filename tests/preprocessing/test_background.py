@@ -6,7 +6,8 @@ from scipy import ndimage
 
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.arrival import Arrival, find_arrival
-from angiomorph.preprocessing.background import Background, before_arrival, choose_background, named_frames, noise_deviation
+from angiomorph.preprocessing.background import Background, before_arrival, choose_background, noise_deviation
+from angiomorph.preprocessing.frame_numbers import named_frames
 
 ROWS, COLUMNS, FRAMES = 96, 80, 14
 FIELD = np.ones((ROWS, COLUMNS), bool)
@@ -142,12 +143,12 @@ def test_words_that_name_no_frame_are_refused(wanted):
 
 @pytest.mark.parametrize("wanted", ["15", "1-15", "999999999"])
 def test_frames_beyond_the_last_are_refused(wanted):
-    with pytest.raises(InputError, match=f"--background {wanted}: expected frame numbers from 1 to 14, the run's last"):
+    with pytest.raises(InputError, match=f"`background` {wanted}: expected frame numbers from 1 to 14, the run's last"):
         choose_background(wanted, run(), (), FIELD, find)
 
 
 def test_tag_without_one_is_refused():
-    with pytest.raises(InputError, match="--background tag: expected MaskSubtractionSequence with MaskFrameNumbers"):
+    with pytest.raises(InputError, match="`background` tag: expected MaskSubtractionSequence with MaskFrameNumbers"):
         choose_background("tag", run(), (), FIELD, find)
 
 

@@ -10,7 +10,9 @@ from scipy import ndimage
 
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.field import clamp_warp, fill_outside, find_field
-from angiomorph.registration.series import Model, register_series, see
+from angiomorph.registration.inputs import prepare_input
+from angiomorph.registration.model import Model
+from angiomorph.registration.options import RegistrationOptions
 from tests.runs import phantom, save_tiny_model, series
 
 SIDE = 256
@@ -195,14 +197,15 @@ def test_the_network_sees_no_blade_and_nothing_behind_one_is_brought_in(tmp_path
     depth = 40 - (np.arange(128) - 63.5)[None, :] * np.ones((128, 1))
     ln = np.log(phantom((4, 128, 128)) / 1.0) + blades(depth)
     run = series(np.rint(np.exp(ln)).astype(np.uint16))
-    seen = see(run, "auto", background="1")
+    seen = prepare_input(run, "auto", background="1")
     assert not seen.field[depth < 0].any()
     assert seen.field[depth > 12].all()
     np.testing.assert_array_equal(seen.frames, fill_outside(seen.frames, seen.field))
-    result = register_series(run, model, background="1", guard=False)
+    result = model.register(run, RegistrationOptions(background="1", guard=False))
     np.testing.assert_array_equal(result.field, seen.field)
     assert np.abs(result.warp).max() > 0.5
     np.testing.assert_array_equal(result.warp, clamp_warp(result.warp, result.field))
     altered = np.where(seen.field, run.frames, 7).astype(np.uint16)
-    other = register_series(dataclasses.replace(run, frames=altered, shutter=seen.field), model, background="1")
+    hidden = dataclasses.replace(run, frames=altered, shutter=seen.field)
+    other = model.register(hidden, RegistrationOptions(background="1"))
     assert other.moved[:, seen.field].min() >= np.log(run.frames[0][seen.field].min()) - 1e-5

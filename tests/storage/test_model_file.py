@@ -15,7 +15,7 @@ from angiomorph.backend import tf, vxm
 from angiomorph.cli import main
 from angiomorph.errors import InputError
 from angiomorph.networks import initial_weights
-from angiomorph.registration.series import SHIPPED
+from angiomorph.registration.model_defaults import SHIPPED
 from angiomorph.storage import model_file, store
 from angiomorph.training import checkpoints
 from tests.runs import phantom

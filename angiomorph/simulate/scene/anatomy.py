@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from numba import njit, prange
 from scipy import fft, ndimage
 
 from angiomorph.dicom.ct import is_dicom, read_ct
 from angiomorph.errors import InputError
+from angiomorph.simulate.extra import njit, prange
 from angiomorph.simulate.scene.nifti import Triple, load_nifti
 from angiomorph.simulate.scene.territory import patient
 from angiomorph.simulate.scene.volume import BONE, TISSUE, Volume, attenuation_from_hu

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-from numba import njit, prange
 from scipy import ndimage
 
 from angiomorph.errors import InputError
-from angiomorph.simulate.settings import SimulationSettings
+from angiomorph.simulate.extra import njit, prange
+from angiomorph.simulate.settings import BITS, RELATIONS, SimulationSettings
 from angiomorph.simulate.xray.aperture import Aperture, draw_aperture
 from angiomorph.simulate.xray.spectrum import Beam, beam
 
@@ -287,7 +288,7 @@ def draw_detector(paths: np.ndarray, pixel_spacing: float, settings: SimulationS
     scatter = rng.uniform(0.1, 0.5)
     behind = (aperture.share > 0.5) & (paths[WATER] + paths[BONE] > BEHIND)
     if not behind.any():
-        raise InputError("simulation: expected a patient inside the field of view, found air only; use a larger field of view")
+        raise InputError("`field_of_view`: expected a patient inside it, found air only; use a larger one")
     intensity = _with_scatter(aperture.share * transmission(paths, spectrum), scatter)
     middle = float(np.median(intensity[behind]))
     dose = np.exp(rng.uniform(*np.log(settings.dose)))
@@ -308,8 +309,8 @@ def draw_detector(paths: np.ndarray, pixel_spacing: float, settings: SimulationS
 
 def _draw_encoding(middle: float, settings: SimulationSettings, rng: np.random.Generator) -> tuple[Encoding, float]:
     """Draw the encoding, and the signal of an open pixel that suits it."""
-    relation = _chosen(settings.relations, rng)
-    bits = _chosen(settings.bits_stored, rng)
+    relation = _draw_one(settings.relations, RELATIONS, rng)
+    bits = _draw_one(settings.bits_stored, BITS, rng)
     share, brighter, span = np.exp(rng.uniform(*np.log(MIDDLE))), rng.uniform(*BRIGHTER), rng.random()
     steepness, sharpening = rng.uniform(1.5, 2.5), rng.uniform(0.0, 0.5)
     if relation == "LIN":
@@ -324,9 +325,10 @@ def _draw_encoding(middle: float, settings: SimulationSettings, rng: np.random.G
     return Encoding(relation, bits, top - (1 - compression) * width, top, steepness, sharpening, compression), 1.0
 
 
-def _chosen(pairs: tuple[tuple[_Choice, float], ...], rng: np.random.Generator) -> _Choice:
-    values, weights = zip(*pairs, strict=True)
-    return values[rng.choice(len(values), p=np.array(weights) / sum(weights))]
+def _draw_one(values: Sequence[_Choice], often: Mapping[_Choice, float], rng: np.random.Generator) -> _Choice:
+    """Draw one of the values, each as often among them as `often` says."""
+    weights = np.array([often[value] for value in values])
+    return values[rng.choice(len(values), p=weights / weights.sum())]
 
 
 def _slope(signal: np.ndarray, behind: np.ndarray, encoding: Encoding) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
 
+from angiomorph.simulate.extra import njit, prange
 from angiomorph.simulate.xray.geometry import CArm
 from angiomorph.simulate.xray.projector import BLOCK, content, occupied, planes, rays_in_voxels, steepest, trilinear
 

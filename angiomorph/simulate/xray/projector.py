@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
 
+from angiomorph.simulate.extra import njit, prange
 from angiomorph.simulate.xray.geometry import CArm, rotation
 
 EDGE = 1e-6  # voxels kept from the grid's border, more than rounding along a ray can add up to

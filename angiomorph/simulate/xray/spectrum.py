@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import xraydb
 
 from angiomorph.errors import InputError
+from angiomorph.simulate.extra import import_extra
 
 MATERIALS = ("water", "bone", "iodine", "metal")  # order of `Beam.coefficients` and of every stack of paths
 KV = (60.0, 125.0)  # tube voltages of angiography; the quadrature is exact enough between them
@@ -118,6 +118,7 @@ def coefficient(material: str, energies: np.ndarray) -> np.ndarray:
         `(E,)` cm^2/g.
     """
     electronvolts = 1000 * np.asarray(energies, np.float64)
+    xraydb = import_extra("xraydb")
     return np.sum([share * xraydb.mu_elam(element, electronvolts) for element, share in COMPOSITION[material].items()], axis=0)
 
 

@@ -201,7 +201,7 @@ def head_paths(size=96):
 @pytest.mark.parametrize("relation", ["LIN", "LOG", "DISP"])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_drawn_detector_exposes_the_patient_well(relation, seed):
-    settings = SimulationSettings(relations=((relation, 1.0),), collimated=0.0)
+    settings = SimulationSettings(relations=(relation,), collimated=0.0)
     paths = head_paths()
     camera = detector.draw_detector(paths, 2.0, settings, np.random.default_rng(seed))
     frame = detector.measured(detector.exposed(paths, camera), camera, settings.frames - 1, np.random.default_rng(0))
@@ -215,7 +215,7 @@ def test_a_drawn_detector_exposes_the_patient_well(relation, seed):
 
 
 def test_the_slope_of_display_values_is_measured_where_the_patient_is():
-    settings = SimulationSettings(relations=(("DISP", 1.0),), collimated=0.0, bits_stored=((12, 1.0),))
+    settings = SimulationSettings(relations=("DISP",), collimated=0.0, bits_stored=(12,))
     paths = head_paths()
     camera = detector.draw_detector(paths, 2.0, settings, np.random.default_rng(2))
     plain = replace(camera, encoding=replace(camera.encoding, sharpening=0.0), gain=np.ones(1), blur=0.0)
