@@ -47,6 +47,11 @@ def evaluate(
 ) -> Report:
     """Register every run by every model at every λ and score it, against its truth where there is one.
 
+        >>> report = am.evaluate(["data/example_run.dcm"], [model], options=am.RegistrationOptions(levels=1))
+        >>> score = report.entries[0].scores["example_run"]
+        >>> report.failed
+        {}
+
     Args:
         paths: DICOM files, or folders of them; simulated runs with their truth beside.
         models: the networks; none for the shipped default.

@@ -25,29 +25,35 @@ STILL = 0.01  # of the noise's energy: an unregistered artefact below it is none
 class Score:
     """What a registration of one run is worth: its frames other than the background, inside the anatomy.
 
+        >>> score.runs
+        'real'
+        >>> print(score.edge_left < 1)
+        True
+
     nan where a figure is not defined: all that need the truth where there is none, what is left of the artefact or invented
     where nothing moved, harm where something did, figures of vessels where there are none, the warp's error where no
     displacement is defined.
 
     Args:
-        artefact_left: `metrics.error_energy` of the true, noise-free background moved by the warp, over that of the same
+        artefact_left: `against_truth.error_energy` of the true, noise-free background moved by the warp, over that of the same
             background unmoved: 0 nothing is left of the motion artefact, 1 nothing was gained.
         artefact_in_vessels: the same inside vessels.
-        contrast_kept: `metrics.contrast_kept`; 1 for all.
-        local_contrast: `metrics.local_contrast`, noise-free as contrast_kept is; 1 for all.
-        invented: `metrics.thin_darkness`, over that of the background unmoved: 0 nothing looks like a vessel that is none, 1 as
-            much as in plain DSA.
-        cnr: `metrics.contrast_to_noise` of BSA.
-        rmse: root of `metrics.error_energy` of BSA against the true vessel layer, ln units.
+        contrast_kept: `against_truth.contrast_kept`; 1 for all.
+        local_contrast: `against_truth.local_contrast`, noise-free as contrast_kept is; 1 for all.
+        invented: `against_truth.thin_darkness`, over that of the background unmoved: 0 nothing looks like a
+            vessel that is none, 1 as much as in plain DSA.
+        cnr: `against_truth.contrast_to_noise` of BSA.
+        rmse: root of `against_truth.error_energy` of BSA against the true vessel layer, ln units.
         rmse_over_floor: rmse over that of a perfect warp, which leaves the noise of the frame and of the background alone.
-        ssim: `metrics.similarity` of BSA to the true vessel layer.
-        psnr: `metrics.peak_ratio` of BSA's error, dB.
+        ssim: `against_truth.similarity` of BSA to the true vessel layer.
+        psnr: `against_truth.peak_ratio` of BSA's error, dB.
         harm: on still runs, the artefact energy that the warp made over the energy of the noise floor; 0 for none.
-        harm_invented: on still runs, `metrics.thin_darkness` that the warp made over the energy of the noise floor; 0 for none.
-        warp_error: `metrics.endpoint_error`, pixels.
-        folding: `metrics.folding` of all frames.
-        largest_shift: `metrics.largest_shift`, pixels.
-        edge_left: of `noreference.judge`, as the two below; these three need no truth.
+        harm_invented: on still runs, `against_truth.thin_darkness` that the warp made over the energy of the noise
+            floor; 0 for none.
+        warp_error: `against_truth.endpoint_error`, pixels.
+        folding: `against_truth.folding` of all frames.
+        largest_shift: `against_truth.largest_shift`, pixels.
+        edge_left: of `without_truth.judge`, as the two below; these three need no truth.
         deviation_left: over time.
         cnr_estimated: of BSA.
         ms_per_frame: wall time of the registration, ms a frame.

@@ -16,7 +16,7 @@ from angiomorph.evaluation.score import Runs, Score
 from angiomorph.metrics.interval import Interval, interval
 from angiomorph.storage.atomic import replace_file
 
-# Heading, figure of `scoring.Score`, format; by what is known of the runs.
+# Heading, figure of `score.Score`, format; by what is known of the runs.
 COLUMNS: Mapping[Runs, Sequence[tuple[str, str, str]]] = {
     "moving": (
         ("artefact left", "artefact_left", ".3f"),
@@ -53,7 +53,7 @@ class Line:
 
     Args:
         method: its name.
-        moving: figures on runs in which something moves, every one of `scoring.Score`; per cent for folding.
+        moving: figures on runs in which something moves, every one of `score.Score`; per cent for folding.
         still: figures on runs in which nothing does.
         real: figures on runs whose truth is not known.
         seconds: a frame, median over all runs.

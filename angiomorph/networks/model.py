@@ -81,6 +81,10 @@ def hypernetwork(hyp_units: Sequence[int] = HYP_UNITS, hyp_rank: int | None = No
 class AngioMorph(ne.modelio.LoadableModel):
     """The registration network: (moving, fixed, hyper) to (moved, flow).
 
+        >>> network = am.AngioMorph((32, 32))
+        >>> network.count_params()
+        14072818
+
         moved(x) = moving(x + warp(x))
 
     VoxelMorph's `VxmDense` with generated weights; with the defaults 14,072,818 trainable parameters, 27,008 of them

@@ -13,11 +13,15 @@ from scipy import ndimage
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.arrival import Arrival
 from angiomorph.preprocessing.frame_numbers import named_frames
+from angiomorph.preprocessing.noise import robust_deviation
 from angiomorph.preprocessing.resizing import average_blocks
 
-WORKING_SIZE = 128
-NEIGHBOURHOOD = 7
-MOST_FRAMES = 3
+# Chosen by eye on simulated runs; `benchmarks.registration.backgrounds` measures what they give.
+WORKING_SIZE = 128  # pixels at least of the shorter side, on which frames are compared
+NEIGHBOURHOOD = 7  # pixels at that size about a pixel that is 0, which may be a collimator blade's edge
+MOST_FRAMES = 3  # of a background: more of them add motion rather than take noise away
+ORDINARY, ORDINARY_LEAST = 3.0, 0.01  # deviations, and share of the range, by which levels of frames differ after a ramp
+ALIKE = 2.0  # deviations of the difference of two noisy frames up to which they show the same
 MOST_LOOKED_AT = 40  # frames; of longer runs every second or third
 PASSED_OVER = 1  # frames looked at, before the one that shows iodine; one more where more than RESOLVED could go unnoticed
 RESOLVED = 0.01  # of the vessels' later darkness
@@ -151,7 +155,7 @@ def _settled(values: np.ndarray, roi: np.ndarray) -> int:
     """Return the index of the first frame after an exposure ramp: the first whose level is an ordinary one of the run."""
     levels = np.median(values[:, roi], axis=1)
     off = np.abs(levels - np.median(levels))
-    ordinary = off <= 3 * np.median(off) / 0.6745 + 0.01
+    ordinary = off <= ORDINARY * robust_deviation(off) + ORDINARY_LEAST
     return int(np.argmax(ordinary))
 
 
@@ -188,10 +192,10 @@ def noise_deviation(values: np.ndarray, roi: np.ndarray) -> float:
     """
     mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6
     response = [np.median(np.abs(ndimage.convolve(frame, mask)[roi])) for frame in values]
-    return float(np.median(response) / 0.6745)
+    return robust_deviation(np.array(response))
 
 
 def _same(values: np.ndarray, roi: np.ndarray, noise: float, one: int, other: int) -> bool:
     difference = (values[one] - values[other])[roi]
     spread = np.sqrt(np.mean((difference - np.median(difference)) ** 2))
-    return bool(spread <= 2 * np.sqrt(2) * noise)
+    return bool(spread <= ALIKE * np.sqrt(2) * noise)

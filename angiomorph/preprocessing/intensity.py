@@ -9,14 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from angiomorph.errors import InputError
+from angiomorph.preprocessing.noise import robust_deviation
 
 MODES = ("log", "linear")
 LN, STORED = "ln(intensity)", "stored value"  # units of a subtracted run
 DYNAMIC_RANGE = 64  # collimator blades lie below, the densest bone of an exposed picture above 1/64 of its bright end
 TAIL = 0.5  # percent left out at each end
-SAMPLES = 2_000_000
+SAMPLES = 2_000_000  # values of a run by which its percentiles are found
 LEVEL_SAMPLES, LEAST_SAMPLES = 20_000, 100  # pixels by which exposures are compared
-LEVEL_ROUNDS = 8
+LEVEL_ROUNDS = 8  # of reweighting, after which the gain changes no more
+LEAST_SPREAD = 1e-4  # of the run's range, so that frames without noise can be compared
 TUKEY = 4.685  # standard deviations beyond which a pixel counts for nothing: 95 % efficient where nothing is an outlier
 MOST_GAIN = 1.5  # and its inverse: beyond it the difference is no exposure's
 
@@ -233,7 +235,7 @@ def _exposure(frame: np.ndarray, reference: np.ndarray, gain: bool) -> tuple[flo
     for _ in range(LEVEL_ROUNDS):
         error = frame - factor * reference - offset
         # What is lighter cannot be iodine, so that its spread is that of noise and motion alone.
-        spread = max(np.median(np.abs(error[error >= 0])) / 0.6745, 1e-4) if (error >= 0).any() else 1e-4
+        spread = max(robust_deviation(error[error >= 0]), LEAST_SPREAD) if (error >= 0).any() else LEAST_SPREAD
         weight = np.maximum(1 - (error / (TUKEY * spread)) ** 2, 0) ** 2
         if gain:
             centre = np.average(reference, weights=weight)

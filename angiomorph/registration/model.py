@@ -20,6 +20,9 @@ from angiomorph.registration.series import register_series
 class Model:
     """A trained network, read from disk once.
 
+        >>> model.defaults.image_loss, model.defaults.levels
+        ('truth', 3)
+
     Args:
         path: model `.h5`, or the name of a shipped one, see `MODELS`; None for the shipped default.
 
@@ -36,11 +39,26 @@ class Model:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> Model:
-        """Read a model; see `Model`."""
+        """Read a model; see `Model`.
+
+            >>> am.Model.load("absent.h5")
+            Traceback (most recent call last):
+            angiomorph.errors.InputError: absent.h5: expected a model (.h5), but it cannot be opened as HDF5: ...
+
+        Args:
+            path: model `.h5`, or the name of a shipped one; None for the shipped default.
+
+        Raises:
+            InputError: the file is no AngioMorph model, or not a whole one.
+        """
         return cls(path)
 
     def register(self, series: Series, options: RegistrationOptions = USUAL) -> Registration:
         """Register a run.
+
+            >>> other = model.register(run, am.RegistrationOptions(levels=1, background="1"))
+            >>> other.background.numbers, other.levels
+            ((1,), 1)
 
         Args:
             series: the run, from `read_series`.

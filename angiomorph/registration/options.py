@@ -29,10 +29,9 @@ OWN = "the model's"
 class RegistrationOptions:
     """How runs are registered; the same options, with the same defaults, on the command line and in the library.
 
-    >>> from angiomorph.registration.options import RegistrationOptions
-    >>> RegistrationOptions(hyper=0.2).rounds
+    >>> am.RegistrationOptions(hyper=0.2).rounds
     0
-    >>> RegistrationOptions(levels=0)
+    >>> am.RegistrationOptions(levels=0)
     Traceback (most recent call last):
     angiomorph.errors.InputError: `levels` 0: expected a whole number from 1, got 0
     """
@@ -97,8 +96,7 @@ class CompleteOptions(RegistrationOptions):
 class OutputOptions:
     """What is written of a registered run, and how.
 
-    >>> from angiomorph.registration.options import OutputOptions
-    >>> OutputOptions(kinds=("h5",)).pixel_depth
+    >>> am.OutputOptions(kinds=("h5",)).pixel_depth
     12
     """
 

@@ -26,6 +26,13 @@ from angiomorph.storage.nifti import write_warp
 class Registration:
     """A registered run; every frame of it, in order.
 
+        >>> result.bsa.shape, result.moved.shape, result.warp.shape
+        ((8, 512, 512), (8, 512, 512), (8, 512, 512, 2))
+        >>> result.background.numbers, result.hyper == model.defaults.hyper
+        ((1, 2, 3), True)
+        >>> result.summary()["frames"]
+        8
+
     Args:
         series: the run.
         bsa: `(T, H, W)` float32, frame minus moved, in `units`, iodine negative.

@@ -89,6 +89,10 @@ def register_runs(
 ) -> Iterator[Outcome]:
     """Register every run found under `paths` and yield what became of each.
 
+        >>> for outcome in am.register_runs(["data/example_run.dcm"], "out", options=am.RegistrationOptions(levels=1)):
+        ...     print(outcome.name, outcome.error or "registered", outcome.summary["frames"])
+        example_run registered 8
+
     Args:
         paths: DICOM files, folders of single frames, or trees of series.
         out: folder for the results; runs of a tree keep their folder in it.

@@ -103,6 +103,14 @@ def write_truth(path: str | os.PathLike[str], truth: RunTruth, about: Mapping[st
 def read_truth(path: str | os.PathLike[str]) -> RunTruth:
     """Read a truth file.
 
+        >>> import numpy as np
+        >>> from angiomorph.storage.truth import RunTruth, write_truth
+        >>> still, warp = np.zeros((2, 8, 8), np.float32), np.zeros((2, 2, 2, 2), np.float32)
+        >>> truth = RunTruth(still, still, still < 0, still == 0, np.zeros((2, 6)), warp, warp[..., 0] == 0)
+        >>> write_truth("out/run_truth.h5", truth)
+        >>> am.read_truth("out/run_truth.h5").background.shape
+        (2, 8, 8)
+
     Args:
         path: `<name>_truth.h5`.
 

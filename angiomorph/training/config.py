@@ -17,7 +17,12 @@ NONE = "0, none"
 @document_options
 @dataclass(frozen=True)
 class Augmentation:
-    """How far training pairs are varied, each pair by draws of its own."""
+    """How far training pairs are varied, each pair by draws of its own.
+
+    >>> from angiomorph.training.config import Augmentation
+    >>> Augmentation(flip=0.5).rotate
+    0.0
+    """
 
     flip: float = option(0.0, "probability that a pair is mirrored left to right", metavar="P", low=0, high=1, shown=NONE)
     rotate: float = option(0.0, "largest rotation to either side, degrees", metavar="DEGREES", low=0, high=180, shown=NONE)
@@ -201,6 +206,9 @@ class TrainingConfig:
         Raises:
             InputError: names the argument, what was expected, and what came.
         """
+        for name in ("enc", "dec", "hyp_units"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))  # as the dataclass is frozen
         check_options(self)
         if not 0 < self.image_sigma < math.inf:
             raise refuse("image_sigma", "a number above 0", self.image_sigma)

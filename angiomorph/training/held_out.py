@@ -83,7 +83,7 @@ def held_out(series: Series, truth: RunTruth | None, trained_on: str) -> HeldOut
     Args:
         series: the run.
         truth: of the run, or None.
-        trained_on: the network's intensity, see `registration.see`.
+        trained_on: the network's intensity, see `inputs.prepare_input`.
 
     Raises:
         InputError: the truth is one of other frames, the run has an intensity that the network was not trained on, or no

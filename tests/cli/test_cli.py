@@ -312,10 +312,10 @@ def test_prepare(tmp_path, capsys, xa_file):
     good, bad = xa_file("good.dcm", frames=FRAMES), xa_file("bad.dcm", frames=FRAMES[:1])
     target = tmp_path / "new" / "s.h5"
     assert main(["prepare", str(good), str(target)]) == 0
-    assert capsys.readouterr().out == f"{target}: 1 runs taken, 0 left out\n"
+    assert capsys.readouterr().out == f"{target}: 1 run taken, 0 left out\n"
     assert main(["prepare", str(good), str(bad), str(target)]) == 1
     said = capsys.readouterr()
-    assert said.out == f"{target}: 1 runs taken, 1 left out\n"
+    assert said.out == f"{target}: 1 run taken, 1 left out\n"
     assert "left out bad: " in said.err
     before = target.read_bytes()
     assert main(["prepare", str(bad), str(target)]) == 2
@@ -323,7 +323,7 @@ def test_prepare(tmp_path, capsys, xa_file):
     assert target.read_bytes() == before
     (tmp_path / "notes.txt").write_text("no picture")
     assert main(["prepare", str(tmp_path), str(target)]) == 1
-    assert capsys.readouterr().out == f"{target}: 1 runs taken, 1 left out; files passed over: 3 (no DICOM: 3)\n"
+    assert capsys.readouterr().out == f"{target}: 1 run taken, 1 left out; files passed over: 3 (no DICOM: 3)\n"
 
 
 def test_prepare_shrinks_and_tells_of_its_progress(tmp_path, capsys, xa_file):

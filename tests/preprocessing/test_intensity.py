@@ -55,7 +55,7 @@ def test_mode_refuses_what_makes_no_sense():
         normalisation(np.zeros((2, 3, 3)), np.ones((2, 3), bool), "log")
 
 
-def test_exposed_range_of_what_lies_in_the_field_without_outliers_and_blades():
+def test_exposed_range_without_outliers_and_blades():
     """A ramp of 0 to 1000 in 1001 columns: 0.5 and 99.5 percentiles at 5 and 995."""
     ramp = np.broadcast_to(np.arange(1001, dtype=np.uint16), (3, 2, 1001)).copy()
     everywhere = np.ones((2, 1001), bool)

@@ -14,7 +14,6 @@ from angiomorph.errors import InputError
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import OutputOptions, RegistrationOptions
 from angiomorph.storage import store
-from tests.runs import save_tiny_model
 from tests.tools import REPOSITORY
 
 EXAMPLE = REPOSITORY / "data" / "example_run.dcm"
@@ -93,13 +92,12 @@ def test_wrong_words_are_refused_before_tensorflow_is_imported(refused, case):
 
 
 def test_the_command_line_registers_as_the_library_does(tmp_path):
-    """All defaults, all frames of the example; by a small model, as the shipped one takes longer and shows no more."""
+    """All defaults, all frames of the example, by the shipped model."""
     from angiomorph.registration.model import Model
 
-    path = save_tiny_model(tmp_path / "model.h5", image_loss="truth")
-    assert main(["register", str(EXAMPLE), "--model", str(path), "--out", str(tmp_path), "--save", "h5", "--quiet"]) == 0
+    assert main(["register", str(EXAMPLE), "--out", str(tmp_path), "--save", "h5", "--quiet"]) == 0
     arrays, attributes = store.read_arrays(tmp_path / "example_run_bsa.h5")
-    result = Model(path).register(read_series(EXAMPLE))
+    result = Model.load().register(read_series(EXAMPLE))
     for name in ("bsa", "moved", "warp"):
         same = [np.array_equal(*pair) for pair in zip(arrays[name], getattr(result, name), strict=True)]
         assert same == [True] * len(result.bsa), name

@@ -79,7 +79,7 @@ def test_the_same_seed_gives_the_same_bits_whatever_the_threads(head):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_half_the_size_is_the_mean_of_two_by_two_pixels_in_signal_and_noise(head, seed):
+def test_half_the_size_is_the_mean_of_two_by_two_pixels(head, seed):
     settings = replace(SETTINGS, frames=2, background=2, still=1.0, dose=(1e3, 1e3))
     full, half = (simulate_run(head, None, replace(settings, size=size), seed) for size in (512, 256))
     binned = np.exp(full.truth.background).reshape(2, 256, 2, 256, 2).mean(axis=(2, 4))

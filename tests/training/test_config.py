@@ -40,6 +40,10 @@ def spell(name, value):
     return [flag, *map(str, value if isinstance(value, tuple) else [value])]
 
 
+def test_lists_of_features_are_taken_too():
+    assert TrainingConfig(enc=[8, 9], dec=[4, 5], hyp_units=[3]) == TrainingConfig(enc=(8, 9), dec=(4, 5), hyp_units=(3,))
+
+
 def test_the_command_lines_defaults_are_the_librarys():
     assert read() == TrainingConfig()
 
