@@ -51,26 +51,26 @@ if TYPE_CHECKING:
     from angiomorph.simulate.settings import SimulationSettings as SimulationSettings
     from angiomorph.simulate.write import simulate as simulate
     from angiomorph.storage.truth import read_truth as read_truth
-    from angiomorph.training.augmentation import Augmentation as Augmentation
-    from angiomorph.training.dataset import Sampling as Sampling
-    from angiomorph.training.train import TrainingConfig as TrainingConfig
+    from angiomorph.training.config import Augmentation as Augmentation
+    from angiomorph.training.config import Sampling as Sampling
+    from angiomorph.training.config import TrainingConfig as TrainingConfig
     from angiomorph.training.train import train as train
 
 __version__ = "0.1.0"
 
 PLACES = {
     "AngioMorph": "networks",
-    "Augmentation": "training.augmentation",
+    "Augmentation": "training.config",
     "InputError": "errors",
     "Model": "registration.model",
     "OutputOptions": "registration.options",
     "Registration": "registration.result",
     "RegistrationOptions": "registration.options",
-    "Sampling": "training.dataset",
+    "Sampling": "training.config",
     "Score": "evaluation.score",
     "Series": "dicom",
     "SimulationSettings": "simulate.settings",
-    "TrainingConfig": "training.train",
+    "TrainingConfig": "training.config",
     "evaluate": "evaluation.evaluate",
     "find_series": "dicom",
     "losses": "networks",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -22,25 +21,11 @@ def read_fraction(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
 
 
-def read_degrees(text: str) -> float:
-    with suppress(ValueError):
-        if 0 <= float(text) <= 180:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"expected degrees from 0 to 180, got {text}")
-
-
 def read_count(text: str) -> int:
     with suppress(ValueError):
         if int(text) >= 1:
             return int(text)
     raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
-
-
-def read_weight(text: str) -> float:
-    with suppress(ValueError):
-        if 0 <= float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"expected a number from 0, got {text}")
 
 
 EXAMPLES = "Research use only. Exit status: 0 all done; 1 some runs failed; 2 wrong use or unusable input."

@@ -9,6 +9,7 @@ from typing import Any
 
 from angiomorph import __version__
 from angiomorph.cli.arguments import add_verb, read_count, read_fraction
+from angiomorph.paper import DEFAULT_LAMBDA
 
 
 def add_import_weights(verbs: Any) -> None:
@@ -21,7 +22,12 @@ def add_import_weights(verbs: Any) -> None:
     )
     verb.add_argument("--image-loss", choices=("mse", "minmax", "vle"), default="vle", help="of its training (default: vle)")
     verb.add_argument(
-        "--lambda", dest="hyper", type=read_fraction, default=0.7, metavar="L", help="to register with (default: 0.7)"
+        "--lambda",
+        dest="hyper",
+        type=read_fraction,
+        default=DEFAULT_LAMBDA["vle"],
+        metavar="L",
+        help="to register with (default: %(default)s)",
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
 from angiomorph.metrics import against_truth, without_truth
-from angiomorph.networks.layers import warp_frames
+from angiomorph.networks.warp import warp_frames
 from angiomorph.preprocessing.intensity import to_ln
 from angiomorph.storage.truth import BLOCK, RunTruth
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from angiomorph import networks
 from angiomorph.dicom import Series
-from angiomorph.networks.layers import warp_frames
+from angiomorph.networks.warp import warp_frames
 from angiomorph.preprocessing.arrival import Arrival, find_arrival
 from angiomorph.preprocessing.background import Background, choose_background
 from angiomorph.preprocessing.field import fill_outside, find_field

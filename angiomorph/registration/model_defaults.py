@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from angiomorph.errors import InputError
+from angiomorph.paper import DEFAULT_LAMBDA
 from angiomorph.registration.options import CompleteOptions, RegistrationOptions
 from angiomorph.storage import model_file
 
@@ -34,7 +35,7 @@ class ModelDefaults:
     size: int = 512
     levels: int = 1
     intensity: str = "auto"
-    hyper: float = 0.7
+    hyper: float = DEFAULT_LAMBDA["vle"]
     image_loss: str = "vle"
     image_sigma: float = 0.3
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from angiomorph import networks
 from angiomorph.backend import tf
-from angiomorph.networks.layers import compose_warps, resize_frames, resize_warp, warp_frames
+from angiomorph.networks.warp import compose_warps, resize_frames, resize_warp, warp_frames
 from angiomorph.preprocessing.resizing import fitted_shape, level_shapes, pad, unpad
 from angiomorph.registration import coarse
 from angiomorph.registration.options import RegistrationOptions

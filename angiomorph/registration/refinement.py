@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from angiomorph.backend import tf
-from angiomorph.networks.layers import resize_frames, resize_warp, warp_frames
 from angiomorph.networks.losses import GradientPenalty, Similarity
+from angiomorph.networks.warp import resize_frames, resize_warp, warp_frames
 from angiomorph.preprocessing.resizing import fitted_shape
 
 SIZE = 256  # pixels a side at most, of the working frames

@@ -9,8 +9,8 @@ import numpy as np
 
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
-from angiomorph.networks.layers import warp_frames
 from angiomorph.networks.losses import Similarity
+from angiomorph.networks.warp import warp_frames
 from angiomorph.preprocessing.background import Step
 from angiomorph.preprocessing.field import clamp_warp
 from angiomorph.preprocessing.intensity import LN, STORED, to_domain

@@ -18,7 +18,8 @@ from angiomorph.registration.inputs import NetworkInput, prepare_input
 from angiomorph.registration.pyramid import Predictor
 from angiomorph.storage.store import StoredRun
 from angiomorph.storage.truth import RunTruth, find_truth
-from angiomorph.training.dataset import Draw, Pairs
+from angiomorph.training.draws import Draw
+from angiomorph.training.source import Pairs
 
 FRAMES = 8  # scored of a run: one of a hundred frames is to take no longer than one of ten
 
@@ -62,18 +63,18 @@ class HeldOut:
         """Return the frames of a draw as training would see them.
 
         Args:
-            draw: indices of frames and λ.
+            draw: indices of frames.
             size: of the network's frames, pixels.
         """
         kinds = draw.background, draw.contrast
         moving, fixed = (fit_frames(self.seen.frames[indices], size) for indices in kinds)
         clean = () if self.clean is None else tuple(fit_frames(self.clean[indices], size) for indices in kinds)
-        return Pairs(moving, fixed, draw.hyper, clean)
+        return Pairs(moving, fixed, clean)
 
 
 def not_finite(subject: str, hyper: float) -> InputError:
     """Return the error that tells of a warp that is not finite."""
-    return InputError(f"{subject} at λ {hyper:g}: expected finite warps, found one that is not a number; lower --lr")
+    return InputError(f"{subject} at λ {hyper:g}: expected finite warps, found one that is not a number; lower `lr`")
 
 
 def held_out(series: Series, truth: RunTruth | None, trained_on: str) -> HeldOut:
@@ -96,7 +97,7 @@ def held_out(series: Series, truth: RunTruth | None, trained_on: str) -> HeldOut
     if not others:
         raise InputError(
             f"{series.name}: expected frames beside the background's to validate on, found none; take the run out of "
-            "--validation"
+            "`validation`"
         )
     frames = sorted([*background, *_spread(others)])
     part = dataclasses.replace(series, frames=series.frames[frames], frame_times=series.frame_times[frames])

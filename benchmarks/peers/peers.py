@@ -35,9 +35,10 @@ OURS: Mapping[str, dict[str, Any]] = {
     "AngioMorph (default)": {"rounds": 0, "refine": None, "guard": True},
 }
 OUR_MODULES = (
-    "angiomorph.training.dataset",
+    "angiomorph.networks.layers",
     "angiomorph.networks.losses",
     "angiomorph.networks.model",
+    "angiomorph.networks.warp",
     "angiomorph.registration.refinement",
     "angiomorph.registration.inputs",
     "angiomorph.registration.pyramid",

@@ -46,6 +46,7 @@ MODULES = (
     "angiomorph.preprocessing.intensity",
     "angiomorph.networks.layers",
     "angiomorph.networks.model",
+    "angiomorph.networks.warp",
     "angiomorph.registration.inputs",
     "angiomorph.registration.pyramid",
     "angiomorph.preprocessing.resizing",

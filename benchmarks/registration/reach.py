@@ -22,7 +22,7 @@ from angiomorph.dicom import Series, read_series
 from angiomorph.evaluation.find import find_runs
 from angiomorph.evaluation.score import check_same_frames
 from angiomorph.metrics import against_truth
-from angiomorph.networks.layers import warp_frames
+from angiomorph.networks.warp import warp_frames
 from angiomorph.registration import coarse
 from angiomorph.registration.inputs import prepare_input
 from angiomorph.registration.model import Model

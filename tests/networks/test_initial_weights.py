@@ -90,7 +90,7 @@ def test_a_hypernetwork_of_the_same_units_is_taken_too(tmp_path, whole):
     assert np.abs(flow(model, 0.0) - flow(model, 1.0)).max() > 0.1
 
 
-def test_weights_of_a_hypernetwork_whose_layers_have_other_names(tmp_path):
+def test_a_hypernetwork_whose_layers_have_other_names(tmp_path):
     given = last = tf.keras.Input((1,))
     for units in (4, 8):
         last = tf.keras.layers.Dense(units, activation="relu")(last)
@@ -106,7 +106,7 @@ def kernels(model, place, values):
     return np.stack([layer._call_dense_pseudo_layer(row[None], layer.hyperkernel)[0].numpy().ravel() for row in features])
 
 
-def test_another_hypernetwork_gives_the_nearest_kernels_over_lambda(tmp_path):
+def test_another_hypernetwork_gives_the_nearest_kernels(tmp_path):
     source, model = trained(hyper()), own([4, 16])
     said = initial_weights.load(model, saved(source, tmp_path / "m.h5"))
     # A new hypernetwork of ReLU layers without biases is linear in λ >= 0: the nearest that it generates is a straight line.
@@ -123,7 +123,7 @@ def test_another_hypernetwork_gives_the_nearest_kernels_over_lambda(tmp_path):
     assert said.endswith(f"{deviation}, as its hypernetwork has units 8 8, here 4 16")
 
 
-def test_the_same_network_is_taken_bit_for_bit_whatever_the_frame_size(tmp_path):
+def test_the_same_network_is_taken_at_any_frame_size(tmp_path):
     source, model = trained(own()), own(inshape=(64, 32))
     assert initial_weights.load(model, saved(source, tmp_path / "m.h5")).endswith(
         "taken 6 of 6 convolutions, and the hypernetwork"
@@ -251,7 +251,7 @@ def archive(tmp_path):
     return tmp_path / "archive.h5"
 
 
-def test_a_training_begins_with_voxelmorphs_weights_and_learns_lambda(tmp_path, archive, capsys):
+def test_voxelmorphs_weights_begin_and_learn_lambda(tmp_path, archive, capsys):
     path = saved(trained(plain()), tmp_path / "theirs.h5")
     options = [archive, "--model-dir", tmp_path / "m", *TINY, "--epochs", 1, "--frames-per-series", 2, "--load-weights", path]
     assert main(["train", *map(str, options)]) == 0

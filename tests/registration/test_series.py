@@ -8,7 +8,7 @@ from scipy import ndimage
 from angiomorph import networks
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
-from angiomorph.networks.layers import resize_frames, resize_warp
+from angiomorph.networks.warp import resize_frames, resize_warp
 from angiomorph.preprocessing.background import Step
 from angiomorph.preprocessing.intensity import Normalisation, level, normalise
 from angiomorph.registration.model import Model

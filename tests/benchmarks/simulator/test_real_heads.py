@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from angiomorph.cli import main as angiomorph
 from angiomorph.dicom import read_series, write_run
-from angiomorph.networks.layers import warp_frames
+from angiomorph.networks.warp import warp_frames
 from angiomorph.storage import store
 from angiomorph.storage.truth import read_truth, truth_path
 from benchmarks.simulator import real_heads

@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from angiomorph.training.dataset import Sampling
-from angiomorph.training.train import TrainingConfig
+from angiomorph.training.config import Sampling, TrainingConfig
 from benchmarks.training import pipeline
 
 
