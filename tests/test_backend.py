@@ -50,6 +50,13 @@ def test_clean_import_and_first_computation_are_keras_2_and_say_nothing():
     assert result.stderr == ""
 
 
+@pytest.mark.parametrize(("before", "found"), [("", "False True"), ("import sklearn.decomposition; ", "True True")])
+def test_scikit_learn_is_left_to_the_user(before, found):
+    code = f"{before}import sys, angiomorph.backend; print('sklearn' in sys.modules, end=' '); "
+    result = run_python("-c", code + "from sklearn.decomposition import PCA; print(callable(PCA))")
+    assert result.stdout.strip() == found, result.stderr
+
+
 def test_log_level_of_the_user_is_heeded():
     result = run_python("-c", "import angiomorph.backend", TF_CPP_MIN_LOG_LEVEL="0")
     assert result.returncode == 0
