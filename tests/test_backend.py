@@ -13,6 +13,8 @@ from angiomorph.backend import configure_gpu, ne, tf, vxm, without_remapper
 from angiomorph.errors import InputError
 from tests.tools import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ("TF_USE_LEGACY_KERAS", "NEURITE_BACKEND", "VXM_BACKEND", "TF_CPP_MIN_LOG_LEVEL")
 WITHOUT_TENSORFLOW = "import sys; heavy = {'tensorflow', 'keras', 'tf_keras', 'voxelmorph', 'neurite'} & set(sys.modules)"
 

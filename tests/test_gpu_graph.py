@@ -10,6 +10,8 @@ from angiomorph.training.dataset import Sampling
 from angiomorph.training.train import TrainingConfig, build, compile_model, trained
 from benchmarks.training import training_step
 
+pytestmark = pytest.mark.slow
+
 # Looked up by name, as angiomorph.backend has to import TensorFlow first.
 get_registered_kernels_for_op = importlib.import_module("tensorflow.python.framework.kernels").get_registered_kernels_for_op
 op_definition = importlib.import_module("tensorflow.python.framework.op_def_registry").get

@@ -8,6 +8,8 @@ from angiomorph.evaluation.tables import figures
 from angiomorph.registration.series import SHIPPED, Model
 from tests.tools import shared_data
 
+pytestmark = pytest.mark.slow
+
 CT = "ct/mricrogl_head_ct_1mm.nii.gz"
 VESSELS = "ct/niivue_CT_AVM_bone_removed_cta.nii.gz"
 

@@ -15,6 +15,8 @@ from angiomorph.registration.series import Model
 from tests.benchmarks.made import make_run
 from tests.runs import save_tiny_model
 
+pytestmark = pytest.mark.slow
+
 HYPERS = ("0", "0.5", "1")
 
 

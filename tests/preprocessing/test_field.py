@@ -190,6 +190,7 @@ def test_no_bilinear_sample_of_a_clamped_warp_touches_a_pixel_outside(seed, rows
         assert field.all() or np.isfinite(given_warp).all()
 
 
+@pytest.mark.slow
 def test_the_network_sees_no_blade_and_nothing_behind_one_is_brought_in(tmp_path):
     model = Model(save_tiny_model(tmp_path / "m.h5"))
     depth = 40 - (np.arange(128) - 63.5)[None, :] * np.ones((128, 1))

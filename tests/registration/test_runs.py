@@ -18,6 +18,8 @@ from angiomorph.storage import store
 from tests.runs import phantom, save_tiny_model
 from tests.storage.test_nifti import by_simpleitk
 
+pytestmark = pytest.mark.slow
+
 ALL = tuple(runs.ENDINGS)
 
 

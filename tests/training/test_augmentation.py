@@ -324,6 +324,7 @@ def test_values_that_mean_nothing_are_refused(option, value, expected, capsys):
     assert f"argument {option}: expected {expected}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_augmented_training_goes_on_as_if_undisturbed_and_only_with_the_same_augmentation(tmp_path, archive, capsys):
     def train(name, *options):
         few = ["--frames-per-series", "2", "--batch-size", "2"]

@@ -273,6 +273,7 @@ def test_runs_of_several_stores_are_numbered_through(archive, checked):
     assert names == [f"run-{run} of {path.name}" for path in (archive, checked) for run in range(3)]
 
 
+@pytest.mark.slow
 def test_fit_takes_batches_prefetched_to_another_device(archive):
     # Two CPUs in place of CPU and GPU, which needs a process of its own.
     program = f"""

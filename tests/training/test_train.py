@@ -28,6 +28,8 @@ from angiomorph.training.dataset import Pairs, Sampling, Source, dataset
 from angiomorph.training.train import TrainingConfig, build, compile_model
 from tests.benchmarks.made import make_run
 
+pytestmark = pytest.mark.slow
+
 TINY = ["--size", "32", "--enc", "4", "4", "--dec", "4", "4", "4", "--hyp-units", "4", "8", "--lr", "0.001", "--gpu", "-1"]
 FEW = ["--frames-per-series", "4", "--batch-size", "2"]
 

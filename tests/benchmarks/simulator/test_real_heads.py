@@ -12,6 +12,8 @@ from angiomorph.networks.layers import warp_frames
 from angiomorph.storage import store
 from benchmarks.simulator import real_heads
 
+pytestmark = pytest.mark.slow
+
 SIDE = 128
 
 
