@@ -62,7 +62,7 @@ docs: $(VENV)/.docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 peers: $(VENV)/.peers
-	@echo "== Comparing with other registrations (half an hour on two cores; a stopped run goes on)"
+	@echo "== Comparing with other registrations (half an hour on two cores; the same command resumes)"
 	@$(BIN)/python -m benchmarks.peers $(if $(CT),--ct '$(CT)') $(if $(VESSELS),--vessels '$(VESSELS)') --out '$(OUT)' $(PEERS_ARGS)
 
 clean:
