@@ -64,7 +64,8 @@ def describe_command_line() -> str:
     ]
     for name, verb in verbs.choices.items():
         lines += [f"## angiomorph {name}", "", verb.description or "", "", "| argument | what |", "| --- | --- |"]
-        lines += [describe_argument(action, verb) for action in verb._actions if action.dest != "help"]
+        shown = [action for action in verb._actions if action.dest != "help" and action.help != argparse.SUPPRESS]
+        lines += [describe_argument(action, verb) for action in shown]
         lines.append("")
     return "\n".join(lines)
 
