@@ -19,6 +19,7 @@ ELSEWHERE = {
     "angiomorph/models/MODEL_CARD.md": "reference/model-card.md",
     "benchmarks/README.md": "reference/benchmarks.md",
     "data/README.md": "reference/example-data.md",
+    "examples/README.md": "how-to/examples.md",
 }
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 

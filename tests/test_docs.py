@@ -19,7 +19,7 @@ from tests.tools import REPOSITORY, require_package
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(
     path.relative_to(REPOSITORY).as_posix()
-    for folder in (".", "docs", "benchmarks", "data", "angiomorph/models")
+    for folder in (".", "docs", "benchmarks", "data", "examples", "angiomorph/models")
     for path in (REPOSITORY / folder).glob("**/*.md" if folder == "docs" else "*.md")
 )
 VERBS = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)).choices

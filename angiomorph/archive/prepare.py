@@ -15,11 +15,11 @@ from typing import Any
 
 from angiomorph import __version__
 from angiomorph.archive.work_folder import Preparation
-from angiomorph.archive.workers import Died, in_order
 from angiomorph.dicom import SeriesFiles, find_series, read_series
 from angiomorph.errors import InputError, say_failure
 from angiomorph.preprocessing.resizing import shrink_frames
 from angiomorph.storage.store import StoredRun
+from angiomorph.workers import Died, map_in_order
 
 PASSED_OVER = "passed-over"  # key of the manifest's lines that are of no run
 SECONDS = 10  # between two words on how many files were looked at
@@ -59,7 +59,7 @@ def prepare(
     has a name, a date, a path or a UID in it; the manifest tells runs apart by the SHA-256 of their SeriesInstanceUID.
 
     Finished runs wait in the folder `.<store>.partial` beside the store. Stopped by whatever means, the same call goes on
-    after the last of them; `preparation.Preparation` says how.
+    after the last of them; `work_folder.Preparation` says how.
 
     Left out, with the reason in the manifest, are runs that `read_series` refuses, whose decoder dies, or of which every frame
     is named as background. Runs with iodine from the first frame on are taken: see docs/prepare.md.
@@ -67,7 +67,7 @@ def prepare(
     Args:
         paths: DICOM files and folders.
         store_path: the store's final name.
-        size: frames whose longer side is larger, pixels, shrink to it (`shrinking.shrink_frames`); None for none.
+        size: frames whose longer side is larger, pixels, shrink to it (`resizing.shrink_frames`); None for none.
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
         workers: processes that decode, at least 1; memory holds about `2 * workers` runs.
         progress: called with the number of runs done and of all runs, first with those done by an earlier call.
@@ -82,15 +82,15 @@ def prepare(
         raise InputError(f"prepare: expected size and workers of at least 1, found {size} and {workers}")
     say = say or (lambda line: None)
     passed_over = Counter[str]()
-    found = find_series(paths, _looking(say), passed_over)
+    found = find_series(paths, _report_search(say), passed_over)
     for warning in (files.told(warning) for files in found for warning in files.warnings):
         say(f"warning: {warning}")
     path = Path(store_path)
     try:
         work = Preparation(path, _job(found, size, unsubtracted))
         try:
-            read = partial(_read, size=size, unsubtracted=unsubtracted)
-            return _prepared(work, found, passed_over, read, workers, progress or (lambda done, total: None), say)
+            read = partial(read_run, size=size, unsubtracted=unsubtracted)
+            return _prepare_runs(work, found, passed_over, read, workers, progress or (lambda done, total: None), say)
         finally:
             work.close()
     except OSError as error:
@@ -100,7 +100,7 @@ def prepare(
         ) from error
 
 
-def _prepared(
+def _prepare_runs(
     work: Preparation,
     found: list[SeriesFiles],
     passed_over: Counter[str],
@@ -115,10 +115,10 @@ def _prepared(
     if work.done:
         say(f"resuming: {work.done} of {len(found)} runs already there")
     progress(work.done, len(found))
-    results = in_order(read, found[work.done :], workers)
+    results = map_in_order(read, found[work.done :], workers)
     for index, result in enumerate(results, work.done):
         run, reason = (result, "") if isinstance(result, StoredRun) else (None, _reason(result, found[index]))
-        work.add(_line(index, found[index], run, reason), run)
+        work.add(manifest_line(index, found[index], run, reason), run)
         if reason:
             reasons[index] = reason
         progress(index + 1, len(found))
@@ -132,7 +132,7 @@ def _prepared(
     return PrepareReport(len(found) - len(left_out), left_out, work.manifest, passed_over)
 
 
-def _looking(say: Callable[[str], None]) -> Callable[[int], None]:
+def _report_search(say: Callable[[str], None]) -> Callable[[int], None]:
     last = [time.monotonic()]
 
     def update(files: int) -> None:
@@ -155,7 +155,7 @@ def _job(found: list[SeriesFiles], size: int | None, unsubtracted: bool) -> str:
     return job.hexdigest()
 
 
-def _read(files: SeriesFiles, *, size: int | None, unsubtracted: bool) -> StoredRun | str:
+def read_run(files: SeriesFiles, *, size: int | None, unsubtracted: bool) -> StoredRun | str:
     """Return a run as the store keeps it, or why it cannot be used."""
     subject = files.sources()[0]
     try:
@@ -181,12 +181,12 @@ def _reason(result: str | Died, files: SeriesFiles) -> str:
     )
 
 
-def _line(index: int, files: SeriesFiles, run: StoredRun | None, reason: str) -> dict[str, Any]:
+def manifest_line(index: int, files: SeriesFiles, run: StoredRun | None, reason: str) -> dict[str, Any]:
     """Return a run's line of the manifest."""
     line: dict[str, Any] = {
         "key": f"run-{index + 1:06d}",
         "series_sha256": hashlib.sha256(files.uid.encode()).hexdigest() if files.uid else "",
-        "left_out": _anonymous(reason, files),
+        "left_out": _hide_names(reason, files),
     }
     if run is None:
         return line
@@ -201,7 +201,7 @@ def _line(index: int, files: SeriesFiles, run: StoredRun | None, reason: str) ->
     }
 
 
-def _anonymous(reason: str, files: SeriesFiles) -> str:
+def _hide_names(reason: str, files: SeriesFiles) -> str:
     """Return an error text without file names, which archives often make of patients' names."""
     if not reason:
         return ""

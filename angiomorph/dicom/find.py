@@ -57,6 +57,9 @@ def find_series(
 ) -> list[SeriesFiles]:
     """Find every run in files, folders, trees and archives, reading headers only.
 
+        >>> [files.name for files in am.find_series(["data/example_run.dcm", "data/sample_single_frames"])]
+        ['example_run', 'sample_single_frames']
+
     A multi-frame file is a run, and so are the parts of a concatenation in one folder. `grouping.group_frames` says which
     single-frame files of one folder are one, and in what order. A file given by itself is always returned, so that reading it
     says what is wrong with it. In a tree, what is no angiogram, and this program's own subtracted runs, are passed over.

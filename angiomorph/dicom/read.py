@@ -31,6 +31,9 @@ AnyPath = str | os.PathLike[str]
 def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtracted: bool = False) -> Series:
     """Read one run.
 
+        >>> am.read_series("data/example_run.dcm").name
+        'example_run'
+
     Args:
         source: a multi-frame file, a folder, zip or gz that holds one run, the single-frame files of a run, or what
             `find_series` found.

@@ -86,6 +86,10 @@ class SeriesFiles:
 class Series:
     """One angiographic run.
 
+        >>> run = am.read_series("data/example_run.dcm")
+        >>> run.frames.shape, run.frames.dtype.name, run.relation, run.background_numbers
+        ((8, 512, 512), 'uint16', 'LIN', (1, 2, 3))
+
     Args:
         frames: `(T, H, W)` uint8 or uint16, stored values below 2**bits_stored, turned so that iodine is dark.
         relation: PixelIntensityRelationship: "LIN", "LOG" or "DISP".

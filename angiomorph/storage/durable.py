@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from angiomorph.errors import InputError
+from angiomorph.storage.atomic import replace_file
 
 if sys.platform != "win32":
     import fcntl
@@ -174,15 +175,10 @@ class DurableFile:
             left = left[self._file.write(left) :]
 
     def _replace_log(self, note: bytes) -> None:
-        following = self.log.with_name(f"{self.log.name}.new")
-        with following.open("wb") as log:
+        with replace_file(self.log, durable=True) as partial, partial.open("wb") as log:
             log.write(HEADER.pack(self._size, len(note), len(self._pages)) + note)
             for index, page in sorted(self._pages.items()):
                 log.write(INDEX.pack(index) + page)
-            log.flush()
-            os.fsync(log.fileno())
-        os.replace(following, self.log)
-        _sync_folder(self.log.parent)
 
     def _apply(self) -> None:
         for index, page in sorted(self._pages.items()):
@@ -210,13 +206,3 @@ class DurableFile:
             raise InputError(
                 f"{self.path}: expected to be alone at it, found another process that writes it; wait for that one to end"
             ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    if sys.platform == "win32":  # folders cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

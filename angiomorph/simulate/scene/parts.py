@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from angiomorph.simulate.scene.motion import Parts, beat, since_first
-from angiomorph.simulate.scene.territory import Grid, Territory, thinned
+from angiomorph.simulate.scene.territory import Grid, Territory, thin_volume
 from angiomorph.simulate.scene.volume import BONE, TISSUE, Volume
 
 NODES = 64  # of a field along each axis
@@ -116,7 +116,7 @@ def steepness(field: np.ndarray, volume: Volume) -> float:
 def _place(volume: Volume, territory: Territory) -> _Place:
     size = (np.array(volume.attenuation.shape[::-1]) - 1) * volume.spacing
     x, y, z = (volume.origin[axis] + np.linspace(0, size[axis], NODES) for axis in range(3))
-    return _Place(x[None, None, :], y[None, :, None], z[:, None, None], territory, thinned(volume))
+    return _Place(x[None, None, :], y[None, :, None], z[:, None, None], territory, thin_volume(volume))
 
 
 def _rise(value: np.ndarray, start: float | np.ndarray, width: float) -> np.ndarray:

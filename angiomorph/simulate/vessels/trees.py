@@ -11,11 +11,11 @@ from angiomorph.simulate.scene.nifti import load_nifti
 from angiomorph.simulate.scene.territory import Territory
 from angiomorph.simulate.vessels.arteries import head_arteries, neck_arteries
 from angiomorph.simulate.vessels.capillaries import capillaries, scanned_capillaries
-from angiomorph.simulate.vessels.cloud import ARTERY, Vessels, bodies, joined
+from angiomorph.simulate.vessels.cloud import ARTERY, Vessels, join_vessels, make_bodies
 from angiomorph.simulate.vessels.thorax import chest_vessels
 from angiomorph.simulate.vessels.veins import head_veins, neck_veins
 
-__all__ = ["Vessels", "inlet", "load_vessels", "place", "pulsed", "vessel_tree"]
+__all__ = ["Vessels", "apply_pulse", "find_inlet", "grow_vessels", "load_vessels", "place_vessels"]
 
 FULL = 0.7  # of a CTA's 99.9th percentile: from here a voxel is all vessel
 OVERLAP = 2.0  # half a voxel is seen as a disc so much wider than a ball of its volume: wide vessels then look filled, to 4 %
@@ -30,7 +30,7 @@ BELOW = 100.0  # mm of the catheter below the lowest scanned artery
 def load_vessels(path: str | os.PathLike[str]) -> Vessels:
     """Read a CT angiography from which bone and tissue were removed (vessels bright, all else 0).
 
-    Each voxel's blood share is its value over 0.7 of the 99.9th percentile of the vessels' values; `place` sets the arrival.
+    Each voxel's blood share is its value over 0.7 of the 99.9th percentile of the vessels' values. `place_vessels` adds times.
 
     Args:
         path: NIfTI file.
@@ -53,7 +53,7 @@ def load_vessels(path: str | os.PathLike[str]) -> Vessels:
     place, half = _halves(index[:, ::-1], np.array(spacing))
     amount = np.tile(fraction[tuple(index.T)] * half, 2)
     radius = np.full(len(amount), OVERLAP * (3 / (4 * np.pi) * half) ** (1 / 3), np.float32)
-    return bodies(np.array(origin) + place, amount, radius, np.zeros_like(radius))
+    return make_bodies(np.array(origin) + place, amount, radius, np.zeros_like(radius))
 
 
 def _halves(index: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, float]:
@@ -64,7 +64,7 @@ def _halves(index: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, float]:
     return (places + scatter) * spacing, float(np.prod(spacing)) / 2
 
 
-def place(vessels: Vessels, cavity: Territory, rng: np.random.Generator) -> Vessels:
+def place_vessels(vessels: Vessels, cavity: Territory, rng: np.random.Generator) -> Vessels:
     """Fit a scanned vessel cloud into a head's cavity, mirrored, stretched, turned and bent, sometimes one side alone.
 
     Arrival is the distance from the inlet, the lowest tenth's centre, over the bolus speed, unevenly slowed. The brain's
@@ -91,8 +91,8 @@ def place(vessels: Vessels, cavity: Territory, rng: np.random.Generator) -> Vess
     slowness = 1 + 3 * np.abs(_smooth(unit, rng, 0.3)[:, 0])
     arrival = np.linalg.norm(position - position[lowest].mean(axis=0), axis=1) / SCANNED_SPEED * slowness
     path = _widest(position[lowest & keep]) + np.linspace(-BELOW, 0, 51)[:, None] * (0.0, 0.05, 1)
-    cloud = bodies(position[keep], vessels.amount[keep], vessels.radius[keep], arrival[keep], path=path)
-    return joined([cloud, scanned_capillaries(cloud, cavity, rng, rng.uniform(*BRAIN_BLOOD))])
+    cloud = make_bodies(position[keep], vessels.amount[keep], vessels.radius[keep], arrival[keep], path=path)
+    return join_vessels([cloud, scanned_capillaries(cloud, cavity, rng, rng.uniform(*BRAIN_BLOOD))])
 
 
 def _widest(position: np.ndarray) -> np.ndarray:
@@ -112,7 +112,7 @@ def _smooth(unit: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarr
     return np.sin(unit @ waves.T + phases) @ weights
 
 
-def vessel_tree(rng: np.random.Generator, territory: Territory, transit: float = 2.0) -> Vessels:
+def grow_vessels(rng: np.random.Generator, territory: Territory, transit: float = 2.0) -> Vessels:
     """Grow the vessels that one injection shows: arteries, the tissue they feed, and the veins that drain it.
 
     At each fork r^3 = r1^3 + r2^3 (C. D. Murray, PNAS 12 (1926) 207-214); branches carry `pi r^2 * 400 mm/s * r / 2 mm`, trunks
@@ -134,23 +134,23 @@ def vessel_tree(rng: np.random.Generator, territory: Territory, transit: float =
     if territory.kind == "neck":
         arteries, ends, upwards = neck_arteries(rng, territory)
         tissue, _ = capillaries(ends, territory, rng, transit, (0.0, 0.85))
-        return joined([arteries, tissue, neck_veins(rng, territory, upwards)[0]])
+        return join_vessels([arteries, tissue, neck_veins(rng, territory, upwards)[0]])
     arteries, ends = head_arteries(rng, territory)
     tissue, outflow = capillaries(ends, territory, rng, transit)
-    return joined([arteries, tissue, head_veins(rng, territory, outflow)[0]])
+    return join_vessels([arteries, tissue, head_veins(rng, territory, outflow)[0]])
 
 
-def inlet(cloud: Vessels) -> np.ndarray:
+def find_inlet(cloud: Vessels) -> np.ndarray:
     """Return the catheter's way to its tip in the injected artery, from where it enters the region, `(M, 3)` float32, mm."""
     return cloud.path
 
 
-def pulsed(cloud: Vessels, beat: float) -> np.ndarray:
+def apply_pulse(cloud: Vessels, beat: float) -> np.ndarray:
     """Return where the pulse wave moves the vessels: arteries swing by up to 0.35 mm, the wider the more, neighbours alike.
 
     Args:
         cloud: the vessels at rest.
-        beat: of `motion.pulse`, -1..1.
+        beat: of `motion.draw_pulse`, -1..1.
 
     Returns:
         `(N, 3)` float32 positions, mm; tissue and veins rest.
