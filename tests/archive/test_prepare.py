@@ -175,6 +175,7 @@ def deadly(files, *, size, unsubtracted):
     return module.read_run(files, size=size, unsubtracted=unsubtracted)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_crashes_is_its_runs_error(archive, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "read_run", deadly)
     report = prepare([archive], tmp_path / "s.h5", workers=2)
@@ -233,6 +234,7 @@ def test_a_stop_before_the_first_run_blocks_nobody(archive, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_reasons_survive_a_stop(archive, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         prepare([archive], tmp_path / "s.h5", progress=stopped_after(3))
@@ -416,6 +418,7 @@ def test_files_passed_over_are_in_the_manifest_once_after_a_stop(archive, tmp_pa
     assert len(manifest_of(report)) == 5
 
 
+@pytest.mark.slow
 def test_an_archive_in_a_zip_resumes_and_names_nobody(archive, tmp_path):
     packed = tmp_path / "QZ-Doe.zip"
     shutil.make_archive(str(packed.with_suffix("")), "zip", archive)

@@ -81,6 +81,7 @@ def test_a_tree_with_a_bad_run_goes_on_and_lists_it(tmp_path, capsys, xa_file, m
     assert (out / "a/run_bsa.h5").read_bytes() != (out / "c/run_bsa.h5").read_bytes()
 
 
+@pytest.mark.slow
 def test_results_hold_every_frame_and_nothing_of_the_patient(tmp_path, capsys, xa_file, model):
     run = xa_file("run.dcm", frames=FRAMES, attributes={**PATIENT, "BurnedInAnnotation": "YES"})
     out = tmp_path / "out"
@@ -269,6 +270,7 @@ def test_refinement_of_a_model_of_truth_is_refused_before_any_run_is_read(tmp_pa
     assert left_in(tmp_path / "out") == []
 
 
+@pytest.mark.slow
 def test_rounds_and_refinement_are_told_apart(tmp_path, capsys, xa_file, model):
     run = xa_file("run.dcm", frames=FRAMES)
     assert register([run], model, tmp_path / "out", "--rounds", "2", "--refine", "3", "--save", "h5", "--json") == 0
@@ -298,6 +300,7 @@ def test_compact_and_bake(tmp_path, capsys, model):
     assert not (tmp_path / "x.h5").exists()
 
 
+@pytest.mark.slow
 def test_import_weights(tmp_path, capsys):
     networks.AngioMorph((32, 32)).save_weights(tmp_path / "weights.h5")
     command = ["import-weights", str(tmp_path / "weights.h5"), str(tmp_path / "model.h5"), "--size", "32", "--lambda", "0.4"]
