@@ -21,8 +21,8 @@ from angiomorph.preprocessing.resizing import shrink_frames
 from angiomorph.storage.store import StoredRun
 from angiomorph.workers import Died, map_in_order
 
-PASSED_OVER = "passed-over"  # key of the manifest's lines that are of no run
-SECONDS = 10  # between two words on how many files were looked at
+PASSED_OVER = "passed-over"  # key of the manifest's lines for files that belong to no run
+SECONDS = 10  # between two reports of how many files were searched
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,17 @@ def prepare(
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> PrepareReport:
-    """Write every usable run of DICOM files, folders or trees to a training store, under its final name whole or not at all.
+    """Write every usable run of DICOM files, folders or trees to one training store.
 
-    Runs are called run-000001, run-000002, ... in the order of `find_series`, unusable ones included, so that a run's key
-    does not depend on whether others can be read. Neither the store nor the manifest beside it (`<store>.manifest.csv`)
-    has a name, a date, a path or a UID in it; the manifest tells runs apart by the SHA-256 of their SeriesInstanceUID.
+    Runs are numbered in the order of `find_series`: run-000001, run-000002 and so on. Unusable runs keep their number, so a
+    run's key does not depend on the others. Neither the store nor the manifest beside it (`<store>.manifest.csv`) holds a
+    name, a date, a path or a UID. The manifest tells runs apart by the SHA-256 of their SeriesInstanceUID.
 
-    Finished runs wait in the folder `.<store>.partial` beside the store. Stopped by whatever means, the same call goes on
-    after the last of them; `work_folder.Preparation` says how.
+    The store gets its name when it is complete; until then the folder `.<store>.partial` beside it holds the finished runs.
+    After an interruption, the same call resumes behind the last of them; see `work_folder.Preparation`.
 
-    Left out, with the reason in the manifest, are runs that `read_series` refuses, whose decoder dies, or of which every frame
-    is named as background. Runs with iodine from the first frame on are taken: see docs/prepare.md.
+    A run is skipped where `read_series` refuses it, where its decoder dies, or where every frame is named as background; the
+    manifest gives the reason. Runs that show iodine from the first frame on are kept: see docs/prepare.md.
 
     Args:
         paths: DICOM files and folders.
@@ -70,9 +70,8 @@ def prepare(
         size: frames whose longer side is larger, pixels, shrink to it (`resizing.shrink_frames`); None for none.
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
         workers: processes that decode, at least 1; memory holds about `2 * workers` runs.
-        progress: called with the number of runs done and of all runs, first with those done by an earlier call.
-        say: called with a line of text while runs are looked for, of doubts about which files are a run, and when earlier work
-            is gone on with.
+        progress: called with (runs done, runs); the first call counts the runs of an earlier, interrupted call.
+        say: called with a line of text: progress of the search, warnings about grouping, and whether earlier work is resumed.
 
     Raises:
         InputError: no run at all, or none that can be used; `.<store>.partial` holds other work; the store cannot be written,
@@ -144,7 +143,7 @@ def _report_search(say: Callable[[str], None]) -> Callable[[int], None]:
 
 
 def _job(found: list[SeriesFiles], size: int | None, unsubtracted: bool) -> str:
-    """Return a SHA-256 that is another one for other files, changed files, other options, or another version."""
+    """Return a SHA-256 of the files, their sizes and times, the options, and the program's version."""
     job = hashlib.sha256(f"{__version__} {size} {unsubtracted}".encode())
     for files in found:
         for path, source in zip(files.paths, files.sources(), strict=True):

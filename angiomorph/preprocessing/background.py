@@ -31,21 +31,45 @@ Finder = Callable[[np.ndarray], Arrival]
 
 
 @dataclass(frozen=True)
+class Step:
+    """Frames of a run that have a background of their own.
+
+    Args:
+        numbers: of the background frames, from 1, ascending.
+        frames: numbers of the frames that are registered from them, ascending.
+    """
+
+    numbers: tuple[int, ...]
+    frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Background:
     """The chosen background frames.
 
     Args:
-        numbers: frame numbers from 1, ascending.
+        numbers: frame numbers from 1, ascending; of several backgrounds, of all of them.
         choice: who chose: the user's number, DICOM's tag, the arrival of iodine, or "first" where no arrival was found.
         iodine_from: number of the first frame that shows iodine; None where none does, or where nobody looked.
         sure: False where iodine comes so early that it may have been there from the first frame on; True of a background that
             was named.
+        steps: which frames have which background, where there are several; none where one serves the whole run.
     """
 
     numbers: tuple[int, ...]
     choice: Literal["number", "tag", "arrival", "first"]
     iodine_from: int | None = None
     sure: bool = True
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def main(self) -> tuple[int, ...]:
+        """Return the background frames of most frames."""
+        return main_step(self.steps).numbers if self.steps else self.numbers
+
+    def split(self, count: int) -> tuple[Step, ...]:
+        """Return which frames of a run of `count` have which background."""
+        return self.steps or (Step(self.numbers, tuple(range(1, count + 1))),)
 
     @property
     def shows_iodine(self) -> bool:
@@ -69,8 +93,20 @@ class Background:
         return ()
 
 
+def main_step(steps: Sequence[Step]) -> Step:
+    """Return the step of most frames beside its background, the first of equals."""
+    return max(steps, key=lambda step: len(set(step.frames) - set(step.numbers)))
+
+
 def choose_background(
-    wanted: str, values: np.ndarray, tagged: Sequence[int], roi: np.ndarray, find: Finder, *, check: bool = False
+    wanted: str,
+    values: np.ndarray,
+    tagged: Sequence[int],
+    roi: np.ndarray,
+    find: Finder,
+    *,
+    steps: Sequence[Step] = (),
+    check: bool = False,
 ) -> Background:
     """Return the background frames of a run.
 
@@ -81,6 +117,7 @@ def choose_background(
         tagged: MaskFrameNumbers; empty if the run has none.
         roi: `(H, W)` bool, the exposed field.
         find: says when iodine arrives in frames `(T, H, W)`.
+        steps: MaskFrameNumbers of each range of frames, where the run has several; "auto" and "tag" follow them.
         check: whether to look for iodine in frames that the user or DICOM named, too.
 
     Returns:
@@ -89,7 +126,7 @@ def choose_background(
     Raises:
         InputError: `wanted` is none of these, names a frame that is not there, or "tag" and the run has none.
     """
-    named = _named_background(wanted, values, tagged, roi)
+    named = _named_background(wanted, values, tagged, roi, steps)
     if named is None:
         return before_arrival(values, roi, find)
     if not check:
@@ -97,7 +134,9 @@ def choose_background(
     return replace(named, iodine_from=before_arrival(values, roi, find).iodine_from)
 
 
-def _named_background(wanted: str, values: np.ndarray, tagged: Sequence[int], roi: np.ndarray) -> Background | None:
+def _named_background(
+    wanted: str, values: np.ndarray, tagged: Sequence[int], roi: np.ndarray, steps: Sequence[Step]
+) -> Background | None:
     """Return the background that the user or DICOM names, or None where neither does."""
     named = named_frames(wanted)
     if named is not None:
@@ -105,11 +144,13 @@ def _named_background(wanted: str, values: np.ndarray, tagged: Sequence[int], ro
             raise InputError(f"`background` {wanted}: expected frame numbers from 1 to {len(values)}, the run's last")
         return Background(tuple(named), "number")
     if tagged:
-        numbers = sorted(set(tagged))
+        by_step = steps or (Step(tuple(sorted(set(tagged))), ()),)
         if wanted == "auto":
             small, small_roi = _shrink(values, roi)
-            numbers = _alike(small, small_roi, noise_deviation(small, small_roi), numbers)
-        return Background(tuple(numbers), "tag")
+            noise = noise_deviation(small, small_roi)
+            by_step = [replace(step, numbers=tuple(_alike(small, small_roi, noise, step.numbers))) for step in by_step]
+        numbers = {number for step in by_step for number in step.numbers}
+        return Background(tuple(sorted(numbers)), "tag", steps=tuple(by_step) if steps else ())
     if wanted == "tag":
         raise InputError(
             "`background` tag: expected MaskSubtractionSequence with MaskFrameNumbers in the run, found none; "

@@ -28,7 +28,7 @@ class NetworkInput:
 
     Args:
         frames: `(T, H, W)` float32, normalised, [0, 1]; outside the field the nearest value inside.
-        moving: `(H, W)` float32, the mean of the background frames, [0, 1].
+        moving: `(H, W)` float32, the mean of the background frames, [0, 1]; of several backgrounds, that of most frames.
         background: the chosen background frames.
         intensity: "log" or "linear", of `frames`.
         scale: of `frames`.
@@ -42,7 +42,7 @@ class NetworkInput:
     scale: Normalisation
     field: np.ndarray
 
-    def levelled(self, indices: Sequence[int] | slice = slice(None)) -> np.ndarray:
+    def levelled(self, indices: Sequence[int] | np.ndarray | slice = slice(None)) -> np.ndarray:
         """Return frames, by their indices from 0, with the exposure of the background: what a network registers it to."""
         return level(self.frames[indices], self.moving, self.field, gain=self.intensity == "linear")
 
@@ -94,10 +94,10 @@ def prepare_input(
     field = find_field(series.frames, series.shutter)
     frames = fill_outside(normalise(values, scale), field)
     find = partial(find_iodine, field=field, mode=mode)
-    chosen = choose_background(background, frames, series.background_numbers, field, find, check=check)
-    return NetworkInput(frames, average_frames(frames, chosen), chosen, mode, scale, field)
+    chosen = choose_background(background, frames, series.background_numbers, field, find, steps=series.steps, check=check)
+    return NetworkInput(frames, average_frames(frames, chosen.main), chosen, mode, scale, field)
 
 
-def average_frames(values: np.ndarray, background: Background) -> np.ndarray:
-    """Return the mean of the background frames, `(H, W)` float32, of all frames `(T, H, W)`."""
-    return values[[number - 1 for number in background.numbers]].mean(0, dtype=np.float64).astype(np.float32)
+def average_frames(values: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
+    """Return the mean of the frames of some numbers, from 1, `(H, W)` float32, of all frames `(T, H, W)`."""
+    return values[[number - 1 for number in numbers]].mean(0, dtype=np.float64).astype(np.float32)

@@ -28,8 +28,8 @@ class Registration:
 
         >>> result.bsa.shape, result.moved.shape, result.warp.shape
         ((8, 512, 512), (8, 512, 512), (8, 512, 512, 2))
-        >>> result.background.numbers, result.hyper == model.defaults.hyper
-        ((1, 2, 3), True)
+        >>> result.background.choice, result.hyper == model.defaults.hyper
+        ('tag', True)
         >>> result.summary()["frames"]
         8
 
@@ -85,7 +85,7 @@ class Registration:
     def fullest_frame(self) -> int:
         """Number of the frame that shows the most iodine."""
         contrast = self.contrast_frames
-        after = contrast[contrast >= self.background.numbers[-1]]
+        after = contrast[contrast >= self.background.main[-1]]
         if len(after) and self.background.choice != "number":
             contrast = after  # before the background an exposure ramp may look like iodine
         inside = self.bsa[contrast][:, self.field]
@@ -95,7 +95,7 @@ class Registration:
     def summary(self) -> dict[str, Any]:
         """Return the figures of the registration, ready for JSON."""
         frames, rows, columns = self.series.frames.shape
-        contrast, unwarped = self.contrast_frames, self.unwarped_frames
+        contrast, unwarped, steps = self.contrast_frames, self.unwarped_frames, self.background.steps
         reach = exposed_range(self.series.frames, self.field, "log" if self.units == LN else "linear")
         residue_dsa, residue_bsa = (against_truth.bright_residue(part[contrast], self.field) for part in (self.dsa, self.bsa))
         return {
@@ -104,6 +104,7 @@ class Registration:
             "rows": rows,
             "columns": columns,
             "background": list(self.background.numbers),
+            "background_steps": [{"background": list(step.numbers), "frames": list(step.frames)} for step in steps],
             "background_choice": self.background.choice,
             "background_sure": self.background.sure,
             "background_shows_iodine": self.background.shows_iodine,
@@ -167,7 +168,7 @@ class Registration:
                 encoding=encoding,
             )
         elif kind == "dsa":
-            write_dsa_run(path, self.series, numbers, compression=encoding.compress)
+            write_dsa_run(path, self.series, numbers, steps=self.background.steps, compression=encoding.compress)
         elif kind == "dsa-state":
             write_dsa_state(path, self.series, numbers)
         elif kind == "nifti":
@@ -184,6 +185,9 @@ class Registration:
             "warp": self.warp,
             "background": np.array(self.background.numbers, np.int64),
         }
+        if steps := self.background.steps:
+            pairs = [(frame, number) for step in steps for frame in step.frames for number in step.numbers]
+            arrays["background_of_frame"] = np.array(sorted(pairs), np.int64)
         attributes = {
             "lambda": self.hyper,
             "model_sha256": self.model_sha256,
@@ -220,7 +224,7 @@ class Registration:
     def _title(self, number: int) -> str:
         if number in self.background.numbers:
             return f"background frame {number}"
-        after = number > self.background.numbers[-1]  # before it there may be no iodine
+        after = number > self.background.main[-1]  # before it there may be no iodine
         return f"contrast frame {number}" if after else f"frame {number}"
 
     def _repr_png_(self) -> bytes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from angiomorph.dicom import SeriesFiles, find_series, read_series
 from angiomorph.errors import say_failure
+from angiomorph.preprocessing.frame_numbers import named_frames
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import FILES, USUAL, OutputOptions, RegistrationOptions, check_folder
 from angiomorph.registration.outputs import check_run
@@ -123,6 +124,8 @@ def _register(
 ) -> Outcome:
     try:
         series = read_series(files, unsubtracted=unsubtracted)
+        if named_frames(options.background) is not None:
+            series = replace(series, steps=())  # what the user names serves the whole run
         check_run(series, output)
         start = time.perf_counter()
         result = model.register(series, options)

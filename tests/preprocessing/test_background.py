@@ -123,7 +123,7 @@ def test_a_named_background_that_shows_iodine_is_told(choice):
     assert filled.shows_iodine
     assert filled.warnings == (
         f"background frame 8, chosen by {choice}, shows iodine, or motion like it, which begins with frame 8: vessels may be "
-        "missing; look at it, or name an earlier frame with --background N",
+        "missing; look at it, or name an earlier frame with `background` N",
     )
 
 

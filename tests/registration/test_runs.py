@@ -6,6 +6,7 @@ import resource
 from dataclasses import fields, replace
 
 import numpy as np
+import pydicom
 import pytest
 
 from angiomorph.errors import InputError
@@ -16,6 +17,7 @@ from angiomorph.registration.outputs import write_together
 from angiomorph.registration.runs import Outcome, name_results, register_runs
 from angiomorph.storage import store
 from angiomorph.storage.atomic import replace_file
+from tests.dicom_tools import dciodvfy_errors
 from tests.runs import phantom, save_tiny_model
 from tests.storage.test_nifti import by_simpleitk
 
@@ -72,6 +74,7 @@ GIVEN = {
     "background_sure": True,
     "iodine_from": 8,
     "background": [1],
+    "background_steps": [],
     "lambda": 0.5,
     "ms_per_frame": 1.0,
 }
@@ -96,6 +99,38 @@ def test_background_frames_with_a_gap_are_listed():
     for numbers, shown in {(4,): "4", (4, 5, 6): "4-6", (1, 7): "1, 7"}.items():
         outcome = Outcome("run", "", (), {**GIVEN, **FIGURES, "background": list(numbers)})
         assert f"background {shown} (by tag; iodine from frame 8)" in outcome.line()
+
+
+def name_two_masks(dataset):
+    """Have a run's frames 1 and 2 name frame 1 as their mask, its frames 3 to 6 frame 4."""
+    items = []
+    for number, limits in ((1, [1, 2]), (4, [3, 6])):
+        item = pydicom.Dataset()
+        item.MaskOperation, item.MaskFrameNumbers, item.ApplicableFrameRange = "AVG_SUB", number, limits
+        items.append(item)
+    dataset.MaskSubtractionSequence = items
+
+
+def test_frames_of_several_masks_are_told_and_written_with_their_own(tmp_path, model_path, xa_file):
+    run = str(xa_file("in/run.dcm", frames=phantom((6, 64, 64)), change=name_two_masks))
+    (outcome,) = register_runs([run], tmp_path, model_path, output=OutputOptions(kinds=("h5", "dsa")))
+    assert outcome.summary["background"] == [1, 4]
+    assert outcome.summary["background_steps"] == [
+        {"background": [1], "frames": [1, 2]},
+        {"background": [4], "frames": [3, 4, 5, 6]},
+    ]
+    assert "background 1 of frames 1-2, 4 of frames 3-6 (by tag; " in outcome.line()
+    arrays, _ = store.read_arrays(tmp_path / "run_bsa.h5")
+    np.testing.assert_array_equal(arrays["background"], [1, 4])
+    np.testing.assert_array_equal(arrays["background_of_frame"], [(1, 1), (2, 1), (3, 4), (4, 4), (5, 4), (6, 4)])
+    masks = pydicom.dcmread(tmp_path / "run_dsa.dcm").MaskSubtractionSequence
+    assert [(mask.MaskFrameNumbers, list(mask.ApplicableFrameRange)) for mask in masks] == [(1, [1, 2]), (4, [3, 6])]
+    assert dciodvfy_errors(tmp_path / "run_dsa.dcm") == []
+    (refused,) = register_runs([run], tmp_path, model_path, output=OutputOptions(kinds=("dsa-state",)))
+    assert "expected a multi-frame run with UIDs and one mask for --save dsa-state, got a run of several masks" in refused.error
+    output = OutputOptions(kinds=("h5", "dsa-state"))
+    next(register_runs([run], tmp_path, model_path, RegistrationOptions(background="2"), output))
+    assert "background_of_frame" not in store.read_arrays(tmp_path / "run_bsa.h5")[0]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from angiomorph import networks
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
 from angiomorph.networks.layers import resize_frames, resize_warp
+from angiomorph.preprocessing.background import Step
 from angiomorph.preprocessing.intensity import Normalisation, level, normalise
 from angiomorph.registration.model import Model
 from angiomorph.registration.model_defaults import MODELS, SHIPPED
@@ -76,6 +77,25 @@ def test_bsa_is_frame_minus_warped_background(model, shape):
         np.testing.assert_allclose(moved, warped(reference, warp), atol=2e-5)
     assert (result.background.numbers, result.background.choice) == ((1, 2), "number")
     assert (result.units, result.intensity, result.hyper) == ("ln(intensity)", "log", 0.6)
+
+
+@pytest.mark.parametrize("background", ["auto", "tag"])
+def test_frames_of_several_masks_are_registered_from_their_own(model, background):
+    steps = (Step((1, 2), (1, 2, 3)), Step((5,), (4, 6)), Step((4,), (5,)))
+    run = series(phantom((6, 48, 40), filled=3), background_numbers=(1, 2), steps=steps)
+    assert model.register(run).weights.shape == (6,)
+    result = network_alone(run, model, background=background)
+    assert result.background.choice == "tag"
+    for step in result.background.steps:
+        alone = network_alone(run, model, background=f"{step.numbers[0]}-{step.numbers[-1]}")
+        own = [number - 1 for number in step.frames]
+        for name in ("bsa", "dsa", "moved", "warp"):
+            np.testing.assert_allclose(getattr(result, name)[own], getattr(alone, name)[own], atol=1e-4)
+    assert [step.frames for step in result.background.steps] == [step.frames for step in steps]
+    if background == "tag":
+        assert result.background.steps == steps
+        assert result.background.numbers == (1, 2, 4, 5)
+    assert network_alone(run, model, background="6").background.steps == ()
 
 
 def bare_flow(model_path, moving, fixed, hyper):

@@ -24,6 +24,11 @@ BRAIN_BLOOD = (0.02, 0.04)  # volume share of capillary blood in the brain about
 SCANNED_SPEED = 125.0  # mm/s of the bolus over the distance from the inlet to a scanned vessel
 PULSE = 0.35  # mm by which the pulse wave moves the widest artery
 SWING = np.array(((0.05, 0.09, 0.12), (-0.1, 0.06, 0.05), (0.08, -0.09, 0.07)))  # 1/mm, wave vectors of its direction
+# Placing a scan in another head, chosen by eye; lengths in half axes of the cavity.
+BENT, TURNED = 0.06, 6.0  # deviation of the smooth change of shape, and degrees about each axis to either side
+FILLED = (0.85, 0.97)  # of the cavity's half axes
+WHOLE, HALF = 0.4, (-0.3, -0.1)  # share of injections that fill both sides, and where the midline lies for the others
+SLOWEST, SLOWING = 3.0, 0.3  # how much later than the nearest the blood of some places comes, and how that varies
 BELOW = 100.0  # mm of the catheter below the lowest scanned artery
 
 
@@ -82,13 +87,13 @@ def place_vessels(vessels: Vessels, cavity: Territory, rng: np.random.Generator)
     unit = ((vessels.position - (low + high) / 2) / ((high - low) / 2)).astype(np.float32)
     if rng.random() < 0.5:
         unit = unit * np.array((-1, 1, 1), np.float32)
-    bent = unit + _smooth(unit, rng, 0.06)
-    angle = np.radians(rng.uniform(-6, 6, 3))
+    bent = unit + _smooth(unit, rng, BENT)
+    angle = np.radians(rng.uniform(-TURNED, TURNED, 3))
     bent = bent + np.cross(angle, bent)
-    position = cavity.centre + bent * cavity.half * rng.uniform(0.85, 0.97, 3)
-    keep = np.ones(len(unit), bool) if rng.random() < 0.4 else unit[:, 0] > rng.uniform(-0.3, -0.1)
+    position = cavity.centre + bent * cavity.half * rng.uniform(*FILLED, 3)
+    keep = np.ones(len(unit), bool) if rng.random() < WHOLE else unit[:, 0] > rng.uniform(*HALF)
     lowest = position[:, 2] <= np.percentile(position[:, 2], 10)
-    slowness = 1 + 3 * np.abs(_smooth(unit, rng, 0.3)[:, 0])
+    slowness = 1 + SLOWEST * np.abs(_smooth(unit, rng, SLOWING)[:, 0])
     arrival = np.linalg.norm(position - position[lowest].mean(axis=0), axis=1) / SCANNED_SPEED * slowness
     path = _widest(position[lowest & keep]) + np.linspace(-BELOW, 0, 51)[:, None] * (0.0, 0.05, 1)
     cloud = make_bodies(position[keep], vessels.amount[keep], vessels.radius[keep], arrival[keep], path=path)
