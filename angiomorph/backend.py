@@ -119,6 +119,20 @@ def _check(tensorflow: Any, tf_keras_version: str) -> None:
             )
 
 
+def _import_neurite() -> Any:
+    """Import and return neurite without scikit-learn, which only its tools for variational autoencoders use.
+
+    scikit-learn takes a tenth of the start; neurite goes on where it is missing.
+    """
+    name = "sklearn.decomposition"
+    sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # Python's way to make an import fail
+    try:
+        return importlib.import_module("neurite")
+    finally:
+        if sys.modules[name] is None:
+            del sys.modules[name]
+
+
 def _load() -> tuple[Any, Any, Any]:
     """Import and return TensorFlow, VoxelMorph and neurite.
 
@@ -132,7 +146,7 @@ def _load() -> tuple[Any, Any, Any]:
         import tensorflow
 
         _check(tensorflow, tf_keras_version)
-        import neurite
+        neurite = _import_neurite()
         import voxelmorph
     if _QUIET:
         # VoxelMorph and neurite 0.2 pass tf.map_fn an argument by its old name, on which TensorFlow comments at each start.

@@ -11,6 +11,8 @@ from nbclient import NotebookClient
 import angiomorph as am
 from tests.tools import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = REPOSITORY / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
 FEW = {"epochs": 1, "steps_per_epoch": 1, "enc": (4, 4), "dec": (4, 4), "hyp_units": (4, 4)}

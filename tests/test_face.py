@@ -81,6 +81,7 @@ def run_examples(name, text, names):
     return len(test.examples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_examples_of_a_name_run(names, name):
     found = getattr(am, name)
@@ -91,6 +92,7 @@ def test_examples_of_a_name_run(names, name):
     assert count
 
 
+@pytest.mark.slow
 def test_a_user_can_check_types_strictly(tmp_path):
     require_package("mypy", "lint")
     code = """

@@ -10,6 +10,8 @@ from angiomorph.training.config import Sampling, TrainingConfig
 from angiomorph.training.objective import build_network, compile_model, wrap_network
 from benchmarks.training import training_step
 
+pytestmark = pytest.mark.slow
+
 # Looked up by name, as angiomorph.backend has to import TensorFlow first.
 get_registered_kernels_for_op = importlib.import_module("tensorflow.python.framework.kernels").get_registered_kernels_for_op
 op_definition = importlib.import_module("tensorflow.python.framework.op_def_registry").get

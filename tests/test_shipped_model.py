@@ -9,6 +9,8 @@ from angiomorph.registration.model import Model
 from angiomorph.registration.model_defaults import SHIPPED
 from tests.tools import shared_data
 
+pytestmark = pytest.mark.slow
+
 CT = "ct/mricrogl_head_ct_1mm.nii.gz"
 VESSELS = "ct/niivue_CT_AVM_bone_removed_cta.nii.gz"
 

@@ -175,6 +175,7 @@ def deadly(files, *, size, unsubtracted):
     return module.read_run(files, size=size, unsubtracted=unsubtracted)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_crashes_is_its_runs_error(archive, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "read_run", deadly)
     report = prepare([archive], tmp_path / "s.h5", workers=2)
@@ -233,6 +234,7 @@ def test_a_stop_before_the_first_run_blocks_nobody(archive, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_reasons_survive_a_stop(archive, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         prepare([archive], tmp_path / "s.h5", progress=stopped_after(3))
@@ -316,6 +318,7 @@ def spoil(path):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("after", "seconds"), [(0, 0.02), (1, 0), (3, 0.01), (RUNS, 0)])
 def test_a_killed_preparation_goes_on_and_reads_nothing_twice(tmp_path, long_archive, expected, after, seconds):
     archive, target = shutil.copytree(long_archive, tmp_path / "archive"), tmp_path / "out" / "s.h5"
@@ -341,6 +344,7 @@ def test_a_killed_preparation_goes_on_and_reads_nothing_twice(tmp_path, long_arc
     assert sorted(path.name for path in target.parent.iterdir()) == ["s.h5", "s.manifest.csv"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_in_one_line_and_nothing_is_lost(tmp_path, long_archive, expected):
     target = tmp_path / "s.h5"
     process = started(long_archive, target, limit=20 << 20)  # two runs and a half
@@ -402,6 +406,7 @@ def test_copies_are_not_stored_twice(archive, tmp_path):
     assert all(line.startswith("warning: ") and "copies of the run's files are left out" in line for line in said)
 
 
+@pytest.mark.slow
 def test_files_passed_over_are_in_the_manifest_once_after_a_stop(archive, tmp_path):
     (archive / "Doe.txt").write_text("no picture")
     once = prepare([archive], tmp_path / "once.h5")
@@ -413,6 +418,7 @@ def test_files_passed_over_are_in_the_manifest_once_after_a_stop(archive, tmp_pa
     assert len(manifest_of(report)) == 5
 
 
+@pytest.mark.slow
 def test_an_archive_in_a_zip_resumes_and_names_nobody(archive, tmp_path):
     packed = tmp_path / "QZ-Doe.zip"
     shutil.make_archive(str(packed.with_suffix("")), "zip", archive)

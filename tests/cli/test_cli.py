@@ -60,6 +60,7 @@ def refused_by_argparse(capsys, arguments, *words):
     assert all(word in said.err for word in words), said.err
 
 
+@pytest.mark.slow
 def test_a_tree_with_a_bad_run_goes_on_and_lists_it(tmp_path, capsys, xa_file, model):
     xa_file("tree/a/run.dcm", frames=FRAMES)
     cut = xa_file("tree/b/run.dcm", frames=FRAMES)
@@ -80,6 +81,7 @@ def test_a_tree_with_a_bad_run_goes_on_and_lists_it(tmp_path, capsys, xa_file, m
     assert (out / "a/run_bsa.h5").read_bytes() != (out / "c/run_bsa.h5").read_bytes()
 
 
+@pytest.mark.slow
 def test_results_hold_every_frame_and_nothing_of_the_patient(tmp_path, capsys, xa_file, model):
     run = xa_file("run.dcm", frames=FRAMES, attributes={**PATIENT, "BurnedInAnnotation": "YES"})
     out = tmp_path / "out"
@@ -105,6 +107,7 @@ def test_results_hold_every_frame_and_nothing_of_the_patient(tmp_path, capsys, x
     assert dciodvfy_errors(out / "run_bsa.dcm") == []
 
 
+@pytest.mark.slow
 def test_json_quiet_and_repetition(tmp_path, capsys, xa_file, model):
     run = xa_file("one/run.dcm", frames=FRAMES, attributes={"BurnedInAnnotation": "YES"})
     other = xa_file("two/run.dcm", frames=FRAMES[::-1].copy())
@@ -144,6 +147,7 @@ def subtracted(dataset):
     dataset.AcquisitionDeviceProcessingDescription = "subtracted"
 
 
+@pytest.mark.slow
 def test_inputs_that_are_no_run(tmp_path, capsys, xa_file, model):
     """The model is opened once for each; what matters is what is said and left."""
     (tmp_path / "text.dcm").write_text("hello")
@@ -166,6 +170,7 @@ def test_inputs_that_are_no_run(tmp_path, capsys, xa_file, model):
         assert left_in(tmp_path / "out") == []
 
 
+@pytest.mark.slow
 def test_our_own_output_is_already_subtracted(tmp_path, capsys, xa_file, model):
     run = xa_file("run.dcm", frames=FRAMES)
     assert register([run], model, tmp_path / "out", "--quiet", "--background", "1", "--save", "dicom") == 0
@@ -266,6 +271,7 @@ def test_refinement_of_a_model_of_truth_is_refused_before_any_run_is_read(tmp_pa
     assert left_in(tmp_path / "out") == []
 
 
+@pytest.mark.slow
 def test_rounds_and_refinement_are_told_apart(tmp_path, capsys, xa_file, model):
     run = xa_file("run.dcm", frames=FRAMES)
     assert register([run], model, tmp_path / "out", "--rounds", "2", "--refine", "3", "--save", "h5", "--json") == 0
@@ -275,6 +281,7 @@ def test_rounds_and_refinement_are_told_apart(tmp_path, capsys, xa_file, model):
             assert (found["rounds"], found["refine"]) == (2, 3)
 
 
+@pytest.mark.slow
 def test_compact_and_bake(tmp_path, capsys, model):
     assert main(["compact", str(model), str(tmp_path / "small.h5"), "--rank", "2"]) == 0
     assert main(["bake", str(tmp_path / "small.h5"), str(tmp_path / "plain.h5"), "--lambda", "0.7"]) == 0
@@ -294,6 +301,7 @@ def test_compact_and_bake(tmp_path, capsys, model):
     assert not (tmp_path / "x.h5").exists()
 
 
+@pytest.mark.slow
 def test_import_weights(tmp_path, capsys):
     networks.AngioMorph((32, 32)).save_weights(tmp_path / "weights.h5")
     command = ["import-weights", str(tmp_path / "weights.h5"), str(tmp_path / "model.h5"), "--size", "32", "--lambda", "0.4"]
@@ -400,6 +408,7 @@ def installed_script():
     return script
 
 
+@pytest.mark.slow
 def test_the_installed_program(tmp_path, xa_file, model):
     script = installed_script()
     helped = subprocess.run([script, "--help"], capture_output=True, text=True, check=False)

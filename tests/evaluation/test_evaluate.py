@@ -18,6 +18,8 @@ from angiomorph.registration.options import RegistrationOptions
 from tests.benchmarks.made import make_run
 from tests.runs import save_tiny_model
 
+pytestmark = pytest.mark.slow
+
 HYPERS = ("0", "0.5", "1")
 
 

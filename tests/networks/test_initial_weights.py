@@ -12,6 +12,8 @@ from angiomorph.networks import initial_weights
 from angiomorph.networks.model import AngioMorph
 from angiomorph.storage import store
 
+pytestmark = pytest.mark.slow
+
 FEATURES = [[4, 4], [4, 4, 4]]
 FEWEST = {"nb_unet_features": [[2], [2]]}
 TINY = ["--size", "32", "--enc", "4", "4", "--dec", "4", "4", "4", "--hyp-units", "4", "8", "--lr", "0.01", "--gpu", "-1"]

@@ -84,6 +84,7 @@ def test_load_model_without_compile(tmp_path, small):
     np.testing.assert_array_equal(again(given)[1], small(given)[1])
 
 
+@pytest.mark.slow
 def test_load_model_with_compile_keeps_losses_and_optimizer(tmp_path, small):
     small.compile(tf.keras.optimizers.Adam(1e-3), [VLE(image_sigma=0.2, kernel_size=5), GradientPenalty()])
     moving, fixed, hyper = inputs()

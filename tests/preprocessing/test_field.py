@@ -196,6 +196,7 @@ def test_no_sample_of_a_clamped_warp_touches_the_outside(seed, rows, columns, si
         assert field.all() or np.isfinite(given_warp).all()
 
 
+@pytest.mark.slow
 def test_the_network_sees_nothing_of_blades(tmp_path):
     model = Model(save_tiny_model(tmp_path / "m.h5"))
     depth = 40 - (np.arange(128) - 63.5)[None, :] * np.ones((128, 1))

@@ -95,6 +95,7 @@ def test_wrong_words_are_refused_before_tensorflow_is_imported(refused, case):
     assert refused[case] == [2, []]
 
 
+@pytest.mark.slow
 def test_the_command_line_registers_as_the_library_does(tmp_path):
     """All defaults, all frames of the example, by the shipped model."""
     from angiomorph.registration.model import Model

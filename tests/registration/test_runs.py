@@ -23,6 +23,8 @@ from tests.dicom_tools import dciodvfy_errors
 from tests.runs import phantom, save_tiny_model
 from tests.storage.test_nifti import by_simpleitk
 
+pytestmark = pytest.mark.slow
+
 ALL = tuple(ENDINGS)
 OF_OUTPUT = {part.name for part in fields(OutputOptions)}
 

@@ -14,6 +14,8 @@ from angiomorph.storage.truth import ARRAYS
 from tests.simulate.test_run import SETTINGS
 from tests.tools import require_tool, shared_data
 
+pytestmark = pytest.mark.slow
+
 
 def test_writes_dicom_truth_and_store_that_agree(tmp_path):
     simulate(tmp_path / "out", runs=2, seed=5, settings=SETTINGS, store=tmp_path / "store.h5")

@@ -38,6 +38,7 @@ def test_a_model_by_architecture_parameters_and_training(model):
     assert found["bytes"] == model.stat().st_size
 
 
+@pytest.mark.slow
 def test_baked_models_and_weights(tmp_path, model):
     network = networks.AngioMorph.load(model)
     plain = networks.bake(network, 0.5)

@@ -20,6 +20,8 @@ from angiomorph.storage import model_file, store
 from angiomorph.training import checkpoints
 from tests.runs import phantom
 
+pytestmark = pytest.mark.slow
+
 TINY = ["--size", "32", "--enc", "4", "4", "--dec", "4", "4", "4", "--hyp-units", "4", "8", "--lr", "0.001", "--gpu", "-1"]
 ONE = ["--epochs", "1", "--steps-per-epoch", "1", "--batch-size", "1"]
 FLOW = "model_weights/angiomorph_flow/angiomorph_flow"

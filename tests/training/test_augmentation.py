@@ -316,6 +316,7 @@ def test_values_that_mean_nothing_are_refused(option, value, expected, capsys):
     assert f"argument {option}: expected {expected}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_augmented_training_resumes_only_with_the_same(tmp_path, archive, capsys):
     def train(name, *options):
         few = ["--frames-per-series", "2", "--batch-size", "2"]

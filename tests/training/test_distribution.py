@@ -26,6 +26,8 @@ from angiomorph.training.source import Source
 from tests.tools import REPOSITORY, require_tool
 from tests.training.trainings import TINY, table
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 400  # seconds, on a machine that has much else to do
 # 6 pairs a visit: batches of 4 and 2, so that the last one is smaller and has to be cut too.
 OPTIONS = [*TINY, "--frames-per-series", 6, "--batch-size", 4, "--seed", 3, "--epochs", 2, "--steps-per-epoch", 40]

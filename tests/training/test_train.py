@@ -19,6 +19,8 @@ from angiomorph.storage import store
 from angiomorph.training import checkpoints, precision
 from tests.training.trainings import FEW, TINY, board, history, largest_file, run_train, table
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_training_leaves_its_model_directory_and_learns(tmp_path, moving_archive):
     model_dir = tmp_path / "m"

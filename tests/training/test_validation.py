@@ -26,6 +26,8 @@ from angiomorph.training.validation import FIGURES, LAMBDAS, PAIRS, Measured, Va
 from tests.benchmarks.made import make_run
 from tests.runs import SIZE, TINY, phantom
 
+pytestmark = pytest.mark.slow
+
 SAMPLING = Sampling(batch_size=3, size=SIZE)
 
 

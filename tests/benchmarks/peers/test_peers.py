@@ -83,6 +83,7 @@ def model(tmp_path):
     return Model(save_tiny_model(tmp_path / "tiny.h5"))
 
 
+@pytest.mark.slow
 def test_ours_is_what_register_series_gives_of_the_same_frames(paths, model):
     from angiomorph.registration.options import RegistrationOptions
     from benchmarks.peers.runs import read_sample

@@ -12,6 +12,8 @@ from angiomorph.storage import store
 from angiomorph.storage.truth import read_truth, truth_path
 from benchmarks.simulator import real_heads
 
+pytestmark = pytest.mark.slow
+
 SIDE = 128
 
 

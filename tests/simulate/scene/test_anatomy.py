@@ -128,6 +128,7 @@ def test_bad_volumes_are_refused_with_the_reason(tmp_path):
     load_ct(save(tmp_path / "nearly.nii", block(), oblique(3)))
 
 
+@pytest.mark.slow
 def test_variations_differ_and_repeat_with_their_seed(head):
     one, again, other = (vary_anatomy(head, np.random.default_rng(seed), 3.0) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.attenuation, again.attenuation)

@@ -238,6 +238,7 @@ def test_reads_vessels_as_bodies_with_their_blood_volume(tmp_path):
     np.testing.assert_array_equal(cloud.phase, 0)
 
 
+@pytest.mark.slow
 def test_a_wide_scanned_vessel_shows_no_lattice(tmp_path):
     """Eight voxels of 0.65 x 0.65 x 0.9 mm deep, seen along their rows, where a lattice would show most."""
     values = np.zeros((60, 60, 60))

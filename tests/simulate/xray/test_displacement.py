@@ -65,6 +65,7 @@ def test_a_part_that_moves_by_itself_moves_what_is_seen_there():
     np.testing.assert_allclose(field[amount > 0.9][:, 1], 0, atol=0.01)
 
 
+@pytest.mark.slow
 def test_a_deformed_volume_takes_values_from_rest():
     rng = np.random.default_rng(0)
     density = rng.random((20, 24, 28, 2), np.float32)
@@ -77,6 +78,7 @@ def test_a_deformed_volume_takes_values_from_rest():
     assert deform(density, spacing, 0 * control) is density
 
 
+@pytest.mark.slow
 def test_a_deformed_volume_equals_scipys_map_coordinates():
     rng = np.random.default_rng(1)
     density = rng.random((18, 20, 22, 2), np.float32)
