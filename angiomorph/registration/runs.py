@@ -56,7 +56,7 @@ class Outcome:
         gain = 1 - given["residue_bsa"] / given["residue_dsa"] if given["residue_dsa"] else 0.0
         return (
             f"{self.name}: {given['frames']} frames of {given['rows']}x{given['columns']}, "
-            f"background {_ranges(given['background'])} ({_said_of_background(given)}), lambda {given['lambda']:.2f}: "
+            f"background {_backgrounds(given)} ({_said_of_background(given)}), lambda {given['lambda']:.2f}: "
             f"bright residue (motion and noise) {given['residue_dsa_percent']:.2f}% of the run's range in plain DSA, "
             f"{given['residue_bsa_percent']:.2f}% in BSA, {abs(gain):.0%} {'less' if gain >= 0 else 'more'}; "
             f"frames left unwarped: {given['unwarped']}, warped in part: {given['partly_warped']}; "
@@ -69,6 +69,14 @@ def _said_of_background(given: dict[str, Any]) -> str:
     """Return how the background was chosen, where iodine begins and how sure that is, in words."""
     begins = "no iodine seen" if given["iodine_from"] is None else f"iodine from frame {given['iodine_from']}"
     return f"by {given['background_choice']}; {begins}{'' if given['background_sure'] else ', not sure'}"
+
+
+def _backgrounds(given: dict[str, Any]) -> str:
+    """Return the background frames, and of which frames they are where there are several backgrounds."""
+    steps = given["background_steps"]
+    if not steps:
+        return _ranges(given["background"])
+    return ", ".join(f"{_ranges(step['background'])} of frames {_ranges(step['frames'])}" for step in steps)
 
 
 def _ranges(numbers: Sequence[int]) -> str:
