@@ -43,7 +43,7 @@ class Model:
 
             >>> am.Model.load("absent.h5")
             Traceback (most recent call last):
-            angiomorph.errors.InputError: absent.h5: expected a model (.h5), but it cannot be opened as HDF5: ...
+            angiomorph.errors.InputError: absent.h5: expected a model (.h5)...
 
         Args:
             path: model `.h5`, or the name of a shipped one; None for the shipped default.
