@@ -55,8 +55,8 @@ clean:
 	@find angiomorph benchmarks tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.demo: EXTRAS :=
-$(VENV)/.test: EXTRAS := [test,simulate,benchmark]
-$(VENV)/.lint: EXTRAS := [lint,test,simulate]
+$(VENV)/.test: EXTRAS := [test,simulate,images,benchmark]
+$(VENV)/.lint: EXTRAS := [lint,test,simulate,images]
 $(VENV)/.peers: EXTRAS := [simulate,benchmark]
 $(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.peers: $(VENV)/.made setup.cfg pyproject.toml
 	@echo "== Installing AngioMorph$(EXTRAS) and TensorFlow into $(VENV) (1 to 1.5 GB to download the first time)"

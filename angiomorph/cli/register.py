@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from angiomorph.cli.arguments import add_refinement, add_unsubtracted, add_verb, read_count, read_fraction, read_kinds
+from angiomorph.cli.images import add_images, read_images
 from angiomorph.cli.terminal import complain, print_line
 from angiomorph.dicom.encoding import COMPRESSIONS, DEPTHS, Encoding
+from angiomorph.images import choose_kinds
 
 if TYPE_CHECKING:
     from angiomorph.registration.runs import Outcome
+
+DEFAULT_SAVE = ("dicom", "h5")
 
 
 def add_register(verbs: Any) -> None:
@@ -30,13 +34,14 @@ def add_register(verbs: Any) -> None:
     )
     verb.add_argument("--intensity", choices=("auto", "log", "linear"), help="what the network sees (default: the model's)")
     add_unsubtracted(verb)
+    add_images(verb)
     add_refinement(verb)
     verb.add_argument(
         "--save",
         type=read_kinds,
-        default="dicom,h5",
+        default=DEFAULT_SAVE,
         metavar="KINDS",
-        help="of dicom,h5,png,dsa,dsa-state,nifti (default: dicom,h5)",
+        help="of dicom,h5,png,dsa,dsa-state,nifti (default: dicom,h5; of images h5)",
     )
     verb.add_argument(
         "--pixel-depth",
@@ -59,6 +64,8 @@ def add_register(verbs: Any) -> None:
 
 
 def _register(arguments: argparse.Namespace) -> int:
+    images = read_images(arguments, arguments.runs)
+    save = arguments.save if images is None else choose_kinds(arguments.save, DEFAULT_SAVE)
     from angiomorph.dicom import say_passed_over
     from angiomorph.registration.runs import Options, register_runs
 
@@ -66,7 +73,7 @@ def _register(arguments: argparse.Namespace) -> int:
         hyper=arguments.hyper,
         background=arguments.background,
         intensity=arguments.intensity,
-        save=arguments.save,
+        save=save,
         frame=arguments.frame,
         levels=arguments.levels,
         rounds=arguments.rounds,
@@ -79,7 +86,7 @@ def _register(arguments: argparse.Namespace) -> int:
     )
     passed_over = Counter[str]()
     outcomes = register_runs(
-        arguments.runs, Path(arguments.out), arguments.model, options, gpu=arguments.gpu, passed_over=passed_over
+        arguments.runs, Path(arguments.out), arguments.model, options, gpu=arguments.gpu, passed_over=passed_over, images=images
     )
     failed, total = [], 0
     for outcome in outcomes:

@@ -93,7 +93,7 @@ def find_series(
     for index, run in kept.items():
         instead = tuple(_files_of(runs[other], places[other]) for other in others.get(index, ()))
         found_files.append(replace(_files_of(run, places[index]), instead=instead))
-    return _distinct(found_files)
+    return make_distinct(found_files)
 
 
 def _add(passed_over: Counter[str], reason: str, count: int) -> None:
@@ -365,7 +365,8 @@ def _files_of(run: Run, place: _Place) -> SeriesFiles:
     return SeriesFiles(name, paths, place.folder, first.uid, run.warnings, run.refusal, unpacked=place.unpacked)
 
 
-def _distinct(runs: list[SeriesFiles]) -> list[SeriesFiles]:
+def make_distinct(runs: list[SeriesFiles]) -> list[SeriesFiles]:
+    """Return the runs with names that are distinct within a folder, whatever the case of their letters."""
     taken: set[tuple[str, str]] = set()
     distinct = []
     for run in runs:

@@ -7,9 +7,10 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from angiomorph.dicom import (
 )
 from angiomorph.dicom.encoding import USUAL, Encoding
 from angiomorph.errors import InputError, say_failure
+from angiomorph.images import ImageOptions, find_image_runs, read_image_run
 from angiomorph.metrics import against_truth
 from angiomorph.pictures import Panel, frame_window, side_by_side, subtraction_window
 from angiomorph.preprocessing.background import named_frames
@@ -138,6 +140,7 @@ def register_runs(
     *,
     gpu: str | None = None,
     passed_over: Counter[str] | None = None,
+    images: ImageOptions | None = None,
 ) -> Iterator[Outcome]:
     """Register every run found under `paths` and yield what became of each.
 
@@ -148,6 +151,7 @@ def register_runs(
         options: for every run.
         gpu: see `backend.configure_gpu`.
         passed_over: see `find_series`.
+        images: of runs that are images and not DICOM, what the user says of them; `paths` are then files and folders of these.
 
     Raises:
         InputError: wrong options, a path that is not there, no run under `paths`, no usable model, or options that it cannot
@@ -158,8 +162,9 @@ def register_runs(
     configure_gpu(gpu)
     model = Model(model_path or SHIPPED)
     model.refine_steps(options.refine)
-    found = find_series(paths, passed_over=passed_over)
-    return (_register(files, out, model, options) for files in found)
+    found = find_image_runs(paths, passed_over) if images else find_series(paths, passed_over=passed_over)
+    read = partial(read_image_run, options=images) if images else partial(read_series, unsubtracted=options.unsubtracted)
+    return (_register(files, read, out, model, options) for files in found)
 
 
 def _check(options: Options) -> None:
@@ -180,9 +185,9 @@ def _check_folder(out: Path) -> None:
         raise InputError(f"--out {out}: expected a folder or a name for a new one, found the file {there}; name another")
 
 
-def _register(files: SeriesFiles, out: Path, model: Model, options: Options) -> Outcome:
+def _register(files: SeriesFiles, read: Callable[[SeriesFiles], Series], out: Path, model: Model, options: Options) -> Outcome:
     try:
-        series = read_series(files, unsubtracted=options.unsubtracted)
+        series = read(files)
         _check_frame(series, options.frame)
         for kind in OF_SOURCES.keys() & set(options.save):
             OF_SOURCES[kind](series)
@@ -338,7 +343,7 @@ def _write_kinds(series: Series, result: Registration, paths: dict[str, Path], m
     if "dsa-state" in paths:
         write_dsa_state(paths["dsa-state"], series, result.background.numbers)
     if "nifti" in paths:
-        write_warp(paths["nifti"], result.warp, imager_spacing(series.headers[0]))
+        write_warp(paths["nifti"], result.warp, imager_spacing(series.headers[0]) if series.headers else None)
     if "h5" in paths:
         _write_h5(result, paths["h5"], model, series.relation)
 
