@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from angiomorph.cli.arguments import add_refinement, add_unsubtracted, add_verb, read_count, read_fraction, read_kinds
 from angiomorph.cli.images import add_images, read_images
+from angiomorph.cli.pairs import OF_RUNS, add_pair, is_pair, register_pair_of
 from angiomorph.cli.terminal import complain, print_line
 from angiomorph.dicom.encoding import COMPRESSIONS, DEPTHS, Encoding
 from angiomorph.images import choose_kinds
@@ -22,7 +23,7 @@ DEFAULT_SAVE = ("dicom", "h5")
 
 def add_register(verbs: Any) -> None:
     verb = add_verb(verbs, "register", _register, "Register the background of DICOM runs and write subtracted runs.")
-    verb.add_argument("runs", nargs="+", metavar="RUN", help="DICOM files, folders of frames, or trees of series")
+    verb.add_argument("runs", nargs="*", metavar="RUN", help="DICOM files, folders of frames, or trees of series")
     verb.add_argument("--model", metavar="M.h5", help="model, or the name of a shipped one (default: truth)")
     verb.add_argument("--lambda", dest="hyper", type=read_fraction, metavar="L", help="0 to 1 (default: the model's own)")
     verb.add_argument("--out", metavar="DIR", default="registered", help="where to write (default: registered)")
@@ -35,6 +36,7 @@ def add_register(verbs: Any) -> None:
     verb.add_argument("--intensity", choices=("auto", "log", "linear"), help="what the network sees (default: the model's)")
     add_unsubtracted(verb)
     add_images(verb)
+    add_pair(verb)
     add_refinement(verb)
     verb.add_argument(
         "--save",
@@ -58,12 +60,15 @@ def add_register(verbs: Any) -> None:
     )
     verb.add_argument("--frame", type=read_count, metavar="N", help="frame of the picture (default: the most iodine)")
     verb.add_argument("--batch-size", type=read_count, default=4, metavar="N", help="frames at a time (default: 4)")
-    verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
+    verb.add_argument("-g", "--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
     verb.add_argument("--quiet", action="store_true", help="say nothing but errors")
     verb.add_argument("--json", action="store_true", help="one JSON object a run on standard output")
+    verb.set_defaults(usual=argparse.Namespace(**{name: verb.get_default(name) for name in OF_RUNS}))
 
 
 def _register(arguments: argparse.Namespace) -> int:
+    if is_pair(arguments):
+        return register_pair_of(arguments, arguments.usual)
     images = read_images(arguments, arguments.runs)
     save = arguments.save if images is None else choose_kinds(arguments.save, DEFAULT_SAVE)
     from angiomorph.dicom import say_passed_over

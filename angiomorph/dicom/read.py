@@ -13,7 +13,7 @@ from pydicom import Dataset
 from angiomorph.dicom.attributes import find_unusable, functional, label, number, text
 from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, subtraction_evidence
 from angiomorph.dicom.enhanced import check_frames_alike, is_part, join_parts, relation_by_tables, sort_frames
-from angiomorph.dicom.find import find_run
+from angiomorph.dicom.find import find_run, name_of
 from angiomorph.dicom.header import Header, is_unsaid_capture, read_header
 from angiomorph.dicom.masks import find_masks
 from angiomorph.dicom.pixels import Pixels, decode, find_pixels
@@ -50,7 +50,22 @@ def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtract
     return _files(source).read(partial(_read, unsubtracted=unsubtracted))
 
 
-def _read(files: SeriesFiles, *, unsubtracted: bool) -> Series:
+def read_frame(path: AnyPath) -> Series:
+    """Read one frame that a file holds by itself, as `read_series` reads a run.
+
+    Returns:
+        a run of one frame.
+
+    Raises:
+        InputError: as of `read_series`, or the file holds several frames.
+    """
+    series = SeriesFiles(name_of(Path(path)), (Path(path),)).read(partial(_read, unsubtracted=False, least=1))
+    if len(series.frames) > 1:
+        raise InputError(f"{path}: expected one frame, found a run of {len(series.frames)}; give it as RUN")
+    return series
+
+
+def _read(files: SeriesFiles, *, unsubtracted: bool, least: int = 2) -> Series:
     headers = [read_header(path) for path in files.paths]
     for header in headers:
         check_header(header, unsubtracted=unsubtracted)
@@ -59,7 +74,8 @@ def _read(files: SeriesFiles, *, unsubtracted: bool) -> Series:
     found = [find_pixels(header) for header in headers]
     datasets, of_parts = _join(headers, found)
     count = sum(len(pixels.frames) for pixels in found)
-    check_frame_count(files.paths[0], count)
+    if least > 1:
+        check_frame_count(files.paths[0], count)
     for dataset in datasets:
         check_frames_alike(files.paths[0], dataset)
     first, layout = datasets[0], found[0].layout

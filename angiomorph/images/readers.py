@@ -80,7 +80,7 @@ def read_affine(path: Path) -> np.ndarray | None:
     """Return the affine matrix of a NIfTI image, None for a file of another format."""
     if ending_of(path) not in NIFTI:
         return None
-    nibabel = _import_nibabel(path)
+    nibabel = import_nibabel(path)
     with _refusing(path, "NIfTI"):
         return np.asarray(nibabel.load(path).affine)
 
@@ -210,7 +210,7 @@ def _check_array(path: Path, file: BinaryIO | Any, size: int) -> None:
 
 
 def _read_nifti(path: Path) -> np.ndarray:
-    nibabel = _import_nibabel(path)
+    nibabel = import_nibabel(path)
     with _refusing(path, "NIfTI"):
         image = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Pair):
@@ -226,7 +226,12 @@ def _read_nifti(path: Path) -> np.ndarray:
         return np.squeeze(np.asarray(image.dataobj))
 
 
-def _import_nibabel(path: Path) -> Any:
+def import_nibabel(path: Path) -> Any:
+    """Return nibabel.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
         import nibabel
     except ImportError as error:
