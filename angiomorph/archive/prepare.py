@@ -18,7 +18,7 @@ from angiomorph.archive.work_folder import Preparation
 from angiomorph.archive.workers import Died, in_order
 from angiomorph.dicom import SeriesFiles, find_series, read_series
 from angiomorph.errors import InputError, say_failure
-from angiomorph.images import ImageOptions, find_image_runs, read_image_run
+from angiomorph.images import ImageOptions, find_image_runs, find_pairs, read_image_run
 from angiomorph.preprocessing.resizing import shrink_frames
 from angiomorph.storage.store import StoredRun
 
@@ -51,6 +51,7 @@ def prepare(
     unsubtracted: bool = False,
     workers: int = 1,
     images: ImageOptions | None = None,
+    pairs: Iterable[tuple[Path, Path]] = (),
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> PrepareReport:
@@ -73,6 +74,7 @@ def prepare(
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
         workers: processes that decode, at least 1; memory holds about `2 * workers` runs.
         images: of runs that are images and not DICOM, what the user says of them; `paths` are then files and folders of these.
+        pairs: with `images`, files (moving, fixed) that become runs of two frames, the first of them background.
         progress: called with the number of runs done and of all runs, first with those done by an earlier call.
         say: called with a line of text while runs are looked for, of doubts about which files are a run, and when earlier work
             is gone on with.
@@ -86,6 +88,7 @@ def prepare(
     say = say or (lambda line: None)
     passed_over = Counter[str]()
     found = find_image_runs(paths, passed_over) if images else find_series(paths, _looking(say), passed_over)
+    found += find_pairs(pairs)
     for warning in (files.told(warning) for files in found for warning in files.warnings):
         say(f"warning: {warning}")
     path = Path(store_path)

@@ -39,7 +39,14 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def write_store(
-    dicom: Sequence[Path], path: Path, *, size: int | None, unsubtracted: bool, workers: int, images: ImageOptions | None = None
+    dicom: Sequence[Path],
+    path: Path,
+    *,
+    size: int | None,
+    unsubtracted: bool,
+    workers: int,
+    images: ImageOptions | None = None,
+    pairs: Sequence[tuple[Path, Path]] = (),
 ) -> int:
     from angiomorph.archive.prepare import prepare
     from angiomorph.dicom import say_passed_over
@@ -57,6 +64,7 @@ def write_store(
         unsubtracted=unsubtracted,
         workers=workers,
         images=images,
+        pairs=pairs,
         progress=show_progress("runs read"),
         say=say,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
 
@@ -19,14 +18,12 @@ def add_answer(group: argparse._ActionsContainer, option: str, answer: str) -> N
     group.add_argument(option, action=_Answer, nargs="?", const=answer, dest=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
-def refuse_loss(text: str, known: Sequence[str]) -> str:
+def refuse_ncc(text: str) -> str:
     """Return a loss's name; answer VoxelMorph's `ncc`.
 
     Raises:
         ArgumentTypeError: `ncc`, with the loss to take instead.
     """
     if text == "ncc":
-        raise argparse.ArgumentTypeError(
-            f"expected {', '.join(known)}, got ncc: local correlation takes iodine for motion; vle is made for vessels"
-        )
+        raise argparse.ArgumentTypeError("expected vle instead of ncc: local correlation takes vessels that fill for motion")
     return text

@@ -49,6 +49,15 @@ def find_image_runs(paths: Iterable[str | os.PathLike[str]], passed_over: Counte
     return make_distinct(runs)
 
 
+def find_pairs(pairs: Iterable[tuple[Path, Path]]) -> list[SeriesFiles]:
+    """Return a run of two frames for each pair (moving, fixed) of image files.
+
+    Raises:
+        InputError: a file that is not there, or of another format.
+    """
+    return make_distinct([SeriesFiles(name_of(fixed), (_check_file(moving), _check_file(fixed))) for moving, fixed in pairs])
+
+
 def _check_file(path: Path) -> Path:
     if not path.exists():
         raise InputError(f"{path}: expected an image file or a folder of them, found nothing there; check the path")

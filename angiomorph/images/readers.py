@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ TIFF = (".tif", ".tiff")
 VIDEO = (".avi", ".mp4", ".mov", ".mkv")
 NUMPY = (".npy", ".npz")
 NIFTI = (".nii", ".nii.gz")
+DEFLATE = (8, 32946)  # TIFF's numbers of compressions
+BOUNDED = (1, 5, 7, *DEFLATE, 32773)  # whose decoders stop at the size that is announced
 PLAIN = ("L", "LA", "I;16", "I;16B", "I", "F", "RGB", "RGBA")  # Pillow's modes whose values are the file's
 ENDINGS = (*STILLS, *TIFF, *VIDEO, *NUMPY, *NIFTI)
 
@@ -152,12 +155,30 @@ def _read_tiff(path: Path) -> np.ndarray:
             raise InputError(f"{path}: expected images of one size and type, found {len(kinds)} kinds; save them apart")
         first = file.series[0]
         _check_size(path, (len(file.series), *first.shape), np.dtype(first.dtype).itemsize)
+        _check_segments(path, file)
         array = np.squeeze(np.stack([part.asarray() for part in file.series]))
         if "S" not in first.axes:
             return array
         if not first.axes.endswith("S"):
             raise InputError(f"{path}: expected grey images, found colours in planes; save them as grey values")
         return np.stack([_one_channel(path, page) for page in array.reshape(-1, *array.shape[-3:])])
+
+
+def _check_segments(path: Path, file: Any) -> None:
+    """Refuse compressed parts that inflate to more than their pixels, and compressions for which nobody can tell."""
+    for page in file.pages:
+        if page.compression not in BOUNDED:
+            raise InputError(
+                f"{path}: expected TIFF with no compression, Deflate, PackBits, LZW or JPEG, found "
+                f"{getattr(page.compression, 'name', page.compression)}; save it with one of these"
+            )
+        if page.compression not in DEFLATE:
+            continue
+        most = math.prod(page.chunks) * np.dtype(page.dtype).itemsize
+        for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+            file.filehandle.seek(offset)
+            if len(zlib.decompressobj().decompress(file.filehandle.read(size), most + 1)) > most:
+                raise InputError(f"{path}: expected parts of {most:,} bytes, found one that inflates to more; export it again")
 
 
 def _read_video(path: Path) -> np.ndarray:
@@ -193,6 +214,7 @@ def _read_numpy(path: Path) -> np.ndarray:
                     f"{path}: expected one array, or one called vol, found {', '.join(names) or 'none'}; save it as "
                     "np.savez(FILE, vol=array)"
                 )
+            _check_size(path, (archive.getinfo(name).file_size,), 1)
             with archive.open(name) as member:
                 _check_array(path, member, archive.getinfo(name).file_size)
             with archive.open(name) as member:

@@ -27,6 +27,7 @@ DECODER = (32, 32, 32, 32, 32, 16, 16)
 HYP_UNITS = (32, 64, 128, 128)
 MULTIPLE = 16
 FOREIGN = "give a model.h5 of `angiomorph train`, or convert weights with `angiomorph import-weights`"
+OF_TRAINING = ("size", "levels", "intensity", "image_loss", "image_sigma")  # metadata that registering needs
 CUSTOM_OBJECTS = {cls.__name__: cls for cls in (losses.MSE, losses.MinMax, losses.VLE, losses.GradientPenalty)}
 
 
@@ -161,7 +162,8 @@ class AngioMorph(ne.modelio.LoadableModel):
             return dict(found.config or {})
 
 
-tf.keras.utils.get_custom_objects().update(AngioMorph=AngioMorph, **CUSTOM_OBJECTS)
+# `VxmDense` is the class of baked models.
+tf.keras.utils.get_custom_objects().update(AngioMorph=AngioMorph, VxmDense=vxm.networks.VxmDense, **CUSTOM_OBJECTS)
 
 
 def save(model: tf.keras.Model, path: str | os.PathLike[str], include_optimizer: bool = False) -> None:
@@ -387,24 +389,32 @@ def _principal(centred: np.ndarray, gram: np.ndarray, rank: int) -> tuple[np.nda
     return from_metric @ right, to_metric @ right
 
 
-def bake(model: AngioMorph, hyper: float) -> tf.keras.Model:
+def bake(model: AngioMorph, hyper: float, size: int | None = None, **metadata: Any) -> tf.keras.Model:
     """Return VoxelMorph's plain `VxmDense` with the weights that the hypernetwork generates at one λ.
 
     Args:
         model: the network.
         hyper: λ, [0, 1].
+        size: side of the square frames that the `VxmDense` takes, pixels; None for the network's own.
+        **metadata: of the model's source, kept in its `metadata` beside "lambda" and what the network's says of its training.
 
     Returns:
         a `VxmDense` whose `.h5` VoxelMorph's own tools load.
 
     Raises:
-        InputError: λ is outside [0, 1].
+        InputError: λ is outside [0, 1], or `size` is no multiple of what the levels need.
     """
     if not 0 <= hyper <= 1:
         raise InputError(f"lambda: expected a number from 0 to 1, got {hyper}")
     config = model.get_config()
+    multiple = 2 ** len(config["nb_unet_features"][0])
+    if size is not None and (size < multiple or size % multiple):
+        raise InputError(f"size: expected a multiple of {multiple}, got {size}; pad the frames to one")
     names = ("inshape", "nb_unet_features", "int_steps", "int_resolution", "svf_resolution", "name")
-    plain = vxm.networks.VxmDense(**{name: config[name] for name in names})
+    given = {name: config[name] for name in names}
+    plain = vxm.networks.VxmDense(**given if size is None else {**given, "inshape": (size, size)})
+    plain.metadata.update({name: model.metadata[name] for name in OF_TRAINING if name in model.metadata})
+    plain.metadata.update(metadata, **{"lambda": hyper})
     _copy_plain_weights(model, plain)
     features = hyper_features(model, np.array([hyper]))
     for layer in _hyper_convolutions(model):

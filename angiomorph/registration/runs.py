@@ -161,6 +161,7 @@ def register_runs(
     _check_folder(out)
     configure_gpu(gpu)
     model = Model(model_path or SHIPPED)
+    model.choose_hyper(options.hyper)
     model.refine_steps(options.refine)
     found = find_image_runs(paths, passed_over) if images else find_series(paths, passed_over=passed_over)
     read = partial(read_image_run, options=images) if images else partial(read_series, unsubtracted=options.unsubtracted)

@@ -15,6 +15,7 @@ from angiomorph import networks
 from angiomorph.backend import tf
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
+from angiomorph.networks.baked import load_any
 from angiomorph.networks.layers import compose_warps, resize_frames, resize_warp, warp_frames
 from angiomorph.networks.losses import SIMILARITIES, Similarity
 from angiomorph.preprocessing.arrival import Arrival, find_arrival
@@ -193,7 +194,7 @@ class Model:
     """A trained network, read from disk once.
 
     Args:
-        path: model `.h5`, or the name of a shipped one, see `MODELS`.
+        path: model `.h5`, baked ones too, or the name of a shipped one, see `MODELS`.
 
     Raises:
         InputError: the file is no AngioMorph model, or not a whole one.
@@ -209,9 +210,30 @@ class Model:
         self.levels = self.predictor.levels
         self.intensity = self.predictor.intensity
         self.hyper = float(metadata.get("lambda", 0.7))
+        self.baked = bool(metadata.get("baked", False))
         self.image_loss = str(metadata.get("image_loss", "vle"))
         self.refine = 0 if self.image_loss == "truth" else REFINE
         self.similarity = _similarity(self.path, metadata)
+
+    def choose_hyper(self, wanted: float | None) -> float:
+        """Return the λ to register with.
+
+        Args:
+            wanted: [0, 1]; None for the model's own.
+
+        Raises:
+            InputError: `wanted` is outside [0, 1], or another λ than that of a baked model.
+        """
+        if wanted is None:
+            return self.hyper
+        if not 0 <= wanted <= 1:
+            raise InputError(f"--lambda: expected a number from 0 to 1, got {wanted}")
+        if self.baked and wanted != self.hyper:
+            raise InputError(
+                f"--lambda {wanted}: expected {self.hyper}, at which {self.path} was baked; leave it out, or give the model "
+                "that it was baked from"
+            )
+        return wanted
 
     def refine_steps(self, wanted: int | None) -> int:
         """Return the steps of refinement to take with this model.
@@ -243,7 +265,7 @@ def _similarity(path: Path, metadata: dict[str, Any]) -> Similarity:
 
 def _load(path: Path) -> networks.AngioMorph:
     try:
-        return networks.AngioMorph.load(path)
+        return load_any(path)
     except InputError:
         raise
     except (OSError, KeyError, ValueError, TypeError) as error:
@@ -368,14 +390,13 @@ def register_series(
         require_clean: refuse a run whose background shows iodine, or may show it.
 
     Raises:
-        InputError: λ outside [0, 1], `levels` below 1, negative `rounds`, `refine_steps` that the model cannot take, a
-            background that is not there, or, with `require_clean`, one that is not known to be clean.
+        InputError: λ that the model cannot take (see `Model.choose_hyper`), `levels` below 1, negative `rounds`,
+            `refine_steps` that the model cannot take, a background that is not there, or, with `require_clean`, one that is
+            not known to be clean.
 
     Source: Zhou et al. 2024; DICOM PS3.4 N.2.5 (subtraction in a space logarithmic to X-ray intensity).
     """
-    hyper = model.hyper if hyper is None else hyper
-    if not 0 <= hyper <= 1:
-        raise InputError(f"--lambda: expected a number from 0 to 1, got {hyper}")
+    hyper = model.choose_hyper(hyper)
     levels = model.levels if levels is None else levels
     if levels < 1:
         raise InputError(f"--levels: expected a number of levels from 1, got {levels}")

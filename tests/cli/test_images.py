@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from angiomorph.cli import main
+from angiomorph.cli import main, parser
+from angiomorph.cli.images import read_training_data
+from angiomorph.errors import InputError
+from angiomorph.images import ImageOptions
 from angiomorph.storage import store
 from tests.cli.test_cli import left_in, refused, refused_by_argparse
 from tests.runs import SIZE, phantom, save_tiny_model
@@ -83,3 +86,86 @@ def test_wrong_use_is_refused_before_tensorflow(folder):
 @pytest.mark.parametrize("time", ["0", "-1", "inf", "x"])
 def test_a_frame_time_is_above_0(capsys, time):
     refused_by_argparse(capsys, ["register", "a", "--relation", "LIN", "--frame-time", time], "expected milliseconds above 0")
+
+
+def read(*arguments):
+    return read_training_data(parser().parse_args(["train", *map(str, arguments)]))
+
+
+def test_lists_name_data_and_pairs(tmp_path, folder):
+    (tmp_path / "two words").mkdir()
+    (tmp_path / "list.txt").write_text("run/1 run/2\n\n  run/2\trun/3\n")
+    given = read("--img-list", tmp_path / "list.txt", "--img-prefix", f"{tmp_path}/", "--img-suffix", ".png")
+    assert given.pairs == [(folder / "1.png", folder / "2.png"), (folder / "2.png", folder / "3.png")]
+    assert (given.paths, given.images) == ([], ImageOptions("DISP"))
+    (tmp_path / "list.txt").write_text("two words\nrun\n")
+    given = read("--img-list", tmp_path / "list.txt", "--img-prefix", f"{tmp_path}/")
+    assert (given.paths, given.pairs, given.images) == ([tmp_path / "two words", folder], [], None)
+
+
+def test_a_relation_for_pairs_and_runs(tmp_path, folder):
+    (tmp_path / "list.txt").write_text(f"{folder}/1.png {folder}/2.png")
+    given = read(folder, "--img-list", tmp_path / "list.txt", "--relation", "LIN", "--frame-time", "40")
+    assert (given.paths, len(given.pairs), given.images) == ([folder], 1, ImageOptions("LIN", 40.0))
+
+
+def test_pairs_beside_dicom_are_refused(tmp_path, folder, xa_file):
+    (tmp_path / "list.txt").write_text(f"{folder}/1.png {folder}/2.png")
+    with pytest.raises(InputError, match="expected no DICOM beside pairs of images"):
+        read(xa_file(), "--img-list", tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--img-list", "list.txt"], "list.txt: expected a text file"),
+        (["run", "--img-prefix", "a"], "expected --img-list with them"),
+        (["run/1.png"], "expected --relation with images"),
+    ],
+)
+def test_wrong_training_data_is_refused(folder, capsys, monkeypatch, arguments, words):
+    monkeypatch.chdir(folder.parent)
+    with pytest.raises(InputError, match=words):
+        read(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--multichannel"], "--multichannel: images have one grey channel"),
+        (["--bidir"], "--bidir: warps go one way"),
+        (["--atlas", "a.npz"], "--atlas: each run has its own moving image"),
+        (["--image-loss", "ncc"], "expected vle instead of ncc"),
+        (["--image-loss", "ssd"], "invalid choice: 'ssd'"),
+    ],
+)
+def test_voxelmorphs_options_are_answered(capsys, option, words):
+    refused_by_argparse(capsys, ["train", "store.h5", *option], words)
+
+
+def test_training_on_pairs(tmp_path, folder, capsys):
+    (tmp_path / "list.txt").write_text("1 2\n1 3\n")
+    arguments = ["--img-list", str(tmp_path / "list.txt"), "--img-prefix", f"{folder}/", "--img-suffix", ".png"]
+    arguments += ["--enc", "4", "4", "--dec", "4", "4", "--hyp-units", "4", "--size", "32", "--epochs", "1"]
+    assert main(["train", *arguments, "--frames-per-series", "1", "--model-dir", str(tmp_path / "m")]) == 0
+    said = capsys.readouterr().out
+    assert "from 2 image paths" in said
+    assert "2 runs taken, 0 left out" in said
+    with store.reading(tmp_path / "m" / "archive.h5") as file:
+        runs = [store.read(file, key) for key in store.keys(file)]
+    np.testing.assert_array_equal([run.frames for run in runs], [FRAMES[[0, 1]], FRAMES[[0, 2]]])
+    assert [(run.relation, run.background) for run in runs] == [("DISP", (1,))] * 2
+    assert (tmp_path / "m" / "model.h5").is_file()
+
+
+def test_a_baked_model_registers_as_its_source(tmp_path, folder, model, capsys):
+    baked = tmp_path / "baked.h5"
+    assert main(["bake", str(model), str(baked), "--lambda", "0.2"]) == 0
+    assert register(folder, "--relation", "LIN", "--model", model, "--lambda", "0.2", "--out", tmp_path / "a") == 0
+    assert register(folder, "--relation", "LIN", "--model", baked, "--out", tmp_path / "b") == 0
+    (source, of_source), (plain, of_plain) = (store.read_arrays(tmp_path / name / "run_bsa.h5") for name in ("a", "b"))
+    np.testing.assert_allclose(plain["warp"], source["warp"], atol=1e-4)
+    assert of_plain["lambda"] == of_source["lambda"] == 0.2
+    capsys.readouterr()
+    wrong = register(folder, "--relation", "LIN", "--model", baked, "--lambda", "0.5", "--out", tmp_path / "c")
+    refused(capsys, wrong, "--lambda 0.5: expected 0.2, at which", "was baked")

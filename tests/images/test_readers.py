@@ -174,6 +174,15 @@ def nifti_of(path, shape):
     path.write_bytes(content)
 
 
+def tiff_bomb(path):
+    """Write a TIFF of 4 x 5 pixels whose only strip inflates to 10 MB."""
+    bomb = zlib.compress(bytes(10**7))
+    entries = [(256, 4, 5), (257, 4, 4), (258, 3, 8), (259, 3, 8), (262, 3, 1), (273, 4, 8), (278, 4, 4), (279, 4, len(bomb))]
+    content = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    start = struct.pack("<2sHI", b"II", 42, 8 + len(bomb))
+    path.write_bytes(start + bomb + struct.pack("<H", len(entries)) + content + bytes(4))
+
+
 BROKEN = {
     "side.png": (lambda path: path.write_bytes(png_of(9000, 9)), "8192 a side"),
     "bomb.png": (lambda path: path.write_bytes(png_of(60000, 60000)), "cannot be read"),
@@ -181,6 +190,8 @@ BROKEN = {
     "no.png": (lambda path: path.write_bytes(b"no picture"), "expected a picture"),
     "gif.png": (lambda path: Image.fromarray(RUN[0].astype(np.uint8)).save(path, "GIF"), "expected a picture"),
     "no.tif": (lambda path: path.write_bytes(b"no picture"), "expected TIFF"),
+    "bomb.tif": (tiff_bomb, "expected parts of 20 bytes, found one that inflates to more"),
+    "lzma.tif": (lambda path: tifffile.imwrite(path, RUN[0], compression="lzma"), "found LZMA"),
     "pickle.npy": (save_pickle, "without pickled objects"),
     "pickle.npz": (lambda path: save_npz(path, vol=np.array([{"a": 1}], object)), "without pickled objects"),
     "large.npy": (lambda path: path.write_bytes(npy_of((10**5, 10**3, 10**3))), "2 GiB of pixels"),
