@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from angiomorph.errors import InputError
-from angiomorph.images import find_image_runs
+from angiomorph.images import find_image_runs, find_pairs
 from angiomorph.images.find import OTHER
 
 FRAME = np.zeros((4, 5), np.uint8)
@@ -70,3 +70,11 @@ def test_what_is_no_image(tmp_path, name, words):
     (tmp_path / "a.txt").write_text("no image")
     with pytest.raises(InputError, match=words):
         find_image_runs([tmp_path / name])
+
+
+def test_pairs_are_runs_of_two_frames(tree):
+    one, two, ten = (tree / "a" / f"{number}.png" for number in (1, 2, 10))
+    runs = find_pairs([(one, two), (ten, two)])
+    assert [(run.name, run.paths) for run in runs] == [("2", (one, two)), ("2-2", (ten, two))]
+    with pytest.raises(InputError, match="found nothing there"):
+        find_pairs([(one, tree / "absent.png")])
