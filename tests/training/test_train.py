@@ -594,9 +594,9 @@ def test_truth_is_trained_on_and_its_checkpoints_are_the_trainings(tmp_path, kno
         known,
     ]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert train(known, "--model-dir", whole, *options, "--epochs", 4) == 0
-    assert train(known, "--model-dir", parts, *options, "--epochs", 2) == 0
-    assert train(known, "--model-dir", parts, *options, "--epochs", 4, "--resume", "--levels", 3) == 0
+    assert run_train(known, "--model-dir", whole, *options, "--epochs", 4) == 0
+    assert run_train(known, "--model-dir", parts, *options, "--epochs", 2) == 0
+    assert run_train(known, "--model-dir", parts, *options, "--epochs", 4, "--resume", "--levels", 3) == 0
     models = [AngioMorph.load(path / "model.h5") for path in (whole, parts)]
     for one, other in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
@@ -650,9 +650,9 @@ def test_several_runs_a_batch_are_trained_on_and_logged(tmp_path, archive):
 def test_a_training_at_two_sizes_leaves_an_ordinary_model_and_goes_on_as_if_undisturbed(tmp_path, known, image_loss):
     options = ["--image-loss", image_loss, *TINY, *FEW, "--size", 16, "--finer", "--steps-per-epoch", 10, "--validation", known]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert train(known, "--model-dir", whole, *options, "--epochs", 4) == 0
-    assert train(known, "--model-dir", parts, *options, "--epochs", 2) == 0
-    assert train(known, "--model-dir", parts, *options, "--epochs", 4, "--resume") == 0
+    assert run_train(known, "--model-dir", whole, *options, "--epochs", 4) == 0
+    assert run_train(known, "--model-dir", parts, *options, "--epochs", 2) == 0
+    assert run_train(known, "--model-dir", parts, *options, "--epochs", 4, "--resume") == 0
     models = [AngioMorph.load(path / "model.h5") for path in (whole, parts)]
     for one, other in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
