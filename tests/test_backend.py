@@ -136,7 +136,7 @@ def test_configure_gpu_without_a_choice_takes_what_there_is():
 
 @pytest.mark.parametrize("gpu", ["99", "0,99", "gpu", "", "-2"])
 def test_configure_gpu_names_a_gpu_that_is_not_there(gpu):
-    with pytest.raises(InputError, match=rf"^--gpu {gpu}: expected -1 for the CPU or numbers of GPUs .* leave --gpu out"):
+    with pytest.raises(InputError, match=rf"^`gpu` {gpu}: expected -1 for the CPU or numbers of GPUs .* leave `gpu` out"):
         configure_gpu(gpu)
 
 

@@ -6,12 +6,15 @@ import argparse
 import json
 from pathlib import Path
 
+from angiomorph.cli.arguments import read_options
 from angiomorph.cli.terminal import complain, print_line
 from angiomorph.cli.voxelmorph import add_answer
 from angiomorph.errors import InputError
 from angiomorph.images.pairs import check_outputs, join_pair, read_image, write_results
+from angiomorph.registration.model_defaults import read_model_defaults
+from angiomorph.registration.options import RegistrationOptions
 
-OF_RUNS = ("background", "save", "frame", "require_clean", "frame_time", "unsubtracted")
+OF_RUNS = ("background", "kinds", "frame", "require_clean", "frame_time", "unsubtracted")
 
 
 def add_pair(verb: argparse.ArgumentParser) -> None:
@@ -55,30 +58,21 @@ def register_pair_of(arguments: argparse.Namespace, usual: argparse.Namespace) -
     """
     for name in OF_RUNS:
         if getattr(arguments, name) != getattr(usual, name):
-            raise InputError(f"--{name.replace('_', '-')}: expected with RUN alone, got with --moving; leave it out")
+            raise InputError(f"`{name}`: expected with RUN alone, got with --moving; leave it out")
     paths = Path(arguments.moving), Path(arguments.fixed), Path(arguments.moved)
     warp_path = Path(arguments.warp) if arguments.warp else None
+    options = read_options(arguments, RegistrationOptions)
     check_outputs(*paths, warp_path)
     moving, fixed = map(read_image, paths[:2])
     join_pair(moving, fixed, arguments.relation)
+    read_model_defaults(arguments.model).complete(options)
 
     from angiomorph.backend import configure_gpu
+    from angiomorph.registration.model import Model
     from angiomorph.registration.pairs import register_pair
-    from angiomorph.registration.series import SHIPPED, Model
 
     configure_gpu(arguments.gpu)
-    result = register_pair(
-        moving,
-        fixed,
-        Model(arguments.model or SHIPPED),
-        arguments.relation,
-        hyper=arguments.hyper,
-        intensity=arguments.intensity,
-        levels=arguments.levels,
-        rounds=arguments.rounds,
-        refine_steps=arguments.refine,
-        guard=not arguments.no_guard,
-    )
+    result = register_pair(moving, fixed, Model(arguments.model), arguments.relation, options)
     write_results(paths[2], result.moved, warp_path, result.warp, (moving, fixed))
     _tell(result.summary(), arguments)
     return 0

@@ -71,5 +71,6 @@ def write_store(
     for name, reason in report.left_out:
         print(f"left out {name}: {reason}", file=sys.stderr)
     passed_over = f"; {line}" if (line := say_passed_over(report.passed_over)) else ""
-    print_line(f"{path}: {report.taken} runs taken, {len(report.left_out)} left out{passed_over}")
+    runs = "run" if report.taken == 1 else "runs"
+    print_line(f"{path}: {report.taken} {runs} taken, {len(report.left_out)} left out{passed_over}")
     return 1 if report.left_out else 0

@@ -42,14 +42,14 @@ def check_encoding(encoding: Encoding) -> None:
         InputError: a depth or compression that is not known, or one whose coder is not installed.
     """
     if encoding.pixel_depth not in DEPTHS:
-        raise InputError(f"--pixel-depth {encoding.pixel_depth}: expected {' or '.join(map(str, DEPTHS))} bits")
+        raise InputError(f"`pixel_depth` {encoding.pixel_depth}: expected {' or '.join(map(str, DEPTHS))} bits")
     if encoding.compress not in COMPRESSIONS:
-        raise InputError(f"--compress {encoding.compress}: expected one of {', '.join(COMPRESSIONS)}")
+        raise InputError(f"`compress` {encoding.compress}: expected one of {', '.join(COMPRESSIONS)}")
     coder = CODERS.get(encoding.compress)
     if coder is not None and coder.plugin not in get_encoder(coder.syntax).available_plugins:
         raise InputError(
-            f"--compress {encoding.compress}: expected its coder, which is not installed or does not load; "
-            f"run pip install {coder.packages}, or write without --compress"
+            f"`compress` {encoding.compress}: expected its coder, which is not installed or does not load; "
+            f"run pip install {coder.packages}, or write without `compress`"
         )
 
 

@@ -14,7 +14,7 @@ from angiomorph.dicom.read import read_frame
 from angiomorph.errors import InputError
 from angiomorph.images.readers import NIFTI, ending_of, import_nibabel, read_affine, read_volume
 from angiomorph.images.values import store_values
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 
 WARPS = (".npz", *NIFTI)
 MOVED = (*WARPS, ".png")
@@ -118,13 +118,13 @@ def write_results(
         InputError: PNG for values that it cannot hold.
     """
     moving, fixed = pair
-    with replacing(moved_path) as partial:
+    with replace_file(moved_path) as partial:
         if ending_of(moved_path) == ".png":
             _write_png(partial, moved, moving)
         else:
             _write_volume(partial, ending_of(moved_path), moved, fixed.affine)
         if warp_path is not None:
-            with replacing(warp_path) as partial_warp:
+            with replace_file(warp_path) as partial_warp:
                 _write_volume(partial_warp, ending_of(warp_path), warp, fixed.affine)
 
 

@@ -7,7 +7,6 @@ from angiomorph.networks.model import (
     CUSTOM_OBJECTS,
     DECODER,
     ENCODER,
-    FOREIGN,
     HYP_UNITS,
     MULTIPLE,
     AngioMorph,
@@ -21,16 +20,15 @@ from angiomorph.networks.model import (
     mix_precision,
     promise_one_hyper,
     save,
-    sha256,
     warping_clean,
     with_finer,
 )
+from angiomorph.storage.digest import sha256
 
 __all__ = [
     "CUSTOM_OBJECTS",
     "DECODER",
     "ENCODER",
-    "FOREIGN",
     "HYP_UNITS",
     "MULTIPLE",
     "AngioMorph",

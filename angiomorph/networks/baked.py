@@ -9,10 +9,9 @@ import numpy as np
 
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
-from angiomorph.networks.model import DECODER, ENCODER, FOREIGN, AngioMorph
+from angiomorph.networks.model import DECODER, ENCODER, AngioMorph
 from angiomorph.storage import model_file
 
-BAKED = "VxmDense"
 KEPT = ("int_steps", "int_resolution", "svf_resolution", "name", "metadata")
 PLAIN = {"use_probs": False, "src_feats": 1, "trg_feats": 1, "unet_half_res": False, "hyp_model": None, "int_downsize": None}
 REMEDY = "bake it again with `angiomorph bake`, or train from it with `angiomorph train --load-weights`"
@@ -26,8 +25,8 @@ def load_any(path: str | os.PathLike[str]) -> AngioMorph:
     Raises:
         InputError: the file is no such model, or a `VxmDense` that `bake` does not write.
     """
-    with model_file.reading(path, (*model_file.OWN, BAKED), "a model (.h5)", FOREIGN) as found:
-        if found.kind == BAKED:
+    with model_file.reading(path, (*model_file.OWN, model_file.BAKED), "a model (.h5)", model_file.FOREIGN) as found:
+        if found.kind == model_file.BAKED:
             return _unbake(path, found)
     return AngioMorph.load(path)
 
@@ -50,7 +49,7 @@ def _read_config(path: str | os.PathLike[str], given: dict[str, Any]) -> dict[st
         if given.get(name, plain) != plain:
             raise InputError(f"{path}: expected a baked model with {name} {plain}, found {given[name]!r}; {REMEDY}")
     if "lambda" not in (given.get("metadata") or {}):
-        raise InputError(f"{path}: expected a baked model that says its lambda, found a {BAKED} without; {REMEDY}")
+        raise InputError(f"{path}: expected a baked model that says its lambda, found a {model_file.BAKED} without; {REMEDY}")
     config = {name: given[name] for name in KEPT if name in given}
     config |= {"inshape": given.get("inshape"), "hyp_units": [1]}
     config["nb_unet_features"] = given.get("nb_unet_features") or [list(ENCODER), list(DECODER)]

@@ -5,13 +5,11 @@ Importing this module is all that `tf.keras.models.load_model` needs to open a m
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,13 +18,12 @@ from angiomorph.backend import ne, tf, vxm
 from angiomorph.errors import InputError
 from angiomorph.networks import layers, losses
 from angiomorph.storage import model_file
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 
 ENCODER = (16, 32, 32, 32)
 DECODER = (32, 32, 32, 32, 32, 16, 16)
 HYP_UNITS = (32, 64, 128, 128)
 MULTIPLE = 16
-FOREIGN = "give a model.h5 of `angiomorph train`, or convert weights with `angiomorph import-weights`"
 OF_TRAINING = ("size", "levels", "intensity", "image_loss", "image_sigma")  # metadata that registering needs
 CUSTOM_OBJECTS = {cls.__name__: cls for cls in (losses.MSE, losses.MinMax, losses.VLE, losses.GradientPenalty)}
 
@@ -88,6 +85,10 @@ def hypernetwork(hyp_units: Sequence[int] = HYP_UNITS, hyp_rank: int | None = No
 class AngioMorph(ne.modelio.LoadableModel):
     """The registration network: (moving, fixed, hyper) to (moved, flow).
 
+        >>> network = am.AngioMorph((32, 32))
+        >>> network.count_params()
+        14072818
+
         moved(x) = moving(x + warp(x))
 
     VoxelMorph's `VxmDense` with generated weights; with the defaults 14,072,818 trainable parameters, 27,008 of them
@@ -126,7 +127,7 @@ class AngioMorph(ne.modelio.LoadableModel):
         if len(inshape) != 2 or any(int(side) < multiple or int(side) % multiple for side in inshape):
             raise InputError(
                 f"inshape: expected (rows, columns), each a multiple of {multiple}, got {tuple(inshape)}; "
-                "pad the frames (angiomorph.preprocessing.intensity.pad)"
+                "pad the frames (angiomorph.preprocessing.resizing.pad)"
             )
         if svf_resolution > 1 and not (int_steps > 0 and int_resolution > 1):
             raise InputError(
@@ -158,7 +159,7 @@ class AngioMorph(ne.modelio.LoadableModel):
             InputError: the file is absent, not HDF5, only weights, another kind of model, or holds more than AngioMorph
                 writes, see `modelfile.reading`.
         """
-        with model_file.reading(path, model_file.OWN, "a model (.h5)", FOREIGN) as found:
+        with model_file.reading(path, model_file.OWN, "a model (.h5)", model_file.FOREIGN) as found:
             return dict(found.config or {})
 
 
@@ -174,7 +175,7 @@ def save(model: tf.keras.Model, path: str | os.PathLike[str], include_optimizer:
         path: the file's final name.
         include_optimizer: keep the optimizer's state, to train on.
     """
-    with replacing(path) as partial, silence_keras_advice():
+    with replace_file(path) as partial, silence_keras_advice():
         model.save(partial, save_format="h5", include_optimizer=include_optimizer)
 
 
@@ -190,11 +191,6 @@ def silence_keras_advice() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def import_weights(path: str | os.PathLike[str], inshape: Sequence[int], **metadata: Any) -> AngioMorph:
@@ -273,7 +269,7 @@ def with_finer(model: AngioMorph, clean: bool) -> tf.keras.Model:
     """Return the same network, weights shared, at two sizes: what it is trained as on frames of twice its own.
 
     First it sees the frames shrunk to its size, then a window of its size in the frames themselves, whose background its first
-    warp has moved: what the levels of `registration.Predictor.warps` see. No gradient leads from the second to the first.
+    warp has moved: what the levels of `pyramid.Predictor.warps` see. No gradient leads from the second to the first.
 
     Args:
         model: the network, for frames of (H, W).

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from angiomorph.images.pairs import Image, join_pair
 from angiomorph.metrics import against_truth
 from angiomorph.networks.layers import warp_frames
-from angiomorph.registration.series import Model, register_series
+from angiomorph.registration.model import Model
+from angiomorph.registration.options import USUAL, RegistrationOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,9 @@ class RegisteredPair:
         }
 
 
-def register_pair(moving: Image, fixed: Image, model: Model, relation: str | None = None, **options: Any) -> RegisteredPair:
+def register_pair(
+    moving: Image, fixed: Image, model: Model, relation: str | None = None, options: RegistrationOptions = USUAL
+) -> RegisteredPair:
     """Register `moving` onto `fixed`, both as the frames of a run are.
 
     Args:
@@ -47,12 +49,12 @@ def register_pair(moving: Image, fixed: Image, model: Model, relation: str | Non
         fixed: the image it is warped onto.
         model: the network.
         relation: see `images.pairs.join_pair`.
-        **options: of `register_series`, but for its background.
+        options: how they are registered; the background is `moving`.
 
     Raises:
-        InputError: images that do not go together, or options that `register_series` refuses.
+        InputError: images that do not go together, or options that the model refuses.
     """
-    result = register_series(join_pair(moving, fixed, relation), model, background="1", **options)
+    result = model.register(join_pair(moving, fixed, relation), replace(options, background="1"))
     warp = result.warp[1]
     moved = warp_frames(moving.values[None].astype(np.float32), warp[None]).numpy()[0]
     return RegisteredPair(moved, warp, result.hyper, float(result.weights[1]))

@@ -19,11 +19,12 @@ from typing import Any
 import h5py
 
 from angiomorph.errors import InputError
-from angiomorph.storage.links import find_arrays
+from angiomorph.storage.links import find_arrays, open_hdf5
 
 OWN = ("AngioMorph",)
 TAKEN = (*OWN, "VxmDense", "HyperVxmDense")
 WEIGHTS = "weights"
+BAKED = "VxmDense"
 HEADS = ("hyperkernel_kernel", "hyperkernel_bias", "hyperbias_kernel", "hyperbias_bias")
 
 UNREADABLE = (OSError, RuntimeError, KeyError, UnicodeDecodeError)  # what h5py makes of HDF5's errors
@@ -56,6 +57,7 @@ OPTIMIZER = {
 }
 PROGRESS = {"step", "metrics", "best", "since_best"}
 REMEDY = "nothing of the file was run; get it again from its maker, or train a model with `angiomorph train`"
+FOREIGN = "give a model.h5 of `angiomorph train`, or convert weights with `angiomorph import-weights`"
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,7 @@ def reading(path: str | os.PathLike[str], classes: Sequence[str], expected: str,
     Raises:
         InputError: the file is absent, not HDF5 or damaged, or holds anything but what AngioMorph and VoxelMorph write.
     """
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path}: expected {expected}, but it cannot be opened as HDF5: {error}") from error
-    with file:
+    with open_hdf5(path, expected) as file:
         yield check(file, path, classes, expected, remedy)
 
 

@@ -10,7 +10,6 @@ import csv
 import dataclasses
 import io
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from angiomorph.backend import tf
 from angiomorph.errors import InputError
 from angiomorph.networks.model import silence_keras_advice
 from angiomorph.storage import model_file
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file, sync_path
 from angiomorph.training.optimizer import GuardedAdam
 
 FOLDER = "checkpoints"
@@ -66,26 +65,14 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def sync(path: Path) -> None:
-    """Wait until a file or a folder's entries are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write(path: Path, content: bytes | memoryview) -> None:
     """Write a file whole or not at all, even where the power fails.
 
     Raises:
         InputError: the disk is full or fails.
     """
-    with writing(path):
-        with replacing(path) as partial:
-            partial.write_bytes(content)
-            sync(partial)
-        sync(path.parent)
+    with writing(path), replace_file(path, durable=True) as partial:
+        partial.write_bytes(content)
 
 
 def image(model: tf.keras.Model, progress: Progress | None = None) -> memoryview:
@@ -175,7 +162,7 @@ def _cut_events(path: Path, end: int) -> None:
                 kept.append(record)
     except tf.errors.DataLossError:
         pass  # a kill cuts the last record short
-    with writing(path), replacing(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
+    with writing(path), replace_file(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
         for record in kept:
             writer.write(record)
 
@@ -209,5 +196,5 @@ class Table:
                 if not file.tell():
                     table.writeheader()
                 table.writerows(self._rows)
-            sync(self.path)
+            sync_path(self.path)
         self._rows.clear()

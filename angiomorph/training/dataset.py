@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,16 +24,15 @@ import numpy as np
 
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
-from angiomorph.networks.layers import resize_frames, window
+from angiomorph.networks.layers import window
 from angiomorph.preprocessing.field import find_field, nearest_inside
-from angiomorph.preprocessing.intensity import Normalisation, normalise, pad, resolve_mode, stored_normalisation, to_domain
-from angiomorph.preprocessing.resizing import fitted_shape
+from angiomorph.preprocessing.intensity import Normalisation, normalise, resolve_mode, stored_normalisation, to_domain
+from angiomorph.preprocessing.resizing import fit_frames
 from angiomorph.storage import store
 from angiomorph.training.augmentation import Augmentation, Tone, augment, tone
 
 LAMBDA_SAMPLINGS = ("uniform", "ends", "beta")
 BETA = 2.0  # of Beta(2, 2): thin at λ = 0 and 1, with which nobody registers
-UNREADABLE = (OSError, RuntimeError)  # what h5py makes of HDF5's errors
 AHEAD = 2  # visits whose frames are decoded before their turn
 OPENED = 64  # runs whose count of frames and background are remembered
 PREFETCHED = 4  # batches
@@ -175,23 +174,6 @@ class Known:
     field: np.ndarray | None = None
 
 
-def fit(frames: np.ndarray, size: int) -> np.ndarray:
-    """Return frames as the network trains on them: larger ones shrunk, smaller ones padded.
-
-    Args:
-        frames: `(T, H, W)` float32, normalised.
-        size: of the result, pixels.
-
-    Returns:
-        `(T, size, size)`.
-    """
-    shape = fitted_shape(frames.shape[1:], size)
-    if shape != frames.shape[1:]:
-        with tf.device("/cpu:0"):
-            frames = resize_frames(tf.constant(frames), shape).numpy()
-    return pad(frames, size)
-
-
 def _packed_field(frames: np.ndarray) -> np.ndarray | None:
     """Return `Known.field` of a run's stored frames, `(T, H, W)`."""
     field = find_field(frames, np.ones(frames.shape[1:], bool))
@@ -205,21 +187,17 @@ class Run:
     frames, for the scale and because what stands in for what then does not depend on where a training began.
 
     Args:
-        file: the open store.
-        key: of the run.
+        stored: the run.
         sampling: how it is seen.
         known: what is remembered of it; filled by the first reading.
     """
 
-    def __init__(self, file: h5py.File, key: str, sampling: Sampling, known: Known) -> None:
-        group = file[key]
-        self.name = f"{key} of {Path(file.filename).name}"
-        self.frames, self._type = len(group["frames"]), group["frames"].dtype
-        self.background = tuple(int(number) for number in group.attrs["background"])
-        self.relation = str(group.attrs["relation"])
+    def __init__(self, stored: store.RunReader, sampling: Sampling, known: Known) -> None:
+        self.name, self.background, self.relation = stored.name, stored.background, stored.relation
+        self.frames, self._type = stored.shape[0], stored.dtype
         self.mode = resolve_mode(self.relation, sampling.intensity)
         self.known = known
-        self._file, self._key, self._size = file, key, sampling.frame_size
+        self._stored, self._size = stored, sampling.frame_size
         self._kinds = kinds(self.frames, self.background, sampling)
         self._most = 2 * sampling.frames_per_series  # frames that a visit may need
         self._decoded: dict[int, np.ndarray] = {}
@@ -245,9 +223,9 @@ class Run:
         Raises:
             OSError or RuntimeError: HDF5 cannot read a frame.
         """
-        frames, table = self._file[self._key]["clean"], self._table(self._scale())
+        frames, table = self._stored.open_frames("clean"), self._table(self._scale())
         stored = [frames[index] for index in self.readable(indices).tolist()]
-        return fit(self._fill(np.take(table, np.stack(stored), mode="clip")), self._size)
+        return fit_frames(self._fill(np.take(table, np.stack(stored), mode="clip")), self._size)
 
     def tone(self) -> Tone:
         """Return what the values that `read` returns mean, after the first reading.
@@ -281,7 +259,7 @@ class Run:
         Raises:
             OSError or RuntimeError: HDF5 cannot read a frame.
         """
-        return store.read(self._file, self._key)
+        return self._stored.read()
 
     def release(self) -> None:
         """Forget the decoded frames."""
@@ -302,7 +280,7 @@ class Run:
     def _decode(self, indices: np.ndarray) -> None:
         if self.known.scale is not None and not self._missing(indices):
             return
-        frames = self._file[self._key]["frames"]  # not kept open: HDF5 would cache up to 1 MB for each run
+        frames = self._stored.open_frames()
         scale, stored = self.known.scale, dict[int, np.ndarray]()
         if scale is None:
             stored = self._read_all(frames)
@@ -316,10 +294,10 @@ class Run:
             for index in missing:
                 try:
                     frame = stored[index] if index in stored else frames[index]
-                except UNREADABLE as error:
+                except store.UNREADABLE as error:
                     self._exclude([index], error)
                     break
-                self._decoded[index] = fit(self._fill(np.take(table, frame, mode="clip")[None]), self._size)[0]
+                self._decoded[index] = fit_frames(self._fill(np.take(table, frame, mode="clip")[None]), self._size)[0]
 
     def _fill(self, frames: np.ndarray) -> np.ndarray:
         """Return frames `(T, H, W)` with the nearest value inside the field at each pixel outside, as registration has them."""
@@ -340,7 +318,7 @@ class Run:
         for index in range(self.frames):
             try:
                 stored[index] = frames[index]
-            except UNREADABLE as found:
+            except store.UNREADABLE as found:
                 failed.append(index)
                 error = found
         if failed:
@@ -379,7 +357,7 @@ class Runs:
         with self._lock:
             if number not in self._opened:
                 file, key = self._place(number)
-                self._opened[number] = Run(file, key, self._sampling, self._known.setdefault(number, Known()))
+                self._opened[number] = Run(store.RunReader(file, key), self._sampling, self._known.setdefault(number, Known()))
             self._opened.move_to_end(number)
             if len(self._opened) > OPENED:
                 self._opened.popitem(last=False)
@@ -387,8 +365,7 @@ class Runs:
 
     def name(self, number: int) -> str:
         """Return key and file of a run, for people."""
-        file, key = self._place(number)
-        return f"{key} of {Path(file.filename).name}"
+        return store.name_run(*self._place(number))
 
     def frame_count(self) -> int:
         """Return the number of frames in all runs."""
@@ -400,8 +377,8 @@ class Runs:
         Raises:
             InputError: there is one.
         """
-        for number, group in self._groups():
-            if "clean" not in group:
+        for number, stored in self._readers():
+            if not stored.has_clean:
                 raise InputError(
                     f"run {self.name(number)}: expected clean frames, as simulated runs have, found none; make the store "
                     "with `angiomorph simulate --store`, or train with another --image-loss"
@@ -413,24 +390,19 @@ class Runs:
         Raises:
             InputError: there is one.
         """
-        for number, group in self._groups():
-            found = group["frames"].shape[1:]
+        for number, stored in self._readers():
+            found = stored.shape[1:]
             if max(found) < size:
                 raise InputError(
                     f"run {self.name(number)}: expected frames of at least {size} pixels a side, twice --size, with --finer, "
                     f"found {found[0]} x {found[1]}; give a smaller --size, or leave --finer out"
                 )
 
-    def _groups(self) -> Iterator[tuple[int, h5py.Group]]:
-        """Yield number and group of the runs that HDF5 can open; the others are left out when it is their turn."""
+    def _readers(self) -> Iterator[tuple[int, store.RunReader]]:
+        """Yield number and reader of the runs that HDF5 can open; the others are left out when it is their turn."""
         for number in range(len(self)):
-            file, key = self._place(number)
-            try:
-                group = file[key]
-                group["frames"]
-            except (KeyError, *UNREADABLE):
-                continue
-            yield number, group
+            with suppress(KeyError, *store.UNREADABLE):
+                yield number, store.RunReader(*self._place(number))
 
     def unreadable(self, number: int) -> list[int]:
         """Return the numbers (from 1) of the frames of a run that are known to be unreadable."""
@@ -570,7 +542,7 @@ class Source:
             try:
                 chosen = run.read(indices)
                 clean = np.split(run.read_clean(indices), 2) if self.clean else ()
-            except UNREADABLE as error:
+            except store.UNREADABLE as error:
                 self._leave_out(draw.run, error)
                 return None
         moving, fixed = np.split(chosen, 2)
@@ -581,7 +553,7 @@ class Source:
         try:
             with self._lock:
                 return None if number in self.left_out else self.runs[number].stored()
-        except UNREADABLE as error:
+        except store.UNREADABLE as error:
             logger.warning("run %s: expected all of its frames, HDF5 cannot read one: %s", self.runs.name(number), error)
             return None
 
@@ -610,7 +582,7 @@ class Source:
                 continue
             try:
                 return number, self.runs[number]
-            except (KeyError, *UNREADABLE) as error:
+            except (KeyError, *store.UNREADABLE) as error:
                 self._leave_out(number, error)
         raise InputError(f"{self._paths}: expected a run that can be read, found none; make the store again")
 

@@ -19,13 +19,13 @@ from angiomorph.dicom import SeriesFiles
 from angiomorph.errors import InputError
 from angiomorph.evaluation.curves import lambda_picture
 from angiomorph.evaluation.entry import Entry
-from angiomorph.evaluation.evaluate import find_runs
+from angiomorph.evaluation.find import find_runs
 from angiomorph.evaluation.score import Runs
 from angiomorph.evaluation.tables import UNITS
 from angiomorph.metrics.interval import interval
 from angiomorph.networks.losses import GradientPenalty, Similarity, Truth
 from angiomorph.pictures import subtraction_window
-from angiomorph.registration.series import Predictor
+from angiomorph.registration.pyramid import Predictor
 from angiomorph.storage.store import is_hdf5
 from angiomorph.training.dataset import Draw, Pairs, Sampling, Source, draw_pairs
 from angiomorph.training.held_out import HeldOut, not_finite, read_held_out, stored_held_out

@@ -196,7 +196,7 @@ def test_files_that_are_no_model(tmp_path, capsys, xa_file, model):
         file.attrs["model_config"] = "{not json"
     cases = {
         "text.h5": "cannot be opened as HDF5",
-        "absent.h5": "cannot be opened as HDF5",
+        "absent.h5": "no such file",
         "empty.h5": "give a model.h5",
         "weights.h5": "import-weights",
         "other.h5": "found 'Sequential'",
@@ -261,7 +261,7 @@ def test_refinement_of_a_model_of_truth_is_refused_before_any_run_is_read(tmp_pa
     for name in ("one", "two"):
         xa_file(f"runs/{name}.dcm", frames=FRAMES)
     status = register([tmp_path / "runs"], truth, tmp_path / "out", "--refine", "1")
-    refused(capsys, status, "--refine 1: expected 0 for", str(truth), "a model of --image-loss truth", "use --rounds N")
+    refused(capsys, status, "--refine 1: expected 0 for", str(truth), "a model of image loss truth", "use --rounds N")
     assert left_in(tmp_path / "out") == []
 
 
@@ -316,10 +316,10 @@ def test_prepare(tmp_path, capsys, xa_file):
     good, bad = xa_file("good.dcm", frames=FRAMES), xa_file("bad.dcm", frames=FRAMES[:1])
     target = tmp_path / "new" / "s.h5"
     assert main(["prepare", str(good), str(target)]) == 0
-    assert capsys.readouterr().out == f"{target}: 1 runs taken, 0 left out\n"
+    assert capsys.readouterr().out == f"{target}: 1 run taken, 0 left out\n"
     assert main(["prepare", str(good), str(bad), str(target)]) == 1
     said = capsys.readouterr()
-    assert said.out == f"{target}: 1 runs taken, 1 left out\n"
+    assert said.out == f"{target}: 1 run taken, 1 left out\n"
     assert "left out bad: " in said.err
     before = target.read_bytes()
     assert main(["prepare", str(bad), str(target)]) == 2
@@ -327,7 +327,7 @@ def test_prepare(tmp_path, capsys, xa_file):
     assert target.read_bytes() == before
     (tmp_path / "notes.txt").write_text("no picture")
     assert main(["prepare", str(tmp_path), str(target)]) == 1
-    assert capsys.readouterr().out == f"{target}: 1 runs taken, 1 left out; files passed over: 3 (no DICOM: 3)\n"
+    assert capsys.readouterr().out == f"{target}: 1 run taken, 1 left out; files passed over: 3 (no DICOM: 3)\n"
 
 
 def test_prepare_shrinks_and_tells_of_its_progress(tmp_path, capsys, xa_file):
@@ -385,7 +385,8 @@ def test_simulate_without_its_extra_packages(tmp_path):
     )
     result = run_python("-c", program)
     assert result.returncode == 2
-    assert result.stderr == ("angiomorph simulate: simulation: expected numba to be installed; run `pip install numba`\n")
+    said = "numba: expected to be installed for simulations, found nothing; run `pip install numba`"
+    assert result.stderr == f"angiomorph simulate: {said}\n"
     assert not (tmp_path / "out").exists()
 
 

@@ -55,7 +55,7 @@ def test_every_kind_without_headers(tmp_path, folder, model):
 def test_prepare_takes_images(tmp_path, folder, capsys):
     arguments = [str(folder), str(tmp_path / "s.h5"), "--relation", "LIN", "--frame-time", "125", "--workers", "1"]
     assert main(["prepare", *arguments]) == 0
-    assert "1 runs taken, 0 left out" in capsys.readouterr().out
+    assert "1 run taken, 0 left out" in capsys.readouterr().out
     with store.reading(tmp_path / "s.h5") as file:
         assert store.read(file, "run-000001").frame_time == 125
 

@@ -231,7 +231,7 @@ def test_files_without_such_weights(tmp_path):
     with h5py.File(tmp_path / "damaged.h5", "r+") as file:
         del file["vxm_dense_flow"]
     for name, reason in {
-        "absent.h5": "expected a model or weights .* but it cannot be opened as HDF5",
+        "absent.h5": "expected a model or weights .* found no such file",
         "text.h5": "expected a model or weights .* but it cannot be opened as HDF5",
         "damaged.h5": "expected a model or weights .* but it cannot be read",
         "": "expected a model or weights .* but it cannot be opened as HDF5",

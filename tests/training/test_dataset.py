@@ -16,9 +16,9 @@ from scipy import ndimage
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
 from angiomorph.networks.layers import resize_frames
-from angiomorph.preprocessing.intensity import normalisation, normalise, pad, resolve_mode, to_domain
-from angiomorph.preprocessing.resizing import fitted_shape
-from angiomorph.registration.series import see
+from angiomorph.preprocessing.intensity import normalisation, normalise, resolve_mode, to_domain
+from angiomorph.preprocessing.resizing import fit_frames, fitted_shape, pad
+from angiomorph.registration.inputs import prepare_input
 from angiomorph.storage import store
 from angiomorph.training.augmentation import Augmentation
 from angiomorph.training.dataset import Draw, Sampling, Source, dataset, draw_hyper, draw_pairs, steps_per_epoch
@@ -211,13 +211,15 @@ def test_pixels_are_those_of_the_plain_computation(tmp_path, shape, relation, ki
         with Source([tmp_path / "one.h5"], sampling) as source:
             for step in range(9):
                 draw, pairs = source.draws(step)[0], source.batch(step)
-                np.testing.assert_array_equal(pairs.moving, expected[draw.background])
-                np.testing.assert_array_equal(pairs.fixed, expected[draw.contrast])
+                np.testing.assert_allclose(pairs.moving, expected[draw.background], atol=1e-6)
+                np.testing.assert_allclose(pairs.fixed, expected[draw.contrast], atol=1e-6)
 
 
 def test_a_visit_decodes_each_frame_once(archive, monkeypatch):
     decoded = []
-    monkeypatch.setattr("angiomorph.training.dataset.pad", lambda frames, size: decoded.append(1) or pad(frames, size))
+    monkeypatch.setattr(
+        "angiomorph.training.dataset.fit_frames", lambda frames, size: decoded.append(1) or fit_frames(frames, size)
+    )
     sampling = Sampling(frames_per_series=50, batch_size=1, size=16)
     take([archive], sampling, steps_per_epoch(3, sampling))
     assert len(decoded) == 3 * 6  # 50 of three and 50 of three frames: each at least once
@@ -416,7 +418,7 @@ def test_a_network_is_given_the_same_behind_blades_in_training_as_in_registratio
     with store.create(tmp_path / "blades.h5") as file:
         store.append(file, "run-0", store.StoredRun(frames, "LIN", 12, clean=frames))
     found = series(frames)
-    seen = see(found, "auto", background="1")
+    seen = prepare_input(found, "auto", background="1")
     assert not seen.field[:, 101:].any()
     with Source([tmp_path / "blades.h5"], dataclasses.replace(SMALL, size=128), clean=clean) as source:
         draw, pairs = source.draws(0)[0], source.batch(0)

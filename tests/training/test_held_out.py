@@ -6,10 +6,13 @@ import pytest
 from angiomorph import networks
 from angiomorph.dicom import find_series, read_series
 from angiomorph.errors import InputError
-from angiomorph.evaluation.evaluate import find_runs
-from angiomorph.evaluation.score import read_truth, score, truth_path
-from angiomorph.registration.series import Model, Predictor, register_series
+from angiomorph.evaluation.find import find_runs
+from angiomorph.evaluation.score import score
+from angiomorph.registration.model import Model
+from angiomorph.registration.options import RegistrationOptions
+from angiomorph.registration.pyramid import Predictor
 from angiomorph.storage.store import StoredRun
+from angiomorph.storage.truth import read_truth, truth_path
 from angiomorph.training.dataset import Draw
 from angiomorph.training.held_out import FRAMES, held_out, read_held_out, stored_held_out
 from tests.benchmarks.made import make_run
@@ -28,7 +31,7 @@ def test_background_and_evenly_spaced_others_are_scored_as_cut_from_the_whole_re
     assert FRAMES == 8
     # 29 others, from each eighth of them the middle one
     assert found.frames == (1, 2, 6, 10, 13, 17, 20, 24, 28)
-    warp = register_series(run, model, hyper=0.3, refine_steps=0, guard=False).warp[list(found.frames)]
+    warp = model.register(run, RegistrationOptions(hyper=0.3, refine=0, guard=False)).warp[list(found.frames)]
     expected = score(series(frames[list(found.frames)]), [1], warp, None, 0.0)
     scored = found.score(model.predictor, 0.3)
     for name in ("edge_left", "deviation_left", "largest_shift"):
@@ -39,7 +42,7 @@ def test_all_frames_of_a_short_run_are_scored_against_the_truth(tmp_path, model)
     path = make_run(tmp_path / "run.dcm")
     found = read_held_out("sub/run", find_series([path])[0], "auto")
     assert (found.name, found.frames, found.case.moves) == ("sub/run", tuple(range(6)), True)
-    result = register_series(read_series(path), model, hyper=0.5, refine_steps=0, guard=False)
+    result = model.register(read_series(path), RegistrationOptions(hyper=0.5, refine=0, guard=False))
     expected = score(read_series(path), result.background.numbers, result.warp, read_truth(truth_path(path)), 0.0)
     scored = found.score(model.predictor, 0.5)
     assert scored.runs == "moving"

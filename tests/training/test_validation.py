@@ -13,7 +13,7 @@ from angiomorph.cli import main
 from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
 from angiomorph.evaluation.entry import Entry
-from angiomorph.evaluation.evaluate import find_runs
+from angiomorph.evaluation.find import find_runs
 from angiomorph.evaluation.score import Score
 from angiomorph.networks.layers import warp_frames
 from angiomorph.networks.losses import MSE, Truth, contrast_error, iodine, local_contrast_error

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from angiomorph import networks
-from angiomorph.registration.series import Predictor
+from angiomorph.registration.pyramid import Predictor
 from benchmarks.registration import reach
 from tests.benchmarks.made import SIDE, make_run
 from tests.runs import TINY

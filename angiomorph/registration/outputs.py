@@ -1,0 +1,52 @@
+"""What can be written of a run, and files that appear together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from angiomorph.dicom import Series, check_dsa_run, check_dsa_state
+from angiomorph.errors import InputError
+from angiomorph.registration.options import OutputOptions
+from angiomorph.storage.atomic import replace_together
+
+OF_SOURCES = {"dsa": check_dsa_run, "dsa-state": check_dsa_state}  # kinds that not every source allows
+
+
+def check_run(series: Series, output: OutputOptions) -> None:
+    """Raise where not all that is wanted can be written of a run.
+
+    Args:
+        series: the run.
+        output: what is wanted.
+
+    Raises:
+        InputError: a frame of the picture that the run does not have, or a kind that it does not allow.
+    """
+    count = len(series.frames)
+    if output.frame is not None and output.frame > count:
+        raise InputError(f"{series.name}: `frame` {output.frame}: expected a frame number from 1 to {count}, the run's last")
+    for kind in OF_SOURCES.keys() & set(output.kinds):
+        OF_SOURCES[kind](series)
+
+
+@contextmanager
+def write_together(stem: Path, endings: Mapping[str, str]) -> Iterator[dict[str, Path]]:
+    """Yield a path to write for each kind of file; all get their final names when the block succeeds, else none.
+
+    Args:
+        stem: what all of them are called, with their folder; made if missing.
+        endings: by kind.
+
+    Raises:
+        InputError: the folder cannot be made, written or filled.
+    """
+    try:
+        with replace_together():
+            yield {kind: stem.with_name(f"{stem.name}{ending}") for kind, ending in endings.items()}
+    except OSError as error:
+        raise InputError(
+            f"{stem}: expected to write the results there, but: {error.strerror or error}; make room, or name another folder "
+            "with `out`"
+        ) from error
