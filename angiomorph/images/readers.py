@@ -214,7 +214,7 @@ def _read_numpy(path: Path) -> np.ndarray:
                     f"{path}: expected one array, or one called vol, found {', '.join(names) or 'none'}; save it as "
                     "np.savez(FILE, vol=array)"
                 )
-            _check_size(path, (archive.getinfo(name).file_size,), 1)
+            _check_size(path, (archive.getinfo(name).file_size, 1, 1), 1)
             with archive.open(name) as member:
                 _check_array(path, member, archive.getinfo(name).file_size)
             with archive.open(name) as member:
