@@ -111,7 +111,19 @@ def test_one_room_knows_a_library(library, rooms):
 
 
 def test_rooms_that_import_without_tensorflow():
-    rooms = ("options", "workers", "metrics", "preprocessing", "storage", "pictures", "dicom", "simulate", "archive", "cli")
+    rooms = (
+        "options",
+        "workers",
+        "metrics",
+        "preprocessing",
+        "storage",
+        "pictures",
+        "dicom",
+        "images",
+        "simulate",
+        "archive",
+        "cli",
+    )
     parts = (
         "registration.options",
         "registration.model_defaults",

@@ -17,6 +17,7 @@ from angiomorph import __version__
 from angiomorph.archive.work_folder import Preparation
 from angiomorph.dicom import SeriesFiles, find_series, read_series
 from angiomorph.errors import InputError, say_failure
+from angiomorph.images import ImageOptions, find_image_runs, find_pairs, read_image_run
 from angiomorph.preprocessing.resizing import shrink_frames
 from angiomorph.storage.store import StoredRun
 from angiomorph.workers import Died, map_in_order
@@ -49,6 +50,8 @@ def prepare(
     size: int | None = None,
     unsubtracted: bool = False,
     workers: int = 1,
+    images: ImageOptions | None = None,
+    pairs: Iterable[tuple[Path, Path]] = (),
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> PrepareReport:
@@ -70,6 +73,8 @@ def prepare(
         size: frames whose longer side is larger, pixels, shrink to it (`resizing.shrink_frames`); None for none.
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
         workers: processes that decode, at least 1; memory holds about `2 * workers` runs.
+        images: of runs that are images and not DICOM, what the user says of them; `paths` are then files and folders of these.
+        pairs: with `images`, files (moving, fixed) that become runs of two frames, the first of them background.
         progress: called with (runs done, runs); the first call counts the runs of an earlier, interrupted call.
         say: called with a line of text: progress of the search, warnings about grouping, and whether earlier work is resumed.
 
@@ -81,14 +86,15 @@ def prepare(
         raise InputError(f"prepare: expected size and workers of at least 1, found {size} and {workers}")
     say = say or (lambda line: None)
     passed_over = Counter[str]()
-    found = find_series(paths, _report_search(say), passed_over)
+    found = find_image_runs(paths, passed_over) if images else find_series(paths, _report_search(say), passed_over)
+    found += find_pairs(pairs)
     for warning in (files.told(warning) for files in found for warning in files.warnings):
         say(f"warning: {warning}")
     path = Path(store_path)
     try:
-        work = Preparation(path, _job(found, size, unsubtracted))
+        work = Preparation(path, _job(found, f"{size} {unsubtracted}{f' {images}' if images else ''}"))
         try:
-            read = partial(read_run, size=size, unsubtracted=unsubtracted)
+            read = partial(read_run, size=size, unsubtracted=unsubtracted, images=images)
             return _prepare_runs(work, found, passed_over, read, workers, progress or (lambda done, total: None), say)
         finally:
             work.close()
@@ -142,9 +148,9 @@ def _report_search(say: Callable[[str], None]) -> Callable[[int], None]:
     return update
 
 
-def _job(found: list[SeriesFiles], size: int | None, unsubtracted: bool) -> str:
+def _job(found: list[SeriesFiles], options: str) -> str:
     """Return a SHA-256 of the files, their sizes and times, the options, and the program's version."""
-    job = hashlib.sha256(f"{__version__} {size} {unsubtracted}".encode())
+    job = hashlib.sha256(f"{__version__} {options}".encode())
     for files in found:
         for path, source in zip(files.paths, files.sources(), strict=True):
             original = files.original(path)
@@ -154,11 +160,13 @@ def _job(found: list[SeriesFiles], size: int | None, unsubtracted: bool) -> str:
     return job.hexdigest()
 
 
-def read_run(files: SeriesFiles, *, size: int | None, unsubtracted: bool) -> StoredRun | str:
+def read_run(
+    files: SeriesFiles, *, size: int | None, unsubtracted: bool, images: ImageOptions | None = None
+) -> StoredRun | str:
     """Return a run as the store keeps it, or why it cannot be used."""
     subject = files.sources()[0]
     try:
-        series = read_series(files, unsubtracted=unsubtracted)
+        series = read_image_run(files, images) if images else read_series(files, unsubtracted=unsubtracted)
         if len(set(series.background_numbers)) == len(series.frames):
             return f"{subject}: expected a contrast frame, found every frame named as background; give the whole run"
         frames = series.frames if size is None else shrink_frames(series.frames, size)

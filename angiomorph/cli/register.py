@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from angiomorph.cli.arguments import add_options, add_unsubtracted, add_verb, name_flags, read_options
+from angiomorph.cli.images import add_images, read_images
+from angiomorph.cli.pairs import OF_RUNS, add_pair, is_pair, register_pair_of
 from angiomorph.cli.terminal import complain, print_line
 from angiomorph.dicom import say_passed_over
+from angiomorph.images import choose_kinds
 from angiomorph.registration.model_defaults import read_model_defaults
-from angiomorph.registration.options import OutputOptions, RegistrationOptions
+from angiomorph.registration.options import FILES, OutputOptions, RegistrationOptions
 
 if TYPE_CHECKING:
     from angiomorph.registration.runs import Outcome
@@ -20,19 +24,27 @@ if TYPE_CHECKING:
 
 def add_register(verbs: Any) -> None:
     verb = add_verb(verbs, "register", _register, "Register the background of DICOM runs and write subtracted runs.")
-    verb.add_argument("runs", nargs="+", metavar="RUN", help="DICOM files, folders of frames, or trees of series")
+    verb.add_argument("runs", nargs="*", metavar="RUN", help="DICOM files, folders of frames, or trees of series")
     verb.add_argument("--model", metavar="M.h5", help="model, or the name of a shipped one (default: truth)")
     verb.add_argument("--out", metavar="DIR", default="registered", help="where to write (default: registered)")
     add_options(verb, RegistrationOptions)
     add_unsubtracted(verb)
+    add_images(verb)
+    add_pair(verb)
     add_options(verb, OutputOptions)
-    verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
+    verb.add_argument("-g", "--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
     verb.add_argument("--quiet", action="store_true", help="say nothing but errors")
     verb.add_argument("--json", action="store_true", help="one JSON object a run on standard output")
+    verb.set_defaults(usual=argparse.Namespace(**{name: verb.get_default(name) for name in OF_RUNS}))
 
 
 def _register(arguments: argparse.Namespace) -> int:
+    if is_pair(arguments):
+        return register_pair_of(arguments, arguments.usual)
+    images = read_images(arguments, arguments.runs)
     options, output = read_options(arguments, RegistrationOptions), read_options(arguments, OutputOptions)
+    if images is not None:
+        output = replace(output, kinds=choose_kinds(output.kinds, FILES.kinds))
     read_model_defaults(arguments.model).complete(options)
     from angiomorph.registration.runs import register_runs
 
@@ -46,6 +58,7 @@ def _register(arguments: argparse.Namespace) -> int:
         unsubtracted=arguments.unsubtracted,
         gpu=arguments.gpu,
         passed_over=passed_over,
+        images=images,
     )
     failed, total = [], 0
     for outcome in outcomes:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from angiomorph.cli.arguments import add_options, add_verb
+from angiomorph.cli.images import TrainingData, add_image_lists, read_training_data
 from angiomorph.cli.prepare import write_store
 from angiomorph.errors import InputError
 from angiomorph.training.config import Augmentation, Sampling, TrainingConfig
@@ -21,7 +22,7 @@ PRESETS: Mapping[str | None, Callable[[], TrainingConfig]] = {None: TrainingConf
 def add_train(verbs: Any) -> None:
     verb = add_verb(verbs, "train", _train, "Train a registration network on angiographic runs.")
     verb.add_argument("data", nargs="*", metavar="DATA", help="training stores (.h5), DICOM files or folders")
-    verb.add_argument("--img-list", metavar="FILE", help="text file that names DATA, one a line")
+    add_image_lists(verb)
     verb.add_argument("--model-dir", metavar="DIR", default="models", help="where everything is written (default: models)")
     verb.add_argument("--preset", choices=("paper",), help="every value of the paper, linear intensity included")
     verb.add_argument("--resume", action="store_true", help="continue from the model directory's last checkpoint")
@@ -71,13 +72,11 @@ def _train(arguments: argparse.Namespace) -> int:
     config = read_training_config(arguments)
     validation = [Path(path) for path in arguments.validation]
     config.check_validation(validation)
-    data = [Path(path) for path in arguments.data]
-    if arguments.img_list:
-        data += _listed(Path(arguments.img_list))
-    if not data:
+    given = read_training_data(arguments)
+    if not given.paths and not given.pairs:
         raise InputError("train: expected DATA (training stores, DICOM files or folders) or --img-list, found neither")
     model_dir = Path(arguments.model_dir)
-    stores = _stores(data, model_dir, arguments.resume)
+    stores = _stores(given, model_dir, arguments.resume)
 
     from angiomorph.training.train import train
 
@@ -86,21 +85,13 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _listed(path: Path) -> list[Path]:
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--img-list {path}: expected a text file of paths, one a line, but: {error}") from error
-    return [Path(line.strip()) for line in lines if line.strip()]
-
-
-def _stores(data: list[Path], model_dir: Path, resume: bool) -> list[Path]:
-    """Return the training stores among DATA, and one made of the DICOM runs if there are any."""
+def _stores(given: TrainingData, model_dir: Path, resume: bool) -> list[Path]:
+    """Return the training stores among DATA, and one made of the runs that are no store if there are any."""
     from angiomorph.storage.store import is_hdf5
 
-    stores = [path for path in data if is_hdf5(path)]
-    archive = [path for path in data if path not in stores]
-    if not archive:
+    stores = [path for path in given.paths if is_hdf5(path)]
+    archive = [path for path in given.paths if path not in stores]
+    if not archive and not given.pairs:
         return stores
     prepared = model_dir / "archive.h5"
     if not (resume and prepared.exists()):
@@ -109,6 +100,15 @@ def _stores(data: list[Path], model_dir: Path, resume: bool) -> list[Path]:
                 "TF_CONFIG: expected training stores as DATA of several workers, found DICOM, which each would prepare; "
                 "prepare it once with: angiomorph prepare DICOM... STORE.h5"
             )
-        print(f"preparing {prepared} from {len(archive)} DICOM paths")
-        write_store(archive, prepared, size=None, unsubtracted=False, workers=os.cpu_count() or 1)
+        kind = "DICOM" if given.images is None else "image"
+        print(f"preparing {prepared} from {len(archive) + len(given.pairs)} {kind} paths")
+        write_store(
+            archive,
+            prepared,
+            size=None,
+            unsubtracted=False,
+            workers=os.cpu_count() or 1,
+            images=given.images,
+            pairs=given.pairs,
+        )
     return [*stores, prepared]

@@ -102,7 +102,7 @@ def find_series(
             continue
         instead = tuple(_files_of(runs[other], places[other], masks[index]) for other in others.get(index, ()))
         found_files.append(replace(_files_of(run, places[index], masks[index]), instead=instead))
-    return _distinct(found_files)
+    return make_distinct(found_files)
 
 
 def _find_masks(runs: Mapping[int, Run], by_themselves: Collection[int]) -> dict[int, tuple[MaskImage, ...]]:
@@ -387,7 +387,8 @@ def _files_of(run: Run, place: _Place, masks: tuple[MaskImage, ...]) -> SeriesFi
     return SeriesFiles(name, paths, place.folder, first.uid, run.warnings, run.refusal, masks=masks, unpacked=place.unpacked)
 
 
-def _distinct(runs: list[SeriesFiles]) -> list[SeriesFiles]:
+def make_distinct(runs: list[SeriesFiles]) -> list[SeriesFiles]:
+    """Return the runs with names that are distinct within a folder, whatever the case of their letters."""
     taken: set[tuple[str, str]] = set()
     distinct = []
     for run in runs:

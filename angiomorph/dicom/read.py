@@ -14,7 +14,7 @@ from pydicom import Dataset
 from angiomorph.dicom.attributes import find_unusable, functional, label, number, text
 from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, subtraction_evidence
 from angiomorph.dicom.enhanced import check_frames_alike, is_part, join_parts, relation_by_tables, sort_frames
-from angiomorph.dicom.find import find_run
+from angiomorph.dicom.find import find_run, name_of
 from angiomorph.dicom.header import Header, is_unsaid_capture, read_header
 from angiomorph.dicom.mask_images import choose_frames, put_before
 from angiomorph.dicom.masks import find_masks, name_other_images
@@ -55,6 +55,21 @@ def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtract
     PhotometricInterpretation or PresentationLUTShape.
     """
     return _files(source).read(partial(_read, unsubtracted=unsubtracted))
+
+
+def read_frame(path: AnyPath) -> Series:
+    """Read one frame that a file holds by itself, as `read_series` reads a run.
+
+    Returns:
+        a run of one frame.
+
+    Raises:
+        InputError: as of `read_series`, or the file holds several frames.
+    """
+    series = SeriesFiles(name_of(Path(path)), (Path(path),)).read(partial(_read_own, unsubtracted=False))
+    if len(series.frames) > 1:
+        raise InputError(f"{path}: expected one frame, found a run of {len(series.frames)}; give it as RUN")
+    return series
 
 
 def _read(files: SeriesFiles, *, unsubtracted: bool) -> Series:

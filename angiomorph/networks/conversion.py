@@ -14,6 +14,8 @@ from angiomorph.networks import layers
 from angiomorph.networks.model import AngioMorph, find_hyper_convolutions
 from angiomorph.storage import model_file
 
+OF_TRAINING = ("size", "levels", "intensity", "image_loss", "image_sigma")  # metadata that registering needs
+
 
 def import_weights(path: str | os.PathLike[str], inshape: Sequence[int], **metadata: Any) -> AngioMorph:
     """Return the paper's network with weights that `save_weights` of VoxelMorph's `VxmDense(hyp_model=...)` wrote.
@@ -107,24 +109,32 @@ def _principal(centred: np.ndarray, gram: np.ndarray, rank: int) -> tuple[np.nda
     return from_metric @ right, to_metric @ right
 
 
-def bake(model: AngioMorph, hyper: float) -> tf.keras.Model:
+def bake(model: AngioMorph, hyper: float, size: int | None = None, **metadata: Any) -> tf.keras.Model:
     """Return VoxelMorph's plain `VxmDense` with the weights that the hypernetwork generates at one λ.
 
     Args:
         model: the network.
         hyper: λ, [0, 1].
+        size: side of the square frames that the `VxmDense` takes, pixels; None for the network's own.
+        **metadata: of the model's source, kept in its `metadata` beside "lambda" and what the network's says of its training.
 
     Returns:
         a `VxmDense` whose `.h5` VoxelMorph's own tools load.
 
     Raises:
-        InputError: λ is outside [0, 1].
+        InputError: λ is outside [0, 1], or `size` is no multiple of what the levels need.
     """
     if not 0 <= hyper <= 1:
         raise InputError(f"lambda: expected a number from 0 to 1, got {hyper}")
     config = model.get_config()
+    multiple = 2 ** len(config["nb_unet_features"][0])
+    if size is not None and (size < multiple or size % multiple):
+        raise InputError(f"size: expected a multiple of {multiple}, got {size}; pad the frames to one")
     names = ("inshape", "nb_unet_features", "int_steps", "int_resolution", "svf_resolution", "name")
-    plain = vxm.networks.VxmDense(**{name: config[name] for name in names})
+    given = {name: config[name] for name in names}
+    plain = vxm.networks.VxmDense(**given if size is None else {**given, "inshape": (size, size)})
+    plain.metadata.update({name: model.metadata[name] for name in OF_TRAINING if name in model.metadata})
+    plain.metadata.update(metadata, **{"lambda": hyper})
     _copy_plain_weights(model, plain)
     features = hyper_features(model, np.array([hyper]))
     for layer in find_hyper_convolutions(model):

@@ -159,7 +159,8 @@ class AngioMorph(ne.modelio.LoadableModel):
             return dict(found.config or {})
 
 
-tf.keras.utils.get_custom_objects().update(AngioMorph=AngioMorph, **CUSTOM_OBJECTS)
+# `VxmDense` is the class of baked models.
+tf.keras.utils.get_custom_objects().update(AngioMorph=AngioMorph, VxmDense=vxm.networks.VxmDense, **CUSTOM_OBJECTS)
 
 
 def save(model: tf.keras.Model, path: str | os.PathLike[str], include_optimizer: bool = False) -> None:

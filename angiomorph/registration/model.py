@@ -9,6 +9,7 @@ from pathlib import Path
 from angiomorph import networks
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
+from angiomorph.networks.baked import load_any
 from angiomorph.networks.losses import SIMILARITIES, Similarity
 from angiomorph.registration.model_defaults import ModelDefaults, read_model_defaults
 from angiomorph.registration.options import USUAL, RegistrationOptions
@@ -87,7 +88,7 @@ def _similarity(defaults: ModelDefaults) -> Similarity:
 
 def _load(path: Path) -> networks.AngioMorph:
     try:
-        return networks.AngioMorph.load(path)
+        return load_any(path)
     except InputError:
         raise
     except (OSError, KeyError, ValueError, TypeError) as error:

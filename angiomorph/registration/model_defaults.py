@@ -29,6 +29,7 @@ class ModelDefaults:
         hyper: λ, [0, 1].
         image_loss: that it was trained with.
         image_sigma: scale of that loss.
+        baked: whether the file is baked, so that `hyper` is the only λ that it stands for.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class ModelDefaults:
     hyper: float = DEFAULT_LAMBDA["vle"]
     image_loss: str = "vle"
     image_sigma: float = 0.3
+    baked: bool = False
 
     @property
     def refine(self) -> int:
@@ -51,8 +53,13 @@ class ModelDefaults:
             options: of a registration.
 
         Raises:
-            InputError: refinement by a model of truth.
+            InputError: refinement by a model of truth, or another λ than a baked model's.
         """
+        if self.baked and options.hyper not in (None, self.hyper):
+            raise InputError(
+                f"`hyper` {options.hyper}: expected {self.hyper}, at which {self.path} was baked; leave it out, or give the "
+                "model that it was baked from"
+            )
         if options.refine and self.image_loss == "truth":
             raise InputError(
                 f"`refine` {options.refine}: expected 0 for {self.path}, a model of image loss truth, as its loss needs the "
@@ -82,8 +89,9 @@ def read_model_defaults(model: str | os.PathLike[str] | None = None) -> ModelDef
         InputError: the file is no AngioMorph model, or not a whole one.
     """
     path = find_model(model)
-    with model_file.reading(path, model_file.OWN, "a model (.h5)", model_file.FOREIGN) as found:
+    with model_file.reading(path, (*model_file.OWN, model_file.BAKED), "a model (.h5)", model_file.FOREIGN) as found:
         metadata = (found.config or {}).get("metadata") or {}
     names = {"size": "size", "levels": "levels", "intensity": "intensity", "lambda": "hyper"}
     names |= {"image_loss": "image_loss", "image_sigma": "image_sigma"}
-    return ModelDefaults(path, **{names[name]: metadata[name] for name in names.keys() & metadata.keys()})
+    baked = found.kind == model_file.BAKED
+    return ModelDefaults(path, baked=baked, **{names[name]: metadata[name] for name in names.keys() & metadata.keys()})

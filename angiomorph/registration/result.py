@@ -203,7 +203,7 @@ class Registration:
         elif kind == "key":
             self._write_key(path, output)
         elif kind == "nifti":
-            write_warp(path, self.warp, imager_spacing(self.series.headers[0]))
+            write_warp(path, self.warp, imager_spacing(self.series.headers[0]) if self.series.headers else None)
         elif kind == "h5":
             self._write_h5(path)
         else:

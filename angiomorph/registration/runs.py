@@ -9,11 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from angiomorph.dicom import ANONYMOUS, Series, SeriesFiles, anonymize, find_series, name_run, read_series
 from angiomorph.errors import say_failure
+from angiomorph.images import ImageOptions, find_image_runs, read_image_run
 from angiomorph.preprocessing.frame_numbers import named_frames
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import FILES, USUAL, OutputOptions, RegistrationOptions, check_folder
@@ -96,6 +98,7 @@ def register_runs(
     unsubtracted: bool = False,
     gpu: str | None = None,
     passed_over: Counter[str] | None = None,
+    images: ImageOptions | None = None,
 ) -> Iterator[Outcome]:
     """Register every run found under `paths` and yield what became of each.
 
@@ -112,6 +115,7 @@ def register_runs(
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
         gpu: see `backend.configure_gpu`.
         passed_over: see `find_series`.
+        images: of runs that are images and not DICOM, what the user says of them; `paths` are then files and folders of these.
 
     Raises:
         InputError: a path that is not there, no run under `paths`, no usable model, or options that it cannot take; before
@@ -119,27 +123,28 @@ def register_runs(
     """
     folder = check_folder(out)
     read_model_defaults(model).complete(options)
-    found = find_series(paths, passed_over=passed_over)
+    found = find_image_runs(paths, passed_over) if images else find_series(paths, passed_over=passed_over)
+    read = partial(read_image_run, options=images) if images else partial(read_series, unsubtracted=unsubtracted)
     from angiomorph.backend import configure_gpu
     from angiomorph.registration.model import Model
 
     configure_gpu(gpu)
     network = Model(model)
     taken: set[Path] = set()
-    return (_register(files, folder, network, options, output, unsubtracted, taken) for files in found)
+    return (_register(files, read, folder, network, options, output, taken) for files in found)
 
 
 def _register(
     files: SeriesFiles,
+    read: Callable[[SeriesFiles], Series],
     out: Path,
     model: Model,
     options: RegistrationOptions,
     output: OutputOptions,
-    unsubtracted: bool,
     taken: set[Path],
 ) -> Outcome:
     try:
-        series = read_series(files, unsubtracted=unsubtracted)
+        series = read(files)
         if named_frames(options.background) is not None:
             series = replace(series, steps=())  # what the user names serves the whole run
         series = anonymize(series) if output.anonymize else series

@@ -24,6 +24,7 @@ from angiomorph.storage.links import find_arrays, open_hdf5
 OWN = ("AngioMorph",)
 TAKEN = (*OWN, "VxmDense", "HyperVxmDense")
 WEIGHTS = "weights"
+BAKED = "VxmDense"
 HEADS = ("hyperkernel_kernel", "hyperkernel_bias", "hyperbias_kernel", "hyperbias_bias")
 
 UNREADABLE = (OSError, RuntimeError, KeyError, UnicodeDecodeError)  # what h5py makes of HDF5's errors
@@ -135,7 +136,7 @@ def _checked(file: h5py.File, path: str | os.PathLike[str], classes: Sequence[st
         _check_nested(path, config)
     weights = _weights(path, file if kind == WEIGHTS else file.get("model_weights", {}))
     if config is not None and kind in OWN:
-        _check_own(path, config)
+        check_config(path, config)
         _check_weights(path, config, weights)
     progress = _json(path, file, "progress")
     if progress is not None:
@@ -214,8 +215,12 @@ def _check_nested(path: str | os.PathLike[str], config: Mapping[str, Any]) -> No
             )
 
 
-def _check_own(path: str | os.PathLike[str], config: Mapping[str, Any]) -> None:
-    """Refuse constructor arguments of AngioMorph that it does not write."""
+def check_config(path: str | os.PathLike[str], config: Mapping[str, Any]) -> None:
+    """Refuse constructor arguments of AngioMorph that it does not write.
+
+    Raises:
+        InputError: there are some.
+    """
     for part in _objects(config):
         raise _refusal(path, "plain values in its configuration", f"an object of class {_named(part)}")
     known = {"inshape", "nb_unet_features", "hyp_units", "hyp_rank", "name", "metadata", *DEFAULTS}

@@ -168,11 +168,11 @@ def test_large_frames_shrink_and_keep_their_scale(tmp_path, xa_file):
     assert [(line["rows"], line["columns"]) for line in manifest_of(report)] == [("10", "15"), ("8", "6")]
 
 
-def deadly(files, *, size, unsubtracted):
+def deadly(files, **options):
     """Read a run as ever, unless it is the one whose decoder crashes."""
     if files.name == "Doe2":
         os.kill(os.getpid(), signal.SIGSEGV)
-    return module.read_run(files, size=size, unsubtracted=unsubtracted)
+    return module.read_run(files, **options)
 
 
 @pytest.mark.slow

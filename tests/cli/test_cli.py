@@ -240,7 +240,7 @@ def test_words_that_argparse_refuses(capsys, options, words):
 
 def test_no_verb_and_no_run(capsys):
     refused_by_argparse(capsys, [], "VERB")
-    refused_by_argparse(capsys, ["register"], "RUN")
+    refused(capsys, main(["register"]), "expected RUN, or --moving")
 
 
 @pytest.mark.parametrize(
@@ -298,6 +298,10 @@ def test_compact_and_bake(tmp_path, capsys, model):
     refused(capsys, again, "expected full rank, found hyp_rank 2")
     refused(capsys, main(["bake", str(model), str(model / "x.h5"), "--lambda", "0.5"]), "cannot be read or written")
     refused_by_argparse(capsys, ["bake", str(model), "x.h5"], "--lambda")
+    refused(capsys, main(["bake", str(model), "x.keras", "--lambda", "0.5"]), "x.keras: expected a name that ends in .h5")
+    refused(
+        capsys, main(["bake", str(model), "x.h5", "--lambda", "0.5", "--size", "30"]), "size: expected a multiple of 4, got 30"
+    )
     assert not (tmp_path / "x.h5").exists()
 
 
