@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from angiomorph.dicom import Series, check_dsa_run, check_dsa_state, check_save_class, check_shift_state
 from angiomorph.errors import InputError
+from angiomorph.preprocessing.frame_numbers import named_frames
 from angiomorph.registration import kept
 from angiomorph.registration.options import OutputOptions
 from angiomorph.storage.atomic import replace_together
@@ -17,6 +19,16 @@ OF_SOURCES = {  # kinds that not every source allows
     "dsa-state": check_dsa_state,
     "shift-state": check_shift_state,
 }
+
+
+def forget_masks(series: Series, background: str) -> Series:
+    """Return the run without the masks of its source, where the user names a background, which then serves all frames.
+
+    Args:
+        series: the run.
+        background: see `RegistrationOptions`.
+    """
+    return series if named_frames(background) is None else replace(series, steps=())
 
 
 def check_run(series: Series, output: OutputOptions) -> None:

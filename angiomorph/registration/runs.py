@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 from angiomorph.dicom import ANONYMOUS, Series, SeriesFiles, anonymize, find_series, name_run, read_series
 from angiomorph.errors import say_failure
 from angiomorph.images import ImageOptions, find_image_runs, read_image_run
-from angiomorph.preprocessing.frame_numbers import named_frames
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import FILES, USUAL, OutputOptions, RegistrationOptions, check_folder
-from angiomorph.registration.outputs import check_run
+from angiomorph.registration.outputs import check_run, forget_masks
 
 if TYPE_CHECKING:
     from angiomorph.registration.model import Model
@@ -145,10 +144,8 @@ def _register(
 ) -> Outcome:
     try:
         series = read(files)
-        if named_frames(options.background) is not None:
-            series = replace(series, steps=())  # what the user names serves the whole run
         series = anonymize(series) if output.anonymize else series
-        check_run(series, output)
+        check_run(forget_masks(series, options.background), output)
         start = time.perf_counter()
         result = model.register(series, options)
         seconds = time.perf_counter() - start

@@ -17,6 +17,7 @@ from angiomorph.preprocessing.intensity import LN, STORED, to_domain
 from angiomorph.registration.evidence import find_evidence, weigh_warps
 from angiomorph.registration.inputs import NetworkInput, average_frames, prepare_input
 from angiomorph.registration.options import CompleteOptions
+from angiomorph.registration.outputs import forget_masks
 from angiomorph.registration.pyramid import Predictor
 from angiomorph.registration.refinement import refine_warps
 from angiomorph.registration.result import Registration
@@ -44,6 +45,7 @@ def register_series(series: Series, predictor: Predictor, similarity: Similarity
 
     Source: Zhou et al. 2024; DICOM PS3.4 N.2.5 (subtraction in a space logarithmic to X-ray intensity).
     """
+    series = forget_masks(series, how.background)
     seen = prepare_input(series, predictor.intensity, background=how.background, intensity=how.intensity, check=True)
     if how.require_clean and seen.background.warnings:
         raise InputError(f"{series.name}: expected a background without iodine: {'; '.join(seen.background.warnings)}")
