@@ -13,7 +13,7 @@ RELATIONS = {
     "LOG": "values proportional to its logarithm",
     "DISP": "values made for display",
 }
-OF_DICOM = ("dicom", "dsa", "dsa-state")  # kinds of files that are derived from DICOM headers
+OF_DICOM = ("dicom", "dsa", "dsa-state", "shift-state", "key")  # kinds of files that are derived from DICOM headers
 
 
 @dataclass(frozen=True)

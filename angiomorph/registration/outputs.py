@@ -31,6 +31,21 @@ def forget_masks(series: Series, background: str) -> Series:
     return series if named_frames(background) is None else replace(series, steps=())
 
 
+def check_images(output: OutputOptions) -> None:
+    """Raise where something is wanted of images that only DICOM headers give.
+
+    Args:
+        output: what is wanted.
+
+    Raises:
+        InputError: identity is to be taken out, or names are to follow a pattern.
+    """
+    if output.anonymize:
+        raise InputError("`anonymize`: expected DICOM runs with it, got images, which have no headers; leave it out")
+    if output.name is not None:
+        raise InputError(f"`name` {output.name}: expected DICOM runs with it, got images, which have no headers; leave it out")
+
+
 def check_run(series: Series, output: OutputOptions) -> None:
     """Raise where not all that is wanted can be written of a run.
 

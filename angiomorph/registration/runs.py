@@ -18,7 +18,7 @@ from angiomorph.errors import say_failure
 from angiomorph.images import ImageOptions, find_image_runs, read_image_run
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import FILES, USUAL, OutputOptions, RegistrationOptions, check_folder
-from angiomorph.registration.outputs import check_run, forget_masks
+from angiomorph.registration.outputs import check_images, check_run, forget_masks
 
 if TYPE_CHECKING:
     from angiomorph.registration.model import Model
@@ -121,6 +121,8 @@ def register_runs(
             TensorFlow is imported and before any run is read.
     """
     folder = check_folder(out)
+    if images is not None:
+        check_images(output)
     read_model_defaults(model).complete(options)
     found = find_image_runs(paths, passed_over) if images else find_series(paths, passed_over=passed_over)
     read = partial(read_image_run, options=images) if images else partial(read_series, unsubtracted=unsubtracted)

@@ -64,6 +64,9 @@ WRONG = {
     "no relation": (["run/1.png"], "run/1.png: expected --relation with images"),
     "time alone": (["run", "--frame-time", "5"], "--frame-time: expected --relation with it"),
     "nothing": (["--relation", "LIN", "absent"], "absent: expected an image file or a folder"),
+    "key": (["--relation", "LIN", "run", "--save", "key"], "expected h5, png or nifti for images, got key"),
+    "identity": (["--relation", "LIN", "run", "--anonymize"], "--anonymize: expected DICOM runs with it, got images"),
+    "pattern": (["--relation", "LIN", "run", "--name", "{stem}-{hash}"], "--name {stem}-{hash}: expected DICOM runs with it"),
     "dicom": (["--relation", "LIN", "run", "--save", "dicom,png"], "expected h5, png or nifti for images, got dicom"),
 }
 
