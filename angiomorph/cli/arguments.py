@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import Field, fields
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from angiomorph.options import Kind, fits, read_kinds, say_default, say_expected
 
 T = TypeVar("T")
+NOTHING: Mapping[str, Callable[[str], str]] = MappingProxyType({})
 
 
 def read_fraction(text: str) -> float:
@@ -41,21 +43,24 @@ def add_unsubtracted(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--unsubtracted", action="store_true", help="take runs as acquired, whatever headers say of subtraction")
 
 
-def add_options(parser: Any, options: type, leave: Collection[str] = ()) -> None:
+def add_options(
+    parser: Any, options: type, leave: Collection[str] = (), first: Mapping[str, Callable[[str], str]] = NOTHING
+) -> None:
     """Add a flag for each field of a dataclass of options: name, default, help, choices and range are the field's.
 
     Args:
         parser: a parser or a group of one.
         options: the dataclass, see `angiomorph.options`.
         leave: names of the fields that get no flag.
+        first: by name of a field, what sees the text before it is read, and may refuse it.
     """
     kinds = read_kinds(options)
     for part in fields(options):
         if part.name not in leave:
-            _add_option(parser, part, kinds[part.name])
+            _add_option(parser, part, kinds[part.name], first.get(part.name, str))
 
 
-def _add_option(parser: Any, part: Field[Any], kind: Kind) -> None:
+def _add_option(parser: Any, part: Field[Any], kind: Kind, first: Callable[[str], str]) -> None:
     given = part.metadata
     name = part.name.replace("_", "-")
     if kind.of is bool:
@@ -69,7 +74,7 @@ def _add_option(parser: Any, part: Field[Any], kind: Kind) -> None:
         given["flag"] or f"--{name}",
         dest=part.name,
         default=part.default,
-        type=_read_parts(given["separator"]) if given["separator"] else _read_value(part, kind),
+        type=_read_parts(given["separator"]) if given["separator"] else _read_value(part, kind, first),
         choices=None if given["separator"] else given["choices"],
         metavar=given["metavar"],
         help=f"{given['help']} (default: {say_default(part)})".replace("%", "%%"),
@@ -77,12 +82,12 @@ def _add_option(parser: Any, part: Field[Any], kind: Kind) -> None:
     )
 
 
-def _read_value(part: Field[Any], kind: Kind) -> Callable[[str], Any]:
+def _read_value(part: Field[Any], kind: Kind, first: Callable[[str], str]) -> Callable[[str], Any]:
     """Return what reads one value of an option; argparse itself says which choices there are."""
 
     def read(text: str) -> Any:
         with suppress(ValueError):
-            value = kind.of(text)
+            value = kind.of(first(text))
             if part.metadata["choices"] is not None or fits(part, kind, value):
                 return value
         raise argparse.ArgumentTypeError(f"expected {say_expected(part, kind)}, got {text}")

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from angiomorph.cli.arguments import add_options, add_verb
 from angiomorph.cli.images import TrainingData, add_image_lists, read_training_data
 from angiomorph.cli.prepare import write_store
+from angiomorph.cli.voxelmorph import refuse_ncc
 from angiomorph.errors import InputError
 from angiomorph.training.config import Augmentation, Sampling, TrainingConfig
 
@@ -34,7 +35,7 @@ def add_train(verbs: Any) -> None:
         help="other runs: stores, DICOM files or folders, simulated ones with their truth; the best model is judged by them",
     )
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
-    add_options(verb, TrainingConfig, leave=("sampling", "mixed_precision"))
+    add_options(verb, TrainingConfig, leave=("sampling", "mixed_precision"), first={"image_loss": refuse_ncc})
     precision = next(part for part in fields(TrainingConfig) if part.name == "mixed_precision")
     verb.add_argument("--mixed-precision", action="store_const", const="auto", help=precision.metadata["help"])
     pairs = verb.add_argument_group("pairs", "Which pairs of frames and which lambda a step is trained on.")

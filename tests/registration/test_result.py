@@ -59,7 +59,7 @@ def test_named_kinds_are_written_and_their_paths_returned(result, tmp_path):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"kinds": ["gif"]}, "`kinds` gif: expected some of dicom,h5,png,dsa,dsa-state,nifti, got gif"),
+        ({"kinds": ["gif"]}, "`kinds` gif: expected some of dicom,h5,png,dsa,dsa-state,shift-state,key,nifti, got gif"),
         ({"kinds": []}, "expected some of"),
         ({"kinds": ["png"], "output": OutputOptions(frame=9)}, "run: `frame` 9: expected a frame number from 1 to 3"),
     ],

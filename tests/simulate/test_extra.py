@@ -13,8 +13,8 @@ from angiomorph.errors import InputError
 from angiomorph.simulate import write
 from angiomorph.simulate.settings import SimulationSettings
 from angiomorph.simulate.scene.nifti import load_nifti
-from angiomorph.simulate.xray.projector import occupied
-from angiomorph.simulate.xray.spectrum import coefficient
+from angiomorph.simulate.xray.projector import find_occupied
+from angiomorph.simulate.xray.spectrum import find_coefficients
 assert SimulationSettings().size == 512
 try:
     {call}
@@ -26,10 +26,10 @@ except InputError as error:
 @pytest.mark.parametrize(
     ("name", "call"),
     [
-        ("numba", "occupied(np.zeros((8, 8, 8, 2), np.float32))"),
+        ("numba", "find_occupied(np.zeros((8, 8, 8, 2), np.float32))"),
         ("numba", "write.set_num_threads(1)"),
         ("nibabel", "load_nifti('a.nii')"),
-        ("xraydb", "coefficient('water', np.array([60.0]))"),
+        ("xraydb", "find_coefficients('water', np.array([60.0]))"),
         ("xraydb", "write.simulate(None, runs=1, seed=0, store='s.h5')"),
     ],
 )

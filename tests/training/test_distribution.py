@@ -168,7 +168,7 @@ def test_all_parts_together_are_the_joint_batch(moving_archive):
     np.testing.assert_array_equal(np.unique(np.concatenate(hypers)), np.unique(np.float32([pairs.hyper for pairs in joint])))
 
 
-@pytest.mark.parametrize(("batch", "frames", "said"), [(3, 6, "--batch-size 3"), (4, 5, "--frames-per-series 5")])
+@pytest.mark.parametrize(("batch", "frames", "said"), [(3, 6, "batch-size 3"), (4, 5, "frames-per-series 5")])
 def test_a_batch_that_cannot_be_cut_is_refused_at_once(
     tmp_path,
     moving_archive,
@@ -182,9 +182,9 @@ def test_a_batch_that_cannot_be_cut_is_refused_at_once(
     options = ["--model-dir", tmp_path / "m", *TINY, "--batch-size", batch, "--frames-per-series", frames]
     assert main(["train", *map(str, [moving_archive, *options])]) == 2
     error = capsys.readouterr().err
-    assert f"{said}: expected a multiple of 2" in error
+    assert f"--{said}: expected a multiple of 2" in error
     assert not (tmp_path / "m").exists()
-    with pytest.raises(InputError, match=f"{said}: expected a multiple of 2"):
+    with pytest.raises(InputError, match="`{}` {}: expected a multiple of 2".format(*said.replace("-", "_").split())):
         join(None, 2, Sampling(batch_size=batch, frames_per_series=frames), {})
 
 
@@ -267,7 +267,7 @@ def test_dicom_is_not_prepared_by_each_of_several_workers(tmp_path, xa_file, cap
 
 def test_only_the_loss_of_a_worker_is_told_as_such():
     team = distribution.Distribution(None, 1, 2)
-    with pytest.raises(InputError, match=r"worker 1 of 2 \(from 0\): .*--resume.*says: peer is down$"), team.watching():
+    with pytest.raises(InputError, match=r"worker 1 of 2 \(from 0\): .*`resume`.*says: peer is down$"), team.watching():
         raise tf.errors.UnavailableError(None, None, "peer is down\nmore")
     with pytest.raises(InputError, match=r"says: peer is down$"), team.watching():
         raise tf.errors.InternalError(None, None, "Graph error:\nCollective ops is aborted by: peer is down\nmore")
