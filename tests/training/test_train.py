@@ -80,7 +80,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path, moving_archive
 @pytest.mark.parametrize("compute", ["float16", "bfloat16"])
 def test_a_resumed_mixed_precision_equals_an_uninterrupted_one(tmp_path, moving_archive, capfd, monkeypatch, compute):
     monkeypatch.setattr(precision, "choose_type", lambda: compute)
-    options = [moving_archive, *TINY, *FEW, "--seed", 3, "--steps-per-epoch", 12, "--lambda", 0.5]
+    options = [moving_archive, *TINY, "--enc", 4, 4, *FEW, "--seed", 3, "--steps-per-epoch", 12, "--lambda", 0.5]
     assert run_train(*options, "--model-dir", tmp_path / "plain", "--epochs", 3) == 0
     mixed = [*options, "--mixed-precision", "--checkpoint-steps", 7]
     assert run_train(*mixed, "--model-dir", tmp_path / "whole", "--epochs", 3) == 0
