@@ -13,12 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from angiomorph.dicom import ANONYMOUS, Series, SeriesFiles, anonymize, find_series, name_run, read_series
+from angiomorph.dicom import ANONYMOUS, Series, SeriesFiles, anonymize, find_series, name_run, open_series
 from angiomorph.errors import say_failure
 from angiomorph.images import ImageOptions, find_image_runs, read_image_run
+from angiomorph.registration.figures import peak_memory
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import FILES, USUAL, OutputOptions, RegistrationOptions, check_folder
-from angiomorph.registration.outputs import check_images, check_run, forget_masks
+from angiomorph.registration.outputs import Spooling, check_images, check_run, forget_masks
 
 if TYPE_CHECKING:
     from angiomorph.registration.model import Model
@@ -125,7 +126,7 @@ def register_runs(
         check_images(output)
     read_model_defaults(model).complete(options)
     found = find_image_runs(paths, passed_over) if images else find_series(paths, passed_over=passed_over)
-    read = partial(read_image_run, options=images) if images else partial(read_series, unsubtracted=unsubtracted)
+    read = partial(read_image_run, options=images) if images else partial(open_series, unsubtracted=unsubtracted, folder=folder)
     from angiomorph.backend import configure_gpu
     from angiomorph.registration.model import Model
 
@@ -148,15 +149,17 @@ def _register(
         series = read(files)
         series = anonymize(series) if output.anonymize else series
         check_run(forget_masks(series, options.background), output)
-        start = time.perf_counter()
-        result = model.register(series, options)
-        seconds = time.perf_counter() - start
         stem = _place_results(files, series, output, taken)
+        start = time.perf_counter()
+        result = model.register(series, options, Spooling.for_files(out, output))
+        seconds = time.perf_counter() - start
         result.save(out / stem, output=output)
+        stages = {**result.seconds, "write": time.perf_counter() - start - seconds + result.seconds.get("write", 0)}
         summary = result.summary() | {"ms_per_frame": 1e3 * seconds / len(series.frames), "result": stem.as_posix()}
+        summary |= {"seconds": {stage: round(taken, 3) for stage, taken in stages.items()}, "peak_memory": peak_memory()}
         pictured = {"picture_frame": output.frame or result.fullest_frame} if "png" in output.kinds else {}
     except Exception as error:  # whatever a run raises is its own failure, and the next goes on
-        return Outcome(files.name, say_failure(files.sources()[0], error), (), {})
+        return Outcome(files.name, files.told(say_failure(files.sources()[0], error)), (), {})
     return Outcome(files.name, "", tuple(summary["warnings"]), summary | pictured)
 
 
