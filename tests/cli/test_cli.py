@@ -70,7 +70,8 @@ def test_a_tree_with_a_bad_run_goes_on_and_lists_it(tmp_path, capsys, xa_file, m
     out = tmp_path / "out"
     assert register([tmp_path / "tree"], model, out, "--background", "1") == 1
     said = capsys.readouterr()
-    assert [line.partition(":")[0] for line in said.out.splitlines()] == ["run", "run"]
+    registered = [str(tmp_path / "tree" / folder / "run.dcm") for folder in "ac"]
+    assert [line.partition(":")[0] for line in said.out.splitlines()] == registered
     failed, summary = said.err.splitlines()
     assert failed.startswith(f"angiomorph register: failed: {cut}: ")
     assert "truncated" in failed
