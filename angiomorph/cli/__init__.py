@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from angiomorph import __version__
 from angiomorph.cli.arguments import EXAMPLES, name_flags
@@ -34,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     logging.captureWarnings(True)
     try:
-        status: int = arguments.run(arguments)
+        with end_as_interrupted():
+            status: int = arguments.run(arguments)
     except InputError as error:
         complain(arguments.verb, name_flags(str(error), arguments.parser))
         return 2
@@ -46,6 +51,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"angiomorph {arguments.verb}: interrupted", file=sys.stderr)
         return 130
     return status
+
+
+@contextmanager
+def end_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, by which schedulers end a program, do within the block what Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may change it
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def parser() -> argparse.ArgumentParser:
