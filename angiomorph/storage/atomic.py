@@ -1,9 +1,10 @@
-"""Files that get their names whole or not at all: one by itself, or several together."""
+"""Files and folders that get their names whole or not at all: one by itself, or several files together."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,6 +71,32 @@ def replace_together() -> Iterator[None]:
         _group.reset(token)
         for partial in group:
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def make_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` that takes its name when the block succeeds and vanishes when it fails.
+
+    Args:
+        path: the final name, which nothing may have yet; its parent is made if missing.
+
+    Returns:
+        the temporary folder, made and empty.
+
+    Raises:
+        OSError: something has the final name, or the disk fails.
+    """
+    final = Path(path)
+    if os.path.lexists(final):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final))
+    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        os.rename(partial, final)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def sync_path(path: str | os.PathLike[str]) -> None:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from angiomorph.storage.atomic import replace_file, replace_together
+from angiomorph.storage.atomic import make_folder, replace_file, replace_together
 
 
 def write(path, text, *, durable=False, error=None):
@@ -81,3 +81,31 @@ def test_errors_of_the_disk_name_the_file(tmp_path):
     with pytest.raises(FileExistsError) as caught:
         write(tmp_path / "file" / "a.txt", "a")
     assert os.fspath(caught.value.filename) == str(tmp_path / "file")
+
+
+def test_a_folder_takes_its_name_when_it_is_whole(tmp_path):
+    with make_folder(tmp_path / "new" / "folder") as partial:
+        (partial / "a.txt").write_text("a")
+        assert not (tmp_path / "new" / "folder").exists()
+    assert names(tmp_path / "new") == ["folder"]
+    assert names(tmp_path / "new" / "folder") == ["a.txt"]
+
+
+def write_folder(path, error):
+    with make_folder(path) as partial:
+        (partial / "a.txt").write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_folder_that_fails_leaves_nothing(tmp_path, error):
+    with pytest.raises(error):
+        write_folder(tmp_path / "folder", error)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_takes_no_name_that_is_taken(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FileExistsError), make_folder(tmp_path / "folder"):
+        raise AssertionError("entered")
+    assert names(tmp_path) == ["folder"]
