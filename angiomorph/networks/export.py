@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from angiomorph.backend import tf
@@ -35,9 +33,9 @@ def export_onnx(model: AngioMorph, path: str | os.PathLike[str], hyper: float, *
         InputError: as `bake` and `build_registration` say, or tf2onnx is not installed.
     """
     convert, onnx = _import_converter()
-    registrar, said = build_registration(model, hyper), describe_export(model, hyper, **metadata)
-    with silence_keras_advice(), _silence_converter():
-        proto, _ = convert.from_function(registrar.register, list(registrar.register.input_signature), opset=OPSET)
+    graph, said = build_registration(model, hyper), describe_export(model, hyper, **metadata)
+    with silence_keras_advice():
+        proto, _ = convert.from_function(graph.register, list(graph.register.input_signature), opset=OPSET)
     _replace_deprecated(proto.graph, onnx)
     proto.producer_name, proto.doc_string = "angiomorph", "moving, fixed: [0, 1], iodine dark. warp: pixels, (row, column)."
     onnx.helper.set_model_props(proto, {name: str(value) for name, value in said.items()})
@@ -60,9 +58,9 @@ def export_saved_model(model: AngioMorph, path: str | os.PathLike[str], hyper: f
     Raises:
         InputError: as `bake` and `build_registration` say, or `path` is there already.
     """
-    registrar, said = build_registration(model, hyper), describe_export(model, hyper, **metadata)
+    graph, said = build_registration(model, hyper), describe_export(model, hyper, **metadata)
     with make_folder(path) as partial, silence_keras_advice():
-        tf.saved_model.save(registrar, str(partial), signatures=registrar.register)
+        tf.saved_model.save(graph, str(partial), signatures=graph.register)
         (partial / METADATA).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
 
 
@@ -79,7 +77,7 @@ def describe_export(model: AngioMorph, hyper: float, **metadata: Any) -> dict[st
     return {"lambda": hyper, **own, **arrays, **metadata}
 
 
-class Registrar(tf.Module):
+class PairGraph(tf.Module):
     """The registration of pairs of frames at all levels of a network, at one λ, as one graph.
 
     Args:
@@ -131,7 +129,7 @@ class Registrar(tf.Module):
         return [plane[:, : shape[1], : shape[2]] for plane in planes]
 
 
-def build_registration(model: AngioMorph, hyper: float) -> Registrar:
+def build_registration(model: AngioMorph, hyper: float) -> PairGraph:
     """Return a network at one λ as a graph that takes any batch and any size.
 
     Args:
@@ -151,7 +149,7 @@ def build_registration(model: AngioMorph, hyper: float) -> Registrar:
     unet = tf.keras.models.clone_model(tf.keras.Model(plain.inputs, plain.references.pos_flow), input_tensors=given)
     unet.set_weights(plain.get_weights())
     size, levels = int(model.metadata.get("size", 512)), int(model.metadata.get("levels", 1))
-    return Registrar(unet, size, levels, max(16, 2 ** len(config["nb_unet_features"][0])))
+    return PairGraph(unet, size, levels, max(16, 2 ** len(config["nb_unet_features"][0])))
 
 
 def _fit(shape: tf.Tensor, side: int) -> tf.Tensor:
@@ -221,18 +219,6 @@ def _pad(frames: tf.Tensor, multiple: int) -> tf.Tensor:
         side = tf.shape(frames)[axis]  # rounded up without negative numbers, which ONNX divides towards zero
         frames = tf.gather(frames, tf.minimum(tf.range((side + multiple - 1) // multiple * multiple), side - 1), axis=axis)
     return frames
-
-
-@contextmanager
-def _silence_converter() -> Iterator[None]:
-    """Hold back remarks of tf2onnx on what it cannot make shorter."""
-    logger = logging.getLogger("tf2onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _replace_deprecated(graph: Any, onnx: Any) -> None:

@@ -51,7 +51,7 @@ def run_onnx(path, moving, fixed):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny.h5", flow_sigma=0.2, levels=3, size=32)
+    return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny.h5", flow_sigma=0.2, levels=2, size=32)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_the_file_says_what_it_is(exported, tiny):
     assert said["lambda"] == "0.3"
     assert said["sha256"] == networks.sha256(tiny)
     assert (said["source"], said["licence"], said["intensity"]) == ("tiny.h5", "MIT", "auto")
-    assert (said["size"], said["levels"]) == ("32", "3")
+    assert (said["size"], said["levels"]) == ("32", "2")
     assert said["warp"].startswith("pixels of the given frames, (row, column)")
     assert {entry.domain: entry.version for entry in model.opset_import}[""] == 18
     assert [given.name for given in model.graph.input] == ["moving", "fixed"]
@@ -120,7 +120,7 @@ def test_a_saved_model_gives_them_too(tmp_path, tiny, predictor, capsys):
     found = run(moving=tf.constant(moving[None, ..., None]), fixed=tf.constant(fixed[..., None]))["warp"]
     np.testing.assert_allclose(found, expected, rtol=0, atol=CLOSE)
     said = json.loads((tmp_path / "saved" / METADATA).read_text())
-    assert (said["lambda"], said["levels"], said["licence"]) == (0.6, 3, "not stated")
+    assert (said["lambda"], said["levels"], said["licence"]) == (0.6, 2, "not stated")
 
 
 def test_a_program_in_javascript_runs_it(tmp_path, exported, predictor):
