@@ -21,12 +21,29 @@ SHEET_SIZE = 384  # longer side at most of a frame in a sheet, pixels
 class Registered(Protocol):
     """What is drawn of a `Registration`."""
 
-    bsa: np.ndarray
-    dsa: np.ndarray
-    field: np.ndarray
-    weights: np.ndarray
-    background: Background
-    hyper: float
+    @property
+    def bsa(self) -> np.ndarray:
+        """Subtracted frames, `(T, H, W)`."""
+
+    @property
+    def dsa(self) -> np.ndarray:
+        """Frames minus the unregistered background, `(T, H, W)`."""
+
+    @property
+    def field(self) -> np.ndarray:
+        """The exposed field, `(H, W)` bool."""
+
+    @property
+    def weights(self) -> np.ndarray:
+        """By which each frame's warp was scaled, `(T,)`."""
+
+    @property
+    def background(self) -> Background:
+        """The chosen background frames."""
+
+    @property
+    def hyper(self) -> float:
+        """λ."""
 
     @property
     def key_frame(self) -> int:

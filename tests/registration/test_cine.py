@@ -57,5 +57,5 @@ def test_a_sheet_has_at_most_16_frames_in_fours(count, rows):
     titles = [panel.title for row in panels for panel in row if panel.title]
     assert titles[0] == "background frame 1, left unwarped"
     assert titles[-1] == f"frame {count}, BSA (λ 0.50)"
-    assert titles[1].startswith("frame 2, BSA, warped by ")
+    assert "BSA, warped by " in titles[1]
     assert len({panel.window for row in panels for panel in row}) == 1
