@@ -103,7 +103,7 @@ def _anonymize(header: Dataset, marks: re.Pattern[str] | None, patient: str) -> 
 
 
 def _apply(dataset: Dataset, marks: re.Pattern[str] | None) -> None:
-    actions = _actions()
+    actions = _read_actions()
     for tag in list(dataset.keys()):
         element = _element(dataset, tag)
         if element is None or tag.is_private or not dictionary_has_tag(tag):
@@ -129,7 +129,7 @@ def _element(dataset: Dataset, tag: int) -> DataElement | None:
 
 
 @cache
-def _actions() -> Mapping[tuple[int, int], Action]:
+def _read_actions() -> Mapping[tuple[int, int], Action]:
     """Return what is done with each attribute; curves and overlays, which the table masks, are never carried."""
     table = dicom_anonymization_database_selector(f"dicomfields_{EDITION}")
     found: dict[tuple[int, int], Action] = {}

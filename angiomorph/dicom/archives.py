@@ -86,7 +86,7 @@ def unpack(archive: Path) -> Unpacked:
     with _telling(archive):
         if archive_kind(archive) == GZ:
             with gzip.open(archive) as packed, path.open("xb") as file:
-                _copy(archive, packed, file, min(_most(archive), room))
+                copy_up_to(archive, packed, file, min(_most(archive), room))
         else:
             path.mkdir()
             _unzip(archive, path, room)
@@ -129,7 +129,7 @@ def _unzip(archive: Path, folder: Path, room: int) -> None:
         for member, target in zip(members, targets, strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
             with packed.open(member) as source, _new(target).open("xb") as file:
-                _copy(archive, source, file, member.file_size)
+                copy_up_to(archive, source, file, member.file_size)
 
 
 def _target(archive: Path, folder: Path, name: str) -> Path:
@@ -149,7 +149,7 @@ def _new(target: Path) -> Path:
     return free
 
 
-def _copy(archive: Path, source: Readable, target: IO[bytes], most: int) -> None:
+def copy_up_to(archive: Path, source: Readable, target: IO[bytes], most: int) -> None:
     written = 0
     while block := source.read(BLOCK):
         written += len(block)

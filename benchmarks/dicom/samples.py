@@ -266,11 +266,11 @@ def truth(dataset: Dataset, run: SimulatedRun, files: Sequence[str]) -> dict[str
         "frame_times_ms": [index * FRAME_TIME for index in range(len(run.frames))],
         "mask_frames": list(range(1, run.background_frames + 1)) if multi_frame else [],
         "frames_without_contrast": list(range(1, run.background_frames + 1)),
-        "shutter": {keyword: _plain(dataset[keyword].value) for keyword in SHUTTER if keyword in dataset},
+        "shutter": {keyword: simplify(dataset[keyword].value) for keyword in SHUTTER if keyword in dataset},
     }
 
 
-def _plain(value: Any) -> Any:
+def simplify(value: Any) -> Any:
     return value if isinstance(value, str | int) else [int(item) for item in value]
 
 
