@@ -117,7 +117,7 @@ def _apply(dataset: Dataset, marks: re.Pattern[str] | None) -> None:
             _renew(element)
         elif element.VR == "UN":
             del dataset[tag]
-        elif marks and element.VR in TEXTS_AND_CODES and marks.search(_written(element).casefold()):
+        elif marks and element.VR in TEXTS_AND_CODES and marks.search(_read_text(element).casefold()):
             dataset[tag] = DataElement(tag, element.VR, INSTEAD)
 
 
@@ -179,11 +179,11 @@ def _names(dataset: Dataset) -> Iterator[str]:
             for item in element.value:
                 yield from _names(item)
         elif element.VR == "PN" or element.keyword in NAMING:
-            for part in re.split(r"[\^=\\,]", _written(element)):
+            for part in re.split(r"[\^=\\,]", _read_text(element)):
                 yield part.strip().casefold()
 
 
-def _written(element: DataElement) -> str:
+def _read_text(element: DataElement) -> str:
     if element.is_empty:
         return ""
     with suppress(Exception):  # texts that do not fit their character set

@@ -72,7 +72,7 @@ def _run(series: Series, background_numbers: Sequence[int], steps: Sequence[Step
     dataset = carried(series.headers[0])
     frames = ", ".join(str(number) for number in background_numbers[:50])
     dataset.DerivationDescription = f"pixels as acquired; mask frames {frames} named by {PROGRAM}"
-    set_identity(dataset, series, RUN, (dataset.DerivationDescription, *_said(steps), series.frames.tobytes()))
+    set_identity(dataset, series, RUN, (dataset.DerivationDescription, *_say_steps(steps), series.frames.tobytes()))
     _set_pixels(dataset, series)
     set_frame_times(dataset, series)
     dataset.MaskSubtractionSequence = _masks(background_numbers, steps)
@@ -106,7 +106,7 @@ def _ranges(frames: Sequence[int]) -> list[int]:
     return [number for limits in zip(starts, ends, strict=True) for number in limits]
 
 
-def _said(steps: Sequence[Step]) -> list[str]:
+def _say_steps(steps: Sequence[Step]) -> list[str]:
     return [f"{step.numbers} {step.frames}" for step in steps]
 
 

@@ -143,7 +143,7 @@ def judge(frames: np.ndarray, background: np.ndarray, moved: np.ndarray, roi: np
     """
     inside = ndimage.binary_erosion(roi, iterations=2 * MARGIN, border_value=1)
     after, before = smooth_frames(frames - moved, roi), smooth_frames(frames - background, roi)
-    beside = inside & ~_widened(vessel_layer(after, roi) | vessel_layer(before, roi))
+    beside = inside & ~_widen(vessel_layer(after, roi) | vessel_layer(before, roi))
     never = beside.all(0)
     core = vessel_core(frames, background, roi)
     return NoReference(
@@ -157,6 +157,6 @@ def _ratio(one: float, other: float) -> float:
     return one / other if other > 0 else math.nan
 
 
-def _widened(layer: np.ndarray) -> np.ndarray:
+def _widen(layer: np.ndarray) -> np.ndarray:
     within = ndimage.generate_binary_structure(3, 1)[[1]]  # neighbours of the same frame
     return np.asarray(ndimage.binary_dilation(layer, within, iterations=MARGIN))

@@ -171,7 +171,7 @@ def before_arrival(values: np.ndarray, roi: np.ndarray, find: Finder) -> Backgro
         find: says when iodine arrives in frames `(T, H, W)`.
     """
     small, small_roi = _shrink(values, roi)
-    settled = _settled(small, small_roi)
+    settled = _find_settled(small, small_roi)
     looked_at = range(settled, len(values), math.ceil((len(values) - settled) / MOST_LOOKED_AT))
     arrival = find(values[looked_at.start :: looked_at.step]) if len(looked_at) > 1 else None
     if arrival is None or arrival.index is None:
@@ -192,7 +192,7 @@ def _alike(values: np.ndarray, roi: np.ndarray, noise: float, numbers: Sequence[
     return [number for number in numbers if number == last or _same(values, roi, noise, number - 1, last - 1)]
 
 
-def _settled(values: np.ndarray, roi: np.ndarray) -> int:
+def _find_settled(values: np.ndarray, roi: np.ndarray) -> int:
     """Return the index of the first frame after an exposure ramp: the first whose level is an ordinary one of the run."""
     levels = np.median(values[:, roi], axis=1)
     off = np.abs(levels - np.median(levels))

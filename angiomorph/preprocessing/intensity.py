@@ -118,7 +118,7 @@ def normalisation(values: np.ndarray, roi: np.ndarray | None, mode: str) -> Norm
         )
     if mode == "linear":
         return Normalisation(float(values.min()), float(values.max()))
-    return _exposed_range(_sample(values, roi))
+    return _find_exposed_range(_sample(values, roi))
 
 
 def exposed_range(frames: np.ndarray, roi: np.ndarray, mode: str) -> float:
@@ -138,7 +138,7 @@ def exposed_range(frames: np.ndarray, roi: np.ndarray, mode: str) -> float:
         InputError: another mode.
     """
     sample = to_domain(_sample(frames, roi), mode)
-    scale = _exposed_range(sample) if mode == "log" else _percentiles(sample)
+    scale = _find_exposed_range(sample) if mode == "log" else _percentiles(sample)
     return scale.hi - scale.lo
 
 
@@ -155,11 +155,11 @@ def stored_normalisation(frames: Sequence[np.ndarray], mode: str) -> Normalisati
     _check_mode(mode)
     if mode == "linear":
         return Normalisation(float(min(frame.min() for frame in frames)), float(max(frame.max() for frame in frames)))
-    return _exposed_range(to_domain(_sample(np.stack(frames[:: _every(len(frames))]), None), mode))
+    return _find_exposed_range(to_domain(_sample(np.stack(frames[:: _every(len(frames))]), None), mode))
 
 
-def _exposed_range(sample: np.ndarray) -> Normalisation:
-    return _percentiles(_exposed(sample))
+def _find_exposed_range(sample: np.ndarray) -> Normalisation:
+    return _percentiles(_select_exposed(sample))
 
 
 def _percentiles(sample: np.ndarray) -> Normalisation:
@@ -180,7 +180,7 @@ def _sample(values: np.ndarray, roi: np.ndarray | None) -> np.ndarray:
     return pixels[:, :: math.ceil(pixels.size / SAMPLES)]
 
 
-def _exposed(sample: np.ndarray) -> np.ndarray:
+def _select_exposed(sample: np.ndarray) -> np.ndarray:
     typical = np.median(sample, axis=0)
     return sample[:, typical >= np.percentile(typical, 100 - TAIL) - math.log(DYNAMIC_RANGE)]
 

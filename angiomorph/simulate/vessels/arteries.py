@@ -105,19 +105,19 @@ def head_arteries(rng: np.random.Generator, cavity: Territory) -> tuple[Vessels,
         fork, outside, trees = _external(rng, cavity, side, first)
         cloud, ends, times = supply_branches(first, branches, beside=[(fork, flow_into(trees))])
         more, others, _ = supply_branches(outside, trees, times[fork])
-        return _injected(join_vessels([cloud, more]), join_inflows(ends, others), first, times, rng.uniform(*TIP_BEFORE_FORK))
+        return _inject(join_vessels([cloud, more]), join_inflows(ends, others), first, times, rng.uniform(*TIP_BEFORE_FORK))
     clouds, into, reached = zip(
         *(supply_branches(tube, [one]) for (tube, _), one in zip(grown, branches, strict=True)), strict=True
     )
     tip = 0.0 if len(grown) == 2 else rng.uniform(*TIP_WITHIN)  # both are filled from the arch, below them
-    return _injected(join_vessels(clouds), join_inflows(*into), first, reached[0], tip)
+    return _inject(join_vessels(clouds), join_inflows(*into), first, reached[0], tip)
 
 
 def _at_end(tube: Trunk, tips: Tips) -> np.ndarray:
     return np.full(len(tips.radius), len(tube.length) - 1)
 
 
-def _injected(cloud: Vessels, ends: Inflow, tube: Trunk, times: np.ndarray, tip: float) -> tuple[Vessels, Inflow]:
+def _inject(cloud: Vessels, ends: Inflow, tube: Trunk, times: np.ndarray, tip: float) -> tuple[Vessels, Inflow]:
     """Let the bolus start `tip` mm along a tube, by which the cloud begins; the catheter comes from below the tube to there."""
     before = int(np.sum(np.cumsum(tube.length) <= tip))
     late = times[before - 1] if before else 0.0
@@ -237,5 +237,5 @@ def neck_arteries(rng: np.random.Generator, territory: Territory) -> tuple[Vesse
     outside, ends, _ = supply_branches(external, branches, times[-1])
     out = Inflow(internal.end[None], np.array([upwards]), np.array([upwards]), passed[-1:])
     tip = rng.uniform(*TIP_IN_COMMON) * float(common.length.sum())
-    cloud, leaving = _injected(join_vessels([below, above, outside]), join_inflows(out, ends), common, times, tip)
+    cloud, leaving = _inject(join_vessels([below, above, outside]), join_inflows(out, ends), common, times, tip)
     return cloud, leaving.part(slice(1, None)), leaving.part(slice(1))

@@ -95,10 +95,10 @@ def drain(trees: Sequence[list[Generation]], tissue: Inflow) -> list[tuple[Vesse
     ends = np.concatenate([one.track[-1] for tree in trees for one in tree])
     _, nearest = cKDTree(ends).query(tissue.position)
     own = iter(np.split(tissue.gathered(nearest, len(ends)), np.cumsum(count)[:-1], axis=1))
-    return [_drained(tree, [next(own) for _ in tree]) for tree in trees]
+    return [_drain_tree(tree, [next(own) for _ in tree]) for tree in trees]
 
 
-def _drained(tree: list[Generation], own: list[np.ndarray]) -> tuple[Vessels, Inflow]:
+def _drain_tree(tree: list[Generation], own: list[np.ndarray]) -> tuple[Vessels, Inflow]:
     """Let one tree carry what its branches drain themselves: flow, fed and fed * arrival, `(3, n)` of each generation."""
     clouds, flows = [], own[-1]
     for one, below in zip(reversed(tree), [*reversed(own[:-1]), None], strict=True):
