@@ -101,8 +101,8 @@ def load(model: networks.AngioMorph, path: str | os.PathLike[str]) -> str:
     if not taken:
         raise InputError(
             f"{path}: expected convolutions of shapes {_several(_expect_shape(layer) for layer in places.values())}, found "
-            f"none of them ({source.kind}: {_several(given.kernel.shape for given in source.convolutions.values())}); give a model "
-            "of 2D frames whose features are --enc and --dec, or train without --load-weights"
+            f"none of them ({source.kind}: {_several(given.kernel.shape for given in source.convolutions.values())}); give a "
+            "model of 2D frames whose features are --enc and --dec, or train without --load-weights"
         )
     how = _take(places, taken, source, model)
     said = f"weights of {path} ({source.kind}): taken {len(taken)} of {len(places)} convolutions, {how}"
