@@ -5,13 +5,14 @@ import json
 import re
 import subprocess
 
-import h5py
 import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import EnhancedXAImageStorage
 
 from angiomorph.dicom import read_series
+from angiomorph.storage.store import read_arrays
+from angiomorph.storage.truth import read_truth
 from benchmarks.dicom import samples
 from tests.conftest import moving_frames
 from tests.tools import REPOSITORY, require_tool
@@ -92,19 +93,31 @@ def test_the_enhanced_run_says_the_same_in_its_functional_groups():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_truth_fits_the_frames(name):
-    frames = read_series(source(name)).frames.astype(float)
-    with h5py.File(DATA / f"{name}_truth.h5") as file:
-        truth = {key: file[key][()] for key in file}
-    seen = truth["shutter"]
+    series = read_series(source(name))
+    frames, truth = series.frames.astype(float), read_truth(DATA / f"{name}_truth.h5")
+    clean = truth.clean_values(series.relation)
+    seen = read_arrays(DATA / f"{name}_truth.h5")[0]["shutter"]
     assert np.mean(seen != shown(TRUTH[name]["shutter"], *frames.shape[1:])) < 0.001
-    assert not truth["vessel_mask"][:2].any()
-    assert truth["vessel_mask"][-1][seen].mean() > 0.02
-    vessels = truth["vessel_mask"][-1] & seen
+    assert not truth.vessel_mask[:2].any()
+    assert truth.vessel_mask[-1][seen].mean() > 0.02
+    vessels = truth.vessel_mask[-1] & seen
     # Without contrast agent and noise a frame is brighter in the vessels and alike elsewhere.
-    differs = frames[-1] - truth["clean"][-1]
-    assert np.mean(differs[vessels]) < -2 * abs(np.mean(differs[~truth["vessel_mask"][-1] & seen]))
-    assert np.corrcoef(frames[0][seen], truth["clean"][0][seen].astype(float))[0, 1] > 0.95
-    assert np.abs(truth["pose"]).max() > 0.5
+    differs = frames[-1] - clean[-1]
+    assert np.mean(differs[vessels]) < -2 * abs(np.mean(differs[~truth.vessel_mask[-1] & seen]))
+    assert np.corrcoef(frames[0][seen], clean[0][seen].astype(float))[0, 1] > 0.95
+    assert np.abs(truth.pose).max() > 0.5
+    assert truth.displacement_defined.any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_truth_says_how_good_a_registration_is(name):
+    from angiomorph.evaluation.score import score
+
+    series, truth = read_series(source(name)), read_truth(DATA / f"{name}_truth.h5")
+    found = score(series, [1, 2], np.zeros((*series.frames.shape, 2), np.float32), truth, 0.0)
+    assert found.artefact_left == pytest.approx(1, abs=1e-6)
+    assert found.warp_error > 0.1  # pixels; the head has moved
 
 
 def test_the_files_are_those_of_the_readme():
