@@ -76,8 +76,8 @@ def unpack(archive: Path) -> Unpacked:
     Sizes are checked before anything is written, and again while it is, as an archive may lie. Archives in it stay packed.
 
     Raises:
-        InputError: the archive is damaged or encrypted, has a member that would leave the folder, has too many members, unpacks
-            to far more than runs do (more than 1 GiB and 100 times its size), or to more than the disk has room for.
+        InputError: the archive is damaged or encrypted; a member would leave the folder; there are too many members; it unpacks
+            to more than 1 GiB and 100 times its size, or to more than the disk has room for.
     """
     folder = Path(tempfile.mkdtemp(prefix="angiomorph-"))
     path = folder / (archive.stem or "archive")

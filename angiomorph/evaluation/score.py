@@ -30,9 +30,9 @@ class Score:
         >>> print(score.edge_left < 1)
         True
 
-    nan where a figure is not defined: all that need the truth where there is none, what is left of the artefact or invented
-    where nothing moved, harm where something did, figures of vessels where there are none, the warp's error where no
-    displacement is defined.
+    nan where a figure is not defined. All that need the truth are nan without it; figures of vessels, without vessels. What is
+    left of the artefact or invented is nan where nothing moved; harm, where something did. The warp's error needs a
+    displacement that is defined.
 
     Args:
         artefact_left: `against_truth.error_energy` of the true, noise-free background moved by the warp, over that of the same

@@ -1,8 +1,8 @@
 """What a registration is judged by on real runs, of which no truth is known (no TensorFlow).
 
 What moved shows as pairs of lighter and darker edges, iodine as darkening alone. Figures are therefore taken outside of what is
-darker than motion and noise explain, and over those of the unregistered run, so that runs of any dose and anatomy compare: 1
-nothing was gained, less is better. Noise stays, so that 0 is not reached.
+darker than motion and noise explain. They are divided by those of the unregistered run, so runs of any dose and anatomy
+compare: 1 if nothing was gained, less is better. Noise stays, so 0 is not reached.
 """
 
 from __future__ import annotations

@@ -131,8 +131,8 @@ def read(path: str | os.PathLike[str]) -> Source:
     """Return what a model or weights-only `.h5` of Keras 2 holds.
 
     Raises:
-        InputError: the file is absent, not HDF5, without named layers, damaged, holds more than AngioMorph and VoxelMorph write
-            (see `modelfile.reading`), or has a hypernetwork not of one λ.
+        InputError: the file is absent, damaged, not HDF5 or without named layers; it holds more than AngioMorph and VoxelMorph
+            write (see `model_file.reading`); its hypernetwork is not of one λ.
     """
     with model_file.reading(path, (*model_file.TAKEN, model_file.WEIGHTS), WANTED, REMEDY) as file:
         found = {layer: {part: array[()] for part, array in parts.items()} for layer, parts in file.weights.items()}

@@ -101,7 +101,7 @@ def normalisation(values: np.ndarray, roi: np.ndarray | None, mode: str) -> Norm
 
     In linear mode lo and hi are the run's minimum and maximum, as the method's authors took them. In log mode they are the
     0.5 and 99.5 percentiles of the exposed pixels: those of `roi` whose median over time is within a factor 64 of the
-    brightest such medians, so that collimator blades, near 0 and far below everything in ln, do not take up the range.
+    brightest such medians. Collimator blades, near 0 and far below everything in ln, would take up the range.
 
     Args:
         values: `(T, H, W)` of the run, from `to_domain`.

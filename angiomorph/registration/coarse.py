@@ -30,8 +30,8 @@ class RigidSearch:
     def warps(self, fixed: np.ndarray) -> np.ndarray:
         """Return for each frame the rigid warp at the highest peak of phase correlation, or zeros where it is not worthwhile.
 
-        A warp is worthwhile if it moves any pixel by 2 or more and leaves at most 0.7 of the bright residue, which iodine,
-        being dark, hardly adds to. Only pixels count that are lit, not behind a collimator, in both frames.
+        A warp is worthwhile if it moves any pixel by 2 or more and leaves at most 0.7 of the bright residue. Iodine,
+        being dark, hardly adds to it. Only pixels count that are lit, not behind a collimator, in both frames.
 
         Args:
             fixed: `(B, h, w)` float32 in [0, 1].

@@ -33,8 +33,8 @@ def capillaries(
         depth: from where to where, in the region's half axes, it is tissue.
 
     Returns:
-        at most 4000 bodies of phase 1, each reached in the mean when its arteries are, and what flows out of all tissue of the
-        region, its arrival without the transit, as in `Vessels`.
+        at most 4000 bodies of phase 1, each reached in the mean when its arteries are; and what flows out of all tissue of the
+        region. Its arrival is without the transit, as in `Vessels`.
     """
     from scipy.spatial import cKDTree
 

@@ -171,8 +171,8 @@ def tributaries(
 def head_veins(rng: np.random.Generator, cavity: Territory, tissue: Inflow) -> tuple[Vessels, Inflow]:
     """Grow the veins of a brain, down to the two jugular veins, of which one is wider.
 
-    Those of the cortex drain into the superior sagittal sinus, those of temporal lobe and cerebellum into the transverse ones,
-    the deep ones into the straight sinus.
+    Those of the cortex drain into the superior sagittal sinus, the deep ones into the straight sinus. Those of temporal lobe
+    and cerebellum drain into the transverse ones.
 
     Args:
         rng: source.
