@@ -136,9 +136,9 @@ def _vector(weight: np.ndarray, x: float | np.ndarray, y: float | np.ndarray, z:
 def _find_jaw(place: _Place) -> _Jaw | None:
     """Find the lower jaw relative to the brain's cavity.
 
-    The chin is the lowest bone in the midline more than 0.85 of the cavity's half length in front of its centre. The teeth lie at
-    the median of the densest there, or 38 mm above the chin without any. The hinge lies at 0.33 of the half length in front of
-    and 0.68 of the half height below the centre. A scan that ends within the jaw shows none.
+    The chin is the lowest bone in the midline more than 0.85 of the cavity's half length in front of its centre. The teeth lie
+    at the median of the densest there, or 38 mm above the chin without any. The hinge lies at 0.33 of the half length in front
+    of and 0.68 of the half height below the centre. A scan that ends within the jaw shows none.
     """
     (x, y, z), half, grid = place.territory.centre, place.territory.half, place.grid
     middle = np.abs(grid.axis(0) - x) < 25
