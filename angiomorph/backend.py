@@ -172,7 +172,7 @@ def configure_gpu(gpu: str | None = None) -> int:
     """
     with _without_chatter():
         found = tf.config.list_physical_devices("GPU")
-    chosen = found if gpu is None else _chosen(gpu, found)
+    chosen = found if gpu is None else _choose_devices(gpu, found)
     try:
         tf.config.set_visible_devices(chosen, "GPU")
         for device in chosen:
@@ -182,7 +182,7 @@ def configure_gpu(gpu: str | None = None) -> int:
     return len(chosen)
 
 
-def _chosen(gpu: str, found: list[Any]) -> list[Any]:
+def _choose_devices(gpu: str, found: list[Any]) -> list[Any]:
     """Return the devices of `found` that `gpu` names (see `configure_gpu`)."""
     if gpu.strip() == "-1":
         return []

@@ -40,6 +40,7 @@ def option(
     off: str | None = None,
     shown: str | None = None,
     separator: str | None = None,
+    resumable: bool = False,
 ) -> Any:
     """Return the field of one option.
 
@@ -54,8 +55,9 @@ def option(
         off: what the switch does that turns it off, of an option that is on by default.
         shown: what `--help` says of the default; None for the default itself.
         separator: what stands between the parts of a tuple on the command line; None for a space.
+        resumable: whether it may change when the work that it belongs to is resumed.
     """
-    given = {"flag": flag, "metavar": metavar, "choices": choices, "low": low, "high": high}
+    given = {"flag": flag, "metavar": metavar, "choices": choices, "low": low, "high": high, "resumable": resumable}
     return field(default=default, metadata={"help": help, **given, "off": off, "shown": shown, "separator": separator})
 
 

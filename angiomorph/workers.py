@@ -41,8 +41,8 @@ def map_in_order(
 ) -> Generator[Result | Died, None, None]:
     """Yield `function(task)` of each task, in the order of the tasks.
 
-    A started process runs one task at a time and no more than `2 * workers` are under way or wait to be yielded, so that
-    memory is bounded. If a process dies in a task, another one takes its place and `Died` is that task's result.
+    A started process runs one task at a time. At most `2 * workers` tasks are under way or wait to be yielded, which bounds
+    memory. If a process dies in a task, another one takes its place and `Died` is that task's result.
 
     Args:
         function: of a module, so that another process can import it.

@@ -20,12 +20,12 @@ def digest(*modules: str) -> str:
     """
     whole = hashlib.sha256()
     for module in modules:
-        for name, path in _files(module):
+        for name, path in list_files(module):
             whole.update(f"{module} {name} {path.stat().st_size}\n".encode() + path.read_bytes())
     return whole.hexdigest()[:16]
 
 
-def _files(module: str) -> list[tuple[str, Path]]:
+def list_files(module: str) -> list[tuple[str, Path]]:
     """Return the module's files, each with its name inside a package, in the order of these names."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:

@@ -41,7 +41,7 @@ def import_from(installation: Path) -> subprocess.CompletedProcess[str]:
     return run_python("-S", "-c", "import angiomorph.backend", PYTHONPATH=path)
 
 
-def test_clean_import_and_first_computation_are_keras_2_and_say_nothing():
+def test_a_clean_import_is_keras_2_and_silent():
     code = (
         "from angiomorph.backend import tf, vxm, ne, configure_gpu; configure_gpu('-1'); "
         "vxm.layers.VecInt(int_steps=2)(tf.zeros((1, 4, 4, 2))); "
@@ -94,7 +94,7 @@ def test_missing_tf_keras_is_named_with_the_remedy(installation):
     )
 
 
-def test_tf_keras_of_another_minor_version_is_named_with_the_remedy(installation):
+def test_another_minor_tf_keras_is_named_with_the_remedy(installation):
     metadata = installation / "tf_keras-2.15.1.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: tf_keras\nVersion: 2.15.1\n")

@@ -38,7 +38,7 @@ def test_names_that_need_no_tensorflow_bring_none():
     names = "InputError OutputOptions RegistrationOptions Series SimulationSettings find_series prepare read_series simulate"
     code = f"import sys, angiomorph\nfor name in {names.split()}: getattr(angiomorph, name)\n"
     code += "sys.exit('tensorflow' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
 
 
 def test_the_type_checker_and_the_interpreter_see_the_same_names():
@@ -52,6 +52,24 @@ def test_the_type_checker_and_the_interpreter_see_the_same_names():
 def test_every_name_is_there_and_documented(name):
     assert inspect.getdoc(getattr(am, name))
     assert callable(getattr(am, name)) or isinstance(getattr(am, name), ModuleType)
+
+
+@pytest.mark.parametrize("first", ["angiomorph", "angiomorph.simulate", "angiomorph.simulate.settings"])
+def test_simulate_is_called_and_holds_its_modules(first):
+    code = f"""
+import importlib
+importlib.import_module({first!r})
+import angiomorph as am
+import angiomorph.simulate.settings
+from angiomorph import simulate
+from angiomorph.simulate import write
+write.simulate = lambda *given, **options: print(given, options)
+am.simulate("out", runs=2)
+assert simulate is am.simulate is angiomorph.simulate
+assert am.simulate.settings.SimulationSettings is am.SimulationSettings
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("('out',) {'runs': 2}\n", "")
 
 
 def test_other_names_are_refused_with_those_there_are():

@@ -96,7 +96,7 @@ def test_the_step_in_mixed_precision_stays_on_the_gpu(compute):
         assert types[kind].count(compute) == len(types[kind]) - 1 >= each - transposed, kind
 
 
-def test_with_lambda_of_any_kind_only_whether_they_agree_is_left_to_the_host():
+def test_only_whether_lambdas_agree_is_left_to_the_host():
     found = findings(training_step.graph(training_step.angiomorph(32, 2, shared=False)))
     assert {each.partition(" (")[0] for each in found} == {"If: branch", "StatelessIf: branch"}
 

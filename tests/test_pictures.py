@@ -52,7 +52,7 @@ def test_captions_are_drawn_above(tmp_path):
     assert written[CAPTION:].max() == 0
 
 
-def test_a_grid_has_its_rows_below_each_other_and_captions_where_there_are_any(tmp_path):
+def test_a_grid_stacks_its_rows_and_shows_captions(tmp_path):
     images = np.random.default_rng(0).random((2, 2, 30, 50))
     rows = [[Panel("above" if row == 0 else "", image, (0, 1)) for image in images[row]] for row in (0, 1)]
     grid(rows, tmp_path / "p.png")
@@ -90,7 +90,7 @@ def drawn(path, colour):
     return int((np.abs(imread(path)[..., :3] - to_rgb(colour)).max(-1) < 0.02).sum())
 
 
-def test_a_learning_curve_has_a_line_for_each_loss_and_none_for_validation(tmp_path):
+def test_a_learning_curve_has_a_line_for_each_training_loss(tmp_path):
     write_history(
         tmp_path / "history.csv",
         [
@@ -112,7 +112,7 @@ def test_a_training_that_stopped_on_nan_still_has_its_curve(tmp_path, missing, s
     assert drawn(tmp_path / "curve.png", "C2") > 100
 
 
-def test_the_losses_of_a_training_at_two_sizes_have_names_of_their_own(tmp_path, monkeypatch):
+def test_losses_at_two_sizes_have_names_of_their_own(tmp_path, monkeypatch):
     names = ("loss", "a_shrunk_transformer_loss", "a_network_loss", "a_window_transformer_loss", "a_network_1_loss")
     (tmp_path / "history.csv").write_text(f"epoch,{','.join(names)}\n0,5,1,2,3,4\n")
     figures = []

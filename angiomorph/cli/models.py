@@ -44,7 +44,7 @@ def _import_weights(arguments: argparse.Namespace) -> int:
         "lambda": arguments.hyper,
     }
     model = networks.import_weights(arguments.weights, (arguments.size, arguments.size), **metadata)
-    return _saved(model, arguments.out)
+    return _save_model(model, arguments.out)
 
 
 def add_compact(verbs: Any) -> None:
@@ -58,7 +58,7 @@ def _compact(arguments: argparse.Namespace) -> int:
     _check_name(arguments.out)
     from angiomorph import networks
 
-    return _saved(networks.compact(networks.AngioMorph.load(arguments.model), arguments.rank), arguments.out)
+    return _save_model(networks.compact(networks.AngioMorph.load(arguments.model), arguments.rank), arguments.out)
 
 
 def add_bake(verbs: Any) -> None:
@@ -75,7 +75,7 @@ def _bake(arguments: argparse.Namespace) -> int:
 
     source = {"source_sha256": networks.sha256(arguments.model), "version": __version__}
     model = networks.AngioMorph.load(arguments.model)
-    return _saved(networks.bake(model, arguments.hyper, arguments.size, **source), arguments.out)
+    return _save_model(networks.bake(model, arguments.hyper, arguments.size, **source), arguments.out)
 
 
 def add_export(verbs: Any) -> None:
@@ -131,7 +131,7 @@ def _check_name(out: str) -> None:
         raise InputError(f"{out}: expected a name that ends in .h5, the format that is written, got .keras; rename it")
 
 
-def _saved(model: Any, out: str) -> int:
+def _save_model(model: Any, out: str) -> int:
     from angiomorph import networks
 
     networks.save(model, out)

@@ -54,12 +54,12 @@ def show_progress(what: str) -> Callable[[int, int], None]:
             first.append((now, done))
         if done == total or done * 10 // total != (done - 1) * 10 // total or now - last[0] >= SILENCE:
             last[0] = now
-            say(f"{what}: {done}/{total}{_left(now - first[0][0], done - first[0][1], total - done)}")
+            say(f"{what}: {done}/{total}{_say_time_left(now - first[0][0], done - first[0][1], total - done)}")
 
     return line
 
 
-def _left(elapsed: float, done: int, left: int) -> str:
+def _say_time_left(elapsed: float, done: int, left: int) -> str:
     """Return ", about 1:02:03 left" for `left` runs at the speed of `done` runs in `elapsed` seconds."""
     if not done or not left:
         return ""

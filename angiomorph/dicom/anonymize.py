@@ -103,7 +103,7 @@ def _anonymize(header: Dataset, marks: re.Pattern[str] | None, patient: str) -> 
 
 
 def _apply(dataset: Dataset, marks: re.Pattern[str] | None) -> None:
-    actions = _actions()
+    actions = _read_actions()
     for tag in list(dataset.keys()):
         element = _element(dataset, tag)
         if element is None or tag.is_private or not dictionary_has_tag(tag):
@@ -117,7 +117,7 @@ def _apply(dataset: Dataset, marks: re.Pattern[str] | None) -> None:
             _renew(element)
         elif element.VR == "UN":
             del dataset[tag]
-        elif marks and element.VR in TEXTS_AND_CODES and marks.search(_written(element).casefold()):
+        elif marks and element.VR in TEXTS_AND_CODES and marks.search(_read_text(element).casefold()):
             dataset[tag] = DataElement(tag, element.VR, INSTEAD)
 
 
@@ -129,7 +129,7 @@ def _element(dataset: Dataset, tag: int) -> DataElement | None:
 
 
 @cache
-def _actions() -> Mapping[tuple[int, int], Action]:
+def _read_actions() -> Mapping[tuple[int, int], Action]:
     """Return what is done with each attribute; curves and overlays, which the table masks, are never carried."""
     table = dicom_anonymization_database_selector(f"dicomfields_{EDITION}")
     found: dict[tuple[int, int], Action] = {}
@@ -179,11 +179,11 @@ def _names(dataset: Dataset) -> Iterator[str]:
             for item in element.value:
                 yield from _names(item)
         elif element.VR == "PN" or element.keyword in NAMING:
-            for part in re.split(r"[\^=\\,]", _written(element)):
+            for part in re.split(r"[\^=\\,]", _read_text(element)):
                 yield part.strip().casefold()
 
 
-def _written(element: DataElement) -> str:
+def _read_text(element: DataElement) -> str:
     if element.is_empty:
         return ""
     with suppress(Exception):  # texts that do not fit their character set

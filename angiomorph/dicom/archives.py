@@ -76,8 +76,8 @@ def unpack(archive: Path) -> Unpacked:
     Sizes are checked before anything is written, and again while it is, as an archive may lie. Archives in it stay packed.
 
     Raises:
-        InputError: the archive is damaged or encrypted, has a member that would leave the folder, has too many members, unpacks
-            to far more than runs do (more than 1 GiB and 100 times its size), or to more than the disk has room for.
+        InputError: the archive is damaged or encrypted; a member would leave the folder; there are too many members; it unpacks
+            to more than 1 GiB and 100 times its size, or to more than the disk has room for.
     """
     folder = Path(tempfile.mkdtemp(prefix="angiomorph-"))
     path = folder / (archive.stem or "archive")
@@ -86,7 +86,7 @@ def unpack(archive: Path) -> Unpacked:
     with _telling(archive):
         if archive_kind(archive) == GZ:
             with gzip.open(archive) as packed, path.open("xb") as file:
-                _copy(archive, packed, file, min(_most(archive), room))
+                copy_up_to(archive, packed, file, min(_most(archive), room))
         else:
             path.mkdir()
             _unzip(archive, path, room)
@@ -129,7 +129,7 @@ def _unzip(archive: Path, folder: Path, room: int) -> None:
         for member, target in zip(members, targets, strict=True):
             target.parent.mkdir(parents=True, exist_ok=True)
             with packed.open(member) as source, _new(target).open("xb") as file:
-                _copy(archive, source, file, member.file_size)
+                copy_up_to(archive, source, file, member.file_size)
 
 
 def _target(archive: Path, folder: Path, name: str) -> Path:
@@ -149,7 +149,7 @@ def _new(target: Path) -> Path:
     return free
 
 
-def _copy(archive: Path, source: Readable, target: IO[bytes], most: int) -> None:
+def copy_up_to(archive: Path, source: Readable, target: IO[bytes], most: int) -> None:
     written = 0
     while block := source.read(BLOCK):
         written += len(block)

@@ -64,7 +64,7 @@ def leave_out_repeated_runs(runs: Sequence[Run]) -> tuple[dict[int, Run], dict[i
         for other in sorted({owner for frame in run.frames for owner in owners[_identity(frame)]} - {index}):
             if other not in kept or kept[other].refusal:
                 continue
-            shared = _shared(run, kept[other])
+            shared = _match_copies(run, kept[other])
             if len(shared) == len(run.frames):
                 others.setdefault(other, []).extend([index, *others.pop(index, [])])
                 copies.setdefault(other, []).extend([*shared, *copies.pop(index, [])])
@@ -104,7 +104,7 @@ def _say_overlap(run: Run, count: int) -> str:
     )
 
 
-def _shared(run: Run, keeper: Run) -> list[Copy]:
+def _match_copies(run: Run, keeper: Run) -> list[Copy]:
     there: dict[object, list[Frame]] = {}
     for frame in keeper.frames:
         there.setdefault(_identity(frame), []).append(frame)

@@ -52,14 +52,14 @@ def read_ct(source: str | os.PathLike[str]) -> tuple[np.ndarray, Triple, Triple]
         find_pixels(header)
         _check_plane(header)
     _check_alike(headers)
-    headers, step = _stacked(Path(source), headers)
+    headers, step = _stack_slices(Path(source), headers)
     first = headers[0].dataset
     rows, columns = numbers(first, "PixelSpacing")
     along_row, along_column = _directions(first)
     axes = (
         np.stack([along_row * columns, along_column * rows, step], axis=1) * TO_RAS[:, None]
     )  # of column, row and slice index
-    volume = np.stack([_hounsfield(header) for header in headers])
+    volume = np.stack([_read_hounsfield(header) for header in headers])
     return _in_ras(headers[0].path, volume, axes, _position(first) * TO_RAS)
 
 
@@ -149,7 +149,7 @@ def _directions(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     return row, column
 
 
-def _stacked(source: Path, headers: list[Header]) -> tuple[list[Header], np.ndarray]:
+def _stack_slices(source: Path, headers: list[Header]) -> tuple[list[Header], np.ndarray]:
     """Order slices by their place along the normal; also the step to the next one, mm."""
     if len(headers) < 2:
         raise InputError(f"{source}: expected a CT series, found a single slice; give the folder that has its other slices")
@@ -184,7 +184,7 @@ def _check_even(headers: list[Header], gaps: np.ndarray) -> None:
         )
 
 
-def _hounsfield(header: Header) -> np.ndarray:
+def _read_hounsfield(header: Header) -> np.ndarray:
     slope, intercept = (number(header.dataset, keyword) or 0.0 for keyword in ("RescaleSlope", "RescaleIntercept"))
     stored = next(decode(find_pixels(header)))
     return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)

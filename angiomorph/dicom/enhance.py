@@ -104,9 +104,9 @@ def enhance(dataset: Dataset, series: Series, kept: Sequence[int], background_nu
     dataset.SOPClassUID = EnhancedXRFImageStorage if fluoroscopic else EnhancedXAImageStorage
     dataset.Modality = "RF" if fluoroscopic else "XA"
     _set_plane(dataset, source)
-    if _taken(dataset, ANGLES) and not text(dataset, "PositionerType"):
+    if _take_values(dataset, ANGLES) and not text(dataset, "PositionerType"):
         dataset.PositionerType = "CARM"  # what such angles are of, and without which they may not be there
-    shared, framed = _carried_groups(source, kept)
+    shared, framed = _carry_groups(source, kept)
     for macro, item in _shared_groups(dataset, series).items():
         if macro not in shared and not any(macro in groups for groups in framed):
             shared[macro] = [item]
@@ -132,7 +132,7 @@ def _group(macros: Mapping[str, Sequence[Dataset]]) -> Dataset:
     return _item(**macros)
 
 
-def _carried_groups(source: Dataset, kept: Sequence[int]) -> tuple[Groups, list[Groups]]:
+def _carry_groups(source: Dataset, kept: Sequence[int]) -> tuple[Groups, list[Groups]]:
     """Return the functional groups of an enhanced source, shared and of each frame; none of a classic one."""
     if source.SOPClassUID not in ENHANCED_CLASSES:
         return {}, [{} for _ in kept]
@@ -155,7 +155,7 @@ def _is_whole(keyword: str, macro: Sequence[Dataset]) -> bool:
     return bool(macro) and all(values(item, needed) for item in macro for needed in NEEDED.get(keyword, ()))
 
 
-def _taken(dataset: Dataset, keywords: Sequence[str]) -> dict[str, Any]:
+def _take_values(dataset: Dataset, keywords: Sequence[str]) -> dict[str, Any]:
     return {keyword: dataset[keyword].value for keyword in keywords if values(dataset, keyword)}
 
 
@@ -170,19 +170,21 @@ def _shared_groups(dataset: Dataset, series: Series) -> dict[str, Dataset]:
             PixelIntensityRelationshipSign=1,
             GeometricalProperties="UNIFORM",
             ImageProcessingApplied="DIGITAL_SUBTR",
-            **_taken(dataset, ["ImagerPixelSpacing"]),
+            **_take_values(dataset, ["ImagerPixelSpacing"]),
         ),
         "FrameVOILUTSequence": _item(WindowCenter=dataset.WindowCenter, WindowWidth=dataset.WindowWidth),
         "XAXRFFrameCharacteristicsSequence": _item(
-            **_taken(dataset, ["DerivationDescription", "DerivationCodeSequence", "AcquisitionDeviceProcessingDescription"])
+            **_take_values(
+                dataset, ["DerivationDescription", "DerivationCodeSequence", "AcquisitionDeviceProcessingDescription"]
+            )
         ),
     }
-    if shutter := _taken(dataset, OF_SHUTTERS):
+    if shutter := _take_values(dataset, OF_SHUTTERS):
         found[FRAME_SHUTTER] = _item(**shutter)
         found[FRAME_SHUTTER].add_new("ShutterPresentationValue", "US", 0)
-    if collimator := _taken(dataset, COLLIMATOR):
+    if collimator := _take_values(dataset, COLLIMATOR):
         found["CollimatorShapeSequence"] = _item(**collimator)
-    angles = _taken(dataset, ANGLES)
+    angles = _take_values(dataset, ANGLES)
     if len(angles) == len(ANGLES) and text(dataset, "PositionerType") == "CARM":
         found["PositionerPositionSequence"] = _item(**angles)
     distances = (number(dataset, "DistanceSourceToPatient"), number(dataset, "DistanceSourceToDetector"))
@@ -192,7 +194,7 @@ def _shared_groups(dataset: Dataset, series: Series) -> dict[str, Dataset]:
 
 
 def _field_of_view(dataset: Dataset) -> dict[str, Dataset]:
-    sizes, given = numbers(dataset, "FieldOfViewDimensions"), _taken(dataset, FIELD)
+    sizes, given = numbers(dataset, "FieldOfViewDimensions"), _take_values(dataset, FIELD)
     if not sizes or len(given) < len(FIELD):
         return {}
     return {"FieldOfViewSequence": _item(**given, FieldOfViewDimensionsInFloat=list(sizes))}
@@ -219,7 +221,7 @@ def _frame_contents(source: Dataset, series: Series, kept: Sequence[int]) -> lis
         content = carried[0] if carried else _item(FrameAcquisitionNumber=frame)
         if (series.anonymous or not carried) and start is not None:  # all times of anonymous frames are alike
             moment = start + datetime.timedelta(milliseconds=float(series.frame_times[frame - 1]))
-            content.FrameReferenceDateTime = content.FrameAcquisitionDateTime = _written(moment)
+            content.FrameReferenceDateTime = content.FrameAcquisitionDateTime = _write_moment(moment)
         content.add_new("TemporalPositionIndex", "UL", index + 1)
         content.add_new("DimensionIndexValues", "UL", [index + 1])
         found.append(content)
@@ -243,7 +245,7 @@ def _derivations(dataset: Dataset, series: Series, kept: Sequence[int], backgrou
     named = are_named(series.file_headers)
     found = []
     for frame in kept:
-        item = _item(**_taken(dataset, ["DerivationDescription", "DerivationCodeSequence"]))
+        item = _item(**_take_values(dataset, ["DerivationDescription", "DerivationCodeSequence"]))
         item.SourceImageSequence = _sources(series, frame, background) if named else []
         found.append(item)
     return found
@@ -251,14 +253,14 @@ def _derivations(dataset: Dataset, series: Series, kept: Sequence[int], backgrou
 
 def _sources(series: Series, frame: int, background: Sequence[int]) -> list[Dataset]:
     index, place = series.place(frame)
-    found = [_numbered(series, index, "121322", "YES", [place])]
+    found = [_refer_to_frames(series, index, "121322", "YES", [place])]
     masks: dict[int, list[int]] = {}
     for file, number_there in map(series.place, background):
         masks.setdefault(file, []).append(number_there)
-    return [*found, *(_numbered(series, file, "121321", "NO", sorted(frames)) for file, frames in sorted(masks.items()))]
+    return [*found, *(_refer_to_frames(series, file, "121321", "NO", sorted(frames)) for file, frames in sorted(masks.items()))]
 
 
-def _numbered(series: Series, index: int, purpose: str, preserved: str, frames: Sequence[int]) -> Dataset:
+def _refer_to_frames(series: Series, index: int, purpose: str, preserved: str, frames: Sequence[int]) -> Dataset:
     reference = refer_to(series.file_headers[index], purpose, preserved=preserved)
     if len(series.headers) == 1:
         reference.ReferencedFrameNumber = list(frames)
@@ -282,7 +284,7 @@ def _set_root(dataset: Dataset, source: Dataset, series: Series) -> None:
         dataset.LossyImageCompressionRatio = value(dataset, "LossyImageCompressionRatio") or 1
         dataset.LossyImageCompressionMethod = value(dataset, "LossyImageCompressionMethod") or UNKNOWN.upper()
     start = _start(source, series)
-    dataset.AcquisitionDateTime = text(dataset, "ContentDate") if start is None else _written(start)
+    dataset.AcquisitionDateTime = text(dataset, "ContentDate") if start is None else _write_moment(start)
     if are_named(series.file_headers):
         dataset.SourceImageEvidenceSequence = _evidence(dataset, series)
     if series.frame_time:
@@ -301,14 +303,14 @@ def _set_plane(dataset: Dataset, source: Dataset) -> None:
         return
     dataset.PlanesInAcquisition, dataset.PlaneIdentification = "BIPLANE", f"PLANE {plane[-1]}"
     dataset.ReferencedOtherPlaneSequence = [
-        _item(**_taken(other[0], ["ReferencedSOPClassUID", "ReferencedSOPInstanceUID"])),
+        _item(**_take_values(other[0], ["ReferencedSOPClassUID", "ReferencedSOPInstanceUID"])),
     ]
 
 
 def _set_exposure(dataset: Dataset, source: Dataset) -> None:
     """Write an exposure as the enhanced class does, in mA, ms and mAs."""
     if source.SOPClassUID in ENHANCED_CLASSES:
-        for keyword, found in _taken(source, ["AcquisitionProtocolName", *EXPOSURE.values()]).items():
+        for keyword, found in _take_values(source, ["AcquisitionProtocolName", *EXPOSURE.values()]).items():
             setattr(dataset, keyword, found)
     for whole, fine in EXPOSURE.items():
         given = number(dataset, whole)
@@ -316,7 +318,7 @@ def _set_exposure(dataset: Dataset, source: Dataset) -> None:
             setattr(dataset, fine, given)
 
 
-def _written(moment: datetime.datetime) -> str:
+def _write_moment(moment: datetime.datetime) -> str:
     return f"{moment.year:04d}{moment:%m%d%H%M%S.%f}"
 
 

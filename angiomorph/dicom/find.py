@@ -345,7 +345,7 @@ def _look(path: Path, place: str, source: str) -> tuple[Frame, str]:
         return replace(frame, count=0), DIRECTORIES
     if not _is_angiogram(dataset):
         return replace(frame, count=0), OTHER
-    return frame, OWN if _own(dataset) else ""
+    return frame, OWN if _is_own(dataset) else ""
 
 
 def _header(path: Path) -> Dataset | None:
@@ -365,7 +365,7 @@ def _is_angiogram(dataset: Dataset) -> bool:
     )
 
 
-def _own(dataset: Dataset) -> bool:
+def _is_own(dataset: Dataset) -> bool:
     return any(
         text(item, "ManufacturerModelName") == PROGRAM.upper() for item in items(dataset, "ContributingEquipmentSequence")
     )

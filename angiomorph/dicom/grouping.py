@@ -224,13 +224,13 @@ def _write_numbers(dataset: Dataset, keyword: str) -> str:
 def group_frames(frames: Iterable[Frame]) -> list[Run]:
     """Group single-frame files of one folder into runs, each in the order in which it was taken.
 
-    A run's frames have one series, plane of a biplane system, AcquisitionNumber, position of C-arm and table, and one field of
-    view, and no pause of 30 s between them. AcquisitionNumber counts only where it separates runs: where it changes from frame
+    A run's frames have one series, plane of a biplane system, AcquisitionNumber, position of C-arm and table, and field of
+    view. No pause of 30 s lies between them. AcquisitionNumber counts only where it separates runs: where it changes from frame
     to frame, the times must say that there is one run.
 
-    Their order is that of acquisition time, content time, temporal position and InstanceNumber as far as these agree, and of
-    numbers in the file names, which is told, where nothing else says it. Frames that the headers leave in doubt are
-    returned as one run with a refusal.
+    Acquisition time, content time, temporal position and InstanceNumber decide their order, as far as these agree. Where
+    nothing else says it, numbers in the file names do, with a warning. Frames that the headers leave in doubt are returned as
+    one run with a refusal.
 
     Args:
         frames: without copies.

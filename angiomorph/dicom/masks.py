@@ -133,7 +133,7 @@ def _read_item(item: Dataset, headers: Sequence[Dataset], stored: Sequence[int])
     if missing:
         nothing = "" if named else f"{name} names no frame of this run; "
         told.append(f"{nothing}{name} names frame {', '.join(missing)}, which this run does not have; left out")
-    return (Mask(named, _applied_to(item, stored)) if named else None), told
+    return (Mask(named, _find_applicable(item, stored)) if named else None), told
 
 
 def _place(frame: int, headers: Sequence[Dataset], stored: Sequence[int]) -> int | None:
@@ -144,7 +144,7 @@ def _place(frame: int, headers: Sequence[Dataset], stored: Sequence[int]) -> int
     return stored.index(frame) + 1 if frame in stored else None
 
 
-def _applied_to(item: Dataset, stored: Sequence[int]) -> frozenset[int]:
+def _find_applicable(item: Dataset, stored: Sequence[int]) -> frozenset[int]:
     ranges = [int(frame) for frame in numbers(item, "ApplicableFrameRange")]
     if not ranges or len(ranges) % 2:
         return frozenset(range(1, len(stored) + 1))
@@ -155,16 +155,17 @@ def _applied_to(item: Dataset, stored: Sequence[int]) -> frozenset[int]:
 
 def _say_unused(mask: Mask) -> str:
     return (
-        f"{label('MaskSubtractionSequence')} has another mask, frame {_listed(mask.numbers)}, for frames "
-        f"{_listed(sorted(mask.applied_to))}, which have one before it; name it with --background {mask.numbers[-1]} to see it"
+        f"{label('MaskSubtractionSequence')} has another mask, frame {_list_frames(mask.numbers)}, for frames "
+        f"{_list_frames(sorted(mask.applied_to))}, which have one before it; name it with "
+        f"--background {mask.numbers[-1]} to see it"
     )
 
 
 def _say_several(steps: Sequence[Step]) -> str:
-    several = "; ".join(f"frame {_listed(step.numbers)} for frames {_listed(step.frames)}" for step in steps)
+    several = "; ".join(f"frame {_list_frames(step.numbers)} for frames {_list_frames(step.frames)}" for step in steps)
     return f"{label('MaskSubtractionSequence')} has {len(steps)} masks: {several}"
 
 
-def _listed(frames: Sequence[int]) -> str:
+def _list_frames(frames: Sequence[int]) -> str:
     said = ", ".join(map(str, frames))
     return said if len(said) <= 60 else f"{said[:60]}..."

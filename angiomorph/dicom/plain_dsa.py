@@ -85,7 +85,7 @@ def _run(series: Series, stored: GatheredFrames, background_numbers: Sequence[in
     dataset = carried(series.headers[0])
     frames = ", ".join(str(number) for number in background_numbers[:50])
     dataset.DerivationDescription = f"pixels as acquired; mask frames {frames} named by {PROGRAM}"
-    set_identity(dataset, series, RUN, (dataset.DerivationDescription, *_said(steps), stored))
+    set_identity(dataset, series, RUN, (dataset.DerivationDescription, *_say_steps(steps), stored))
     _set_pixels(dataset, series, stored)
     set_frame_times(dataset, series)
     dataset.MaskSubtractionSequence = _masks(background_numbers, steps)
@@ -119,7 +119,7 @@ def _ranges(frames: Sequence[int]) -> list[int]:
     return [number for limits in zip(starts, ends, strict=True) for number in limits]
 
 
-def _said(steps: Sequence[Step]) -> list[str]:
+def _say_steps(steps: Sequence[Step]) -> list[str]:
     return [f"{step.numbers} {step.frames}" for step in steps]
 
 

@@ -30,9 +30,9 @@ class Score:
         >>> print(score.edge_left < 1)
         True
 
-    nan where a figure is not defined: all that need the truth where there is none, what is left of the artefact or invented
-    where nothing moved, harm where something did, figures of vessels where there are none, the warp's error where no
-    displacement is defined.
+    nan where a figure is not defined. All that need the truth are nan without it; figures of vessels, without vessels. What is
+    left of the artefact or invented is nan where nothing moved; harm, where something did. The warp's error needs a
+    displacement that is defined.
 
     Args:
         artefact_left: `against_truth.error_energy` of the true, noise-free background moved by the warp, over that of the same
@@ -137,7 +137,7 @@ class Case:
         self._background, self._vessel, self._vessel_mask, self._roi = (part[self._scored] for part in parts)
         self._clean = _mean(truth.background, self._chosen)
         self._before, self._before_in_vessels = self._artefact(np.broadcast_to(self._clean, self._background.shape))
-        self._before_invented = self._invented(np.broadcast_to(self._clean, self._background.shape))
+        self._before_invented = self._measure_invented(np.broadcast_to(self._clean, self._background.shape))
         self._floor = against_truth.error_energy(self._values, self._background + self._vessel, self._roi)
         self._floor += against_truth.error_energy(
             np.broadcast_to(self._reference, self._roi.shape), self._clean[None], self._roi
@@ -150,7 +150,7 @@ class Case:
         everywhere = against_truth.error_energy(moved, self._background, self._roi)
         return everywhere, against_truth.error_energy(moved, self._background, self._roi, self._vessel_mask)
 
-    def _invented(self, moved: np.ndarray) -> float:
+    def _measure_invented(self, moved: np.ndarray) -> float:
         return against_truth.thin_darkness(moved, self._background, self._vessel_mask, self._roi)
 
     def score(self, warp: np.ndarray, seconds: float) -> Score:
@@ -161,7 +161,7 @@ class Case:
             seconds: wall time that all of it took.
         """
         used = warp[self._scored]
-        moved = _moved(self._reference, used)
+        moved = _move_background(self._reference, used)
         common = {
             "folding": against_truth.folding(warp),
             "largest_shift": against_truth.largest_shift(warp),
@@ -172,9 +172,9 @@ class Case:
         return Score(**unknown | common | ({} if self._truth is None else self._against_truth(used, self._values - moved)))
 
     def _against_truth(self, warp: np.ndarray, bsa: np.ndarray) -> dict[str, float]:
-        clean = _moved(self._clean, warp)
+        clean = _move_background(self._clean, warp)
         left, in_vessels = self._artefact(clean)
-        invented = self._invented(clean)
+        invented = self._measure_invented(clean)
         energy = against_truth.error_energy(bsa, self._vessel, self._roi)
         vessels = (self._background + self._vessel - clean, self._vessel, self._vessel_mask, self._roi)
         return {
@@ -216,7 +216,7 @@ def _mean(values: np.ndarray, indices: Sequence[int]) -> np.ndarray:
     return np.asarray(values[list(indices)].mean(0, dtype=np.float64), np.float32)
 
 
-def _moved(reference: np.ndarray, warp: np.ndarray) -> np.ndarray:
+def _move_background(reference: np.ndarray, warp: np.ndarray) -> np.ndarray:
     return np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
 
 

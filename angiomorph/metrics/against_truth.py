@@ -1,7 +1,7 @@
 """What a registration is judged by: with the truth of a simulated run, and without any (no TensorFlow).
 
-Frames are in ln units and iodine is negative. The level of a frame is no motion but gain, and no warp can change it, so that
-a difference always counts from its median over the anatomy, frame by frame:
+Frames are in ln units and iodine is negative. The level of a frame is no motion but gain, and no warp can change it. A
+difference therefore counts from its median over the anatomy, frame by frame:
 
     subtract_level(d) = d - median(d over roi)
 """

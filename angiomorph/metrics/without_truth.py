@@ -1,8 +1,8 @@
 """What a registration is judged by on real runs, of which no truth is known (no TensorFlow).
 
 What moved shows as pairs of lighter and darker edges, iodine as darkening alone. Figures are therefore taken outside of what is
-darker than motion and noise explain, and over those of the unregistered run, so that runs of any dose and anatomy compare: 1
-nothing was gained, less is better. Noise stays, so that 0 is not reached.
+darker than motion and noise explain. They are divided by those of the unregistered run, so runs of any dose and anatomy
+compare: 1 if nothing was gained, less is better. Noise stays, so 0 is not reached.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def judge(frames: np.ndarray, background: np.ndarray, moved: np.ndarray, roi: np
     """
     inside = ndimage.binary_erosion(roi, iterations=2 * MARGIN, border_value=1)
     after, before = smooth_frames(frames - moved, roi), smooth_frames(frames - background, roi)
-    beside = inside & ~_widened(vessel_layer(after, roi) | vessel_layer(before, roi))
+    beside = inside & ~_widen(vessel_layer(after, roi) | vessel_layer(before, roi))
     never = beside.all(0)
     core = vessel_core(frames, background, roi)
     return NoReference(
@@ -157,6 +157,6 @@ def _ratio(one: float, other: float) -> float:
     return one / other if other > 0 else math.nan
 
 
-def _widened(layer: np.ndarray) -> np.ndarray:
+def _widen(layer: np.ndarray) -> np.ndarray:
     within = ndimage.generate_binary_structure(3, 1)[[1]]  # neighbours of the same frame
     return np.asarray(ndimage.binary_dilation(layer, within, iterations=MARGIN))

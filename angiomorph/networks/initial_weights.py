@@ -97,16 +97,16 @@ def load(model: networks.AngioMorph, path: str | os.PathLike[str]) -> str:
     """
     source = read(path)
     places = {_place(layer): layer for layer in model.layers if layer.weights and _place(layer)}
-    taken = [place for place, layer in places.items() if _found(source, place) == _expected(layer)]
+    taken = [place for place, layer in places.items() if _find_shape(source, place) == _expect_shape(layer)]
     if not taken:
         raise InputError(
-            f"{path}: expected convolutions of shapes {_several(_expected(layer) for layer in places.values())}, found none of "
-            f"them ({source.kind}: {_several(given.kernel.shape for given in source.convolutions.values())}); give a model of "
-            "2D frames whose features are --enc and --dec, or train without --load-weights"
+            f"{path}: expected convolutions of shapes {_several(_expect_shape(layer) for layer in places.values())}, found "
+            f"none of them ({source.kind}: {_several(given.kernel.shape for given in source.convolutions.values())}); give a "
+            "model of 2D frames whose features are --enc and --dec, or train without --load-weights"
         )
     how = _take(places, taken, source, model)
     said = f"weights of {path} ({source.kind}): taken {len(taken)} of {len(places)} convolutions, {how}"
-    return "; ".join([said, *_left_out(source, places, taken), *_meaning(model, source)])
+    return "; ".join([said, *_say_left_out(source, places, taken), *_meaning(model, source)])
 
 
 def _take(places: Mapping[str, tf.keras.layers.Layer], taken: Sequence[str], source: Source, model: networks.AngioMorph) -> str:
@@ -131,8 +131,8 @@ def read(path: str | os.PathLike[str]) -> Source:
     """Return what a model or weights-only `.h5` of Keras 2 holds.
 
     Raises:
-        InputError: the file is absent, not HDF5, without named layers, damaged, holds more than AngioMorph and VoxelMorph write
-            (see `modelfile.reading`), or has a hypernetwork not of one λ.
+        InputError: the file is absent, damaged, not HDF5 or without named layers; it holds more than AngioMorph and VoxelMorph
+            write (see `model_file.reading`); its hypernetwork is not of one λ.
     """
     with model_file.reading(path, (*model_file.TAKEN, model_file.WEIGHTS), WANTED, REMEDY) as file:
         found = {layer: {part: array[()] for part, array in parts.items()} for layer, parts in file.weights.items()}
@@ -148,7 +148,7 @@ def _source(path: str | os.PathLike[str], described: Mapping[str, Any], found: M
     for layer, parts in found.items():
         match = PLACE.search(layer)
         if match and match[1] != "flow" and set(parts) == set(model_file.HEADS):
-            convolutions[match[1]] = _generated(dimensions, *(parts[name] for name in model_file.HEADS))
+            convolutions[match[1]] = _generate_kernels(dimensions, *(parts[name] for name in model_file.HEADS))
         elif match and set(parts) == {"kernel", "bias"}:
             kernel, bias = parts["kernel"], parts["bias"]
             convolutions[match[1]] = Convolution(kernel, bias, np.zeros((0, kernel.size)), np.zeros((0, bias.size)))
@@ -164,7 +164,7 @@ def _source(path: str | os.PathLike[str], described: Mapping[str, Any], found: M
     return source
 
 
-def _generated(
+def _generate_kernels(
     dimensions: int, kernel_head: np.ndarray, kernel: np.ndarray, bias_head: np.ndarray, bias: np.ndarray
 ) -> Convolution:
     shape = (*[3] * dimensions, kernel.size // (3**dimensions * bias.size), bias.size)
@@ -189,26 +189,26 @@ def _place(layer: tf.keras.layers.Layer) -> str:
     return match[1] if match else ""
 
 
-def _expected(layer: tf.keras.layers.Layer) -> tuple[int, ...]:
+def _expect_shape(layer: tf.keras.layers.Layer) -> tuple[int, ...]:
     generated = isinstance(layer, layers.HyperConv2DFromDense)
     return networks.kernel_shape(layer) if generated else tuple(layer.kernel.shape)
 
 
-def _found(source: Source, place: str) -> tuple[int, ...]:
+def _find_shape(source: Source, place: str) -> tuple[int, ...]:
     return source.convolutions[place].kernel.shape if place in source.convolutions else ()
 
 
-def _text(shape: Sequence[int]) -> str:
+def _write_shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "none"
 
 
 def _several(shapes: Iterable[Sequence[int]]) -> str:
-    return ", ".join(dict.fromkeys(map(_text, shapes))) or "none"
+    return ", ".join(dict.fromkeys(map(_write_shape, shapes))) or "none"
 
 
-def _left_out(source: Source, places: Mapping[str, tf.keras.layers.Layer], taken: Sequence[str]) -> list[str]:
+def _say_left_out(source: Source, places: Mapping[str, tf.keras.layers.Layer], taken: Sequence[str]) -> list[str]:
     kept = [
-        f"{place} (expected {_text(_expected(layer))}, found {_text(_found(source, place))})"
+        f"{place} (expected {_write_shape(_expect_shape(layer))}, found {_write_shape(_find_shape(source, place))})"
         for place, layer in places.items()
         if place not in taken
     ]

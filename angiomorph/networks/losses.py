@@ -210,20 +210,20 @@ class Truth(Similarity):
         if not self.contrast_weight:
             return loss
         vessel = iodine(clean, tf.cast(y_true[..., 1:], tf.float32))
-        error = _levelled(moved - clean)
+        error = _subtract_mean(moved - clean)
         lost = contrast_error(error, vessel) + local_contrast_error(error, vessel)
         return loss + self.contrast_weight * lost / self.image_sigma**2
 
     def squared_error(self, fixed: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
         """Return the error of each pixel, `(B, H, W, 1)`."""
-        return tf.square(_levelled(moved - fixed))
+        return tf.square(_subtract_mean(moved - fixed))
 
     def get_config(self) -> dict[str, Any]:
         """Return what `from_config` needs to make this loss again."""
         return {**super().get_config(), "contrast_weight": self.contrast_weight}
 
 
-def _levelled(error: tf.Tensor) -> tf.Tensor:
+def _subtract_mean(error: tf.Tensor) -> tf.Tensor:
     return error - tf.reduce_mean(error, axis=[1, 2, 3], keepdims=True)
 
 

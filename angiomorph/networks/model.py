@@ -40,7 +40,7 @@ def _hyper_convolution(filters: int, **options: Any) -> Callable[[Sequence[Any]]
 
     def apply(inputs: Sequence[Any]) -> Any:
         features, hyper = inputs
-        joined = _upsampled_and_joined(features)
+        joined = _find_parts(features)
         if joined is None:
             return layers.HyperConv2DFromDense(filters, **options)([features, hyper])
         return layers.UpsampledHyperConv2DFromDense(filters, **options)([*joined, hyper])
@@ -48,7 +48,7 @@ def _hyper_convolution(filters: int, **options: Any) -> Callable[[Sequence[Any]]
     return apply
 
 
-def _upsampled_and_joined(features: Any) -> tuple[Any, Any] | None:
+def _find_parts(features: Any) -> tuple[Any, Any] | None:
     """Return (coarse, fine) of features that VoxelMorph's U-Net made by upsampling and concatenation; None for others."""
     if not isinstance(features.node.layer, tf.keras.layers.Concatenate):
         return None

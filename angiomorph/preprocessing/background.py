@@ -179,7 +179,7 @@ def before_arrival(values: Frames, roi: np.ndarray, find: Finder) -> Background:
 
 def _before_arrival(values: Frames, shrink: Shrink, find: Finder) -> Background:
     small, small_roi = shrink()
-    settled = _settled(small, small_roi)
+    settled = _find_settled(small, small_roi)
     looked_at = range(settled, len(values), math.ceil((len(values) - settled) / MOST_LOOKED_AT))
     arrival = find(select_frames(values, looked_at)) if len(looked_at) > 1 else None
     if arrival is None or arrival.index is None:
@@ -200,7 +200,7 @@ def _alike(values: np.ndarray, roi: np.ndarray, noise: float, numbers: Sequence[
     return [number for number in numbers if number == last or _same(values, roi, noise, number - 1, last - 1)]
 
 
-def _settled(values: np.ndarray, roi: np.ndarray) -> int:
+def _find_settled(values: np.ndarray, roi: np.ndarray) -> int:
     """Return the index of the first frame after an exposure ramp: the first whose level is an ordinary one of the run."""
     levels = np.median(values[:, roi], axis=1)
     off = np.abs(levels - np.median(levels))

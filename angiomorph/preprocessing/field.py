@@ -171,7 +171,7 @@ def find_field(frames: Frames, shutter: np.ndarray) -> np.ndarray:
     if min(frames.shape[1:]) < SMALLEST:
         return shutter
     picture = _picture(frames)
-    field = _drawn(_edges(picture), picture, frames.shape[1:]) & shutter
+    field = _draw_field(_edges(picture), picture, frames.shape[1:]) & shutter
     return field if field.any() else shutter
 
 
@@ -191,7 +191,7 @@ def _picture(frames: Frames) -> _Picture:
     )
 
 
-def _drawn(edges: Sequence[_Edge], picture: _Picture, shape: tuple[int, ...]) -> np.ndarray:
+def _draw_field(edges: Sequence[_Edge], picture: _Picture, shape: tuple[int, ...]) -> np.ndarray:
     """Return where pixels of the full size lie inside every edge, `(H, W)` bool."""
     scale = np.array(picture.ln.shape) / shape
     rows, columns = ((np.arange(size) + 0.5 - size / 2) * by for size, by in zip(shape, scale, strict=True))
@@ -204,7 +204,7 @@ def _edges(picture: _Picture) -> list[_Edge]:
     lines = _lines(picture)
     circle = _circle(picture, 1)
     given: list[_Edge] = [] if circle is None else [circle]
-    found = [*given, *_consistent(picture, lines, given)]
+    found = [*given, *_choose_consistent(picture, lines, given)]
     if not found:
         white = _circle(picture, -1)
         return [] if white is None else [white.inward(_foot(picture, white, [], -1))]
@@ -247,7 +247,7 @@ def _lines(picture: _Picture) -> list[_Line]:
     return [_Line(float(angles[place[0]]), float(place[1])) for place in clearest]
 
 
-def _consistent(picture: _Picture, lines: Sequence[_Line], given: Sequence[_Edge]) -> list[_Line]:
+def _choose_consistent(picture: _Picture, lines: Sequence[_Line], given: Sequence[_Edge]) -> list[_Line]:
     """Return the lines that are blades' edges all along the field that they and the given edges leave."""
 
     def share(line: _Line, others: Sequence[_Line]) -> float:
@@ -265,7 +265,7 @@ def _consistent(picture: _Picture, lines: Sequence[_Line], given: Sequence[_Edge
     # Some were judged beside others that are gone, or cannot be told before others are there.
     while more := [line for line in candidates if line not in left and share(line, left) >= SHARE]:
         left.append(more[0])
-    refined = [_refined(picture, line, [*given, *_without(left, line)], 1) for line in left]
+    refined = [_refine_edge(picture, line, [*given, *_without(left, line)], 1) for line in left]
     return [line for line in refined if _is_straight(picture, line, [*given, *_without(refined, line)])]
 
 
@@ -298,12 +298,12 @@ def _share(picture: _Picture, edge: _Edge, others: Sequence[_Edge], shortest: fl
     outside, inside = (picture.at(picture.ln, points + side * APART * normals) for side in (1, -1))
     middle = np.median(inside - outside)
     opaque = length >= LONG and middle >= OPAQUE_STEP
-    if middle < step or (not opaque and _seen_behind(outside, inside) > behind):
+    if middle < step or (not opaque and _compare_outside(outside, inside) > behind):
         return 0.0
     return float(np.mean(picture.heights(points, normals, 1) > STEP))
 
 
-def _seen_behind(outside: np.ndarray, inside: np.ndarray) -> float:
+def _compare_outside(outside: np.ndarray, inside: np.ndarray) -> float:
     """Return how much of the structure along the inside of an edge is seen outside too: slope or correlation, the lesser."""
     behind, before = (values - ndimage.gaussian_filter1d(values, 8) for values in (outside, inside))
     power = np.sum(before**2) + 1e-3 * before.size
@@ -329,7 +329,7 @@ def _follows(picture: _Picture, edge: _Edge, others: Sequence[_Edge], sign: int)
     return float(np.mean(np.abs(steepest - np.median(steepest)) <= 1))
 
 
-def _refined(picture: _Picture, edge: Edge, others: Sequence[_Edge], sign: int) -> Edge:
+def _refine_edge(picture: _Picture, edge: Edge, others: Sequence[_Edge], sign: int) -> Edge:
     """Return the edge near the given one that is the steepest at the same places."""
     places = _visible(picture, edge, others)
     if not places.size:
@@ -372,7 +372,7 @@ def _circle(picture: _Picture, sign: int) -> _Circle | None:
                 best, clearest = _Circle(row, column, float(radii[means.argmax()])), means.max()
     if best is None:
         return None
-    best = _refined(picture, _refined(picture, best, [], sign), [], sign)
+    best = _refine_edge(picture, _refine_edge(picture, best, [], sign), [], sign)
     return best if _is_round(picture, best, sign) else None
 
 
@@ -435,8 +435,8 @@ def clamp_warp(warp: np.ndarray, field: np.ndarray) -> np.ndarray:
 
         moved(x) = background(x + warp(x))
 
-    Where one of the up to four pixels around x + warp(x) that make up the bilinear sample is outside the field, the warp leads
-    to the nearest place inside. Outside the field it is 0. Beyond the frame the edge pixels go on, as in `layers.warp_frames`.
+    Up to four pixels around x + warp(x) make up the bilinear sample. Where one of them is outside the field, the warp leads to
+    the nearest place inside. Outside the field it is 0. Beyond the frame the edge pixels go on, as in `layers.warp_frames`.
 
     Args:
         warp: `(T, H, W, 2)` float32, pixels, ij order.
@@ -459,10 +459,10 @@ def warp_clamp(field: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     nearest = ndimage.distance_transform_edt(~cells, return_distances=False, return_indices=True)
     grid = np.indices(field.shape, np.float32)
     last = np.array(field.shape, np.float32)[:, None, None] - 1
-    return lambda warp: np.stack([_clamped(each, field, nearest, grid, last) for each in warp])
+    return lambda warp: np.stack([_clamp_warp(each, field, nearest, grid, last) for each in warp])
 
 
-def _clamped(warp: np.ndarray, field: np.ndarray, nearest: np.ndarray, grid: np.ndarray, last: np.ndarray) -> np.ndarray:
+def _clamp_warp(warp: np.ndarray, field: np.ndarray, nearest: np.ndarray, grid: np.ndarray, last: np.ndarray) -> np.ndarray:
     """Return one frame's warp, `(H, W, 2)`, led into the cells."""
     place = np.clip(grid + np.moveaxis(warp, -1, 0), 0, last)
     rows, columns = np.minimum(np.nan_to_num(place), last - 1).astype(int)  # a warp that is no number remains one

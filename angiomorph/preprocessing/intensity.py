@@ -101,7 +101,7 @@ def normalisation(values: np.ndarray, roi: np.ndarray | None, mode: str) -> Norm
 
     In linear mode lo and hi are the run's minimum and maximum, as the method's authors took them. In log mode they are the
     0.5 and 99.5 percentiles of the exposed pixels: those of `roi` whose median over time is within a factor 64 of the
-    brightest such medians, so that collimator blades, near 0 and far below everything in ln, do not take up the range.
+    brightest such medians. Collimator blades, near 0 and far below everything in ln, would take up the range.
 
     Args:
         values: `(T, H, W)` of the run, from `to_domain`.
@@ -119,7 +119,7 @@ def normalisation(values: np.ndarray, roi: np.ndarray | None, mode: str) -> Norm
         )
     if mode == "linear":
         return Normalisation(float(values.min()), float(values.max()))
-    return _exposed_range(_sample(values, roi))
+    return _find_exposed_range(_sample(values, roi))
 
 
 def exposed_range(frames: Frames, roi: np.ndarray, mode: str) -> float:
@@ -139,7 +139,7 @@ def exposed_range(frames: Frames, roi: np.ndarray, mode: str) -> float:
         InputError: another mode.
     """
     sample = to_domain(_sample(frames, roi), mode)
-    scale = _exposed_range(sample) if mode == "log" else _percentiles(sample)
+    scale = _find_exposed_range(sample) if mode == "log" else _percentiles(sample)
     return scale.hi - scale.lo
 
 
@@ -158,11 +158,11 @@ def stored_normalisation(frames: Sequence[np.ndarray] | Frames, mode: str, roi: 
     if mode == "linear":
         limits = [(float(frame.min()), float(frame.max())) for frame in frames]
         return Normalisation(min(lo for lo, _ in limits), max(hi for _, hi in limits))
-    return _exposed_range(to_domain(_sample(frames, roi), mode))
+    return _find_exposed_range(to_domain(_sample(frames, roi), mode))
 
 
-def _exposed_range(sample: np.ndarray) -> Normalisation:
-    return _percentiles(_exposed(sample))
+def _find_exposed_range(sample: np.ndarray) -> Normalisation:
+    return _percentiles(_select_exposed(sample))
 
 
 def _percentiles(sample: np.ndarray) -> Normalisation:
@@ -183,7 +183,7 @@ def _sample(values: Sequence[np.ndarray] | Frames, roi: np.ndarray | None) -> np
     return np.stack([values[index].reshape(-1)[places] for index in chosen])
 
 
-def _exposed(sample: np.ndarray) -> np.ndarray:
+def _select_exposed(sample: np.ndarray) -> np.ndarray:
     typical = np.median(sample, axis=0)
     return sample[:, typical >= np.percentile(typical, 100 - TAIL) - math.log(DYNAMIC_RANGE)]
 

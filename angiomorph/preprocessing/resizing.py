@@ -13,7 +13,7 @@ from angiomorph.preprocessing.lazy_frames import Frames
 
 def fitted_shape(shape: Sequence[int], size: int) -> tuple[int, int]:
     """Return the frame's shape shrunk so that its longer side is at most `size`; smaller frames keep theirs."""
-    return _scaled(shape, min(1.0, size / max(shape)))
+    return _scale_shape(shape, min(1.0, size / max(shape)))
 
 
 def level_shapes(shape: Sequence[int], size: int, levels: int, own: int) -> list[tuple[int, int]]:
@@ -33,10 +33,10 @@ def level_shapes(shape: Sequence[int], size: int, levels: int, own: int) -> list
         return [(shape[0], shape[1])]
     finest = max(longer, size * 2 ** (own - 1))
     sides = dict.fromkeys(min(size * 2**level, finest) for level in range(levels))
-    return [_scaled(shape, side / longer) for side in sides]
+    return [_scale_shape(shape, side / longer) for side in sides]
 
 
-def _scaled(shape: Sequence[int], scale: float) -> tuple[int, int]:
+def _scale_shape(shape: Sequence[int], scale: float) -> tuple[int, int]:
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 

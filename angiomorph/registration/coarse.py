@@ -25,13 +25,13 @@ class RigidSearch:
     def __init__(self, moving: np.ndarray) -> None:
         self._moving = moving
         fine = _fine(moving, moving > 0)
-        self._spectra = np.stack([_spectrum(_warped(fine, rigid_warp(moving.shape, angle, (0, 0)))) for angle in ANGLES])
+        self._spectra = np.stack([_spectrum(_warp_image(fine, rigid_warp(moving.shape, angle, (0, 0)))) for angle in ANGLES])
 
     def warps(self, fixed: np.ndarray) -> np.ndarray:
         """Return for each frame the rigid warp at the highest peak of phase correlation, or zeros where it is not worthwhile.
 
-        A warp is worthwhile if it moves any pixel by 2 or more and leaves at most 0.7 of the bright residue, which iodine,
-        being dark, hardly adds to. Only pixels count that are lit, not behind a collimator, in both frames.
+        A warp is worthwhile if it moves any pixel by 2 or more and leaves at most 0.7 of the bright residue. Iodine,
+        being dark, hardly adds to it. Only pixels count that are lit, not behind a collimator, in both frames.
 
         Args:
             fixed: `(B, h, w)` float32 in [0, 1].
@@ -60,7 +60,7 @@ class RigidSearch:
             return False
         place = np.moveaxis(_places(warp), -1, 0)
         inside = ((place >= 0) & (place <= np.array(fixed.shape)[:, None, None] - 1)).all(0)
-        moved = _warped(self._moving, warp)
+        moved = _warp_image(self._moving, warp)
         known = inside & (fixed > 0) & (self._moving > 0) & (moved > 0)
         if known.mean() < KNOWN:
             return False
@@ -92,7 +92,7 @@ def _places(warp: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.indices(warp.shape[:2]), 0, -1) + warp
 
 
-def _warped(image: np.ndarray, warp: np.ndarray) -> np.ndarray:
+def _warp_image(image: np.ndarray, warp: np.ndarray) -> np.ndarray:
     moved: np.ndarray = ndimage.map_coordinates(image, np.moveaxis(_places(warp), -1, 0), order=1, mode="nearest")
     return moved
 

@@ -63,7 +63,7 @@ class NetworkInput:
 
 
 @lru_cache(maxsize=1)
-def _shipped() -> Predictor:
+def _load_shipped() -> Predictor:
     return Predictor(load_any(SHIPPED))
 
 
@@ -82,7 +82,7 @@ def find_iodine(frames: Frames, field: np.ndarray, mode: str) -> Arrival:
     if not inside.any():
         return Arrival(None, np.zeros(len(frames)), np.zeros(len(frames)))
     levelled = level(small, small[0], inside, gain=mode == "linear")
-    warps = np.concatenate(list(_shipped().warps(small[0], levelled, read_model_defaults().hyper, levels=ARRIVAL_LEVELS)))
+    warps = np.concatenate(list(_load_shipped().warps(small[0], levelled, read_model_defaults().hyper, levels=ARRIVAL_LEVELS)))
     moved = warp_frames(np.repeat(small[:1], len(small), 0), warps).numpy()
     return find_arrival(levelled, moved, warps, inside)
 

@@ -263,7 +263,7 @@ def _project_iodine(scene: _Scene, frame: int, control: np.ndarray) -> np.ndarra
         there = kind & (amount > 0)
         place = _at_moment(scene, position[there], control)
         projected = project_points(place, amount[there], blood.vessels.radius[there], arm, scene.pose[frame])
-        total += projected if arm is scene.arm else _refined(projected)
+        total += projected if arm is scene.arm else _enlarge(projected)
     return total
 
 
@@ -271,7 +271,7 @@ def _coarse(arm: CArm) -> CArm:
     return replace(arm, rows=arm.rows // BLOCK, columns=arm.columns // BLOCK, pixel_spacing=arm.pixel_spacing * BLOCK)
 
 
-def _refined(image: np.ndarray) -> np.ndarray:
+def _enlarge(image: np.ndarray) -> np.ndarray:
     """Enlarge a coarse projection smoothly; line integrals do not depend on a pixel's size."""
     return ndimage.zoom(ndimage.gaussian_filter(image, 1, mode="nearest"), BLOCK, order=1, mode="nearest", grid_mode=True)
 

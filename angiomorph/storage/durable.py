@@ -114,7 +114,7 @@ class DurableFile:
             if page in self._pages:
                 view[place] = self._pages[page][start - page * PAGE : stop - page * PAGE]
             else:
-                view[place] = self._stored(start, stop)
+                view[place] = self._read_stored(start, stop)
         self._position += count
         return count
 
@@ -128,7 +128,7 @@ class DurableFile:
                     if start < self._protected:
                         self._page(page)[start - page * PAGE : stop - page * PAGE] = part
                     else:
-                        self._put(start, part)
+                        self._write_at(start, part)
             except OSError as error:
                 self.failure = error
         self._position += len(view)
@@ -159,17 +159,17 @@ class DurableFile:
 
     def _page(self, index: int) -> bytearray:
         if index not in self._pages:
-            self._pages[index] = bytearray(self._stored(index * PAGE, (index + 1) * PAGE))
+            self._pages[index] = bytearray(self._read_stored(index * PAGE, (index + 1) * PAGE))
         return self._pages[index]
 
-    def _stored(self, start: int, stop: int) -> bytes:
+    def _read_stored(self, start: int, stop: int) -> bytes:
         self._file.seek(start)
         data = bytearray()
         while len(data) < stop - start and (more := self._file.read(stop - start - len(data))):
             data += more
         return bytes(data).ljust(stop - start, b"\0")
 
-    def _put(self, start: int, data: memoryview | bytearray) -> None:
+    def _write_at(self, start: int, data: memoryview | bytearray) -> None:
         self._file.seek(start)
         left = memoryview(data)
         while left:
@@ -183,7 +183,7 @@ class DurableFile:
 
     def _apply(self) -> None:
         for index, page in sorted(self._pages.items()):
-            self._put(index * PAGE, page)
+            self._write_at(index * PAGE, page)
         self._file.truncate(self._size)
         self._pages.clear()
         self._protected = -(-self._size // PAGE) * PAGE

@@ -87,14 +87,14 @@ def _store(path: Path) -> dict[str, Any]:
             "runs": len(runs),
             "frames": sum(shape[0] for shape in shapes),
             "frames_per_run": {"least": min(s[0] for s in shapes), "most": max(s[0] for s in shapes)} if shapes else {},
-            "sizes": _counted(f"{rows} x {columns}" for _, rows, columns in shapes),
-            "relations": _counted(run.relation for run in runs),
-            "bits_stored": _counted(str(run.bits_stored) for run in runs),
+            "sizes": _count_values(f"{rows} x {columns}" for _, rows, columns in shapes),
+            "relations": _count_values(run.relation for run in runs),
+            "bits_stored": _count_values(str(run.bits_stored) for run in runs),
             "runs_with_named_background": sum(bool(run.background) for run in runs),
         }
 
 
-def _counted(values: Iterator[str]) -> dict[str, int]:
+def _count_values(values: Iterator[str]) -> dict[str, int]:
     return dict(sorted(collections.Counter(values).items()))
 
 

@@ -60,7 +60,7 @@ def find_arrays(
         for name in group:
             link = group.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
-                raise refuse("all in the file itself", f"{_shown(link)} at {group.name.rstrip('/')}/{name}")
+                raise refuse("all in the file itself", f"{_say_link(link)} at {group.name.rstrip('/')}/{name}")
             item = group[name]
             if isinstance(item, h5py.Group):
                 waiting.append(item)
@@ -71,6 +71,6 @@ def find_arrays(
                 yield item
 
 
-def _shown(link: Any) -> str:
+def _say_link(link: Any) -> str:
     external = isinstance(link, h5py.ExternalLink)
     return f"an external link to {link.filename!r}" if external else f"a soft link to {link.path!r}"

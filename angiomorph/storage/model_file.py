@@ -105,7 +105,7 @@ def check(
         InputError: as `reading` says.
     """
     try:
-        return _checked(file, path, classes, expected, remedy)
+        return _check_file(file, path, classes, expected, remedy)
     except UNREADABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: expected {expected}, but it cannot be read: {reason}; {REMEDY}") from error
@@ -124,7 +124,7 @@ def _refusal(path: str | os.PathLike[str], expected: str, found: str) -> InputEr
     return InputError(f"{path}: expected a model file with {expected}, found {found}; {REMEDY}")
 
 
-def _checked(file: h5py.File, path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str) -> ModelFile:
+def _check_file(file: h5py.File, path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str) -> ModelFile:
     _check_arrays(path, check_links(file, path))
     described = _json(path, file, "model_config")
     kind, config = _class(path, described) if described is not None else (WEIGHTS if "layer_names" in file.attrs else "", None)
@@ -201,7 +201,7 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
             waiting += part
 
 
-def _named(part: Mapping[str, Any]) -> str:
+def _name_class(part: Mapping[str, Any]) -> str:
     return repr(part.get("class_name", part.get("registered_name", part.get("function", "without a class"))))
 
 
@@ -211,7 +211,7 @@ def _check_nested(path: str | os.PathLike[str], config: Mapping[str, Any]) -> No
         known = isinstance(name, str) and name in NESTED and part.get("registered_name") in (None, name)
         if not known or part.get("module") not in MODULES or {"function", "function_type"} & set(part):
             raise _refusal(
-                path, "a hypernetwork of dense layers at most", f"a layer of class {_named(part)} in its configuration"
+                path, "a hypernetwork of dense layers at most", f"a layer of class {_name_class(part)} in its configuration"
             )
 
 
@@ -222,7 +222,7 @@ def check_config(path: str | os.PathLike[str], config: Mapping[str, Any]) -> Non
         InputError: there are some.
     """
     for part in _objects(config):
-        raise _refusal(path, "plain values in its configuration", f"an object of class {_named(part)}")
+        raise _refusal(path, "plain values in its configuration", f"an object of class {_name_class(part)}")
     known = {"inshape", "nb_unet_features", "hyp_units", "hyp_rank", "name", "metadata", *DEFAULTS}
     if surplus := set(config) - known:
         raise _refusal(path, f"arguments {', '.join(sorted(known))}", ", ".join(sorted(surplus)))

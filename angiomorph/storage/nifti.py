@@ -20,8 +20,8 @@ def write_warp(path: str | os.PathLike[str], warp: np.ndarray, spacing: tuple[fl
     """Write the warps of a run as one displacement field, frames one above the other 1 mm apart.
 
     The field is that of ITK: resampled by it, the background repeated for each frame becomes moved. Position (x, y, z) is
-    (column spacing[1], row spacing[0], frame), and the vector (warp[..., 1] spacing[1], warp[..., 0] spacing[0], 0), all in
-    mm and LPS, with neither rotation nor offset.
+    (column spacing[1], row spacing[0], frame). The vector is (warp[..., 1] spacing[1], warp[..., 0] spacing[0], 0). Both are
+    in mm and LPS, with neither rotation nor offset.
 
     Args:
         path: the file's final name, ending in .nii.gz; written whole or not at all.

@@ -152,11 +152,11 @@ class TrainingConfig:
     sampling: Sampling = option(  # noqa: RUF009 (frozen)
         Sampling(), "which pairs and lambda are drawn", shown="those of Sampling()"
     )
-    epochs: int = option(10, "visits of every run", metavar="X", low=1)
+    epochs: int = option(10, "visits of every run", metavar="X", low=1, resumable=True)
     steps_per_epoch: int | None = option(None, "batches an epoch", metavar="X", low=1, shown="one visit of every run")
-    lr: float = option(1e-4, "Adam's learning rate", metavar="X", low=0)
+    lr: float = option(1e-4, "Adam's learning rate", metavar="X", low=0, resumable=True)
     final_lr: float | None = option(
-        None, "what it falls to at the end, along half a cosine", metavar="X", low=0, shown="it stays"
+        None, "what it falls to at the end, along half a cosine", metavar="X", low=0, shown="it stays", resumable=True
     )
     enc: tuple[int, ...] = option(ENCODER, "encoder features", metavar="N", low=1)
     dec: tuple[int, ...] = option(DECODER, "decoder features", metavar="N", low=1)
@@ -172,21 +172,33 @@ class TrainingConfig:
     )
     init: str = option("he", "first weights", choices=("he", "voxelmorph"))
     hyper: float | None = option(
-        None, "to register with by default", flag="--lambda", metavar="L", low=0, high=1, shown=_say_default_lambda()
+        None,
+        "to register with by default",
+        flag="--lambda",
+        metavar="L",
+        low=0,
+        high=1,
+        shown=_say_default_lambda(),
+        resumable=True,
     )
-    levels: int = option(1, "to register with by default, as in register", metavar="N", low=1)
-    load_weights: str | None = option(None, "model to begin with, VoxelMorph's too", metavar="M.h5", shown="random weights")
-    initial_epoch: int = option(0, "epochs counted as done", metavar="N", low=0)
-    checkpoint_steps: int = option(1000, "steps between checkpoints within an epoch", metavar="N", low=1)
-    keep: int = option(3, "checkpoints kept", metavar="N", low=1)
+    levels: int = option(1, "to register with by default, as in register", metavar="N", low=1, resumable=True)
+    load_weights: str | None = option(
+        None, "model to begin with, VoxelMorph's too", metavar="M.h5", shown="random weights", resumable=True
+    )
+    initial_epoch: int = option(0, "epochs counted as done", metavar="N", low=0, resumable=True)
+    checkpoint_steps: int = option(1000, "steps between checkpoints within an epoch", metavar="N", low=1, resumable=True)
+    keep: int = option(3, "checkpoints kept", metavar="N", low=1, resumable=True)
     on_nan: str = option(
-        "stop", "at a batch whose loss or gradient is not finite: stop, or skip the batch", choices=("stop", "skip")
+        "stop",
+        "at a batch whose loss or gradient is not finite: stop, or skip the batch",
+        choices=("stop", "skip"),
+        resumable=True,
     )
     validation_steps: int | None = option(
         None, "steps between validations within an epoch", metavar="N", low=1, shown="at its end"
     )
     patience: int | None = option(
-        None, "validations without a better model that stop the training", metavar="N", low=1, shown="never"
+        None, "validations without a better model that stop the training", metavar="N", low=1, shown="never", resumable=True
     )
     mixed_precision: str | None = option(
         None,

@@ -177,7 +177,7 @@ def join(team: Cluster | None, gpus: int, sampling: Sampling, description: Mappi
     devices = list_devices(gpus)
     _check_divisible(sampling, max(1, len(devices)) * (1 if team is None else len(team.workers)))
     if team is not None:
-        return _joined(team, {**description, "GPUs of a worker": gpus})
+        return _join_team(team, {**description, "GPUs of a worker": gpus})
     return Distribution(tf.distribute.MirroredStrategy(devices)) if len(devices) > 1 else Distribution()
 
 
@@ -186,7 +186,7 @@ def list_devices(gpus: int) -> list[str]:
     return [f"GPU:{number}" for number in range(gpus)]
 
 
-def _joined(team: Cluster, description: Mapping[str, Any]) -> Distribution:
+def _join_team(team: Cluster, description: Mapping[str, Any]) -> Distribution:
     meet(team, description)
     # TensorFlow holds Python's lock while it connects, so that neither a thread nor a signal could end it.
     faulthandler.dump_traceback_later(CONNECTING, exit=True, file=2)

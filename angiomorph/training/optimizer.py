@@ -19,13 +19,13 @@ class GuardedAdam(tf.keras.optimizers.Adam):
         v = v + (gradient**2 - v) * (1 - beta_2)
         variable = variable - learning_rate * sqrt(1 - beta_2**t) / (1 - beta_1**t) * m / (sqrt(v) + epsilon)
 
-    Here, not in the training step, because Keras's stock `train_step` gives the optimizer the batch's own loss, which
-    its logs show as a running mean only. The step not taken is one of rate 0, betas 1 and gradient 0, which changes no bit: a
+    This stands here because Keras's stock `train_step` gives the optimizer the batch's own loss. Its logs show only a running
+    mean. The step not taken is one of rate 0, betas 1 and gradient 0, which changes no bit: a
     branch would make a GPU wait until the host has read the condition. TensorFlow's fused operation does in one pass over
     the weights what Keras's Adam does in ten.
 
     Gradients of float16 features vanish below 6e-8 and overflow above 65504. With `initial_scale`, what is differentiated is
-    loss_scale * loss, and the gradient divided by it: after `GROWTH_STEPS` finite steps the scale doubles, and where the
+    loss_scale * loss, and the gradient divided by it: after `GROWTH_STEPS` finite steps the scale doubles. Where the
     gradient of a finite loss overflows it halves, down to 1, and no step is taken. Gradient and loss below are the true ones.
 
     Args:

@@ -17,19 +17,7 @@ from angiomorph.training import checkpoints
 from angiomorph.training.config import TrainingConfig
 from angiomorph.training.source import Source
 
-RESUMABLE = (  # what may change when a training is resumed
-    "epochs",
-    "lr",
-    "final_lr",
-    "hyper",
-    "levels",
-    "load_weights",
-    "initial_epoch",
-    "checkpoint_steps",
-    "keep",
-    "on_nan",
-    "patience",
-)
+RESUMABLE = tuple(part.name for part in dataclasses.fields(TrainingConfig) if part.metadata["resumable"])
 
 
 def describe_training(
@@ -89,7 +77,7 @@ def check_same_training(path: Path, described: dict[str, Any]) -> None:
         described: of `describe_training`.
 
     Raises:
-        InputError: something differs beside `RESUMABLE`.
+        InputError: an option differs that is not `resumable`, or the data do.
     """
     begun, now = json.loads(path.read_text()), json.loads(json.dumps(described))
     newer = json.loads(json.dumps(dataclasses.asdict(TrainingConfig())))  # options that are newer than the training

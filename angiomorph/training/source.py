@@ -75,8 +75,8 @@ class Source:
         clean: read `Pairs.clean` too.
 
     Raises:
-        InputError: a file is no training store, there is no run, `sampling.intensity` does not suit one, one has no clean
-            frames where they are asked for, or, with `sampling.finer`, smaller frames than are read.
+        InputError: a file is no training store; there is no run; `sampling.intensity` does not suit one; one has no clean
+            frames where they are asked for; with `sampling.finer`, one has smaller frames than are read.
     """
 
     def __init__(self, paths: Sequence[Path], sampling: Sampling, part: tuple[int, int] = (0, 1), clean: bool = False) -> None:

@@ -56,9 +56,9 @@ def train(
         the path of model.h5; at once, if a resumed training is done already.
 
     Raises:
-        InputError: nothing to train on, nothing to resume, a resumed training that differs from the one begun, a loss that
-            is not finite, too many runs that cannot be read, one of the validation that cannot, a full disk, or a machine that
-            gains nothing by mixed precision.
+        InputError: there is nothing to train on or to resume; a resumed training differs from the one begun; a loss is not
+            finite; too many runs, or one of the validation, cannot be read; the disk is full; the machine gains nothing by
+            mixed precision.
         KeyboardInterrupt: Ctrl-C or SIGTERM; of a training by one process after the step under way and a checkpoint of it.
     """
     gpus, workers = configure_gpu(gpu), cluster()

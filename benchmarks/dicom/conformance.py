@@ -324,7 +324,7 @@ def send(written: Mapping[Path, Case], folder: Path) -> dict[Path, str]:
     with _receiver(folder) as port:
         _store(written, port)
         received = {str(dataset.SOPInstanceUID): dataset for dataset in map(pydicom.dcmread, folder.iterdir())}
-    return {path: _changed(pydicom.dcmread(path), received) for path in written}
+    return {path: find_change(pydicom.dcmread(path), received) for path in written}
 
 
 def archive(written: Mapping[Path, Case]) -> dict[Path, str]:
@@ -340,7 +340,7 @@ def archive(written: Mapping[Path, Case]) -> dict[Path, str]:
             sent = pydicom.dcmread(path)
             content = server.fetch(str(sent.SOPInstanceUID))
             given = {str(sent.SOPInstanceUID): pydicom.dcmread(io.BytesIO(content))} if content else {}
-            found[path] = _changed(sent, given)
+            found[path] = find_change(sent, given)
     return found
 
 
@@ -351,7 +351,7 @@ def _store(written: Mapping[Path, Case], port: str) -> None:
             _run("storescu", proposal, "-nh", "-to", "20", "-ta", "20", "-td", "20", "127.0.0.1", port, *paths)
 
 
-def _changed(sent: Dataset, received: Mapping[str, pydicom.FileDataset]) -> str:
+def find_change(sent: Dataset, received: Mapping[str, pydicom.FileDataset]) -> str:
     arrived = received.get(str(sent.SOPInstanceUID))
     if arrived is None:
         return "did not arrive"

@@ -515,13 +515,17 @@ def _numbers(good: Base) -> Iterator[Mutation]:
         for number, allowed in changes.items():
             if good.name in ("RLE", "JPEG-LS", "JPEG 2000", "JPEG") and keyword in ("Rows", "Columns"):
                 allowed = "refuse"  # the compressed frames have a size of their own
-            yield Mutation(good.name, f"wrong {keyword}", repr(number), allowed, partial(_with, good, **{keyword: number}))
+            yield Mutation(
+                good.name, f"wrong {keyword}", repr(number), allowed, partial(change_values, good, **{keyword: number})
+            )
     for rows, columns, frames in ((65535, 65535, "2147483647"), (65535, 65535, "1"), (4, 4, "2147483647"), (65535, 1, "65535")):
         given = {"Rows": rows, "Columns": columns, "NumberOfFrames": frames}
-        yield Mutation(good.name, "huge pictures", f"{rows} x {columns} x {frames}", "refuse", partial(_with, good, **given))
+        yield Mutation(
+            good.name, "huge pictures", f"{rows} x {columns} x {frames}", "refuse", partial(change_values, good, **given)
+        )
 
 
-def _with(good: Base, **changes: Any) -> bytes:
+def change_values(good: Base, **changes: Any) -> bytes:
     """Return the file with values of top-level elements changed, whatever their representation would allow."""
     data = good.data
     for keyword, number in changes.items():

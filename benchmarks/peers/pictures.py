@@ -134,11 +134,11 @@ def panels(shown: Mapping[Path, Mapping[str, Score]], methods: Sequence[Method],
             write(cell.below, left + side / 2, top + side + FOOT / 2, **FOOT_FONT)
             if place == 0:
                 ours = cell.title.startswith("AngioMorph")
-                write(_heading(cell.title), left + side / 2, HEAD / 2, **HEAD_FONT, weight="bold" if ours else "normal")
+                write(write_heading(cell.title), left + side / 2, HEAD / 2, **HEAD_FONT, weight="bold" if ours else "normal")
     FigureCanvasAgg(drawing).print_png(str(path))
 
 
-def _heading(title: str) -> str:
+def write_heading(title: str) -> str:
     """Return a title in two lines, the first of one word; without registration it is plain DSA."""
     return ("plain DSA" if title == "none" else title).replace(" ", "\n", 1)
 
@@ -154,7 +154,7 @@ def _row(sample: Sample, scores: Mapping[str, Score], methods: Sequence[Method])
     background = frames[[number - 1 for number in sample.numbers]].mean(0)
     frame = frames[sample.frames[shown]]
     artefact = sample.truth.background[:first].mean(0) - sample.truth.background[first + shown]
-    where = _where(artefact, vessel, inside)
+    where = find_square(artefact, vessel, inside)
     depth = max(-float(np.percentile(vessel[where], 0.5)), LEAST_DEPTH)
     window = (-depth, depth / 2)
     cells = [
@@ -166,18 +166,18 @@ def _row(sample: Sample, scores: Mapping[str, Score], methods: Sequence[Method])
         warps, _ = method.warps(alone)
         bsa = frame - warp_frames(background[None].astype(np.float32), warps).numpy()[0]
         level = np.median((bsa - vessel)[inside])
-        cells.append(Cell(method.name, (bsa - level)[where], window, _worth(scores[method.name])))
+        cells.append(Cell(method.name, (bsa - level)[where], window, write_figures(scores[method.name])))
     kind = next(iter(scores.values())).runs
     return f"{kind} {sample.name}\ngrey: \N{MINUS SIGN}{depth:.2f} to {depth / 2:.2f} ln", cells
 
 
-def _worth(score: Score) -> str:
+def write_figures(score: Score) -> str:
     """Return what stands below a panel."""
     error = f"harm {score.harm:.3f}" if score.runs == "still" else f"artefact left {score.artefact_left:.3f}"
     return f"{error}\ncontrast kept {score.contrast_kept:.3f}"
 
 
-def _where(artefact: np.ndarray, vessel: np.ndarray, inside: np.ndarray) -> tuple[slice, slice]:
+def find_square(artefact: np.ndarray, vessel: np.ndarray, inside: np.ndarray) -> tuple[slice, slice]:
     """Return the square in which artefact and vessels meet most, wholly inside the frame."""
     side = min(SIDE, *vessel.shape)
     energies = [ndimage.uniform_filter(np.where(inside, part, 0) ** 2, side, mode="constant") for part in (artefact, vessel)]

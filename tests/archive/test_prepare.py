@@ -213,15 +213,15 @@ def stopped_after(count):
     return stop
 
 
-def test_other_work_under_the_same_name_is_refused_and_kept(archive, tmp_path):
+@pytest.mark.parametrize("change", [{"size": 4}, {}], ids=["another size", "a touched file"])
+def test_other_work_under_the_same_name_is_refused_and_kept(archive, tmp_path, change):
     target, said = tmp_path / "s.h5", []
     with pytest.raises(KeyboardInterrupt):
         prepare([archive], target, progress=stopped_after(3))
-    for change in ({"size": 4}, {}):
-        if not change:
-            (archive / "b_Doe" / "Doe2.dcm").touch()
-        with pytest.raises(InputError, match=r"\.s\.h5\.partial: .*found 3 runs of other files or options.*remove this folder"):
-            prepare([archive], target, **change, say=said.append)
+    if not change:
+        (archive / "b_Doe" / "Doe2.dcm").touch()
+    with pytest.raises(InputError, match=r"\.s\.h5\.partial: .*found 3 runs of other files or options.*remove this folder"):
+        prepare([archive], target, **change, say=said.append)
     assert said == []
     with pytest.raises(InputError, match=r"\.s\.h5\.partial"):
         prepare([archive / "a_Doe"], target)

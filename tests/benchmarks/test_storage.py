@@ -27,15 +27,15 @@ def test_each_kind_is_measured(xa_file, tmp_path, capsys):
     assert all(speed > 0 for _, *speeds in rows.values() for speed in speeds)
 
 
-def test_kinds_are_lossless_and_chunked_as_a_store(tmp_path):
+@pytest.mark.parametrize(("kind", "options"), storage.KINDS.items())
+def test_kinds_are_lossless_and_chunked_as_a_store(tmp_path, kind, options):
     frames = storage.fitted(np.random.default_rng(0).integers(0, 4096, (2, 16, 16)).astype(np.uint16))
-    for index, (kind, options) in enumerate(storage.KINDS.items()):
-        storage.write(tmp_path / f"{index}.h5", frames, kind)
-        with h5py.File(tmp_path / f"{index}.h5") as file:
-            assert file["frames"].chunks == (1, 512, 512)
-            assert file["frames"].compression == options.get("compression")
-            assert file["frames"].fletcher32 == (kind == "Fletcher-32")
-            np.testing.assert_array_equal(file["frames"][()], frames)
+    storage.write(tmp_path / "s.h5", frames, kind)
+    with h5py.File(tmp_path / "s.h5") as file:
+        assert file["frames"].chunks == (1, 512, 512)
+        assert file["frames"].compression == options.get("compression")
+        assert file["frames"].fletcher32 == (kind == "Fletcher-32")
+        np.testing.assert_array_equal(file["frames"][()], frames)
 
 
 def test_a_crc32_beside_the_frames_is_checked(tmp_path):

@@ -182,27 +182,54 @@ def subtracted(dataset):
     dataset.AcquisitionDeviceProcessingDescription = "subtracted"
 
 
-@pytest.mark.slow
-def test_inputs_that_are_no_run(tmp_path, capsys, xa_file, model):
-    """The model is opened once for each; what matters is what is said and left."""
-    (tmp_path / "text.dcm").write_text("hello")
-    (tmp_path / "empty").mkdir()
-    cut = xa_file("cut.dcm", frames=FRAMES)
-    cut.write_bytes(cut.read_bytes()[:-3000])
-    cases = {
-        tmp_path / "text.dcm": "DICOM",
-        tmp_path / "absent.dcm": "nothing there",
-        tmp_path / "empty": "found none",
-        xa_file("nopixels.dcm", without_pixels, FRAMES): "PixelData",
-        xa_file("us.dcm", ultrasound, FRAMES): "Modality",
-        xa_file("single.dcm", frames=FRAMES[:1]): "one single frame",
-        xa_file("subtracted.dcm", subtracted, FRAMES): "already subtracted",
-        cut: "truncated",
+@pytest.fixture
+def no_run(tmp_path, xa_file):
+    """Return what makes each input that is no run, by name."""
+
+    def text():
+        (tmp_path / "text.dcm").write_text("hello")
+        return tmp_path / "text.dcm"
+
+    def empty():
+        (tmp_path / "empty").mkdir()
+        return tmp_path / "empty"
+
+    def cut():
+        path = xa_file("cut.dcm", frames=FRAMES)
+        path.write_bytes(path.read_bytes()[:-3000])
+        return path
+
+    return {
+        "text": text,
+        "absent": lambda: tmp_path / "absent.dcm",
+        "empty": empty,
+        "nopixels": lambda: xa_file("nopixels.dcm", without_pixels, FRAMES),
+        "us": lambda: xa_file("us.dcm", ultrasound, FRAMES),
+        "single": lambda: xa_file("single.dcm", frames=FRAMES[:1]),
+        "subtracted": lambda: xa_file("subtracted.dcm", subtracted, FRAMES),
+        "cut": cut,
     }
-    for path, words in cases.items():
-        status = register([path], model, tmp_path / "out")
-        refused(capsys, status, str(path), words)
-        assert left_in(tmp_path / "out") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("text", "DICOM"),
+        ("absent", "nothing there"),
+        ("empty", "found none"),
+        ("nopixels", "PixelData"),
+        ("us", "Modality"),
+        ("single", "one single frame"),
+        ("subtracted", "already subtracted"),
+        ("cut", "truncated"),
+    ],
+)
+def test_inputs_that_are_no_run(tmp_path, capsys, model, no_run, name, words):
+    path = no_run[name]()
+    status = register([path], model, tmp_path / "out")
+    refused(capsys, status, str(path), words)
+    assert left_in(tmp_path / "out") == []
 
 
 @pytest.mark.slow
@@ -218,37 +245,47 @@ def test_our_own_output_is_already_subtracted(tmp_path, capsys, xa_file, model):
     assert left_in(tmp_path / "out") == ["run.dcm", "run_bsa.dcm"]
 
 
-def test_files_that_are_no_model(tmp_path, capsys, xa_file, model):
+@pytest.fixture(scope="module")
+def no_models(tmp_path_factory, model):
+    """Return a folder of files that are no model."""
+    folder = tmp_path_factory.mktemp("no_models")
+    (folder / "runs").mkdir()
+    (folder / "text.h5").write_text("hello")
+    h5py.File(folder / "empty.h5", "w").close()
+    networks.AngioMorph((32, 32), **TINY).save_weights(folder / "weights.h5")
+    tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=(1,))]).save(folder / "other.h5")
+    whole = Path(model).read_bytes()
+    (folder / "cut.h5").write_bytes(whole[: len(whole) * 2 // 3])
+    shutil.copy(model, folder / "headless.h5")
+    with h5py.File(folder / "headless.h5", "a") as file:
+        del file["model_weights"]
+    shutil.copy(model, folder / "garbled.h5")
+    with h5py.File(folder / "garbled.h5", "a") as file:
+        file.attrs["model_config"] = "{not json"
+    return folder
+
+
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("text.h5", "cannot be opened as HDF5"),
+        ("absent.h5", "no such file"),
+        ("empty.h5", "give a model.h5"),
+        ("weights.h5", "import-weights"),
+        ("other.h5", "found 'Sequential'"),
+        ("cut.h5", "cannot be opened as HDF5"),
+        ("headless.h5", "expected a whole model"),
+        ("garbled.h5", "expected a whole model"),
+        ("runs", "cannot be opened as HDF5"),
+    ],
+)
+def test_files_that_are_no_model(tmp_path, capsys, xa_file, no_models, name, words, batch):
     run = xa_file("runs/run.dcm", frames=FRAMES)
     xa_file("runs/second.dcm", frames=FRAMES)
-    network = networks.AngioMorph((32, 32), **TINY)
-    (tmp_path / "text.h5").write_text("hello")
-    h5py.File(tmp_path / "empty.h5", "w").close()
-    network.save_weights(tmp_path / "weights.h5")
-    tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=(1,))]).save(tmp_path / "other.h5")
-    whole = Path(model).read_bytes()
-    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) * 2 // 3])
-    shutil.copy(model, tmp_path / "headless.h5")
-    with h5py.File(tmp_path / "headless.h5", "a") as file:
-        del file["model_weights"]
-    shutil.copy(model, tmp_path / "garbled.h5")
-    with h5py.File(tmp_path / "garbled.h5", "a") as file:
-        file.attrs["model_config"] = "{not json"
-    cases = {
-        "text.h5": "cannot be opened as HDF5",
-        "absent.h5": "no such file",
-        "empty.h5": "give a model.h5",
-        "weights.h5": "import-weights",
-        "other.h5": "found 'Sequential'",
-        "cut.h5": "cannot be opened as HDF5",
-        "headless.h5": "expected a whole model",
-        "garbled.h5": "expected a whole model",
-        "runs": "cannot be opened as HDF5",
-    }
-    for name, words in cases.items():
-        for runs in ([run], [tmp_path / "runs"]):  # also in a batch
-            refused(capsys, register(runs, tmp_path / name, tmp_path / "out"), str(tmp_path / name), words)
-            assert not (tmp_path / "out").exists()
+    status = register([tmp_path / "runs" if batch else run], no_models / name, tmp_path / "out")
+    refused(capsys, status, str(no_models / name), words)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -297,7 +334,7 @@ def test_words_that_do_not_fit_the_run(tmp_path, capsys, xa_file, model, options
     assert left_in(tmp_path / "out") == []
 
 
-def test_refinement_of_a_model_of_truth_is_refused_before_any_run_is_read(tmp_path, capsys, xa_file):
+def test_refining_a_model_of_truth_is_refused_early(tmp_path, capsys, xa_file):
     truth = save_tiny_model(tmp_path / "truth.h5", image_loss="truth")
     for name in ("one", "two"):
         xa_file(f"runs/{name}.dcm", frames=FRAMES)

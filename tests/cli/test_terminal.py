@@ -9,7 +9,7 @@ from angiomorph.cli.terminal import show_frames
 
 
 @pytest.mark.parametrize(("quiet", "expected"), [(True, ""), (False, "frames registered: 3/4\n")])
-def test_elsewhere_than_on_a_terminal_a_line_comes_after_each_minute(capsys, monkeypatch, quiet, expected):
+def test_without_a_terminal_a_line_comes_each_minute(capsys, monkeypatch, quiet, expected):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     told = show_frames(quiet=quiet)

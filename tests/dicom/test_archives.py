@@ -131,7 +131,7 @@ def test_members_of_one_name_or_windows_names_are_all_read(xa_folder, tmp_path):
 def test_bombs_are_refused_before_they_are_unpacked(tmp_path, monkeypatch, temporary):
     monkeypatch.setattr(archives, "SMALL", 1 << 20)
     path = zipped(tmp_path / "bomb.zip", {"zeros": bytes(8 << 20)})
-    monkeypatch.setattr(archives, "_copy", lambda *given: pytest.fail("unpacked"))
+    monkeypatch.setattr(archives, "copy_up_to", lambda *given: pytest.fail("unpacked"))
     with pytest.raises(InputError, match="unpacks to 8388608 or more"):
         find_series([path])
     monkeypatch.setattr(archives, "MEMBERS", 0)

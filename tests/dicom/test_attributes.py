@@ -72,14 +72,20 @@ def test_components_stay_in_their_places():
     assert math.isnan(found[2])
 
 
-def test_required_numbers_say_what_stood_there(tmp_path):
+def test_a_required_number_is_read(tmp_path):
+    assert require_number(tmp_path / "run.dcm", raw("Rows", "US", b"\x10\0"), "Rows") == 16
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(b"\x10\0\x20\0", "'16\\32'"), (b"", "none"), (b"\0\0", "'0'"), (b"\1", "bytes that are none")],
+)
+def test_required_numbers_say_what_stood_there(tmp_path, content, found):
     path = tmp_path / "run.dcm"
-    assert require_number(path, raw("Rows", "US", b"\x10\0"), "Rows") == 16
-    for content, found in ((b"\x10\0\x20\0", "'16\\32'"), (b"", "none"), (b"\0\0", "'0'"), (b"\1", "bytes that are none")):
-        with pytest.raises(InputError) as refused:
-            require_number(path, raw("Rows", "US", content), "Rows")
-        expected = f"{path}: Rows (0028,0010): expected one whole number above 0, found {found}; fetch the file again"
-        assert str(refused.value).startswith(expected)
+    with pytest.raises(InputError) as refused:
+        require_number(path, raw("Rows", "US", content), "Rows")
+    expected = f"{path}: Rows (0028,0010): expected one whole number above 0, found {found}; fetch the file again"
+    assert str(refused.value).startswith(expected)
 
 
 def test_what_is_no_sequence_has_no_items():

@@ -58,7 +58,7 @@ def test_a_copied_run_counts_once_in_whatever_folder_it_lies(xa_file, xa_folder,
     assert len(find_series([tmp_path / "a" / "run.dcm", tmp_path / "b" / "run.dcm"])) == 1
 
 
-def test_an_instance_in_another_encoding_or_with_a_changed_header_is_the_same(xa_file, tmp_path):
+def test_another_encoding_or_header_is_the_same_instance(xa_file, tmp_path):
     xa_file("a/run.dcm")
     for name in ("b", "c"):
         shutil.copytree(tmp_path / "a", tmp_path / name)
@@ -69,7 +69,7 @@ def test_an_instance_in_another_encoding_or_with_a_changed_header_is_the_same(xa
     assert [str(run.folder) for run in find_series([tmp_path])] == ["a"]
 
 
-def test_a_damaged_copy_of_another_size_is_a_run_of_its_own_to_say_so(xa_file, tmp_path):
+def test_a_damaged_copy_of_another_size_is_its_own_run(xa_file, tmp_path):
     xa_file("a/run.dcm")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     packed = pydicom.dcmread(tmp_path / "b" / "run.dcm")
@@ -79,7 +79,7 @@ def test_a_damaged_copy_of_another_size_is_a_run_of_its_own_to_say_so(xa_file, t
     assert [str(run.folder) for run in find_series([tmp_path])] == ["a", "b"]
 
 
-def test_many_copies_are_one_warning_and_those_in_archives_are_named_by_them(xa_file, tmp_path):
+def test_many_copies_are_one_warning_with_archives_named(xa_file, tmp_path):
     path = xa_file("a.dcm")
     for index in range(4):
         shutil.copy(path, tmp_path / f"copy{index}.dcm")

@@ -152,7 +152,7 @@ def edit(keyword, value, at=3):
         (edit("PixelData", b"\0\0"), "truncated"),
     ],
 )
-def test_unusable_slices_are_refused_with_the_file_and_the_remedy(tmp_path, change, told):
+def test_unusable_slices_are_refused_with_file_and_remedy(tmp_path, change, told):
     folder = write_series(tmp_path / "ct", change=change)
     with pytest.raises(InputError, match=told) as error:
         read_ct(folder)

@@ -70,7 +70,7 @@ def test_frames_are_put_in_order(xa_file, tmp_path, contents):
         assert not [line for line in told if "are put in order" in line]
 
 
-def test_mask_frames_bear_the_numbers_of_the_object_that_names_them(xa_file, tmp_path):
+def test_mask_frames_have_the_numbers_of_their_own_object(xa_file, tmp_path):
     source = read_series(xa_file(change=enhanced(clock([2, 4, 1, 3]))))  # frames 3, 1, 4, 2 as stored
     write_dsa_run(tmp_path / "dsa.dcm", source, [1, 4])
     written = read_series(tmp_path / "dsa.dcm")

@@ -95,7 +95,7 @@ def test_runs_of_one_name_stay_apart(xa_file, tmp_path):
     assert found(tmp_path / "x", tmp_path / "y") == [("x", "run", 1), ("y", "RUN", 1)]
 
 
-def test_own_subtracted_runs_in_a_tree_are_passed_over_but_refused_when_given(xa_file, tmp_path):
+def test_own_results_are_skipped_in_trees_and_refused_by_name(xa_file, tmp_path):
     series = read_series(xa_file())
     out = tmp_path / "out" / "run_bsa.dcm"
     write_bsa(
@@ -180,7 +180,7 @@ def test_a_dicomdir_stands_for_the_files_that_it_names(medium):
     assert passed_over == {DIRECTORIES: 1}
 
 
-def test_files_of_a_dicomdir_in_lower_case_are_found_and_absent_ones_counted(medium):
+def test_a_dicomdir_finds_lower_case_and_counts_absent_files(medium):
     for path in sorted(medium.parent.rglob("*"), reverse=True):
         if path != medium:
             path.rename(path.with_name(path.name.lower()))
@@ -190,7 +190,7 @@ def test_files_of_a_dicomdir_in_lower_case_are_found_and_absent_ones_counted(med
     assert (len(run.paths), passed_over) == (2, {ABSENT: 1})
 
 
-def test_a_dicomdir_that_names_no_file_that_is_there_stands_for_its_folder(medium):
+def test_a_dicomdir_without_its_files_stands_for_its_folder(medium):
     (medium.parent / "DICOM").rename(medium.parent / "renamed")
     passed_over = Counter()
     runs = find_series([medium], passed_over=passed_over)
@@ -223,7 +223,7 @@ def bare(path):
     path.write_bytes(data[144 + int.from_bytes(data[140:144], "little") :])
 
 
-def test_bare_data_sets_are_found_in_a_tree_and_other_files_that_begin_alike_are_not(xa_file, xa_folder, tmp_path):
+def test_bare_data_sets_are_found_and_similar_files_are_not(xa_file, xa_folder, tmp_path):
     bare(xa_file("run"))
     for path in xa_folder(moving_frames((3, 8, 6))).iterdir():
         bare(path)
@@ -234,7 +234,7 @@ def test_bare_data_sets_are_found_in_a_tree_and_other_files_that_begin_alike_are
     assert passed_over == {NO_DICOM: 1}
 
 
-def test_an_angiogram_without_a_class_or_of_an_unknown_one_is_returned_to_say_so(xa_file, tmp_path):
+def test_an_angiogram_of_no_known_class_is_returned(xa_file, tmp_path):
     xa_file("none.dcm", change=lambda dataset: delattr(dataset, "SOPClassUID"))
     xa_file("retired.dcm", change=of_class("1.2.840.10008.5.1.4.1.1.12.3", "XA"))
     assert [run.name for run in find_series([tmp_path])] == ["none", "retired"]
@@ -259,7 +259,7 @@ def test_a_frame_count_that_is_no_number_does_not_end_the_search(xa_file, tmp_pa
     assert sorted(run.name for run in find_series([tmp_path])) == ["odd", "run"]
 
 
-def test_damaged_headers_never_end_the_search_nor_change_the_order_without_a_word(xa_folder, tmp_path):
+def test_damaged_headers_neither_end_the_search_nor_mislead(xa_folder, tmp_path):
     folder = xa_folder(moving_frames((6, 8, 6)))
     whole = {path: path.read_bytes() for path in sorted(folder.iterdir())}
     rng = np.random.default_rng(0)

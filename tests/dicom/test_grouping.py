@@ -51,7 +51,7 @@ def refused(frames):
 
 
 @given(st.permutations(range(12)), st.sampled_from(["time", "number", "both", "temporal"]))
-def test_the_order_is_that_of_times_and_numbers_whatever_the_files_are_called(order, given_by):
+def test_times_and_numbers_decide_the_order_not_file_names(order, given_by):
     """Independent statement: the file of moment t comes t-th."""
     frames = []
     for moment, name in enumerate(order):
@@ -64,7 +64,7 @@ def test_the_order_is_that_of_times_and_numbers_whatever_the_files_are_called(or
     assert warnings == ()
 
 
-def test_equal_numbers_are_ordered_by_time_and_equal_times_by_number():
+def test_equal_numbers_go_by_time_and_equal_times_by_number():
     by_time = [frame(f"{name}.dcm", number=1, moments=clocked(t * STEP)) for t, name in enumerate("cab")]
     assert ordered(by_time) == (["c.dcm", "a.dcm", "b.dcm"], ())
     seconds = [frame(f"{name}.dcm", number=t + 1, moments=clocked(t // 2 * SECOND)) for t, name in enumerate("dcab")]
@@ -80,7 +80,7 @@ def test_times_go_on_over_midnight_with_and_without_dates():
     assert ordered(undated)[0] == ordered(dated)[0] == ["d.dcm", "c.dcm", "b.dcm", "a.dcm"]
 
 
-def test_an_acquisition_time_of_its_own_for_each_frame_outvotes_the_number_and_says_so():
+def test_acquisition_times_outvote_numbers_and_say_so():
     frames = [frame(f"{t}.dcm", number=9 - t, moments=clocked(t * STEP)) for t in range(4)]
     found, (warning,) = ordered(frames)
     assert found == ["0.dcm", "1.dcm", "2.dcm", "3.dcm"]
@@ -130,7 +130,7 @@ def test_two_frames_of_one_number_and_time_are_refused():
     assert "2.dcm: expected an InstanceNumber (0020,0013) of its own, found 2, which 1.dcm has too" in refused(frames)
 
 
-def test_planes_are_runs_of_their_own_and_no_frame_is_missing_in_them():
+def test_each_plane_is_a_run_and_misses_no_frame():
     frames = [
         frame(f"{2 * t + plane}.dcm", number=2 * t + plane + 1, plane=f"BIPLANE {'AB'[plane]}", moments=clocked(t * STEP))
         for t, plane in itertools.product(range(3), range(2))
@@ -142,7 +142,7 @@ def test_planes_are_runs_of_their_own_and_no_frame_is_missing_in_them():
     assert "told apart from 3 other frames of its series by ImageType (0008,0008)" in runs[0].warnings[0]
 
 
-def test_two_frames_at_each_moment_without_a_plane_are_refused_unless_the_clock_is_coarse():
+def test_two_frames_at_a_moment_need_planes_or_a_coarse_clock():
     def pairs(resolution, step):
         return [frame(f"{n}.dcm", number=n, moments=clocked((n // 2 * step) // resolution * resolution)) for n in range(8)]
 
@@ -150,7 +150,7 @@ def test_two_frames_at_each_moment_without_a_plane_are_refused_unless_the_clock_
     assert only(pairs(SECOND, SECOND)).refusal == ""
 
 
-def test_acquisitions_separate_runs_unless_they_change_from_frame_to_frame():
+def test_acquisitions_separate_runs_unless_each_frame_has_one():
     two = [frame(f"{t}.dcm", number=t, acquisition=1 + t // 3) for t in range(6)]
     assert names(group_frames(two)) == [["0.dcm", "1.dcm", "2.dcm"], ["3.dcm", "4.dcm", "5.dcm"]]
     assert [run.warnings for run in group_frames(two)] == [(), ()]
@@ -164,7 +164,7 @@ def test_acquisitions_separate_runs_unless_they_change_from_frame_to_frame():
     assert "AcquisitionNumber (0020,0012) changes from frame to frame" in warning
 
 
-def test_one_frame_of_another_acquisition_does_not_join_the_run_and_is_told():
+def test_a_frame_of_another_acquisition_is_kept_out_and_told():
     run, single = group_frames([frame(f"{t}.dcm", number=t, acquisition=1 + t // 5) for t in range(6)])
     assert (len(run.frames), run.refusal) == (5, "")
     assert "found one frame, told apart from 5 others of its series by AcquisitionNumber (0020,0012)" in single.refusal
@@ -196,7 +196,7 @@ def test_a_turning_c_arm_is_refused_however_slowly_it_turns(step):
     assert f"expected frames of a resting C-arm and table, {found}" in refused(frames)
 
 
-def test_a_pause_separates_runs_and_exposures_that_are_all_apart_are_none():
+def test_a_pause_separates_runs_but_scattered_exposures_fail():
     later = [frame(f"{t}.dcm", number=t, moments=clocked(t * STEP + (t // 4) * PAUSE)) for t in range(8)]
     runs = group_frames(later)
     assert names(runs) == [["0.dcm", "1.dcm", "2.dcm", "3.dcm"], ["4.dcm", "5.dcm", "6.dcm", "7.dcm"]]
@@ -207,7 +207,7 @@ def test_a_pause_separates_runs_and_exposures_that_are_all_apart_are_none():
     assert "found 3 frames of which most are 30 s or more from the next" in refused(spots)
 
 
-def test_pixels_of_two_kinds_are_refused_but_a_silent_frame_is_not():
+def test_pixels_of_two_kinds_are_refused_but_no_silent_frame():
     frames = [frame(f"{t}.dcm", number=t, kind=("ORIGINAL\\PRIMARY", "LIN", "")) for t in range(4)]
     mixed = [*frames[:3], replace(frames[3], kind=("DERIVED\\PRIMARY", "LIN", ""))]
     assert "3.dcm: expected the ImageType (0008,0008) of 0.dcm, ORIGINAL\\PRIMARY, found DERIVED" in refused(mixed)
@@ -265,7 +265,7 @@ def setting(single, **attributes):
         setattr(single, keyword, written)
 
 
-def test_files_without_numbers_are_read_in_the_order_of_their_times(xa_folder):
+def test_files_without_numbers_are_read_by_their_times(xa_folder):
     frames = moving_frames((12, 8, 6))
     folder = xa_folder(
         frames, change=lambda single, index: setting(single, InstanceNumber=None, AcquisitionTime=f"1200{index:02d}.5")
@@ -321,7 +321,7 @@ ANY_FRAME = st.builds(
 
 @settings(deadline=None)
 @given(st.lists(ANY_FRAME, min_size=1, max_size=8), st.randoms())
-def test_every_file_is_in_one_run_and_no_accepted_order_goes_against_what_all_its_frames_say(said, random):
+def test_every_file_is_in_one_run_in_the_order_frames_say(said, random):
     frames = [frame(f"{index}.dcm", **one) for index, one in enumerate(said)]
     runs = group_frames(frames)
     assert sorted(one.path for run in runs for one in run.frames) == sorted(one.path for one in frames)

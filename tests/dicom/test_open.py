@@ -58,7 +58,7 @@ def test_a_file_that_vanishes_or_shrinks_is_named_with_its_frame(xa_file):
         opened.frames[0]
 
 
-def test_a_compressed_frame_that_does_not_decode_is_named_before_any_is_used(xa_file, tmp_path):
+def test_a_frame_that_does_not_decode_is_named_at_once(xa_file, tmp_path):
     path = reencoded(xa_file(), RLELossless)
     dataset = pydicom.dcmread(path)
     frames = list(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=4))

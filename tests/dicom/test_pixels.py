@@ -96,7 +96,7 @@ def test_padding_is_no_frame(xa_file):
         check(xa_file(frames=frames, change=lambda d, p=padding: setattr(d, "PixelData", d.PixelData + bytes(p))), frames)
 
 
-def test_bytes_behind_the_last_frame_that_are_no_padding_are_told(xa_file):
+def test_bytes_behind_the_last_frame_are_told_unless_padding(xa_file):
     frames = moving_frames((4, 16, 12))
     surplus = bytes(range(100))
     path = xa_file(frames=frames, change=lambda d: setattr(d, "PixelData", d.PixelData + surplus))
@@ -325,7 +325,7 @@ def test_jpeg_of_12_bits_is_what_dcmtk_decodes(xa_file, options):
     check(path, decoded_by_dcmtk(path))
 
 
-def test_damaged_marks_never_reach_a_decoder_that_ends_the_process(xa_file):
+def test_damaged_marks_never_reach_a_decoder_that_crashes(xa_file):
     path = compressed_by_dcmtk(xa_file(frames=moving_frames((2, 40, 72))), "+e1")
     whole = path.read_bytes()
     start = whole.index(b"\xff\xd8\xff")
@@ -353,7 +353,7 @@ def test_big_endian_of_8_bits(xa_file):
 
 
 @pytest.mark.parametrize("private", [0, 1 << 15], ids=["short", "long meta information"])
-def test_what_inflates_beyond_any_run_is_refused_without_inflating_it(xa_file, private):
+def test_what_inflates_beyond_any_run_is_refused_unopened(xa_file, private):
     path = xa_file()
     raw = reencoded(path, DeflatedExplicitVRLittleEndian).read_bytes()
     check(path, moving_frames())

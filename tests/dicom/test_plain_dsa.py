@@ -105,13 +105,21 @@ def test_both_are_passed_over_in_folders(xa_file, tmp_path):
     assert [files.name for files in find_series([tmp_path / "in"])] == ["run"]
 
 
-def test_sources_that_allow_neither(xa_file, xa_folder, tmp_path):
+def test_a_captured_run_allows_neither(tmp_path):
     captured = make_source(next(case for case in cases() if case.source == SOURCES[-1]), tmp_path)
     with pytest.raises(InputError, match=r"expected a run of class XA or XRF for --save dsa, got a captured one"):
         write_dsa_run(tmp_path / "out.dcm", captured, [1])
-    bare = read_series(xa_file("bare.dcm", change=deleting("SeriesInstanceUID")))
-    single = read_series(xa_folder(moving_frames((3, 8, 6))))
-    for source, found in ((captured, "a captured run"), (bare, "a run without SOPInst"), (single, "single frames")):
-        with pytest.raises(InputError, match=f"for --save dsa-state, got {found}"):
-            write_dsa_state(tmp_path / "out.dcm", source, [1])
+    with pytest.raises(InputError, match="for --save dsa-state, got a captured run"):
+        write_dsa_state(tmp_path / "out.dcm", captured, [1])
+    assert not (tmp_path / "out.dcm").exists()
+
+
+@pytest.mark.parametrize(("kind", "found"), [("bare", "a run without SOPInst"), ("single", "single frames")])
+def test_sources_that_allow_no_state(xa_file, xa_folder, tmp_path, kind, found):
+    make = {
+        "bare": lambda: xa_file("bare.dcm", change=deleting("SeriesInstanceUID")),
+        "single": lambda: xa_folder(moving_frames((3, 8, 6))),
+    }
+    with pytest.raises(InputError, match=f"for --save dsa-state, got {found}"):
+        write_dsa_state(tmp_path / "out.dcm", read_series(make[kind]()), [1])
     assert not (tmp_path / "out.dcm").exists()

@@ -187,7 +187,7 @@ def test_real_picture_is_the_same_in_every_transfer_syntax(syntax, tmp_path):
     np.testing.assert_array_equal(series.frames[0], series.frames[1])
 
 
-def test_real_philips_jpeg_2000_with_undefined_length_private_sequences(tmp_path):
+def test_real_philips_jpeg_2000_with_open_private_sequences(tmp_path):
     path = shared_data("xa/rubydicom_philips_allura_headphantom_single.dcm")
     copy = pydicom.dcmread(path)
     copy.InstanceNumber = 2

@@ -89,11 +89,14 @@ def test_states_are_anonymous_and_passed_over(xa_file, tmp_path):
     assert [files.name for files in find_series([tmp_path / "in"])] == ["run"]
 
 
-def test_illegal_input_leaves_nothing(xa_file, xa_folder, tmp_path):
-    source = read_series(xa_file())
-    for shifts in (SHIFTS[:3], SHIFTS.T, np.full((4, 2), np.nan)):
-        with pytest.raises(InputError, match="one finite shift of row and column for each of 4 frames"):
-            written(tmp_path / "state.dcm", source, shifts)
+@pytest.mark.parametrize("shifts", [SHIFTS[:3], SHIFTS.T, np.full((4, 2), np.nan)], ids=["fewer", "turned", "non-finite"])
+def test_illegal_shifts_leave_nothing(xa_file, tmp_path, shifts):
+    with pytest.raises(InputError, match="one finite shift of row and column for each of 4 frames"):
+        written(tmp_path / "state.dcm", read_series(xa_file()), shifts)
+    assert not (tmp_path / "state.dcm").exists()
+
+
+def test_single_frames_leave_nothing(xa_folder, tmp_path):
     single = read_series(xa_folder(moving_frames((4, 8, 6))))
     with pytest.raises(InputError, match=r"for --save shift-state, got single frames.*leave shift-state out"):
         written(tmp_path / "state.dcm", single)

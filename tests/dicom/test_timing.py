@@ -73,7 +73,7 @@ def test_of_single_frames_by_their_clock(clocks, times):
     assert bool(lines) == (not found.any())
 
 
-def test_of_enhanced_frames_by_their_clock_and_not_by_their_pulse_width():
+def test_enhanced_frames_go_by_clock_not_by_pulse_width():
     whole = dataset()
     whole.PerFrameFunctionalGroupsSequence = []
     for number in range(3):

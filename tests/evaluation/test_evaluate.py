@@ -86,7 +86,7 @@ def test_the_figure_of_lambda_has_a_curve_a_model(written):
         assert np.sum(np.abs(picture[..., :3] - colour).max(-1) < 0.02) > 200, hexadecimal
 
 
-def test_one_model_at_its_own_lambda_prints_each_run_and_the_mean(models, runs, capsys):
+def test_one_model_at_its_lambda_prints_runs_and_the_mean(models, runs, capsys):
     assert main(["evaluate", str(runs), "--model", str(models[1]), "--refine", "0"]) == 0
     captured = capsys.readouterr()
     rows = [line.split("|")[1].strip() for line in captured.out.splitlines() if line.startswith("| ")]
@@ -94,7 +94,7 @@ def test_one_model_at_its_own_lambda_prints_each_run_and_the_mean(models, runs, 
     assert "runs evaluated: 4/4" in captured.err
 
 
-def test_tables_of_real_runs_have_no_column_without_figures_and_files_have_all(models, runs, tmp_path, capsys):
+def test_tables_of_real_runs_omit_columns_that_files_have(models, runs, tmp_path, capsys):
     given = ["--model", str(models[1]), "--refine", "0", "--quiet", "--out", str(tmp_path)]
     assert main(["evaluate", str(runs / "real.dcm"), *given]) == 0
     text = capsys.readouterr().out
@@ -112,7 +112,7 @@ def test_tables_of_real_runs_have_no_column_without_figures_and_files_have_all(m
     assert not [cell for table in text.splitlines() for cell in table.split("|") if cell.strip() in ("-", "nan")]
 
 
-def test_refinement_of_a_model_of_truth_is_refused_before_any_run_is_read(models, runs, tmp_path, capsys):
+def test_refining_a_model_of_truth_is_refused_early(models, runs, tmp_path, capsys):
     truth = save_tiny_model(tmp_path / "truth.h5", image_loss="truth")
     assert main(["evaluate", str(runs), "--model", str(models[0]), str(truth), "--refine", "5"]) == 2
     captured = capsys.readouterr()

@@ -94,7 +94,7 @@ def test_a_warp_that_fills_the_vessel_eats_contrast(run):
     assert found.contrast_kept == pytest.approx(kept.contrast_kept - 0.5, abs=0.05)
 
 
-def test_a_warp_that_darkens_what_lies_beside_the_vessel_keeps_less_of_its_local_contrast(run):
+def test_darkening_beside_a_vessel_costs_local_contrast(run):
     """Lighten the background that is subtracted beside the vessel, by half of the vessel's contrast."""
     series, truth = run
     lighter = replace(truth, background=truth.background.copy())

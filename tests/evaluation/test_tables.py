@@ -29,7 +29,7 @@ COMPARED = {
 }
 
 
-def test_lines_part_moving_and_still_runs_and_take_the_median_time():
+def test_lines_part_moving_and_still_runs_by_median_time():
     none, other = tables.lines(COMPARED)
     assert other.moving["artefact_left"].mean == pytest.approx(0.3)
     assert other.moving["artefact_left"].count == 2

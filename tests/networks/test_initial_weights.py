@@ -223,26 +223,35 @@ def test_names_that_older_programs_wrote_as_bytes(tmp_path):
     assert_same_flow(model, source)
 
 
-def test_files_without_such_weights(tmp_path):
-    (tmp_path / "text.h5").write_text("hello")
-    h5py.File(tmp_path / "empty.h5", "w").close()
-    networks.save(tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=(1,), name="only")]), tmp_path / "other.h5")
-    plain().save_weights(tmp_path / "new.weights.h5")
-    saved(plain(), tmp_path / "damaged.h5", whole=False)
-    model = own()
-    with h5py.File(tmp_path / "damaged.h5", "r+") as file:
+@pytest.fixture(scope="module")
+def no_weights(tmp_path_factory):
+    """Return a folder of files without such weights."""
+    folder = tmp_path_factory.mktemp("no_weights")
+    (folder / "text.h5").write_text("hello")
+    h5py.File(folder / "empty.h5", "w").close()
+    networks.save(tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=(1,), name="only")]), folder / "other.h5")
+    plain().save_weights(folder / "new.weights.h5")
+    saved(plain(), folder / "damaged.h5", whole=False)
+    with h5py.File(folder / "damaged.h5", "r+") as file:
         del file["vxm_dense_flow"]
-    for name, reason in {
-        "absent.h5": "expected a model or weights .* found no such file",
-        "text.h5": "expected a model or weights .* but it cannot be opened as HDF5",
-        "damaged.h5": "expected a model or weights .* but it cannot be read",
-        "": "expected a model or weights .* but it cannot be opened as HDF5",
-        "empty.h5": "found neither an architecture nor layers with names in it",
-        "new.weights.h5": r"found neither an architecture nor layers with names in it; .* not in \.weights\.h5",
-        "other.h5": "of class AngioMorph or VxmDense or HyperVxmDense or weights, found 'Sequential'",
-    }.items():
-        with pytest.raises(InputError, match=reason):
-            initial_weights.load(model, tmp_path / name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("absent.h5", "expected a model or weights .* found no such file"),
+        ("text.h5", "expected a model or weights .* but it cannot be opened as HDF5"),
+        ("damaged.h5", "expected a model or weights .* but it cannot be read"),
+        ("", "expected a model or weights .* but it cannot be opened as HDF5"),
+        ("empty.h5", "found neither an architecture nor layers with names in it"),
+        ("new.weights.h5", r"found neither an architecture nor layers with names in it; .* not in \.weights\.h5"),
+        ("other.h5", "of class AngioMorph or VxmDense or HyperVxmDense or weights, found 'Sequential'"),
+    ],
+)
+def test_files_without_such_weights(no_weights, name, reason):
+    with pytest.raises(InputError, match=reason):
+        initial_weights.load(own(), no_weights / name)
 
 
 @pytest.fixture

@@ -105,11 +105,16 @@ def test_named_numbers_and_tags():
     assert choose_background("3", values, (1, 2), FIELD, finder).numbers == (3,)
     ranged = choose_background(" 2-4 ", values, (), FIELD, finder)
     assert (ranged.numbers, ranged.choice) == ((2, 3, 4), "number")
-    for wanted in ("tag", "auto"):
-        tagged = choose_background(wanted, values, (5, 2, 2), FIELD, finder)
-        assert (tagged.numbers, tagged.choice) == ((2, 5), "tag")
     assert asked == []
     assert choose_background("auto", values, (), FIELD, finder) == before_arrival(values, FIELD, finder)
+
+
+@pytest.mark.parametrize("wanted", ["tag", "auto"])
+def test_a_tag_is_taken_unasked(wanted):
+    finder, asked = arriving(7)
+    tagged = choose_background(wanted, run(), (5, 2, 2), FIELD, finder)
+    assert (tagged.numbers, tagged.choice) == ((2, 5), "tag")
+    assert asked == []
 
 
 @pytest.mark.parametrize("choice", ["number", "tag"])

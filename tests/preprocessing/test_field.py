@@ -65,13 +65,13 @@ def test_the_field_lies_at_the_frames_own_pixels():
     assert field[inside > 9].all()
 
 
-def test_black_and_white_borders_are_outside():
+@pytest.mark.parametrize("value", [0, 4095])
+def test_black_and_white_borders_are_outside(value):
     run, outside = stored(tissue()), SHAPES["circle"] < 0
-    for value in (0, 4095):
-        run[:, outside] = value
-        field = find_field(run, EVERYWHERE)
-        assert not field[outside].any()
-        assert field[SHAPES["circle"] > 9].all()
+    run[:, outside] = value
+    field = find_field(run, EVERYWHERE)
+    assert not field[outside].any()
+    assert field[SHAPES["circle"] > 9].all()
 
 
 def assert_all_is_field(ln):

@@ -52,9 +52,9 @@ def test_it_is_the_difference_of_the_frames_integral(shape, size):
     assert np.abs(small - expected).max() <= 0.5 + 1e-6
 
 
-def test_the_ends_of_the_range_stay_in_it():
-    for value, dtype in ((255, np.uint8), (65535, np.uint16), (0, np.uint16)):
-        assert np.all(shrink_frames(np.full((2, 33, 21), value, dtype), 10) == value)
+@pytest.mark.parametrize(("value", "dtype"), [(255, np.uint8), (65535, np.uint16), (0, np.uint16)])
+def test_the_ends_of_the_range_stay_in_it(value, dtype):
+    assert np.all(shrink_frames(np.full((2, 33, 21), value, dtype), 10) == value)
 
 
 def test_small_frames_are_left_as_they_are():

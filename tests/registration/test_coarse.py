@@ -55,7 +55,7 @@ def _turned(shift, warp):
     return turn @ np.array(shift)
 
 
-def test_iodine_does_not_lead_astray_and_frames_have_warps_of_their_own():
+def test_iodine_does_not_mislead_and_each_frame_has_a_warp():
     image = texture()
     frames = np.stack([displaced(image, 0, shift) for shift in ((6, 4), (0, 0), (-9, 3))])
     frames[:, 40:46] *= 0.5
@@ -86,11 +86,11 @@ def test_a_motion_of_a_pixel_is_left_to_the_network():
     assert not RigidSearch(image).warps(np.stack([displaced(image, 0, (1, 1)), displaced(image, 0, (0, -1))])).any()
 
 
+@pytest.mark.parametrize("value", [0, 0.5])
 @pytest.mark.parametrize("shape", [(128, 85), (20, 16), (3, 5)])
-def test_frames_of_any_shape_even_without_structure(shape):
-    for value in (0, 0.5):
-        flat = np.full(shape, value, np.float32)
-        warps = RigidSearch(flat).warps(np.stack([flat, flat]))
-        assert warps.shape == (2, *shape, 2)
-        assert warps.dtype == np.float32
-        assert not warps.any()
+def test_frames_of_any_shape_even_without_structure(shape, value):
+    flat = np.full(shape, value, np.float32)
+    warps = RigidSearch(flat).warps(np.stack([flat, flat]))
+    assert warps.shape == (2, *shape, 2)
+    assert warps.dtype == np.float32
+    assert not warps.any()

@@ -31,7 +31,7 @@ def result():
 
 
 @pytest.mark.parametrize(("choice", "shown"), [("tag", 4), ("arrival", 4), ("number", 1)])
-def test_the_fullest_frame_lies_after_a_background_that_nobody_named(choice, shown):
+def test_the_fullest_frame_lies_after_an_unnamed_background(choice, shown):
     """An exposure ramp in the first frame is darker than the iodine of the fourth."""
     bsa = np.zeros((5, 16, 16), np.float32)
     bsa[0, :4], bsa[3, :, 7:9], bsa[4, :, 7] = -3, -1, -1

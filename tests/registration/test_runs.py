@@ -135,7 +135,7 @@ def name_two_masks(dataset):
     dataset.MaskSubtractionSequence = items
 
 
-def test_frames_of_several_masks_are_told_and_written_with_their_own(tmp_path, model_path, xa_file):
+def test_frames_of_several_masks_are_written_with_their_own(tmp_path, model_path, xa_file):
     run = str(xa_file("in/run.dcm", frames=phantom((6, 64, 64)), change=name_two_masks))
     (outcome,) = register_runs([run], tmp_path, model_path, output=OutputOptions(kinds=("h5", "dsa")))
     assert outcome.summary["background"] == [1, 4]
@@ -178,7 +178,7 @@ def test_residue_that_became_more_is_told_as_more(after, told):
     assert f"in BSA, {told};" in outcome.line()
 
 
-def test_bright_residue_is_told_as_a_share_of_the_runs_range_whatever_its_encoding(tmp_path, model_path, xa_file):
+def test_bright_residue_is_a_share_of_the_range_in_any_encoding(tmp_path, model_path, xa_file):
     """The same frames with ten times the contrast, or with another level: other raw figures, the same share."""
     rng = np.random.default_rng(3)
     shape = np.clip(rng.normal(0, 1, (3, 64, 64)), -3, 3)
@@ -227,7 +227,7 @@ def unwarping(monkeypatch, frames):
     monkeypatch.setattr(Model, "register", changed)
 
 
-def test_frames_that_were_left_unwarped_are_named_but_for_the_background(tmp_path, model_path, run_path, monkeypatch):
+def test_unwarped_frames_are_named_but_for_the_background(tmp_path, model_path, run_path, monkeypatch):
     unwarping(monkeypatch, [0, 2])
     (outcome,) = register_runs([run_path], tmp_path / "out", model_path, *options(kinds=("h5",), background="1", refine=0))
     assert (outcome.summary["unwarped"], outcome.summary["unwarped_frames"]) == (1, [3])
@@ -268,7 +268,7 @@ def test_a_bad_model_is_refused_before_any_run_is_read(tmp_path, run_path):
 
 
 @pytest.mark.parametrize("inside", ["", "deeper/still"])
-def test_an_out_path_that_is_a_file_is_refused_before_any_run_is_read(tmp_path, model_path, run_path, inside):
+def test_an_out_path_that_is_a_file_is_refused_early(tmp_path, model_path, run_path, inside):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match=r"`out` .*: expected a folder or a name for a new one, found the file .*file;"):
         register_runs([run_path], tmp_path / "file" / inside, model_path)
@@ -284,7 +284,7 @@ def little_room():
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_run_that_cannot_be_written_whole_is_not_written_at_all(tmp_path, model_path, run_path, little_room):
+def test_a_run_is_written_whole_or_not_at_all(tmp_path, model_path, run_path, little_room):
     """The DICOM file of 26 kB would fit, the h5 of more than 60 kB does not."""
     (outcome,) = register_runs([run_path], tmp_path / "out", model_path, *options(kinds=ALL, background="1"))
     assert outcome.error == (
@@ -301,7 +301,7 @@ def test_a_folder_of_the_results_name_is_left_alone(tmp_path, model_path, run_pa
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["run_bsa.h5"]
 
 
-def test_a_frame_that_the_run_does_not_have_is_an_error_of_that_run(tmp_path, model_path, xa_file, run_path):
+def test_a_frame_that_is_not_there_is_an_error_of_its_run(tmp_path, model_path, xa_file, run_path):
     longer = str(xa_file("in/longer.dcm", frames=phantom((5, 64, 64))))
     bad, good = register_runs(
         [run_path, longer], tmp_path / "out", model_path, *options(frame=4, kinds=("png",), background="1")
@@ -319,7 +319,7 @@ def test_warnings_of_the_run_are_passed_on(tmp_path, model_path, xa_file):
     assert outcome.summary["warnings"] == list(outcome.warnings)
 
 
-def test_a_run_of_background_frames_alone_has_a_picture_and_figures(tmp_path, model_path, run_path):
+def test_a_run_of_background_alone_has_picture_and_figures(tmp_path, model_path, run_path):
     (outcome,) = register_runs([run_path], tmp_path / "out", model_path, *options(background="1-3", kinds=("png",)))
     assert outcome.error == ""
     assert np.isfinite(outcome.summary["residue_bsa"])
@@ -352,7 +352,7 @@ def test_a_background_that_may_hold_iodine_is_told_or_refused(tmp_path, model_pa
     assert "background frame 7, chosen by number, shows iodine" in named.warnings[0]
 
 
-def test_a_source_that_a_kind_does_not_allow_fails_before_it_is_registered(tmp_path, model_path, xa_folder, monkeypatch):
+def test_a_source_that_a_kind_does_not_allow_fails_early(tmp_path, model_path, xa_folder, monkeypatch):
     monkeypatch.setattr(Model, "register", lambda *_, **__: pytest.fail("registered"))
     folder = str(xa_folder(phantom((3, 64, 64))))
     (outcome,) = register_runs([folder], tmp_path / "out", model_path, *options(kinds=("dicom", "dsa-state")))
@@ -367,9 +367,7 @@ def test_a_source_that_a_kind_does_not_allow_fails_before_it_is_registered(tmp_p
         ({"save_class": "enhanced"}, "leave `save_class` out"),
     ],
 )
-def test_output_that_a_run_does_not_allow_fails_before_it_is_registered(
-    tmp_path, model_path, xa_file, monkeypatch, given, message
-):
+def test_output_that_a_run_does_not_allow_fails_early(tmp_path, model_path, xa_file, monkeypatch, given, message):
     run = str(xa_file("in/run.dcm", frames=phantom((3, 64, 64)), attributes={"BurnedInAnnotation": "YES"}))
     monkeypatch.setattr(Model, "register", lambda *_, **__: pytest.fail("registered"))
     (outcome,) = register_runs([run], tmp_path / "out", model_path, *options(**given))
@@ -438,7 +436,7 @@ def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):
 @pytest.mark.parametrize(
     "error", [MemoryError("Doe"), RecursionError("Doe"), ValueError("Doe\nJane"), OSError(5, "Doe's disk")]
 )
-def test_whatever_a_run_raises_is_its_own_failure_and_the_next_goes_on(tmp_path, model_path, xa_file, monkeypatch, error):
+def test_an_error_of_a_run_is_its_own_and_the_next_goes_on(tmp_path, model_path, xa_file, monkeypatch, error):
     paths = [str(xa_file(f"in/{name}.dcm", frames=phantom((3, 64, 64)))) for name in ("bad", "good")]
 
     register = Model.register
@@ -467,7 +465,7 @@ def test_an_interrupt_ends_the_batch(tmp_path, model_path, run_path, monkeypatch
         next(register_runs([run_path], tmp_path / "out", model_path))
 
 
-def test_a_header_that_announces_more_than_memory_holds_is_that_runs_failure(tmp_path, model_path, xa_file, run_path):
+def test_a_header_beyond_memory_is_that_runs_failure(tmp_path, model_path, xa_file, run_path):
     def huge(dataset):
         dataset.compress("1.2.840.10008.1.2.5")
         dataset.Rows = dataset.Columns = 65535

@@ -114,7 +114,7 @@ def test_the_warp_is_the_networks_flow_at_the_models_size(model, model_path):
         np.testing.assert_allclose(result.warp[t], bare_flow(model_path, seen[0], seen[t], 0.2), atol=1e-4)
 
 
-def test_larger_frames_shrink_to_the_models_size_and_the_warp_grows_with_them(model, model_path):
+def test_larger_frames_shrink_and_their_warp_grows_back(model, model_path):
     run = series(phantom((3, 2 * SIZE, 2 * SIZE)), relation="DISP")
     seen = network_input(run)
     small = seen.reshape(3, SIZE, 2, SIZE, 2).mean((2, 4))
@@ -157,7 +157,7 @@ def test_logarithmic_runs_are_subtracted_as_stored(model, relation, units, mode)
     np.testing.assert_array_equal(result.dsa[1], 0)
 
 
-def test_a_model_of_linear_intensity_sees_linear_frames_and_still_subtracts_logarithms(tmp_path, model):
+def test_a_linear_model_still_subtracts_logarithms(tmp_path, model):
     path = save_tiny_model(tmp_path / "linear.h5", intensity="linear")
     run = series(phantom((3, 32, 32)))
     result = network_alone(run, Model(path), background="1")
@@ -168,7 +168,7 @@ def test_a_model_of_linear_intensity_sees_linear_frames_and_still_subtracts_loga
     assert not np.array_equal(result.warp, network_alone(run, model, background="1").warp)
 
 
-def test_a_model_of_logarithmic_intensity_takes_runs_that_are_logarithmic_already(tmp_path):
+def test_a_logarithmic_model_takes_logarithmic_runs(tmp_path):
     logarithmic = Model(save_tiny_model(tmp_path / "log.h5", intensity="log"))
     assert network_alone(series(phantom((2, 32, 32)), "LOG"), logarithmic, background="1").intensity == "linear"
     assert network_alone(series(phantom((2, 32, 32)), "DISP"), logarithmic, background="1").intensity == "log"
@@ -232,7 +232,7 @@ def test_a_model_that_is_not_whole_is_refused_when_it_is_opened(tmp_path, model_
         Model(tmp_path / "cut.h5")
 
 
-def test_the_guard_leaves_still_runs_as_they_are_and_lets_moving_ones_pass(tmp_path):
+def test_the_guard_keeps_still_runs_and_passes_moving_ones(tmp_path):
     # As constructed the network's flow is all but zero: refinement alone finds the shift.
     networks.save(networks.AngioMorph((96, 96), [[4, 4], [4, 4, 4]], [4, 8]), tmp_path / "new.h5")
     model = Model(tmp_path / "new.h5")
@@ -270,7 +270,7 @@ def test_a_warp_that_is_half_sure_goes_half_of_the_way(model, monkeypatch):
     np.testing.assert_array_equal(held.bsa, np.log(run.frames.astype(np.float32)) - held.moved)
 
 
-def test_a_finer_level_sees_the_background_as_the_coarser_moved_it(model_path):
+def test_a_finer_level_sees_what_the_coarser_has_moved(model_path):
     coarse = networks.AngioMorph.load(model_path)
     fine = networks.AngioMorph((2 * SIZE, 2 * SIZE), **TINY)
     fine.set_weights(coarse.get_weights())
@@ -291,7 +291,7 @@ def test_a_finer_level_sees_the_background_as_the_coarser_moved_it(model_path):
     assert np.abs(second).max() > 1
 
 
-def test_levels_are_the_models_unless_said_and_no_more_than_the_frames_have(tmp_path):
+def test_levels_are_the_models_own_and_fit_the_frames(tmp_path):
     model = Model(save_tiny_model(tmp_path / "m.h5", levels=2))
     run = series(phantom((3, 128, 128)))
     own, one, two, three = (network_alone(run, model, levels=levels) for levels in (None, 1, 2, 3))
@@ -303,7 +303,7 @@ def test_levels_are_the_models_unless_said_and_no_more_than_the_frames_have(tmp_
 
 @pytest.mark.parametrize("image_loss", ["truth", "vle"])
 @pytest.mark.parametrize("levels", [1, 2])
-def test_a_round_sees_the_background_as_the_finer_levels_have_moved_it(tmp_path, levels, image_loss):
+def test_a_round_sees_what_the_finer_levels_have_moved(tmp_path, levels, image_loss):
     model = Model(save_tiny_model(tmp_path / "m.h5", image_loss=image_loss, image_sigma=0.1, levels=levels))
     run = series(phantom((3, levels * SIZE, levels * SIZE)), relation="DISP")
     seen = network_input(run)
@@ -365,7 +365,7 @@ def untrained(size, **metadata):
     return network
 
 
-def test_a_frame_shifted_by_30_pixels_is_found_again_by_the_start_alone():
+def test_the_start_alone_finds_a_shift_of_30_pixels():
     rng = np.random.default_rng(0)
     image = ndimage.gaussian_filter(rng.random((256, 256)), 4)
     image = np.float32(0.1 + 0.8 * (image - image.min()) / np.ptp(image))
@@ -389,7 +389,7 @@ def test_a_network_goes_on_from_the_start(model_path):
     np.testing.assert_allclose(found[0], own + start, atol=1e-4)
 
 
-def test_small_frames_are_enlarged_for_the_levels_that_the_network_has_learned(model_path):
+def test_small_frames_are_enlarged_for_the_learned_levels(model_path):
     network = networks.AngioMorph.load(model_path)
     network.metadata.update(levels=2)
     rng = np.random.default_rng(2)

@@ -306,16 +306,19 @@ def test_optimizer_losses_and_progress_of_a_checkpoint(tmp_path, good, monkeypat
     assert str(path) in str(raised.value)
 
 
-def test_what_the_program_writes_is_taken(tmp_path, good):
+@pytest.mark.parametrize("kind", ["checkpoint", "saved", "shipped"])
+def test_what_the_program_writes_is_taken(tmp_path, good, kind):
+    paths = {"checkpoint": good, "saved": tmp_path / "model.h5", "shipped": SHIPPED}
     model, progress = checkpoints.load(good)
     assert progress.step == 1
-    networks.save(model, tmp_path / "model.h5")
-    for path in (good, tmp_path / "model.h5", SHIPPED):
-        with model_file.reading(path, model_file.OWN, "a model") as found:
-            assert found.kind == "AngioMorph"
-            assert (found.progress is None) == (path != good)
-    small = networks.compact(networks.AngioMorph.load(good), 2)
-    networks.save(small, tmp_path / "small.h5")
+    networks.save(model, paths["saved"])
+    with model_file.reading(paths[kind], model_file.OWN, "a model") as found:
+        assert found.kind == "AngioMorph"
+        assert (found.progress is None) == (kind != "checkpoint")
+
+
+def test_a_compact_model_is_taken(tmp_path, good):
+    networks.save(networks.compact(networks.AngioMorph.load(good), 2), tmp_path / "small.h5")
     assert networks.AngioMorph.load(tmp_path / "small.h5").get_config()["hyp_rank"] == 2
 
 
@@ -337,17 +340,19 @@ def test_shapes_of_weights_are_those_of_voxelmorphs_network(options):
     assert {f"{layer}/{part}": shape for layer, part, shape in model_file.weight_shapes(given)} == built
 
 
-def test_voxelmorphs_own_models_are_accepted(tmp_path):
-    given = {"nb_unet_features": [[4, 4], [4, 4, 4]], "int_steps": 0}
+@pytest.mark.parametrize("name", ["VxmDense", "HyperVxmDense"])
+def test_voxelmorphs_own_models_are_accepted(tmp_path, name):
+    hyper = {
+        "VxmDense": {"hyp_model": networks.hypernetwork([4, 8])},
+        "HyperVxmDense": {"nb_hyp_layers": 1, "nb_hyp_units": 8},
+    }
+    model = getattr(vxm.networks, name)((32, 32), nb_unet_features=[[4, 4], [4, 4, 4]], int_steps=0, **hyper[name])
+    networks.save(model, tmp_path / "theirs.h5")
     target = networks.AngioMorph((32, 32), [[4, 4], [4, 4, 4]], [4, 8])
-    for name, model in {
-        "VxmDense": vxm.networks.VxmDense((32, 32), hyp_model=networks.hypernetwork([4, 8]), **given),
-        "HyperVxmDense": vxm.networks.HyperVxmDense((32, 32), nb_hyp_layers=1, nb_hyp_units=8, **given),
-    }.items():
-        networks.save(model, tmp_path / "theirs.h5")
-        assert f"({name}): taken 6 of 6 convolutions" in initial_weights.load(target, tmp_path / "theirs.h5")
+    assert f"({name}): taken 6 of 6 convolutions" in initial_weights.load(target, tmp_path / "theirs.h5")
 
 
-def test_models_of_the_program_open_in_stock_keras_as_before(good):
-    for path in (SHIPPED, good):
-        assert isinstance(tf.keras.models.load_model(path, compile=False), networks.AngioMorph)
+@pytest.mark.parametrize("shipped", [True, False])
+def test_models_of_the_program_open_in_stock_keras_as_before(good, shipped):
+    model = tf.keras.models.load_model(SHIPPED if shipped else good, compile=False)
+    assert isinstance(model, networks.AngioMorph)

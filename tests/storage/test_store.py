@@ -85,20 +85,23 @@ def test_frames_of_another_kind_are_refused(tmp_path, frames):
         assert store.keys(file) == []
 
 
-def test_what_is_no_store(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("absent.h5", "found no such file"),
+        ("text.h5", "cannot be opened"),
+        ("", "cannot be opened"),
+        ("other.h5", "found None version None; make one with `angiomorph prepare`"),
+        ("newer.h5", "found 'angiomorph-store' version 2"),
+    ],
+)
+def test_what_is_no_store(tmp_path, name, reason):
     (tmp_path / "text.h5").write_text("hello")
     h5py.File(tmp_path / "other.h5", "w").close()
     with h5py.File(tmp_path / "newer.h5", "w") as file:
         file.attrs.update({"format": store.FORMAT, "version": store.VERSION + 1})
-    for name, reason in {
-        "absent.h5": "found no such file",
-        "text.h5": "cannot be opened",
-        "": "cannot be opened",
-        "other.h5": "found None version None; make one with `angiomorph prepare`",
-        "newer.h5": "found 'angiomorph-store' version 2",
-    }.items():
-        with pytest.raises(InputError, match=reason), store.reading(tmp_path / name):
-            pytest.fail("it opened")
+    with pytest.raises(InputError, match=reason), store.reading(tmp_path / name):
+        pytest.fail("it opened")
 
 
 def test_is_hdf5(tmp_path):
@@ -122,11 +125,14 @@ def test_arrays_and_attributes_round_trip(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.h5"]
 
 
-def test_arrays_that_cannot_be_read(tmp_path):
+@pytest.mark.parametrize("name", ["absent.h5", "text.h5"])
+def test_arrays_that_cannot_be_read(tmp_path, name):
     (tmp_path / "text.h5").write_text("hello")
-    for name in ("absent.h5", "text.h5"):
-        with pytest.raises(InputError, match=f"{name}: expected an HDF5 file written by angiomorph, "):
-            store.read_arrays(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name}: expected an HDF5 file written by angiomorph, "):
+        store.read_arrays(tmp_path / name)
+
+
+def test_a_store_is_no_file_of_arrays(tmp_path):
     with store.create(tmp_path / "store.h5") as file:
         store.append(file, "run-000001", store.StoredRun(FRAMES, "LIN", 12))
     with pytest.raises(InputError, match="expected a registration or a truth file, found the group 'run-000001'"):
@@ -171,14 +177,19 @@ def test_clean_frames_come_back_and_are_the_runs_own(tmp_path):
     with store.create(tmp_path / "s.h5") as file:
         store.append(file, "run", store.StoredRun(FRAMES, "LIN", 12, clean=clean))
         store.append(file, "other", store.StoredRun(FRAMES, "LIN", 12))
-        for wrong in (clean[1:], clean.astype(np.int32)):
-            with pytest.raises(InputError, match="run wrong: expected clean frames"):
-                store.append(file, "wrong", store.StoredRun(FRAMES, "LIN", 12, clean=wrong))
-        assert store.keys(file) == ["other", "run"]
         assert file["run/clean"].fletcher32
     with store.reading(tmp_path / "s.h5") as file:
         np.testing.assert_array_equal(store.read(file, "run").clean, clean)
         assert store.read(file, "other").clean is None
+
+
+@pytest.mark.parametrize("wrong", [FRAMES[1:], FRAMES.astype(np.int32)], ids=["fewer", "another type"])
+def test_clean_frames_that_do_not_fit_are_refused(tmp_path, wrong):
+    with store.create(tmp_path / "s.h5") as file:
+        store.append(file, "run", store.StoredRun(FRAMES, "LIN", 12, clean=FRAMES // 2))
+        with pytest.raises(InputError, match="run wrong: expected clean frames"):
+            store.append(file, "wrong", store.StoredRun(FRAMES, "LIN", 12, clean=wrong))
+        assert store.keys(file) == ["run"]
 
 
 ELSEWHERE = {

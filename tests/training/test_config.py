@@ -44,6 +44,13 @@ def test_lists_of_features_are_taken_too():
     assert TrainingConfig(enc=[8, 9], dec=[4, 5], hyp_units=[3]) == TrainingConfig(enc=(8, 9), dec=(4, 5), hyp_units=(3,))
 
 
+def test_only_these_options_may_change_on_resume():
+    assert [part.name for part in dataclasses.fields(TrainingConfig) if part.metadata["resumable"]] == [
+        *("epochs", "lr", "final_lr", "hyper", "levels", "load_weights", "initial_epoch"),
+        *("checkpoint_steps", "keep", "on_nan", "patience"),
+    ]
+
+
 def test_the_command_lines_defaults_are_the_librarys():
     assert read() == TrainingConfig()
 

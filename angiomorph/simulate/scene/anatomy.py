@@ -75,13 +75,13 @@ def thin_out(volume: Volume, largest: int = LARGEST) -> Volume:
         size = values.shape[2 - axis]
         count = max(int(size * spacing[axis] / FINEST + 1e-6), 2)
         if count < size:
-            values = _averaged(values, 2 - axis, count)
+            values = _average(values, 2 - axis, count)
             origin[axis] += (size / count - 1) / 2 * spacing[axis]
             spacing[axis] *= size / count
     return Volume(values, (spacing[0], spacing[1], spacing[2]), (origin[0], origin[1], origin[2]))
 
 
-def _averaged(values: np.ndarray, axis: int, count: int) -> np.ndarray:
+def _average(values: np.ndarray, axis: int, count: int) -> np.ndarray:
     """Means over `count` equal intervals of an axis, voxels that two intervals share in part."""
     size = values.shape[axis]
     edges = np.arange(count + 1) * (size / count)

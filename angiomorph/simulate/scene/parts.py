@@ -52,7 +52,7 @@ class _Jaw:
 def draw_parts(volume: Volume, territory: Territory, times: np.ndarray, rng: np.random.Generator, share: float) -> Parts:
     """Draw which parts move by themselves, and how.
 
-    A head may open its jaw (1-6 mm at the chin), swallow (5-15 mm) and breathe (1-5 mm at the base of the neck), a neck may do
+    A head may open its jaw (1-6 mm at the chin), swallow (5-15 mm) and breathe (1-5 mm at the base of the neck). A neck may do
     the last two; a chest breathes (3-12 mm at the diaphragm), and its heart beats (2-8 mm). The amplitude is lowered of a part
     so small that it would change by more than 0.7 mm within 1 mm.
 
@@ -136,9 +136,9 @@ def _vector(weight: np.ndarray, x: float | np.ndarray, y: float | np.ndarray, z:
 def _find_jaw(place: _Place) -> _Jaw | None:
     """Find the lower jaw relative to the brain's cavity.
 
-    The chin is the lowest bone in the midline more than 0.85 of the cavity's half length in front of its centre, the teeth the
-    median of the densest there (without any: 38 mm above the chin). The hinge lies at 0.33 of the half length in front of and
-    0.68 of the half height below the centre. A scan that ends within the jaw shows none.
+    The chin is the lowest bone in the midline more than 0.85 of the cavity's half length in front of its centre. The teeth lie
+    at the median of the densest there, or 38 mm above the chin without any. The hinge lies at 0.33 of the half length in front
+    of and 0.68 of the half height below the centre. A scan that ends within the jaw shows none.
     """
     (x, y, z), half, grid = place.territory.centre, place.territory.half, place.grid
     middle = np.abs(grid.axis(0) - x) < 25

@@ -33,14 +33,14 @@ def capillaries(
         depth: from where to where, in the region's half axes, it is tissue.
 
     Returns:
-        at most 4000 bodies of phase 1, each reached in the mean when its arteries are, and what flows out of all tissue of the
-        region, its arrival without the transit, as in `Vessels`.
+        at most 4000 bodies of phase 1, each reached in the mean when its arteries are; and what flows out of all tissue of the
+        region. Its arrival is without the transit, as in `Vessels`.
     """
     from scipy.spatial import cKDTree
 
     place, spacing = _pieces(region, rng, depth)
     distance, nearest = cKDTree(place).query(ends.position, k=min(ABOUT, len(place)))
-    part = _parted(_near(distance), nearest, ends.fed, len(place))
+    part = _part_blood(_near(distance), nearest, ends.fed, len(place))
     fed, moment = (
         np.bincount(nearest.ravel(), (value[:, None] * part).ravel(), len(place))
         for value in (ends.fed, ends.fed * ends.arrival)
@@ -53,7 +53,7 @@ def capillaries(
     return cloud, Inflow(place, np.maximum(fed, perfusion), fed, arrival)
 
 
-def _parted(weight: np.ndarray, nearest: np.ndarray, fed: np.ndarray, count: int) -> np.ndarray:
+def _part_blood(weight: np.ndarray, nearest: np.ndarray, fed: np.ndarray, count: int) -> np.ndarray:
     """Part of each end's blood that each piece gets, `(n, 64)`, so that pieces get alike where that is possible."""
     for _ in range(EVENING):
         part = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)

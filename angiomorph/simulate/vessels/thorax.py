@@ -18,10 +18,33 @@ from angiomorph.simulate.vessels.growth import (
     lay_trunk,
     supply_branches,
 )
-from angiomorph.simulate.vessels.veins import collect, drain, tributaries
+from angiomorph.simulate.vessels.veins import LAID, collect, drain, tributaries
 
 THINNEST_CORONARY, THINNEST_PULMONARY, THINNEST_PULMONARY_VEIN = 0.25, 0.5, 0.75  # mm radius
 SHORTER = 0.5  # branches of pulmonary vessels, for their width
+
+# All below is chosen by eye. What is injected, drawn once a chest: shares.
+CORONARY = 0.7  # of chests, a coronary artery; else pulmonary ones
+RIGHT_CORONARY = 0.4  # of the former, the right one
+ONE_LUNG = 0.6  # of the latter, the artery of one lung; else both
+
+# Radii, mm: drawn (low, high), or that of a tube from its beginning on.
+RIGHT_RADIUS, MAIN_RADIUS, ANTERIOR_RADIUS, CIRCUMFLEX_RADIUS = (1.6, 2.1), (1.9, 2.4), 1.8, 1.6
+PULMONARY_RADIUS, PULMONARY_END = (6.5, 8.5), 6.0
+CARDIAC_VEIN_RADIUS, PULMONARY_VEIN_RADIUS = (0.6, 1.1), (3.0, 4.5)
+CORONARY_TAPER = 0.5  # of the radius at its end over that at its beginning
+
+# Branches of a coronary artery: how many, the part of its length along which they leave, where the last carries it on, and
+# their radii over its own there.
+SIDE_BRANCHES, LEAVE_ALONG, CARRIED_ON, SIDE_PART = 8, (0.12, 0.95), 0.97, 0.6
+VEIN_BRANCHES, ENTER_ALONG = 10, (0.0, 0.9)  # the same of the great cardiac vein
+PULMONARY_LEAVES, PULMONARY_PART = (0.8, 0.98, 0.98, 0.9), 0.42  # the same of a pulmonary artery
+
+MUSCLE = (0.72, 1.02)  # the heart's muscle from its inner to its outer surface, half axes
+ON_HEART, ON_VEIN = 0.97, 1.0  # surfaces that vessels keep to, half axes
+HEART_SCATTER, BRANCH_SPREAD, VEIN_SPREAD = 0.45, 0.5, 0.6  # of targets, half axes of the heart
+CORONARY_SPREAD = 1.5  # standard deviation of a coronary artery's points, mm
+EVERY = 5  # points of a tube that a catheter's path has
 
 # Points on their way, in the heart's half axes from its centre, x to the patient's right.
 AORTA = [(-0.1, -1.15, -3.2), (-0.15, -1.15, 0.5), (-0.3, -0.8, 1.6), (0.0, -0.1, 1.9), (0.25, 0.15, 1.3), (0.05, 0.15, 0.6)]
@@ -57,16 +80,16 @@ def chest_vessels(rng: np.random.Generator, heart: Territory, transit: float) ->
     Returns:
         arteries, capillaries and veins, and what leaves the veins.
     """
-    if rng.random() < 0.7:
+    if rng.random() < CORONARY:
         arteries, ends = coronary_arteries(rng, heart)
-        muscle, outflow = capillaries(ends, heart, rng, transit, (0.72, 1.02))
+        muscle, outflow = capillaries(ends, heart, rng, transit, MUSCLE)
         veins, out = cardiac_veins(rng, heart, outflow)
         return join_vessels([arteries, muscle, veins]), out
-    sides = [int(rng.choice([-1, 1]))] if rng.random() < 0.6 else [-1, 1]
+    sides = [int(rng.choice([-1, 1]))] if rng.random() < ONE_LUNG else [-1, 1]
     lungs = [_lung_vessels(rng, heart, side, len(sides) == 2, transit) for side in sides]
     clouds, outs = zip(*lungs, strict=True)
     way = CAVA if len(sides) == 2 else [*CAVA, TO_LUNG[sides[0]][0]]
-    return join_vessels(clouds).reached_by(lay_trunk(places(heart, way), 1.0).position[::5]), join_inflows(*outs)
+    return join_vessels(clouds).reached_by(lay_trunk(places(heart, way), LAID).position[::EVERY]), join_inflows(*outs)
 
 
 def _lung_vessels(
@@ -89,11 +112,13 @@ def cardiac_veins(rng: np.random.Generator, heart: Territory, tissue: Inflow) ->
     Returns:
         bodies of phase 2, and what leaves the coronary sinus.
     """
-    tube = lay_trunk(places(heart, CARDIAC_VEIN), 1.0)
-    at = np.sort((rng.uniform(0, 0.9, 10) * len(tube.length)).astype(int))
-    targets = tube.position[at] + rng.normal(0, 0.6, (10, 3)) * heart.half
-    radius = rng.uniform(0.6, 1.1, 10)
-    [(veins, inflow)] = drain([tributaries(rng, tube, at, targets, radius, keep_along(heart, 1.0), 0.45 * heart.half)], tissue)
+    tube = lay_trunk(places(heart, CARDIAC_VEIN), LAID)
+    at = np.sort((rng.uniform(*ENTER_ALONG, VEIN_BRANCHES) * len(tube.length)).astype(int))
+    targets = tube.position[at] + rng.normal(0, VEIN_SPREAD, (VEIN_BRANCHES, 3)) * heart.half
+    radius = rng.uniform(*CARDIAC_VEIN_RADIUS, VEIN_BRANCHES)
+    [(veins, inflow)] = drain(
+        [tributaries(rng, tube, at, targets, radius, keep_along(heart, ON_VEIN), HEART_SCATTER * heart.half)], tissue
+    )
     sinus, out = collect(tube, at, inflow)
     return join_vessels([veins, sinus]), out
 
@@ -101,10 +126,10 @@ def cardiac_veins(rng: np.random.Generator, heart: Territory, tissue: Inflow) ->
 def pulmonary_veins(rng: np.random.Generator, heart: Territory, side: int, tissue: Inflow) -> tuple[Vessels, Inflow]:
     """Grow the veins of a lung, into the left atrium; arguments and returns as of `cardiac_veins` and `lung`."""
     region = lung(heart, side)
-    tube = lay_trunk(places(heart, FROM_LUNG[side]), 1.0)
+    tube = lay_trunk(places(heart, FROM_LUNG[side]), LAID)
     at = np.zeros(4, int)
     targets = places(region, [(0.1 * side, 0.2, 0.6), (0.2 * side, -0.3, -0.6), (0.4 * side, 0.4, -0.2), (0.0, -0.6, 0.2)])
-    radius = rng.uniform(3.0, 4.5, 4)
+    radius = rng.uniform(*PULMONARY_VEIN_RADIUS, 4)
     tree = tributaries(rng, tube, at, targets, radius, keep_within(region), region.half, THINNEST_PULMONARY_VEIN, SHORTER)
     [(veins, inflow)] = drain([tree], tissue)
     wide, out = collect(tube, at, inflow)
@@ -121,12 +146,12 @@ def coronary_arteries(rng: np.random.Generator, heart: Territory) -> tuple[Vesse
     Returns:
         bodies along the centre lines, amount = pi radius^2 ds, with the catheter's path; and what they bring to the tissue.
     """
-    if rng.random() < 0.4:
-        tube, branches = _coronary(rng, heart, RIGHT, rng.uniform(1.6, 2.1))
+    if rng.random() < RIGHT_CORONARY:
+        tube, branches = _coronary(rng, heart, RIGHT, rng.uniform(*RIGHT_RADIUS))
         cloud, ends, _ = supply_branches(tube, [branches])
         return cloud.reached_by(_through_aorta(heart, RIGHT[0])), ends
-    main = lay_trunk(places(heart, LEFT_MAIN), rng.uniform(1.9, 2.4))
-    grown = [_coronary(rng, heart, LEFT_ANTERIOR, 1.8), _coronary(rng, heart, CIRCUMFLEX, 1.6)]
+    main = lay_trunk(places(heart, LEFT_MAIN), rng.uniform(*MAIN_RADIUS))
+    grown = [_coronary(rng, heart, LEFT_ANTERIOR, ANTERIOR_RADIUS), _coronary(rng, heart, CIRCUMFLEX, CIRCUMFLEX_RADIUS)]
     whole = flow_into([branches for _, branches in grown])
     cloud, times = main.supply(np.array([len(main.length) - 1]), np.array([whole]))
     trees = [supply_branches(tube, [branches], times[-1]) for tube, branches in grown]
@@ -137,16 +162,16 @@ def coronary_arteries(rng: np.random.Generator, heart: Territory) -> tuple[Vesse
 def _coronary(rng: np.random.Generator, heart: Territory, points: Points, radius: float) -> tuple[Trunk, Branches]:
     """Lay a coronary artery and let branches grow from it, the last of which carries it on."""
     bent = places(heart, points)
-    bent[1:] += rng.normal(0, 1.5, bent[1:].shape)
-    tube = lay_trunk(bent, radius, 0.5 * radius)
-    share = np.append(np.sort(rng.uniform(0.12, 0.95, 8)), 0.97)
-    targets = tube.position[(share * len(tube.radius)).astype(int)] + rng.normal(0, 0.5, (9, 3)) * heart.half
-    index, tips = side_tips(rng, tube, share, targets, np.array([0.6] * 8 + [1.0]))
-    return tube, (index, grow(tips, rng, keep_along(heart, 0.97), 0.45 * heart.half, THINNEST_CORONARY))
+    bent[1:] += rng.normal(0, CORONARY_SPREAD, bent[1:].shape)
+    tube = lay_trunk(bent, radius, CORONARY_TAPER * radius)
+    share = np.append(np.sort(rng.uniform(*LEAVE_ALONG, SIDE_BRANCHES)), CARRIED_ON)
+    targets = tube.position[(share * len(tube.radius)).astype(int)] + rng.normal(0, BRANCH_SPREAD, (len(share), 3)) * heart.half
+    index, tips = side_tips(rng, tube, share, targets, np.array([SIDE_PART] * SIDE_BRANCHES + [1.0]))
+    return tube, (index, grow(tips, rng, keep_along(heart, ON_HEART), HEART_SCATTER * heart.half, THINNEST_CORONARY))
 
 
 def _through_aorta(heart: Territory, ostium: tuple[float, float, float]) -> np.ndarray:
-    return lay_trunk(places(heart, [*AORTA, ostium]), 1.0).position[::5]
+    return lay_trunk(places(heart, [*AORTA, ostium]), LAID).position[::EVERY]
 
 
 def lung(heart: Territory, side: int) -> Territory:
@@ -168,10 +193,10 @@ def pulmonary_arteries(rng: np.random.Generator, heart: Territory, side: int, fr
         bodies along the centre lines, amount = pi radius^2 ds, and what they bring to the tissue.
     """
     first = [CAVA[-1]] if from_trunk else []
-    tube = lay_trunk(places(heart, [*first, *TO_LUNG[side]]), rng.uniform(6.5, 8.5), 6.0)
+    tube = lay_trunk(places(heart, [*first, *TO_LUNG[side]]), rng.uniform(*PULMONARY_RADIUS), PULMONARY_END)
     region = lung(heart, side)
     targets = places(region, [(0.1 * side, 0.3, 0.6), (0.2 * side, -0.3, -0.5), (0.4 * side, 0.4, -0.2), (0.0, -0.6, 0.3)])
-    index, tips = side_tips(rng, tube, np.array([0.8, 0.98, 0.98, 0.9]), targets, 0.42)
+    index, tips = side_tips(rng, tube, np.array(PULMONARY_LEAVES), targets, PULMONARY_PART)
     cloud, ends, _ = supply_branches(
         tube, [(index, grow(tips, rng, keep_within(region), region.half, THINNEST_PULMONARY, stretch=SHORTER))]
     )

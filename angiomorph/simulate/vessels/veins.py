@@ -37,6 +37,24 @@ SLOWER = 0.6  # of the blood in veins than in arteries of the same radius
 SINUS = 1.2  # of a sinus's radius over that of a vein by Murray's law
 THINNEST_VEIN = 0.5  # mm radius
 STRAIGHTER = 1.8  # than arteries, and longer from fork to fork
+AT_ROOT, TARGETS = 0.2, 0.25  # standard deviations: of a vein's direction where it ends; of its branches' targets, see `grow`
+
+# All below is chosen by eye. Radii, mm, at the sinus or the jugular vein.
+CORTICAL_RADIUS, DEEP_RADIUS, LOWER_RADIUS = (0.8, 1.7), (0.8, 1.3), (0.8, 1.4)
+BESIDE_RADIUS = (3.5, 6.0)  # of a vein that would carry what else flows in the jugular vein of a neck
+RIGHT_SHARE = (0.3, 0.8)  # of the brain's blood, what leaves by the right jugular vein
+SAME_SIDE = (0.3, 0.7)  # of an internal carotid's blood, what comes back by the jugular vein of its side
+BRAIN_TRANSIT = (1.5, 2.5)  # s, from the top of a neck through the brain and back to it
+
+# Where cortical veins enter the sagittal sinus: how many a side, their share of its length, and how evenly they lie.
+CORTICAL_COUNT, CORTICAL_BEGIN, CORTICAL_LENGTH, CORTICAL_SHIFT = (8, 13), 0.1, 0.8, (0.1, 0.9)
+# Where they come from: factors of the place they enter at, the shift to their side, and the depth, half axes of the cavity.
+CORTICAL_FROM, CORTICAL_SIDE, CORTICAL_DEPTH = (0, 0.8, 0.55), (0.6, 1.0), 0.95
+LOWER_LEAVES = (0.25, 0.45, 0.55, 0.7)  # of the transverse sinus's length inside the cavity, where veins enter
+ON_CORTEX, IN_DEPTH, ON_LOWER = 0.97, 0.6, 0.95  # surfaces that veins keep to, half axes of the cavity
+CORTICAL_SCATTER, DEEP_SCATTER, LOWER_SCATTER = 0.5, 0.3, 0.4  # of targets, half axes of the cavity
+SINUS_SPREAD, JUGULAR_SPREAD = 1.5, 1.5  # standard deviations of their points, mm
+LAID = 1.0  # mm radius of a tube whose width follows from its flow
 
 # The dura's sinuses in the cavity's half axes from its centre; those of the left side are the mirror image.
 SAGITTAL = [(0, 0.95, -0.12), (0, 0.92, 0.46), (0, 0.54, 0.87), (0, 0, 0.985),
@@ -77,10 +95,10 @@ def drain(trees: Sequence[list[Generation]], tissue: Inflow) -> list[tuple[Vesse
     ends = np.concatenate([one.track[-1] for tree in trees for one in tree])
     _, nearest = cKDTree(ends).query(tissue.position)
     own = iter(np.split(tissue.gathered(nearest, len(ends)), np.cumsum(count)[:-1], axis=1))
-    return [_drained(tree, [next(own) for _ in tree]) for tree in trees]
+    return [_drain_tree(tree, [next(own) for _ in tree]) for tree in trees]
 
 
-def _drained(tree: list[Generation], own: list[np.ndarray]) -> tuple[Vessels, Inflow]:
+def _drain_tree(tree: list[Generation], own: list[np.ndarray]) -> tuple[Vessels, Inflow]:
     """Let one tree carry what its branches drain themselves: flow, fed and fed * arrival, `(3, n)` of each generation."""
     clouds, flows = [], own[-1]
     for one, below in zip(reversed(tree), [*reversed(own[:-1]), None], strict=True):
@@ -146,15 +164,15 @@ def tributaries(
     stretch: float = STRAIGHTER,
 ) -> list[Generation]:
     """Grow veins from pieces `at` of a tube towards targets, as wide as to fork alike; arguments as elsewhere."""
-    ways = normalise_vectors(normalise_vectors(targets - tube.position[at]) + rng.normal(0, 0.2, targets.shape))
-    return grow(Tips(tube.position[at], ways, radius, targets), rng, steer, scatter, thinnest, 0.25, stretch)
+    ways = normalise_vectors(normalise_vectors(targets - tube.position[at]) + rng.normal(0, AT_ROOT, targets.shape))
+    return grow(Tips(tube.position[at], ways, radius, targets), rng, steer, scatter, thinnest, TARGETS, stretch)
 
 
 def head_veins(rng: np.random.Generator, cavity: Territory, tissue: Inflow) -> tuple[Vessels, Inflow]:
     """Grow the veins of a brain, down to the two jugular veins, of which one is wider.
 
-    Those of the cortex drain into the superior sagittal sinus, those of temporal lobe and cerebellum into the transverse ones,
-    the deep ones into the straight sinus.
+    Those of the cortex drain into the superior sagittal sinus, the deep ones into the straight sinus. Those of temporal lobe
+    and cerebellum drain into the transverse ones.
 
     Args:
         rng: source.
@@ -164,18 +182,20 @@ def head_veins(rng: np.random.Generator, cavity: Territory, tissue: Inflow) -> t
     Returns:
         bodies of phase 2, and what leaves the two jugular veins.
     """
-    surface, scatter = keep_along(cavity, 0.97), 0.5 * cavity.half
-    sagittal, straight = lay_trunk(places(cavity, SAGITTAL), 1.0), lay_trunk(places(cavity, STRAIGHT), 1.0)
+    surface, scatter = keep_along(cavity, ON_CORTEX), CORTICAL_SCATTER * cavity.half
+    sagittal, straight = lay_trunk(places(cavity, SAGITTAL), LAID), lay_trunk(places(cavity, STRAIGHT), LAID)
     at, targets = _cortical(rng, cavity, sagittal)
-    upper = tributaries(rng, sagittal, at, targets, rng.uniform(0.8, 1.7, len(at)), surface, scatter)
+    upper = tributaries(rng, sagittal, at, targets, rng.uniform(*CORTICAL_RADIUS, len(at)), surface, scatter)
     inner = places(cavity, [(0.12, 0.25, 0.1), (-0.12, 0.25, 0.1), (0.3, 0.15, -0.3), (-0.3, 0.15, -0.3)])
     start = np.zeros(4, int)
-    deep = tributaries(rng, straight, start, inner, rng.uniform(0.8, 1.3, 4), keep_within(cavity, 0.6), 0.3 * cavity.half)
+    deep = tributaries(
+        rng, straight, start, inner, rng.uniform(*DEEP_RADIUS, 4), keep_within(cavity, IN_DEPTH), DEEP_SCATTER * cavity.half
+    )
     sides = [_transverse(rng, cavity, side) for side in (1, -1)]
     veins, outflows = zip(*drain([upper, deep, *(tree for _, _, tree in sides)], tissue), strict=True)
     sinus, above = collect(sagittal, at, outflows[0])
     galen, under = collect(straight, start, outflows[1])
-    right, clouds, out = rng.uniform(0.3, 0.8), [*veins, sinus, galen], []
+    right, clouds, out = rng.uniform(*RIGHT_SHARE), [*veins, sinus, galen], []
     for (tube, at, _), share, more in zip(sides, (right, 1 - right), outflows[2:], strict=True):
         jugular, leaving = collect(tube, np.concatenate([[0], at]), join_inflows(join_inflows(above, under).whole(share), more))
         clouds.append(jugular)
@@ -185,29 +205,35 @@ def head_veins(rng: np.random.Generator, cavity: Territory, tissue: Inflow) -> t
 
 def _cortical(rng: np.random.Generator, cavity: Territory, sagittal: Trunk) -> tuple[np.ndarray, np.ndarray]:
     """Where cortical veins enter the sagittal sinus, and where on either side they come from."""
-    count = int(rng.integers(8, 13))
-    share = np.tile((np.arange(count) + rng.uniform(0.1, 0.9, count)) / count, 2) * 0.8 + 0.1
+    count = int(rng.integers(*CORTICAL_COUNT))
+    share = np.tile((np.arange(count) + rng.uniform(*CORTICAL_SHIFT, count)) / count, 2) * CORTICAL_LENGTH + CORTICAL_BEGIN
     at = (share * len(sagittal.length)).astype(int)
     unit = (sagittal.position[at] - cavity.centre) / cavity.half
     side = np.repeat((-1.0, 1.0), count)
     unit = normalise_vectors(
-        unit * (0, 0.8, 0.55) + np.stack([side * rng.uniform(0.6, 1.0, 2 * count), 0 * side, 0 * side], axis=1)
+        unit * CORTICAL_FROM + np.stack([side * rng.uniform(*CORTICAL_SIDE, 2 * count), 0 * side, 0 * side], axis=1)
     )
-    return at, places(cavity, 0.95 * unit)
+    return at, places(cavity, CORTICAL_DEPTH * unit)
 
 
 def _transverse(rng: np.random.Generator, cavity: Territory, side: int) -> tuple[Trunk, np.ndarray, list[Generation]]:
     """Transverse and sigmoid sinus of one side and the jugular vein, and the veins of temporal lobe and cerebellum into it."""
     path = np.concatenate([places(cavity, TRANSVERSE), base(cavity) + JUGULAR])
     path[:, 0] = cavity.centre[0] + side * (path[:, 0] - cavity.centre[0])
-    path[1:] += rng.normal(0, 1.5, path[1:].shape)
-    tube = lay_trunk(path, 1.0)
+    path[1:] += rng.normal(0, SINUS_SPREAD, path[1:].shape)
+    tube = lay_trunk(path, LAID)
     inside = np.linalg.norm((tube.position - cavity.centre) / cavity.half, axis=1) < 1
-    at = (np.array((0.25, 0.45, 0.55, 0.7)) * inside.sum()).astype(int)
+    at = (np.array(LOWER_LEAVES) * inside.sum()).astype(int)
     targets = places(
         cavity, [(0.5 * side, -0.7, -0.6), (0.9 * side, 0.0, 0.15), (0.93 * side, 0.25, -0.2), (0.85 * side, -0.4, 0.25)]
     )
-    return tube, at, tributaries(rng, tube, at, targets, rng.uniform(0.8, 1.4, 4), keep_along(cavity, 0.95), 0.4 * cavity.half)
+    return (
+        tube,
+        at,
+        tributaries(
+            rng, tube, at, targets, rng.uniform(*LOWER_RADIUS, 4), keep_along(cavity, ON_LOWER), LOWER_SCATTER * cavity.half
+        ),
+    )
 
 
 def neck_veins(rng: np.random.Generator, territory: Territory, upwards: Inflow) -> tuple[Vessels, Inflow]:
@@ -223,8 +249,8 @@ def neck_veins(rng: np.random.Generator, territory: Territory, upwards: Inflow) 
     """
     side = 1 if upwards.position[0, 0] > territory.centre[0] else -1
     way = [(0.6, -0.05, 1.5), (0.6, -0.05, 0.8), (0.62, 0.1, 0.0), (0.55, 0.15, -0.8), (0.4, 0.2, -1.5)]
-    path = places(territory, np.array(way) * (side, 1, 1)) + rng.normal(0, 1.5, (len(way), 3))
-    back = upwards.whole(rng.uniform(0.3, 0.7))
-    other = SLOWER * murray_flow(rng.uniform(3.5, 6.0, 1) / SINUS)
-    inflow = replace(back, flow=back.fed + other, arrival=back.arrival + rng.uniform(1.5, 2.5))
-    return collect(lay_trunk(path, 1.0), np.zeros(1, int), inflow)
+    path = places(territory, np.array(way) * (side, 1, 1)) + rng.normal(0, JUGULAR_SPREAD, (len(way), 3))
+    back = upwards.whole(rng.uniform(*SAME_SIDE))
+    other = SLOWER * murray_flow(rng.uniform(*BESIDE_RADIUS, 1) / SINUS)
+    inflow = replace(back, flow=back.fed + other, arrival=back.arrival + rng.uniform(*BRAIN_TRANSIT))
+    return collect(lay_trunk(path, LAID), np.zeros(1, int), inflow)

@@ -219,7 +219,7 @@ def encode(signal: np.ndarray, encoding: Encoding) -> np.ndarray:
         return np.clip(signal, 0, encoding.top)
     shade = _shade(signal, encoding)
     if encoding.relation == "DISP":
-        shade = _curve(_processed(shade, encoding), encoding)
+        shade = _curve(_process(shade, encoding), encoding)
     return np.clip(encoding.top * shade, 0, encoding.top).astype(np.float32)
 
 
@@ -231,7 +231,7 @@ def _shade(signal: np.ndarray, encoding: Encoding) -> np.ndarray:
     return np.asarray(np.minimum(shade, np.float32(1)))
 
 
-def _processed(shade: np.ndarray, encoding: Encoding) -> np.ndarray:
+def _process(shade: np.ndarray, encoding: Encoding) -> np.ndarray:
     """v of `Encoding`."""
     halo = ndimage.gaussian_filter(shade, HALO, mode="nearest")
     lift = np.float32(encoding.compression) * (1 - _smooth(shade))
@@ -345,7 +345,7 @@ def _slope(signal: np.ndarray, behind: np.ndarray, encoding: Encoding) -> float:
     if encoding.relation == "LOG":
         low, high = (np.clip(shade[behind] + step, 0, 1) for step in (-STEP, STEP))
     else:
-        shade = _processed(shade, replace(encoding, sharpening=0.0))[behind]
+        shade = _process(shade, replace(encoding, sharpening=0.0))[behind]
         low, high = (np.clip(_curve(shade + np.float32(step), encoding), 0, 1) for step in (-STEP, STEP))
     return encoding.top * float(np.mean(high - low, dtype=np.float64)) / (2 * STEP * (encoding.high - encoding.low))
 

@@ -77,7 +77,7 @@ def move_points(
 
 
 @njit(cache=True, inline="always")
-def _sampled(control, spacing, origin, size, x, y, z):  # type: ignore[no-untyped-def]
+def _sample(control, spacing, origin, size, x, y, z):  # type: ignore[no-untyped-def]
     """Control at a point in mm; 0 outside the volume."""
     last = control.shape[1] - 1
     u = (x - origin[0]) / spacing[0] / (size[0] - 1) * last
@@ -93,7 +93,7 @@ def _invert(position, spacing, origin, size, control, out):  # type: ignore[no-u
     for i in prange(len(position)):
         x, y, z = position[i, 0], position[i, 1], position[i, 2]
         for _ in range(8):  # a contraction, since the control does not fold
-            dx, dy, dz = _sampled(control, spacing, origin, size, x, y, z)
+            dx, dy, dz = _sample(control, spacing, origin, size, x, y, z)
             x, y, z = position[i, 0] - dx, position[i, 1] - dy, position[i, 2] - dz
         out[i, 0], out[i, 1], out[i, 2] = x, y, z
 
@@ -177,7 +177,7 @@ def _weigh(  # type: ignore[no-untyped-def]
                     continue
                 x, y, z = (q[0] * spacing[0] + origin[0]), (q[1] * spacing[1] + origin[1]), (q[2] * spacing[2] + origin[2])
                 if moving:
-                    dx, dy, dz = _sampled(control, spacing, origin, n, x, y, z)
+                    dx, dy, dz = _sample(control, spacing, origin, n, x, y, z)
                     x, y, z = x + dx, y + dy, z + dz
                 x, y, z = x - source[0], y - source[1], z - source[2]
                 scale = distance / abs(x * axis[0] + y * axis[1] + z * axis[2])

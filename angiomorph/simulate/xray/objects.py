@@ -128,7 +128,7 @@ def _leads(arm: CArm, rng: np.random.Generator) -> np.ndarray:
 
 def _catheter(arm: CArm, inlet: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A tube with a radiopaque wall along the vessel to its tip, some with a guide wire inside, `(4, rows, columns)` g/cm^2."""
-    path = _extended(_thinned(inlet))
+    path = _extend_path(_thin_points(inlet))
     outer = rng.uniform(*CATHETER)
     lumen = rng.uniform(*LUMEN) * outer
     wall = _tube(arm, path, outer, 1.0) - _tube(arm, path, lumen, 1.0)
@@ -140,14 +140,14 @@ def _catheter(arm: CArm, inlet: np.ndarray, rng: np.random.Generator) -> np.ndar
     return paths
 
 
-def _thinned(path: np.ndarray) -> np.ndarray:
+def _thin_points(path: np.ndarray) -> np.ndarray:
     """Points of a polyline about `BEND_POINTS` apart, its ends among them, so that a spline through them is smooth."""
     along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
     wanted = np.linspace(0, along[-1], max(round(along[-1] / BEND_POINTS), 1) + 1)
     return np.stack([np.interp(wanted, along, path[:, axis]) for axis in range(3)], axis=1)
 
 
-def _extended(path: np.ndarray, length: float = 200.0) -> np.ndarray:
+def _extend_path(path: np.ndarray, length: float = 200.0) -> np.ndarray:
     """Continue a polyline backwards beyond its start, to where the catheter comes from."""
     way = path[0] - path[min(2, len(path) - 1)]
     way = way / max(np.linalg.norm(way), 1e-6)

@@ -5,13 +5,14 @@ import json
 import re
 import subprocess
 
-import h5py
 import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import EnhancedXAImageStorage
 
 from angiomorph.dicom import read_series
+from angiomorph.storage.store import read_arrays
+from angiomorph.storage.truth import read_truth
 from benchmarks.dicom import samples
 from tests.conftest import moving_frames
 from tests.tools import REPOSITORY, require_tool
@@ -52,8 +53,7 @@ def test_there_is_a_run_of_each_kind():
     assert [TRUTH[name]["relation"] for name in ("sample_lin", "sample_disp")] == ["LIN", "DISP"]
     assert len(TRUTH["sample_single_frames"]["files"]) == TRUTH["sample_single_frames"]["shape"][0] == 6
     assert {TRUTH[name]["shutter"]["ShutterShape"] for name in NAMES} == {"RECTANGULAR", "CIRCULAR", "POLYGONAL"}
-    for dataset in found.values():
-        assert str(dataset.PatientName) == "SIMULATED^RUN"
+    assert {str(dataset.PatientName) for dataset in found.values()} == {"SIMULATED^RUN"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,7 +81,7 @@ def test_the_enhanced_run_says_the_same_in_its_functional_groups():
     dataset = pydicom.dcmread(DATA / "sample_enhanced.dcm")
     shared = dataset.SharedFunctionalGroupsSequence[0]
     shutter = shared.FrameDisplayShutterSequence[0]
-    assert {keyword: samples._plain(shutter[keyword].value) for keyword in truth["shutter"]} == truth["shutter"]
+    assert {keyword: samples.simplify(shutter[keyword].value) for keyword in truth["shutter"]} == truth["shutter"]
     assert shared.FramePixelDataPropertiesSequence[0].PixelIntensityRelationship == truth["relation"]
     times = [
         float(group.FrameContentSequence[0].FrameAcquisitionDateTime[10:]) * 1000
@@ -93,36 +93,50 @@ def test_the_enhanced_run_says_the_same_in_its_functional_groups():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_truth_fits_the_frames(name):
-    frames = read_series(source(name)).frames.astype(float)
-    with h5py.File(DATA / f"{name}_truth.h5") as file:
-        truth = {key: file[key][()] for key in file}
-    seen = truth["shutter"]
+    series = read_series(source(name))
+    frames, truth = series.frames.astype(float), read_truth(DATA / f"{name}_truth.h5")
+    clean = truth.clean_values(series.relation)
+    seen = read_arrays(DATA / f"{name}_truth.h5")[0]["shutter"]
     assert np.mean(seen != shown(TRUTH[name]["shutter"], *frames.shape[1:])) < 0.001
-    assert not truth["vessel_mask"][:2].any()
-    assert truth["vessel_mask"][-1][seen].mean() > 0.02
-    vessels = truth["vessel_mask"][-1] & seen
+    assert not truth.vessel_mask[:2].any()
+    assert truth.vessel_mask[-1][seen].mean() > 0.02
+    vessels = truth.vessel_mask[-1] & seen
     # Without contrast agent and noise a frame is brighter in the vessels and alike elsewhere.
-    differs = frames[-1] - truth["clean"][-1]
-    assert np.mean(differs[vessels]) < -2 * abs(np.mean(differs[~truth["vessel_mask"][-1] & seen]))
-    assert np.corrcoef(frames[0][seen], truth["clean"][0][seen].astype(float))[0, 1] > 0.95
-    assert np.abs(truth["pose"]).max() > 0.5
+    differs = frames[-1] - clean[-1]
+    assert np.mean(differs[vessels]) < -2 * abs(np.mean(differs[~truth.vessel_mask[-1] & seen]))
+    assert np.corrcoef(frames[0][seen], clean[0][seen].astype(float))[0, 1] > 0.95
+    assert np.abs(truth.pose).max() > 0.5
+    assert truth.displacement_defined.any()
 
 
-def test_the_files_are_small_and_those_of_the_readme():
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_truth_says_how_good_a_registration_is(name):
+    from angiomorph.evaluation.score import score
+
+    series, truth = read_series(source(name)), read_truth(DATA / f"{name}_truth.h5")
+    found = score(series, [1, 2], np.zeros((*series.frames.shape, 2), np.float32), truth, 0.0)
+    assert found.artefact_left == pytest.approx(1, abs=1e-6)
+    assert found.warp_error > 0.1  # pixels; the head has moved
+
+
+def test_the_files_are_those_of_the_readme():
     written = dict(re.findall(r"([0-9a-f]{64})  (sample\S+)", (DATA / "README.md").read_text()))
     found = {path.relative_to(DATA).as_posix(): path for path in DATA.rglob("sample*") if path.is_file()}
     found |= {path.relative_to(DATA).as_posix(): path for path in (DATA / "sample_single_frames").iterdir()}
     assert {hashlib.sha256(path.read_bytes()).hexdigest(): name for name, path in found.items()} == written
-    for name in NAMES:
-        assert sum((DATA / file).stat().st_size for file in TRUTH[name]["files"]) <= 1e6
-        assert (DATA / f"{name}_truth.h5").stat().st_size <= 1e6
 
 
-def test_another_program_finds_no_error_in_them():
-    dciodvfy = require_tool("dciodvfy")
-    for path in sorted(DATA.rglob("*.dcm")):
-        said = subprocess.run([dciodvfy, path], capture_output=True, text=True)
-        assert "Error" not in said.stderr + said.stdout, path
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sample_and_its_truth_are_small(name):
+    assert sum((DATA / file).stat().st_size for file in TRUTH[name]["files"]) <= 1e6
+    assert (DATA / f"{name}_truth.h5").stat().st_size <= 1e6
+
+
+@pytest.mark.parametrize("path", [path.relative_to(DATA).as_posix() for path in sorted(DATA.rglob("*.dcm"))])
+def test_another_program_finds_no_error_in_them(path):
+    said = subprocess.run([require_tool("dciodvfy"), DATA / path], capture_output=True, text=True)
+    assert "Error" not in said.stderr + said.stdout
 
 
 @pytest.mark.parametrize("convert", [samples.enhanced, samples.single_frames])

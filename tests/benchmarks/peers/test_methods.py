@@ -109,7 +109,7 @@ def test_none_is_plain_dsa():
     np.testing.assert_array_equal(none(moving, fixed), np.zeros((SIDE, SIDE, 2), np.float32))
 
 
-def test_pixel_shift_of_whole_pixels_on_a_torus_is_theirs_up_to_the_taper():
+def test_pixel_shift_on_a_torus_is_theirs_up_to_the_taper():
     moving, _ = pair(shifted())
     found = pixel_shift(moving, np.roll(moving, (-7, 4), (0, 1)), smoothing=4, reach=32)
     np.testing.assert_allclose(found[0, 0], [7, -4], atol=0.1)

@@ -98,7 +98,7 @@ def test_ours_is_what_register_series_gives_of_the_same_frames(paths, model):
 
 
 @pytest.mark.parametrize(("image_loss", "rounds", "steps"), [("truth", 1, 0), ("vle", 0, 40)])
-def test_refined_is_one_round_of_a_model_of_truth_and_steps_of_others(tmp_path, image_loss, rounds, steps):
+def test_refined_is_a_round_of_truth_and_steps_of_others(tmp_path, image_loss, rounds, steps):
     from angiomorph.registration.model import Model
 
     model = Model(save_tiny_model(tmp_path / "tiny.h5", image_loss=image_loss))
@@ -144,7 +144,7 @@ def test_names_of_methods_are_checked():
         command.chosen(["d"], ["a", "b"])
 
 
-def test_pictured_are_moving_runs_over_the_order_of_error_and_a_still_one(compared, paths):
+def test_pictured_are_moving_runs_by_error_and_a_still_one(compared, paths):
     shown = pictures.pictured(paths, compared)
     assert set(shown) == set(paths)
     assert list(shown)[-1] == paths[2]
@@ -167,10 +167,10 @@ def test_panels_are_a_row_a_run_and_a_column_a_method(paths, compared, tmp_path)
 
 def test_captions_fit_their_panels():
     score = Score(**dict.fromkeys(FIGURES, 10.123) | {"harm": math.nan})
-    below = [pictures._worth(score), pictures._worth(replace(score, harm=-10.123))]
+    below = [pictures.write_figures(score), pictures.write_figures(replace(score, harm=-10.123))]
     drawing = Figure(figsize=(4, 4), dpi=pictures.DPI)
     renderer = FigureCanvasAgg(drawing).get_renderer()
-    captions = [(pictures._heading(name), {**pictures.HEAD_FONT, "weight": "bold"}, pictures.HEAD) for name in peers.NAMES]
+    captions = [(pictures.write_heading(name), {**pictures.HEAD_FONT, "weight": "bold"}, pictures.HEAD) for name in peers.NAMES]
     captions += [(text, pictures.FOOT_FONT, pictures.FOOT) for text in below]
     for text, font, height in captions:
         extent = drawing.text(0.5, 0.5, text, **font).get_window_extent(renderer)
@@ -179,15 +179,15 @@ def test_captions_fit_their_panels():
 
 
 def test_below_a_panel_stands_harm_where_nothing_moved(compared):
-    assert pictures._worth(compared["none"][0]).startswith("artefact left 1.000\ncontrast kept ")
-    assert pictures._worth(compared["none"][2]).startswith("harm 0.000\ncontrast kept ")
+    assert pictures.write_figures(compared["none"][0]).startswith("artefact left 1.000\ncontrast kept ")
+    assert pictures.write_figures(compared["none"][2]).startswith("harm 0.000\ncontrast kept ")
 
 
 def test_square_of_artefact_and_vessels_is_found():
     artefact, vessel = np.zeros((2, 512, 512), np.float32)
     artefact[300:320, 60:90] = 1
     vessel[330:340, 100:120] = -1
-    rows, columns = pictures._where(artefact, vessel, np.ones((512, 512), bool))
+    rows, columns = pictures.find_square(artefact, vessel, np.ones((512, 512), bool))
     assert rows.stop - rows.start == columns.stop - columns.start == pictures.SIDE
     assert rows.start <= 300 < 340 <= rows.stop
     assert columns.start <= 60 < 120 <= columns.stop
@@ -214,7 +214,7 @@ SEEN = {
 
 
 @pytest.mark.parametrize("eye", SEEN)
-def test_colour_blind_readers_tell_ours_from_peers_and_peers_from_each_other(eye):
+def test_colour_blind_readers_tell_all_methods_apart(eye):
     def seen(colour: str) -> np.ndarray:
         value = np.array(to_rgb(colour))
         linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)

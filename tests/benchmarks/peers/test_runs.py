@@ -17,7 +17,7 @@ def constant(sample, down: float, right: float) -> np.ndarray:
     return np.broadcast_to(np.float32([down, right]), (len(sample.frames), SIDE, SIDE, 2)).copy()
 
 
-def test_sample_holds_evenly_spaced_contrast_frames_and_the_mean_background(sample):
+def test_sample_holds_contrast_frames_and_the_mean_background(sample):
     assert sample.numbers == (1, 2)
     assert sample.frames == (3, 5)  # of 2, 3, 4, 5: the middles of the halves, the later where there is none
     assert sample.fixed.shape == (2, SIDE, SIDE)

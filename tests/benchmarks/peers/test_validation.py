@@ -26,7 +26,7 @@ def test_correlation_is_spearmans_of_what_is_known():
     assert math.isnan(correlation([1, 1, 1], [1, 2, 3]))
 
 
-def test_the_table_ranks_within_runs_and_over_all_of_those_that_move():
+def test_the_table_ranks_within_runs_and_over_moving_ones():
     # In each run alike, but the second's level is another: a figure that ranks methods need not rank runs.
     levels = (0.0, 10.0)
     compared = {

@@ -170,7 +170,7 @@ def test_a_line_cut_short_is_chosen_anew(paths, tmp_path):
     assert file.read_bytes() == whole
 
 
-def test_a_run_of_the_same_name_and_a_file_of_another_version_are_chosen_anew(paths, tmp_path):
+def test_other_runs_and_other_versions_are_chosen_anew(paths, tmp_path):
     file, again, anew = tmp_path / "b.csv", Chooser(), Chooser()
     judge_runs(paths, Chooser(), "code", file, ignore)
     paths[1].write_bytes(b"other pixels")

@@ -33,10 +33,10 @@ def test_voxels_and_spacing_are_kept(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.inv3", "a.nii.gz"]
 
 
-def test_what_is_no_project_is_refused(tmp_path, capsys):
+@pytest.mark.parametrize("name", ["short.inv3", "text.inv3", "absent.inv3"])
+def test_what_is_no_project_is_refused(tmp_path, capsys, name):
     pack(tmp_path / "short.inv3", VALUES[1:])
     (tmp_path / "text.inv3").write_text("no tar")
-    for name in ("short.inv3", "text.inv3", "absent.inv3"):
-        assert main([str(tmp_path / name), str(tmp_path / "a.nii.gz")]) == 2
-        assert f"{name}: expected an InVesalius project" in capsys.readouterr().err
+    assert main([str(tmp_path / name), str(tmp_path / "a.nii.gz")]) == 2
+    assert f"{name}: expected an InVesalius project" in capsys.readouterr().err
     assert not (tmp_path / "a.nii.gz").exists()

@@ -20,7 +20,7 @@ def training(path, *, costs, image_loss="vle"):
     return str(path)
 
 
-def test_the_lowest_is_the_vertex_of_a_parabola_and_not_beyond_the_ends():
+def test_the_lowest_is_a_parabolas_vertex_between_the_ends():
     hypers = np.array([0, 0.25, 0.5, 1])
     assert lowest(hypers, 3 * (hypers - 0.4) ** 2 + 1) == pytest.approx(0.4)
     assert lowest(hypers, hypers) == 0

@@ -15,7 +15,7 @@ def test_a_tenth_of_equal_noise_passes_for_iodine():
     assert vle_noise.pull(*frames) == pytest.approx(0.1 * (1.54 + 1.54 / 9) / 0.9, abs=0.03)
 
 
-def test_nothing_passes_over_a_background_without_noise_but_what_is_darker():
+def test_without_noise_only_what_is_darker_passes():
     rng = np.random.default_rng(2)
     flat = np.full((vle_noise.SIZE, vle_noise.SIZE), vle_noise.LEVEL, np.float32)
     assert vle_noise.taken(vle_noise.noisy(rng), flat) == pytest.approx(0.5, abs=0.01)

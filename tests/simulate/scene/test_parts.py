@@ -103,12 +103,15 @@ def test_breathing_moves_the_shoulders_and_not_the_spine():
     np.testing.assert_array_equal(at("neck", "breathing", 50, 0, 60), 0)
 
 
-def test_the_diaphragm_sinks_and_bones_stay():
+def test_the_diaphragm_sinks():
     assert at("chest", "diaphragm", 70, 0, -72)[2] > 0.9
-    for rest in ((0, -65, -72), (0, -65, 50), (160, 0, -72), (70, 0, 110)):
-        assert abs(at("chest", "diaphragm", *rest)[2]) < 0.05
     front = at("chest", "diaphragm", 0, 100, -20)
     assert front[1] < -0.2
+
+
+@pytest.mark.parametrize("rest", [(0, -65, -72), (0, -65, 50), (160, 0, -72), (70, 0, 110)])
+def test_bones_stay_as_the_diaphragm_sinks(rest):
+    assert abs(at("chest", "diaphragm", *rest)[2]) < 0.05
 
 
 def test_the_heart_contracts_towards_its_middle():
