@@ -66,5 +66,55 @@ def _left(elapsed: float, done: int, left: int) -> str:
     return f", about {timedelta(seconds=round(elapsed / done * left))} left"
 
 
+def show_runs(*, quiet: bool) -> Callable[[int, int], None]:
+    """Return a callback that shows how many of several runs are done, on a terminal; elsewhere the runs' own lines tell."""
+    if quiet or not sys.stderr.isatty():
+        return show_nothing
+    shown: list[Callable[[int, int], None]] = []
+
+    def update(done: int, total: int) -> None:
+        if total > 1:
+            shown[:] = shown or [show_progress("runs registered")]
+            shown[0](done, total)
+
+    return update
+
+
+def show_frames(*, quiet: bool) -> Callable[[int, int], None]:
+    """Return a callback that shows how many frames of a run are done, of one run after the other.
+
+    On a terminal it is a bar that goes when the run is done; elsewhere a line after each minute.
+    """
+    if quiet:
+        return show_nothing
+    if sys.stderr.isatty():
+        return _frame_bar()
+    last = [time.monotonic()]
+
+    def line(done: int, total: int) -> None:
+        if time.monotonic() - last[0] >= SILENCE:
+            last[0] = time.monotonic()
+            say(f"frames registered: {done}/{total}")
+
+    return line
+
+
+def _frame_bar() -> Callable[[int, int], None]:
+    from tqdm import tqdm
+
+    bars: list[tqdm] = []
+
+    def update(done: int, total: int) -> None:
+        if bars and done <= bars[0].n:  # a run that failed has left its own
+            bars.pop().close()
+        if not bars:
+            bars.append(tqdm(total=total, desc="frames registered", leave=False))
+        bars[0].update(done - bars[0].n)
+        if done == total:
+            bars.pop().close()
+
+    return update
+
+
 def show_nothing(done: int, total: int) -> None:
     """Show no progress."""
