@@ -18,6 +18,7 @@ from angiomorph.readers.options import StudyOptions
 from angiomorph.storage.store import read_arrays
 
 NAMES = ("bsa", "moved", "background")
+SOME = "background_of_frame"  # where frames have several
 LARGEST = 7_000_000  # bytes of JPEG in a page, whose text holds them as a third more
 QUALITIES = (95, 90, 85, 80, 75)
 
@@ -36,7 +37,7 @@ def read_case(paths: Sequence[Path], options: StudyOptions) -> tuple[list[np.nda
     """
     panels, frames, units = [], np.empty(0), ""
     for number, path in enumerate(paths):
-        arrays, attributes = read_arrays(path)
+        arrays, attributes = read_arrays(path, (*NAMES, SOME))
         _check(path, arrays)
         acquired = arrays["bsa"] + arrays["moved"]
         chosen = _choose_frames(len(acquired), arrays["background"], options.frames)
@@ -60,7 +61,7 @@ def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
     if missing:
         raise InputError(
             f"{path}: expected a registration with {', '.join(NAMES)}, found none of {', '.join(missing)}; "
-            "write it with `angiomorph register --save h5`"
+            "register it with --save h5 --save-moved"
         )
 
 
@@ -78,9 +79,9 @@ def _choose_frames(count: int, background: np.ndarray, most: int) -> np.ndarray:
 
 def _average_background(acquired: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
     """Return the unregistered background of each frame, `(T, H, W)`, or `(H, W)` where all have one."""
-    if "background_of_frame" not in arrays:
+    if SOME not in arrays:
         return _mean(acquired, arrays["background"])
-    pairs = arrays["background_of_frame"]
+    pairs = arrays[SOME]
     return np.stack([_mean(acquired, pairs[pairs[:, 0] == frame, 1]) for frame in range(1, len(acquired) + 1)])
 
 

@@ -172,7 +172,10 @@ def no_hdf5(folder):
         (other_frames, "expected a registration of the same frames as"),
         (other_count, "expected a registration of the same frames as"),
         (no_file, r"expected poe_bsa\.h5, which another method has, found none"),
-        (no_moved, r"expected a registration with bsa, moved, background, found none of moved; write it with"),
+        (
+            no_moved,
+            r"with bsa, moved, background, found none of moved; register it with --save h5 --save-moved",
+        ),
         (no_hdf5, "cannot be opened as HDF5"),
     ],
 )
