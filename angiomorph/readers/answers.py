@@ -74,7 +74,8 @@ def read_answers(paths: Sequence[Path], key: Key) -> list[Answer]:
         seen[place] = row
         answers.append(answer)
     if not answers:
-        raise InputError("answers: expected at least one CSV file with answers, found none; put the readers' files there")
+        named = ", ".join(map(str, paths)) or "answers"
+        raise InputError(f"{named}: expected at least one answer, found none; save the answers again from the last page")
     _check_whole(answers, seen, key)
     return answers
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from angiomorph.errors import InputError
 from angiomorph.readers import statistics
 from angiomorph.readers.answers import COLUMNS, POINTS, QUESTIONS, Answer, read_answers
 from angiomorph.readers.key import Key, read_key
@@ -119,7 +120,10 @@ def score_study(folder: Path) -> tuple[Scores, list[Answer]]:
         InputError: no key, no answers, or malformed ones.
     """
     key = read_key(folder)
-    answers = read_answers(sorted((folder / ANSWERS).rglob("*.csv")), key)
+    paths = sorted((folder / ANSWERS).rglob("*.csv"))
+    if not paths:
+        raise InputError(f"{folder / ANSWERS}: expected the readers' CSV files, found none; put them there")
+    answers = read_answers(paths, key)
     return score_answers(answers, key), answers
 
 

@@ -95,6 +95,6 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
         read_answers([tmp_path / "a.csv"], KEY)
 
 
-def test_no_files_are_refused():
-    with pytest.raises(InputError, match="expected at least one CSV file"):
-        read_answers([], KEY)
+def test_a_file_without_answers_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"a\.csv: expected at least one answer, found none"):
+        read_answers([write_answers(tmp_path / "a.csv", [])], KEY)

@@ -142,6 +142,13 @@ def test_a_malformed_file_is_one_line(study, capsys):
     assert not (study / "scores").exists()
 
 
+def test_a_study_without_answers_is_refused(study):
+    for path in (study / "answers").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match="answers: expected the readers' CSV files, found none"):
+        score_study(study)
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"format": 2}', '{"format": 1, "study": "a"}'])
 def test_a_broken_key_is_refused(tmp_path, content):
     (tmp_path / "key.json").write_text(content)
