@@ -53,7 +53,6 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def describe_command_line() -> str:
     """Return the page of the command line, from its parsers."""
-    verbs = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
     lines = [
         "# Command line",
         "",
@@ -63,12 +62,19 @@ def describe_command_line() -> str:
         "Exit status: 0 all done; 1 some runs failed, the rest is written; 2 wrong use or unusable input.",
         "",
     ]
-    for name, verb in verbs.choices.items():
+    for name, verb in find_verbs(parser()).items():
         lines += [f"## angiomorph {name}", "", verb.description or "", "", "| argument | what |", "| --- | --- |"]
         shown = [action for action in verb._actions if action.dest != "help" and action.help != argparse.SUPPRESS]
         lines += [describe_argument(action, verb) for action in shown]
         lines.append("")
     return "\n".join(lines)
+
+
+def find_verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of all verbs by name, "readers make" for a verb of a verb."""
+    inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    found = {name: find_verbs(verb) or {"": verb} for action in inner for name, verb in action.choices.items()}
+    return {f"{name} {part}".strip(): verb for name, parts in found.items() for part, verb in parts.items()}
 
 
 def describe_argument(action: argparse.Action, verb: argparse.ArgumentParser) -> str:

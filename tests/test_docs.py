@@ -16,16 +16,22 @@ import pytest
 from angiomorph.cli import main, parser
 from tests.tools import REPOSITORY, require_package
 
+
+def find_verbs(parser):
+    """Return the parsers of all verbs by name, "readers make" for a verb of a verb."""
+    inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    found = {name: find_verbs(verb) or {"": verb} for action in inner for name, verb in action.choices.items()}
+    return {f"{name} {part}".strip(): verb for name, parts in found.items() for part, verb in parts.items()}
+
+
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(
     path.relative_to(REPOSITORY).as_posix()
     for folder in (".", "docs", "benchmarks", "data", "examples", "angiomorph/models")
     for path in (REPOSITORY / folder).glob("**/*.md" if folder == "docs" else "*.md")
 )
-VERBS = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)).choices
-COMMAND = re.compile(
-    r"(?:angiomorph|python) (train|register|prepare|simulate|evaluate|import-weights|compact|bake|export|info)(?:\.py)?\b"
-)
+VERBS = find_verbs(parser())
+COMMAND = re.compile(rf"(?:angiomorph|python) ({'|'.join(sorted(VERBS))})(?:\.py)?\b")
 
 
 def read(page):

@@ -122,6 +122,7 @@ def test_rooms_that_import_without_tensorflow():
         "images",
         "simulate",
         "archive",
+        "readers",
         "cli",
     )
     parts = (

@@ -1,5 +1,5 @@
 """The command line: `angiomorph train | register | prepare | simulate | evaluate | import-weights | compact | bake | export |
-info`.
+info | readers`.
 
 TensorFlow is imported by the verbs that compute with it, so that `--help` and data preparation are instant.
 """
@@ -20,6 +20,7 @@ from angiomorph.cli.arguments import EXAMPLES, name_flags
 from angiomorph.cli.evaluate import add_evaluate
 from angiomorph.cli.models import add_bake, add_compact, add_export, add_import_weights, add_info
 from angiomorph.cli.prepare import add_prepare
+from angiomorph.cli.readers import add_readers
 from angiomorph.cli.register import add_register
 from angiomorph.cli.simulate import add_simulate
 from angiomorph.cli.terminal import complain
@@ -90,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
         add_bake,
         add_export,
         add_info,
+        add_readers,
     ):
         add(verbs)
     return top

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -299,8 +299,14 @@ def write_arrays(
         image.check()
 
 
-def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_arrays(
+    path: str | os.PathLike[str], names: Collection[str] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the arrays and attributes of a registration or truth file.
+
+    Args:
+        path: the file.
+        names: of the arrays that are read, those of them that are there; None for all.
 
     Raises:
         InputError: the file is absent, not HDF5, holds groups, as a store or a model does, or has links, or arrays in other
@@ -312,6 +318,6 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], di
             groups = [name for name in file if not isinstance(file[name], h5py.Dataset)]
             if groups:
                 raise InputError(f"{path}: expected a registration or a truth file, found the group {groups[0]!r} in it")
-            return {name: file[name][()] for name in file}, dict(file.attrs)
+            return {name: file[name][()] for name in file if names is None or name in names}, dict(file.attrs)
     except OSError as error:
         raise InputError(f"{path}: expected an HDF5 file written by angiomorph, but it cannot be read: {error}") from error

@@ -120,6 +120,8 @@ def test_arrays_and_attributes_round_trip(tmp_path):
         np.testing.assert_array_equal(found[name], array)
         assert found[name].dtype == array.dtype
     assert attributes == {"lambda": 0.7, "units": "ln(intensity)"}
+    some, _ = store.read_arrays(tmp_path / "new" / "a.h5", ("background", "absent"))
+    assert list(some) == ["background"]
     with h5py.File(tmp_path / "new" / "a.h5") as file:
         assert file["bsa"].chunks == (1, 3, 4)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.h5"]

@@ -1,0 +1,138 @@
+"""Results of `register` as the 8-bit frames that readers see: one grey window for all panels of a case."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from angiomorph.errors import InputError
+from angiomorph.pictures import subtraction_window
+from angiomorph.preprocessing.field import find_field
+from angiomorph.preprocessing.intensity import LN
+from angiomorph.preprocessing.resizing import average_areas, fitted_shape
+from angiomorph.readers.options import StudyOptions
+from angiomorph.storage.store import read_arrays
+
+NAMES = ("bsa", "moved", "background")
+SOME = "background_of_frame"  # where frames have several
+LARGEST = 7_000_000  # bytes of JPEG in a page, whose text holds them as a third more
+QUALITIES = (95, 90, 85, 80, 75)
+
+
+def read_case(paths: Sequence[Path], options: StudyOptions) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the panels of a case, subtracted frames `(T, h, w)` float32, and its exposed field `(h, w)`.
+
+    Plain DSA is the last panel, if asked for. Each frame is around its own level, which exposure moves, and 0 beyond the field.
+
+    Args:
+        paths: the `_bsa.h5` of each method, of the same run.
+        options: of the study.
+
+    Raises:
+        InputError: a file is no registration, or not of the same run as the first.
+    """
+    panels, frames, units = [], np.empty(0), ""
+    for number, path in enumerate(paths):
+        arrays, attributes = read_arrays(path, (*NAMES, SOME))
+        _check(path, arrays)
+        acquired = arrays["bsa"] + arrays["moved"]
+        chosen = _choose_frames(len(acquired), arrays["background"], options.frames)
+        if not number:
+            frames, units = acquired, str(attributes.get("units"))
+            first, plain = chosen, acquired - _average_background(acquired, arrays)
+            field = _find_field(acquired, units)
+        elif attributes.get("units") != units or acquired.shape != frames.shape or not _equal(acquired, frames):
+            raise InputError(
+                f"{path}: expected a registration of the same frames as {paths[0]}, found other ones; "
+                "register the same run with each method, and the same --unsubtracted"
+            )
+        panels.append(_prepare(arrays["bsa"][first], field, options.size))
+    if options.plain:
+        panels.append(_prepare(plain[first], field, options.size))
+    return panels, _shrink(field[None].astype(np.float32), options.size)[0] > 0.5
+
+
+def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    missing = [name for name in NAMES if name not in arrays]
+    if missing:
+        raise InputError(
+            f"{path}: expected a registration with {', '.join(NAMES)}, found none of {', '.join(missing)}; "
+            "register it with --save h5 --save-moved"
+        )
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether two sums of a subtracted frame and what was subtracted are of the same frame, but for rounding."""
+    return bool(np.allclose(one, other, rtol=1e-4, atol=1e-4))
+
+
+def _choose_frames(count: int, background: np.ndarray, most: int) -> np.ndarray:
+    """Return the indices of at most `most` frames, evenly over those that are not background, or over all if every one is."""
+    frames = np.setdiff1d(np.arange(count), background - 1)
+    frames = frames if len(frames) else np.arange(count)
+    return frames[np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))]
+
+
+def _average_background(acquired: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the unregistered background of each frame, `(T, H, W)`, or `(H, W)` where all have one."""
+    if SOME not in arrays:
+        return _mean(acquired, arrays["background"])
+    pairs = arrays[SOME]
+    return np.stack([_mean(acquired, pairs[pairs[:, 0] == frame, 1]) for frame in range(1, len(acquired) + 1)])
+
+
+def _mean(acquired: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    return np.asarray(acquired[np.asarray(numbers) - 1].mean(0, dtype=np.float64), np.float32)
+
+
+def _find_field(acquired: np.ndarray, units: str) -> np.ndarray:
+    """Return the exposed field `(H, W)`; behind blades there is nothing to see but noise."""
+    values = np.exp(acquired) if units == LN else acquired - acquired.min()
+    stored = np.rint(values * (65535 / max(float(values.max()), 1e-9))).astype(np.uint16)
+    return find_field(stored, np.ones(stored.shape[1:], bool))
+
+
+def _prepare(panel: np.ndarray, field: np.ndarray, size: int) -> np.ndarray:
+    level = np.median(panel[:, field], axis=1)[:, None, None]
+    return _shrink(np.where(field, panel - level, np.float32(0)), size)
+
+
+def _shrink(frames: np.ndarray, size: int) -> np.ndarray:
+    shape = fitted_shape(frames.shape[1:], size)
+    return frames if shape == frames.shape[1:] else average_areas(frames, shape)
+
+
+def encode_panels(panels: Sequence[np.ndarray], field: np.ndarray, methods: int, name: str) -> list[list[bytes]]:
+    """Return each frame of each panel as JPEG, all in one grey window and of one quality, so that these tell nothing.
+
+        black = mean over the methods of their window's black, white likewise
+
+    Args:
+        panels: `(T, h, w)` each.
+        field: `(h, w)` bool, where the window looks.
+        methods: how many of them, the first, choose the window; what a method did not register does not.
+        name: of the case, for messages.
+
+    Raises:
+        InputError: the case is too large for a page.
+    """
+    low, high = np.mean([subtraction_window(panel[:, field]) for panel in panels[:methods]], axis=0)
+    grey = [np.rint(np.clip((panel - low) / (high - low), 0, 1) * 255).astype(np.uint8) for panel in panels]
+    for quality in QUALITIES:
+        encoded = [[_encode(frame, quality) for frame in panel] for panel in grey]
+        if sum(len(frame) for panel in encoded for frame in panel) <= LARGEST:
+            return encoded
+    raise InputError(
+        f"{name}: expected at most {LARGEST:,} bytes of frames for a page, found more at JPEG quality {QUALITIES[-1]}; "
+        "lower `frames` or `size`"
+    )
+
+
+def _encode(frame: np.ndarray, quality: int) -> bytes:
+    made = io.BytesIO()
+    Image.fromarray(frame).save(made, "JPEG", quality=quality)
+    return made.getvalue()
