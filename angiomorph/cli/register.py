@@ -13,7 +13,7 @@ from angiomorph.cli.arguments import add_options, add_unsubtracted, add_verb, na
 from angiomorph.cli.cluster import add_cluster, connect
 from angiomorph.cli.images import add_images, read_images
 from angiomorph.cli.pairs import OF_RUNS, add_pair, is_pair, register_pair_of
-from angiomorph.cli.terminal import complain, print_line, show_runs
+from angiomorph.cli.terminal import complain, print_line, show_frames, show_runs
 from angiomorph.dicom import say_passed_over
 from angiomorph.images import ImageOptions, choose_kinds
 from angiomorph.registration.model_defaults import read_model_defaults
@@ -81,6 +81,7 @@ def _register_runs(
         skip_existing=arguments.skip_existing,
         progress=show_runs(quiet=arguments.quiet),
         cluster=cluster,
+        frame_progress=show_frames(quiet=arguments.quiet),
     )
     failed, total = [], 0
     for outcome in outcomes:
