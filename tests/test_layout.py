@@ -97,6 +97,7 @@ def test_rooms_take_only_the_version_from_the_face():
         ("neurite", {"backend"}),
         ("tensorflow", {"backend"}),
         ("tf_keras", {"backend"}),
+        ("distributed", {"workers"}),
     ],
 )
 def test_one_room_knows_a_library(library, rooms):

@@ -8,6 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from angiomorph.errors import InputError, say_failure
 from angiomorph.images import ImageOptions, find_image_runs, find_pairs, read_image_run
 from angiomorph.preprocessing.resizing import shrink_frames
 from angiomorph.storage.store import StoredRun
-from angiomorph.workers import Died, map_in_order
+from angiomorph.workers import Cluster, Died, map_tasks
 
 PASSED_OVER = "passed-over"  # key of the manifest's lines for files that belong to no run
 SECONDS = 10  # between two reports of how many files were searched
@@ -54,6 +55,7 @@ def prepare(
     pairs: Iterable[tuple[Path, Path]] = (),
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] | None = None,
+    cluster: Cluster | None = None,
 ) -> PrepareReport:
     """Write every usable run of DICOM files, folders or trees to one training store.
 
@@ -77,6 +79,7 @@ def prepare(
         pairs: with `images`, files (moving, fixed) that become runs of two frames, the first of them background.
         progress: called with (runs done, runs); the first call counts the runs of an earlier, interrupted call.
         say: called with a line of text: progress of the search, warnings about grouping, and whether earlier work is resumed.
+        cluster: where runs are decoded, a run a task, instead of by `workers`; this process alone writes the store.
 
     Raises:
         InputError: no run at all, or none that can be used; `.<store>.partial` holds other work; the store cannot be written,
@@ -95,7 +98,8 @@ def prepare(
         work = Preparation(path, _job(found, f"{size} {unsubtracted}{f' {images}' if images else ''}"))
         try:
             read = partial(read_run, size=size, unsubtracted=unsubtracted, images=images)
-            return _prepare_runs(work, found, passed_over, read, workers, progress or (lambda done, total: None), say)
+            with closing(map_tasks(read, found[work.done :], workers, cluster)) as results:
+                return _prepare_runs(work, found, passed_over, results, progress or (lambda done, total: None), say)
         finally:
             work.close()
     except OSError as error:
@@ -109,8 +113,7 @@ def _prepare_runs(
     work: Preparation,
     found: list[SeriesFiles],
     passed_over: Counter[str],
-    read: Callable[[SeriesFiles], StoredRun | str],
-    workers: int,
+    results: Iterable[StoredRun | str | Died],
     progress: Callable[[int, int], None],
     say: Callable[[str], None],
 ) -> PrepareReport:
@@ -120,7 +123,6 @@ def _prepare_runs(
     if work.done:
         say(f"resuming: {work.done} of {len(found)} runs already there")
     progress(work.done, len(found))
-    results = map_in_order(read, found[work.done :], workers)
     for index, result in enumerate(results, work.done):
         run, reason = (result, "") if isinstance(result, StoredRun) else (None, _reason(result, found[index]))
         work.add(manifest_line(index, found[index], run, reason), run)

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from angiomorph.cli.arguments import add_unsubtracted, add_verb, read_count
+from angiomorph.cli.cluster import add_cluster, connect
 from angiomorph.cli.images import add_images, read_images
 from angiomorph.cli.terminal import print_line, say, show_progress
 from angiomorph.errors import InputError
 from angiomorph.images import ImageOptions
+from angiomorph.workers import Cluster
 
 
 def add_prepare(verbs: Any) -> None:
@@ -24,18 +26,22 @@ def add_prepare(verbs: Any) -> None:
     add_unsubtracted(verb)
     add_images(verb)
     verb.add_argument("--workers", type=read_count, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    add_cluster(verb)
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
     dicom = [Path(path) for path in arguments.dicom]
-    return write_store(
-        dicom,
-        Path(arguments.store),
-        size=arguments.size,
-        unsubtracted=arguments.unsubtracted,
-        workers=arguments.workers,
-        images=read_images(arguments, dicom),
-    )
+    images = read_images(arguments, dicom)
+    with connect(arguments.cluster) as cluster:
+        return write_store(
+            dicom,
+            Path(arguments.store),
+            size=arguments.size,
+            unsubtracted=arguments.unsubtracted,
+            workers=arguments.workers,
+            images=images,
+            cluster=cluster,
+        )
 
 
 def write_store(
@@ -47,6 +53,7 @@ def write_store(
     workers: int,
     images: ImageOptions | None = None,
     pairs: Sequence[tuple[Path, Path]] = (),
+    cluster: Cluster | None = None,
 ) -> int:
     from angiomorph.archive.prepare import prepare
     from angiomorph.dicom import say_passed_over
@@ -67,6 +74,7 @@ def write_store(
         pairs=pairs,
         progress=show_progress("runs read"),
         say=say,
+        cluster=cluster,
     )
     for name, reason in report.left_out:
         print(f"left out {name}: {reason}", file=sys.stderr)

@@ -10,16 +10,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from angiomorph.cli.arguments import add_options, add_unsubtracted, add_verb, name_flags, read_options
+from angiomorph.cli.cluster import add_cluster, connect
 from angiomorph.cli.images import add_images, read_images
 from angiomorph.cli.pairs import OF_RUNS, add_pair, is_pair, register_pair_of
 from angiomorph.cli.terminal import complain, print_line, show_frames, show_runs
 from angiomorph.dicom import say_passed_over
-from angiomorph.images import choose_kinds
+from angiomorph.images import ImageOptions, choose_kinds
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import FILES, OutputOptions, RegistrationOptions
 
 if TYPE_CHECKING:
     from angiomorph.registration.runs import Outcome
+    from angiomorph.workers import Cluster
 
 
 def add_register(verbs: Any) -> None:
@@ -38,6 +40,7 @@ def add_register(verbs: Any) -> None:
         action="store_true",
         help="skip runs whose results are there whole, made with this option of the same files, model and options",
     )
+    add_cluster(verb)
     verb.add_argument("--quiet", action="store_true", help="say nothing but errors")
     verb.add_argument("--json", action="store_true", help="one JSON object a run on standard output")
     verb.set_defaults(usual=argparse.Namespace(**{name: verb.get_default(name) for name in OF_RUNS}))
@@ -51,6 +54,17 @@ def _register(arguments: argparse.Namespace) -> int:
     if images is not None:
         output = replace(output, kinds=choose_kinds(output.kinds, FILES.kinds))
     read_model_defaults(arguments.model).complete(options)
+    with connect(arguments.cluster, quiet=arguments.quiet) as cluster:
+        return _register_runs(arguments, options, output, images, cluster)
+
+
+def _register_runs(
+    arguments: argparse.Namespace,
+    options: RegistrationOptions,
+    output: OutputOptions,
+    images: ImageOptions | None,
+    cluster: Cluster | None,
+) -> int:
     from angiomorph.registration.runs import register_runs
 
     passed_over = Counter[str]()
@@ -66,6 +80,7 @@ def _register(arguments: argparse.Namespace) -> int:
         images=images,
         skip_existing=arguments.skip_existing,
         progress=show_runs(quiet=arguments.quiet),
+        cluster=cluster,
         frame_progress=show_frames(quiet=arguments.quiet),
     )
     failed, total = [], 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from angiomorph.cli.arguments import add_options, add_verb, read_count, read_options
+from angiomorph.cli.cluster import add_cluster, connect
 from angiomorph.cli.terminal import show_progress
 from angiomorph.errors import InputError
 from angiomorph.simulate.settings import SimulationSettings
@@ -26,6 +27,7 @@ def add_simulate(verbs: Any) -> None:
     verb.add_argument(
         "--workers", type=read_count, default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)"
     )
+    add_cluster(verb)
     verb.add_argument("--picture", metavar="PNG", help="contact sheet to write of the runs in --out")
     add_options(verb.add_argument_group("what is drawn", "Ranges and shares are drawn anew for each run."), SimulationSettings)
 
@@ -37,17 +39,19 @@ def _simulate(arguments: argparse.Namespace) -> int:
         raise InputError("`picture`: expected `out` DIR with it, whose runs it shows; name a folder")
     from angiomorph.simulate.write import run_path, simulate
 
-    simulate(
-        out,
-        runs=arguments.runs,
-        seed=arguments.seed,
-        ct=arguments.ct,
-        vessels=arguments.vessels,
-        settings=settings,
-        store=arguments.store,
-        workers=arguments.workers,
-        progress=show_progress("runs made"),
-    )
+    with connect(arguments.cluster) as cluster:
+        simulate(
+            out,
+            runs=arguments.runs,
+            seed=arguments.seed,
+            ct=arguments.ct,
+            vessels=arguments.vessels,
+            settings=settings,
+            store=arguments.store,
+            workers=arguments.workers,
+            progress=show_progress("runs made"),
+            cluster=cluster,
+        )
     if arguments.picture and out is not None:
         from angiomorph.simulate.contact_sheet import contact_sheet
 

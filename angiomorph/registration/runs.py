@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,13 @@ from angiomorph.registration.record import hash_job, is_complete, write_record
 from angiomorph.storage.atomic import remove_leftovers
 from angiomorph.storage.digest import sha256
 from angiomorph.storage.hold import hold_name
+from angiomorph.workers import Cluster, Died, map_tasks
 
 if TYPE_CHECKING:
     from angiomorph.registration.model import Model
 
 THERE, HELD = "its results are there", "another process is registering it"
+AHEAD = 50  # runs a worker of a cluster by which work runs ahead of the line that is printed next: outcomes are small
 LONGEST_NAME = 200  # bytes, of the 255 that file systems take: room for a hash, endings, and names while writing
 
 
@@ -182,6 +184,7 @@ def register_runs(
     skip_existing: bool = False,
     progress: Callable[[int, int], None] | None = None,
     frame_progress: Callable[[int, int], None] | None = None,
+    cluster: Cluster | None = None,
 ) -> Iterator[Outcome]:
     """Register every run found under `paths` and yield what became of each.
 
@@ -203,7 +206,8 @@ def register_runs(
         images: of runs that are images and not DICOM, what the user says of them; `paths` are then files and folders of these.
         skip_existing: skip runs whose results are there whole, made by this argument too, of the same files, model and options.
         progress: called with (runs done, runs) before the first and after each.
-        frame_progress: called with (frames done, frames) of the run under way, after each, by another thread.
+        frame_progress: called with (frames done, frames) of the run under way, by another thread; not with `cluster`.
+        cluster: where the runs are registered, a run a task, instead of in this process; outcomes keep the order of the runs.
 
     Raises:
         InputError: a path that is not there, no run under `paths`, no usable model, or options that it cannot take; before
@@ -216,7 +220,7 @@ def register_runs(
     defaults.complete(options)
     found = find_image_runs(paths, passed_over) if images else find_series(paths, passed_over=passed_over)
     job = Job(folder, defaults.path, sha256(defaults.path), options, output, unsubtracted, images, gpu, skip_existing)
-    return _register_each(found, job, progress or ignore_progress, frame_progress or ignore_progress)
+    return _register_each(found, job, progress or ignore_progress, frame_progress or ignore_progress, cluster)
 
 
 def ignore_progress(done: int, total: int) -> None:
@@ -228,13 +232,67 @@ def _register_each(
     job: Job,
     progress: Callable[[int, int], None],
     frame_progress: Callable[[int, int], None],
+    cluster: Cluster | None,
 ) -> Iterator[Outcome]:
-    taken: set[Path] = set()
     progress(0, len(found))
-    for number, files in enumerate(found, start=1):
-        outcome = register_run(files, job, taken, frame_progress)
+    outcomes = _register_here(found, job, frame_progress) if cluster is None else _register_there(found, job, cluster)
+    for number, outcome in enumerate(outcomes, start=1):
         yield outcome
         progress(number, len(found))
+
+
+def _register_here(found: Sequence[SeriesFiles], job: Job, frame_progress: Callable[[int, int], None]) -> Iterator[Outcome]:
+    taken: set[Path] = set()
+    yield from (register_run(files, job, taken, frame_progress) for files in found)
+
+
+def _register_there(found: Sequence[SeriesFiles], job: Job, cluster: Cluster) -> Iterator[Outcome]:
+    tasks = list(zip(found, _find_taken(found, job, cluster), strict=True))
+    for files, outcome in zip(found, map_tasks(partial(_register_task, job=job), tasks, 0, cluster, ahead=AHEAD), strict=True):
+        yield _say_death(files, outcome) if isinstance(outcome, Died) else outcome
+
+
+def _register_task(task: tuple[SeriesFiles, set[Path]], job: Job) -> Outcome:
+    files, taken = task
+    return register_run(files, job, taken)
+
+
+def _find_taken(found: Sequence[SeriesFiles], job: Job, cluster: Cluster) -> list[set[Path]]:
+    """Return of each run the places that a pattern gives to runs before it and to itself; each run is read once more for it."""
+    if job.pattern is None:
+        return [set() for _ in found]
+    taken: dict[Path, set[Path]] = {}
+    each = []
+    for place in map_tasks(partial(_find_place, job=job), found, 0, cluster, ahead=AHEAD):
+        if isinstance(place, Path):
+            each.append(set(taken.setdefault(place, set())))
+            taken[place].add(_choose_free(place, taken[place]))
+        else:
+            each.append(set())
+    return each
+
+
+def _find_place(files: SeriesFiles, job: Job) -> Path | None:
+    """Return where a pattern puts a run's results if nothing is there yet, or None of a run that cannot be read."""
+    try:
+        return _place_by_pattern(files, job, job.read(files))
+    except Exception:  # registering it says why
+        return None
+
+
+def _say_death(files: SeriesFiles, died: Died) -> Outcome:
+    source = _name_source(files)
+    error = (
+        f"{source}: expected a run, but every process that registered it ended with {died}: memory may have run out; "
+        "give fewer workers, or this run by itself"
+    )
+    return Outcome(files.name, error, (), {}, source)
+
+
+def _name_source(files: SeriesFiles) -> str:
+    """Return a run's file, or the folder of its files, as the user knows it."""
+    first = files.sources()[0]
+    return first if len(files.paths) == 1 else str(Path(first).parent)
 
 
 def register_run(
@@ -251,7 +309,7 @@ def register_run(
     Raises:
         InputError: the model cannot be rebuilt, or there is no such GPU.
     """
-    source = files.sources()[0] if len(files.paths) == 1 else str(Path(files.sources()[0]).parent)
+    source = _name_source(files)
     try:
         return replace(_register(files, job, taken, frame_progress), source=source)
     except ModelError:
@@ -267,7 +325,9 @@ def _register(files: SeriesFiles, job: Job, taken: set[Path], frame_progress: Ca
         return Outcome(files.name, "", (), {}, skipped=THERE)
     series = job.read(files)
     read = time.perf_counter()
-    place = place or _place_by_pattern(str(job.pattern), files, series, taken, flat=job.output.anonymize)
+    if place is None:
+        place = _choose_free(_place_by_pattern(files, job, series), taken)
+        taken.add(place)
     with hold_name(job.out / place) as held:
         if not held:
             return Outcome(files.name, "", (), {}, skipped=HELD)
@@ -322,14 +382,16 @@ def _place_beside(files: SeriesFiles) -> Path:
     return files.folder / name_results(files.name)
 
 
-def _place_by_pattern(pattern: str, files: SeriesFiles, series: Series, taken: set[Path], *, flat: bool) -> Path:
-    """Return the folder, in that of all results, and the name of a run's results; of those that a pattern gives a free one."""
-    folder = Path() if flat else files.folder
-    name = name_results(name_run(pattern, series, files.name))
-    names = (name if count == 1 else f"{name}-{count}" for count in itertools.count(1))
-    place = next(path for path in (folder / name for name in names) if path not in taken)
-    taken.add(place)
-    return place
+def _place_by_pattern(files: SeriesFiles, job: Job, series: Series) -> Path:
+    """Return the folder, in that of all results, and the name that a pattern gives to a run's results."""
+    folder = Path() if job.output.anonymize else files.folder
+    return folder / name_results(name_run(str(job.pattern), series, files.name))
+
+
+def _choose_free(place: Path, taken: set[Path]) -> Path:
+    """Return a place that is not taken: this one, or the first free with a number after it."""
+    places = (place if count == 1 else place.with_name(f"{place.name}-{count}") for count in itertools.count(1))
+    return next(path for path in places if path not in taken)
 
 
 def name_results(name: str) -> str:

@@ -27,7 +27,7 @@ from angiomorph.simulate.xray.detector import modality_lut
 from angiomorph.storage import store as stores
 from angiomorph.storage.atomic import replace_file
 from angiomorph.storage.truth import truth_path, write_truth
-from angiomorph.workers import Died, map_in_order
+from angiomorph.workers import Cluster, Died, map_tasks
 
 
 def to_stored_run(run: SimulatedRun) -> stores.StoredRun:
@@ -62,6 +62,7 @@ def simulate(
     store: str | os.PathLike[str] | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    cluster: Cluster | None = None,
 ) -> None:
     """Simulate runs `run-000001`, `run-000002`, ... into a folder (DICOM and truth), a training store, or both.
 
@@ -77,6 +78,7 @@ def simulate(
         store: training store to create, or None.
         workers: processes.
         progress: called with (runs done, runs) after each.
+        cluster: where runs are made, a run a task, instead of by `workers`; this process alone writes the store.
 
     Raises:
         InputError: unusable volumes or settings; neither `out` nor `store`; a package of the extra is
@@ -95,7 +97,7 @@ def simulate(
         training = None
         if store is not None:
             training = stack.enter_context(stores.create(stack.enter_context(replace_file(store))))
-        made = _make_runs(job, range(1, runs + 1), workers)
+        made = _make_runs(job, range(1, runs + 1), workers, cluster)
         stack.callback(made.close)
         for number, run in enumerate(made, start=1):
             if training is not None:
@@ -145,16 +147,17 @@ def _make_run_in_worker(number: int, job: _Job) -> stores.StoredRun:
     return _make_run(number, job)
 
 
-def _make_runs(job: _Job, numbers: Sequence[int], workers: int) -> Generator[stores.StoredRun, None, None]:
-    """Yield the runs in order, made here or by worker processes.
+def _make_runs(
+    job: _Job, numbers: Sequence[int], workers: int, cluster: Cluster | None
+) -> Generator[stores.StoredRun, None, None]:
+    """Yield the runs in order, made here, by worker processes, or on a cluster.
 
     Raises:
         InputError: a worker process has died.
     """
-    if workers == 1:
-        yield from (_make_run(number, job) for number in numbers)
-        return
-    with closing(map_in_order(functools.partial(_make_run_in_worker, job=job), numbers, workers)) as results:
+    here = workers == 1 and cluster is None
+    make = functools.partial(_make_run if here else _make_run_in_worker, job=job)
+    with closing(map_tasks(make, numbers, 0 if here else workers, cluster)) as results:
         for number, result in zip(numbers, results, strict=True):
             if isinstance(result, Died):
                 raise InputError(

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from angiomorph.simulate.vessels.trees import Vessels, load_vessels
 from angiomorph.simulate.xray.detector import modality_lut
 from angiomorph.storage import store
 from angiomorph.storage.atomic import replace_file
+from angiomorph.workers import Died, map_tasks
 from benchmarks.source import digest
 
 DOSES = ((5e2, 5e3), (5e3, 2.5e4), (2.5e4, 1.5e5))  # photons a mm^2 and frame
@@ -140,9 +140,13 @@ def make_runs(
         partial.write_text(text)
     missing = [plan for plan in wanted if not contrast_path(folder / f"{plan.name}.dcm").exists()]
     missing.sort(key=lambda plan: plan.ct)  # each process keeps one volume at a time
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        arguments = ((folder, vessels, plan) for plan in missing)
-        for done, _ in enumerate(pool.map(_make, arguments), start=len(wanted) - len(missing) + 1):
+    tasks = [(folder, vessels, plan) for plan in missing]
+    with closing(map_tasks(_make, tasks, workers)) as results:
+        for done, result in enumerate(results, start=len(wanted) - len(missing) + 1):
+            if isinstance(result, Died):
+                raise InputError(
+                    f"{folder}: expected a run, but the process that made it ended with {result}; use fewer workers"
+                )
             progress(done, len(wanted))
     return [folder / f"{plan.name}.dcm" for plan in wanted]
 

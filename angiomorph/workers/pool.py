@@ -1,4 +1,4 @@
-"""Worker processes: a function of many tasks, results in order, few at a time, and a worker may die."""
+"""Worker processes of this machine: a function of many tasks, results in order, few at a time, and a worker may die."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ class Died:
     """The result of a task whose process ended within it.
 
     Args:
-        exit_code: of the process; -n if signal n ended it.
+        exit_code: of the process; -n if signal n ended it; None of a cluster's, which does not tell it.
     """
 
-    exit_code: int
+    exit_code: int | None
 
     def __str__(self) -> str:
         """Return how the process ended: "signal SIGSEGV" or "exit status 3"."""
+        if self.exit_code is None:
+            return "no exit status that is known, each time that it was tried"
         if self.exit_code >= 0:
             return f"exit status {self.exit_code}"
         known = {number.value: number.name for number in signal.Signals}
@@ -84,7 +86,7 @@ class _Worker(Generic[Task, Result]):
         context = get_context("spawn")  # a fork would take along the locks of libraries' threads
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(self.function, theirs), daemon=True)
-        with _interrupts_waiting():
+        with hold_interrupts():
             self.process.start()
         theirs.close()  # or the end of the process would not end what comes from it
         self.task: int | None = None
@@ -132,7 +134,7 @@ class _Worker(Generic[Task, Result]):
 
 
 @contextmanager
-def _interrupts_waiting() -> Iterator[None]:
+def hold_interrupts() -> Iterator[None]:
     """Start processes that no interrupt reaches: on a terminal it goes to all, and a starting one would print a traceback."""
     if sys.platform == "win32":
         yield
