@@ -47,8 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         subject = f"{error.filename}: " if error.filename else ""
         complain(arguments.verb, f"{subject}cannot be read or written: {error.strerror or error}")
         return 2
-    except KeyboardInterrupt:
-        print(f"angiomorph {arguments.verb}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        kept = name_flags("".join(f"; {part}" for part in error.args), arguments.parser)
+        print(f"angiomorph {arguments.verb}: interrupted{kept}", file=sys.stderr)
         return 130
     return status
 

@@ -76,7 +76,8 @@ def _register(arguments: argparse.Namespace) -> int:
         _tell(outcome, as_json=arguments.json, quiet=arguments.quiet)
     for outcome in failed:
         complain("register", f"failed: {outcome.error}")
-    last = [f"{len(failed)} of {total} runs failed, the others are written"] if failed and total > 1 else []
+    others = "all runs failed" if len(failed) == total else f"{len(failed)} of {total} runs failed, the others are written"
+    last = [others] if failed and total > 1 else []
     if passed_over and not arguments.quiet:
         last.append(say_passed_over(passed_over))
     if last:
