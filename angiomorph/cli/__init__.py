@@ -1,4 +1,5 @@
-"""The command line: `angiomorph train | register | prepare | simulate | evaluate | import-weights | compact | bake | info`.
+"""The command line: `angiomorph train | register | prepare | simulate | evaluate | import-weights | compact | bake | export |
+info`.
 
 TensorFlow is imported by the verbs that compute with it, so that `--help` and data preparation are instant.
 """
@@ -17,7 +18,7 @@ from types import FrameType
 from angiomorph import __version__
 from angiomorph.cli.arguments import EXAMPLES, name_flags
 from angiomorph.cli.evaluate import add_evaluate
-from angiomorph.cli.models import add_bake, add_compact, add_import_weights, add_info
+from angiomorph.cli.models import add_bake, add_compact, add_export, add_import_weights, add_info
 from angiomorph.cli.prepare import add_prepare
 from angiomorph.cli.register import add_register
 from angiomorph.cli.simulate import add_simulate
@@ -87,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         add_import_weights,
         add_compact,
         add_bake,
+        add_export,
         add_info,
     ):
         add(verbs)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -69,16 +67,6 @@ def describe_frames(
 def root_mean(squares: Sequence[float]) -> float:
     """Return the root of the mean of mean squares of frames."""
     return float(np.sqrt(np.mean(squares)))
-
-
-def peak_memory() -> int | None:
-    """Return the most memory that this process has held so far, bytes; None where the system does not say."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    found = re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
-    return 1024 * int(found[1]) if found else None
 
 
 def _about_level(subtracted: np.ndarray, field: np.ndarray) -> np.ndarray:

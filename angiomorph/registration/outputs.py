@@ -37,10 +37,9 @@ class Spooling:
     tell: Callable[[int, int], None] = lambda done, count: None
 
     @classmethod
-    def for_files(cls, folder: Path, output: OutputOptions, tell: Callable[[int, int], None] | None = None) -> Spooling:
+    def for_files(cls, folder: Path, output: OutputOptions, tell: Callable[[int, int], None]) -> Spooling:
         """Return how a run's frames are kept until the files that are wanted of it are written into a folder."""
-        keep_warps = not OF_WARPS.isdisjoint(output.kinds)
-        return cls(folder, keep_warps) if tell is None else cls(folder, keep_warps, tell)
+        return cls(folder, not OF_WARPS.isdisjoint(output.kinds), tell)
 
 
 def forget_masks(series: Series, background: str) -> Series:

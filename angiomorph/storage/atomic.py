@@ -1,4 +1,4 @@
-"""Files that get their names whole or not at all: one by itself, or several together."""
+"""Files and folders that get their names whole or not at all: one by itself, or several files together."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,7 +80,7 @@ def replace_together() -> Iterator[None]:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
-    """Remove the temporary files that ended processes of this host left in a folder, and return them.
+    """Remove the temporary files and folders that ended processes of this host left in a folder, and return them.
 
     Args:
         folder: of final names; it need not be there.
@@ -87,7 +88,10 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
     paths = Path(folder).iterdir() if Path(folder).is_dir() else ()
     left = [path for path in paths if (found := PARTIAL.fullmatch(path.name)) and not _is_running(int(found[1]))]
     for path in left:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     return left
 
 
@@ -101,6 +105,32 @@ def _is_running(process: int) -> bool:
     except PermissionError:  # another user's
         pass
     return True
+
+
+@contextmanager
+def make_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` that takes its name when the block succeeds and vanishes when it fails.
+
+    Args:
+        path: the final name, which nothing may have yet; its parent is made if missing.
+
+    Returns:
+        the temporary folder, made and empty.
+
+    Raises:
+        OSError: something has the final name, or the disk fails.
+    """
+    final = Path(path)
+    if os.path.lexists(final):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final))
+    partial = final.with_name(f".{final.name}.{HOST}-{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        os.rename(partial, final)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def sync_path(path: str | os.PathLike[str]) -> None:

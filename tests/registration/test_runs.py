@@ -82,6 +82,8 @@ def test_what_is_written_and_told(tmp_path, model_path, run_path):
     assert f"{seconds['all']:.1f} s to read, register and write" in outcome.line()
     assert 0 < seconds["read"] + seconds["register"] + seconds["write"] <= seconds["all"]
     assert sorted(outcome.summary["outputs"]) == [str(tmp_path / "out" / name) for name in files_in(tmp_path / "out")]
+    assert set(outcome.summary["stages"]) == {"read", "network", "subtract", "write"}
+    assert outcome.summary["peak_memory"] is None or outcome.summary["peak_memory"] > 1e8
     assert outcome.report()["source"] == run_path
     assert outcome.report()["series_uid"] == pydicom.dcmread(run_path).SeriesInstanceUID
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from angiomorph.storage.atomic import HOST, remove_leftovers, replace_file, replace_together
+from angiomorph.storage.atomic import HOST, make_folder, remove_leftovers, replace_file, replace_together
 
 
 def write(path, text, *, durable=False, error=None):
@@ -105,3 +105,31 @@ def test_a_killed_write_is_a_leftover(tmp_path):
     assert len(remove_leftovers(tmp_path)) == 1
     assert names(tmp_path) == []
     assert remove_leftovers(tmp_path / "absent") == []
+
+
+def test_a_folder_takes_its_name_when_it_is_whole(tmp_path):
+    with make_folder(tmp_path / "new" / "folder") as partial:
+        (partial / "a.txt").write_text("a")
+        assert not (tmp_path / "new" / "folder").exists()
+    assert names(tmp_path / "new") == ["folder"]
+    assert names(tmp_path / "new" / "folder") == ["a.txt"]
+
+
+def write_folder(path, error):
+    with make_folder(path) as partial:
+        (partial / "a.txt").write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_folder_that_fails_leaves_nothing(tmp_path, error):
+    with pytest.raises(error):
+        write_folder(tmp_path / "folder", error)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_takes_no_name_that_is_taken(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FileExistsError), make_folder(tmp_path / "folder"):
+        raise AssertionError("entered")
+    assert names(tmp_path) == ["folder"]
