@@ -101,7 +101,7 @@ class Registrar:
 
         numbers = named_frames(options.background) or range(1, len(background) + 1)
         self._reference = average_frames(to_domain(background, self._unit), numbers)
-        self._moving = average_frames(self._see(background), numbers)
+        self._moving = average_frames(self._see(to_domain(background, self._mode)), numbers)
         self._level = leveller(self._moving, field, gain=self._mode == "linear")
         full = (background >= self._highest).any(0)
         self._known = field & ~full & (self._moving > 0)
@@ -127,7 +127,8 @@ class Registrar:
                 f"`frame`: expected {self._shape} {self._type} as the background, got {frame.shape} {frame.dtype}; "
                 "make a Registrar for each run"
             )
-        values, seen = to_domain(frame, self._unit), self._see(frame)
+        values = to_domain(frame, self._unit)
+        seen = self._see(values if self._mode == self._unit else to_domain(frame, self._mode))
         dsa, warp = values - self._reference, self._warp(seen)
         moved = warp_arrays(self._reference[None], warp[None])[0]
         if not self._how.guard:
@@ -140,9 +141,9 @@ class Registrar:
             moved = warp_arrays(self._reference[None], warp[None])[0] if weight else self._reference.copy()
         return ArrivedFrame(values - moved, dsa, moved, warp, weight)
 
-    def _see(self, frames: np.ndarray) -> np.ndarray:
-        """Return frames as the network sees them, but for their exposure."""
-        return self._fill(normalise(to_domain(frames, self._mode), self._scale))
+    def _see(self, values: np.ndarray) -> np.ndarray:
+        """Return frames, in the network's domain, as it sees them but for their exposure."""
+        return self._fill(normalise(values, self._scale))
 
     def _warp(self, seen: np.ndarray) -> np.ndarray:
         """Return the whole warp of a frame as the network sees it, `(H, W, 2)`."""
