@@ -15,7 +15,7 @@ Runs: `read_series` reads one `Series`; `find_series` finds all in folders and a
 
 Registration: `Model.load` and `Model.register` with `RegistrationOptions` give a `Registration`, which holds arrays and
 figures, shows its picture in a notebook, and saves files. `register_runs` registers many runs and writes what `OutputOptions`
-say.
+say. `Registrar` registers frames one by one as they arrive.
 
 Training: `prepare` turns an archive into a store. `train` turns stores into a model, with `TrainingConfig`, `Sampling` and
 `Augmentation`. `AngioMorph` is the Keras network, `losses` are its losses.
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from angiomorph.registration.model import Model as Model
     from angiomorph.registration.options import OutputOptions as OutputOptions
     from angiomorph.registration.options import RegistrationOptions as RegistrationOptions
+    from angiomorph.registration.registrar import Registrar as Registrar
     from angiomorph.registration.result import Registration as Registration
     from angiomorph.registration.runs import register_runs as register_runs
     from angiomorph.simulate.settings import SimulationSettings as SimulationSettings
@@ -64,6 +65,7 @@ PLACES = {
     "InputError": "errors",
     "Model": "registration.model",
     "OutputOptions": "registration.options",
+    "Registrar": "registration.registrar",
     "Registration": "registration.result",
     "RegistrationOptions": "registration.options",
     "Sampling": "training.config",
@@ -87,6 +89,7 @@ __all__ = [
     "InputError",
     "Model",
     "OutputOptions",
+    "Registrar",
     "Registration",
     "RegistrationOptions",
     "Sampling",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from angiomorph.backend import tf, vxm
 
@@ -95,6 +98,27 @@ def warp_frames(frames: tf.Tensor, warp: tf.Tensor) -> tf.Tensor:
     upper = sample(row, column) * (1 - right) + sample(row, next_column) * right
     lower = sample(next_row, column) * (1 - right) + sample(next_row, next_column) * right
     return upper * (1 - down) + lower * down
+
+
+def warp_arrays(frames: np.ndarray, warp: np.ndarray) -> np.ndarray:
+    """Return what `warp_frames` makes of arrays, by a graph that is compiled once for each size, to float32's rounding.
+
+    Args:
+        frames: `(B, H, W)` float32.
+        warp: `(B, H, W, 2)` float32, pixels, ij order.
+
+    Returns:
+        `(B, H, W)` float32.
+    """
+    return np.asarray(_compiled_warp()(tf.constant(frames, tf.float32), tf.constant(warp, tf.float32)).numpy())
+
+
+@lru_cache(maxsize=1)
+def _compiled_warp() -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    given = [tf.TensorSpec([None, None, None]), tf.TensorSpec([None, None, None, 2])]
+    # XLA makes one pass of the many on a CPU; a GPU is fast without, and may lack what XLA needs there.
+    compiled = not tf.config.list_logical_devices("GPU")
+    return tf.function(warp_frames, input_signature=given, autograph=False, jit_compile=compiled)
 
 
 def compose_warps(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:

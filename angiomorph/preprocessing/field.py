@@ -459,15 +459,18 @@ def warp_clamp(field: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     nearest = ndimage.distance_transform_edt(~cells, return_distances=False, return_indices=True)
     grid = np.indices(field.shape, np.float32)
     last = np.array(field.shape, np.float32)[:, None, None] - 1
-    return lambda warp: np.stack([_clamp_warp(each, field, nearest, grid, last) for each in warp])
+    return lambda warp: np.stack([_clamp_warp(each, field, cells, nearest, grid, last) for each in warp])
 
 
-def _clamp_warp(warp: np.ndarray, field: np.ndarray, nearest: np.ndarray, grid: np.ndarray, last: np.ndarray) -> np.ndarray:
+def _clamp_warp(
+    warp: np.ndarray, field: np.ndarray, cells: np.ndarray, nearest: np.ndarray, grid: np.ndarray, last: np.ndarray
+) -> np.ndarray:
     """Return one frame's warp, `(H, W, 2)`, led into the cells."""
     place = np.clip(grid + np.moveaxis(warp, -1, 0), 0, last)
-    rows, columns = np.minimum(np.nan_to_num(place), last - 1).astype(int)  # a warp that is no number remains one
-    corner = nearest[:, rows, columns]
+    rows, columns = np.minimum(np.nan_to_num(place), last - 1).astype(np.int32)  # a warp that is no number remains one
+    led = np.where(field[..., None], warp, np.float32(0))
+    outside = field & ~cells[rows, columns]  # few; what is inside already keeps its own warp
+    corner, place = nearest[:, rows[outside], columns[outside]], place[:, outside]
     inside = np.clip(place, corner, corner + 1)
-    # What is inside already keeps its own warp, of which no digit is to change.
-    led = np.where(inside == place, np.moveaxis(warp, -1, 0), inside - grid)
-    return np.moveaxis(np.where(field, led, 0), 0, -1).astype(np.float32)
+    led[outside] = np.where(inside == place, warp[outside].T, inside - grid[:, outside]).T
+    return led

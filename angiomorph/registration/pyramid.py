@@ -15,6 +15,7 @@ from angiomorph.registration.options import RegistrationOptions
 
 Shape = tuple[int, int]
 Predict = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]  # (moving, fixed, start, hyper) to warps
+Find = Callable[[np.ndarray], np.ndarray]  # frames (B, H, W) to warps (B, H, W, 2)
 
 
 class Predictor:
@@ -59,14 +60,19 @@ class Predictor:
         Yields:
             `(B, H, W, 2)` float32, pixels of the given frames.
         """
-        shapes = level_shapes(fixed.shape[1:], self.size, self.levels if levels is None else levels, self.levels)
-        steps = (*shapes, *rounds * (shapes[1:] or shapes))
-        searched = fitted_shape(fixed.shape[1:], coarse.SIZE)
-        search = coarse.RigidSearch(resize(moving[None], searched)[0])
-        predict = self._graph(fixed.shape[1:], searched, steps)
+        find = self.warps_of(moving, hyper, levels, rounds)
         for start in range(0, len(fixed), batch_size):
-            batch = fixed[start : start + batch_size]
-            yield predict(moving, batch, search.warps(resize(batch, searched)), hyper)
+            yield find(fixed[start : start + batch_size])
+
+    def warps_of(self, moving: np.ndarray, hyper: float, levels: int | None = None, rounds: int = 0) -> Find:
+        """Return what finds the warps of one background onto frames `(B, H, W)`, a batch at a call; see `warps`."""
+        shape = (moving.shape[0], moving.shape[1])
+        shapes = level_shapes(shape, self.size, self.levels if levels is None else levels, self.levels)
+        steps = (*shapes, *rounds * (shapes[1:] or shapes))
+        searched = fitted_shape(shape, coarse.SIZE)
+        search = coarse.RigidSearch(resize(moving[None], searched)[0])
+        predict = self._graph(shape, searched, steps)
+        return lambda fixed: predict(moving, fixed, search.warps(resize(fixed, searched)), hyper)
 
     def _graph(self, shape: Shape, searched: Shape, steps: tuple[Shape, ...]) -> Predict:
         """Return all levels of frames of one size as one graph, for batches of any number of frames."""

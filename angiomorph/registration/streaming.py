@@ -23,7 +23,7 @@ import numpy as np
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
 from angiomorph.networks.losses import Similarity
-from angiomorph.networks.warp import warp_frames
+from angiomorph.networks.warp import warp_arrays
 from angiomorph.preprocessing.background import Step
 from angiomorph.preprocessing.field import warp_clamp
 from angiomorph.preprocessing.intensity import LN, STORED, to_domain
@@ -305,4 +305,4 @@ class Spooled:
 
 def move(image: np.ndarray, warp: np.ndarray) -> np.ndarray:
     """Return one image `(H, W)` as a warp `(H, W, 2)` moves it."""
-    return np.asarray(warp_frames(image[None], warp[None]).numpy()[0])
+    return np.asarray(warp_arrays(image[None], warp[None])[0])

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from angiomorph.backend import ne, tf, vxm
 from angiomorph.networks.layers import HyperConv2DFromDense, UpsampledHyperConv2DFromDense, add_bias
-from angiomorph.networks.warp import FinerWindow, compose_warps, resize_frames, resize_warp, warp_frames, window
+from angiomorph.networks.warp import FinerWindow, compose_warps, resize_frames, resize_warp, warp_arrays, warp_frames, window
 
 
 def pair_of_layers():
@@ -87,6 +87,18 @@ def test_warp_equals_scipy():
     for frame, displacement, moved in zip(frames, warp, warp_frames(frames, warp), strict=True):
         location = grid + np.moveaxis(displacement, -1, 0)
         np.testing.assert_allclose(moved, ndimage.map_coordinates(frame, location, order=1, mode="nearest"), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 15), (1, 7, 31)])
+def test_the_compiled_warp_differs_by_rounding(shape):
+    frames, warp = random_warp(4, shape)
+    np.testing.assert_allclose(warp_arrays(frames, warp), warp_frames(frames, warp), atol=2e-6)
+
+
+def test_the_compiled_warp_passes_on_what_is_no_number():
+    frames, warp = random_warp(5)
+    warp[0, 3, 4] = np.nan
+    assert np.argwhere(np.isnan(warp_arrays(frames, warp))).tolist() == [[0, 3, 4]]
 
 
 def test_warp_points_from_the_moved_frame_into_the_background():
