@@ -120,12 +120,15 @@ def test_rooms_that_import_without_tensorflow():
         "pictures",
         "dicom",
         "images",
+        "view",
         "simulate",
         "archive",
         "cli",
     )
     parts = (
+        "registration.live",
         "registration.options",
+        "registration.results",
         "registration.model_defaults",
         "registration.outputs",
         "registration.runs",

@@ -79,11 +79,7 @@ def _register_step(
     own = _find_indices(step.frames, len(values))
     reference, moving = (average_frames(frames, step.numbers) for frames in (values, seen.frames))
     seen = replace(seen, moving=moving)
-    fixed = seen.levelled(own)
-    warps = predictor.warps(moving, fixed, how.hyper, how.batch_size, how.levels, how.rounds)
-    if how.refine:
-        warps = refine_warps(similarity, moving, fixed, warps, how.hyper, how.refine)
-    warp = clamp_warp(np.concatenate(list(warps)), seen.field)
+    warp = find_warps(predictor, similarity, how, seen, own)
     moved = np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
     result = Registration(
         series=series,
@@ -103,7 +99,31 @@ def _register_step(
     )
     if not how.guard:
         return result
-    return _hold_back(result, values[own], reference, weigh_warps(_evidence(result, reference, seen, series, step)))
+    evidence = find_step_evidence(result.dsa, result.bsa, reference, seen, series, step)
+    return _hold_back(result, values[own], reference, weigh_warps(evidence))
+
+
+def find_warps(
+    predictor: Predictor,
+    similarity: Similarity,
+    how: CompleteOptions,
+    seen: NetworkInput,
+    own: Sequence[int] | np.ndarray | slice,
+) -> np.ndarray:
+    """Return the warps of some frames of a run, not yet judged by the guard, `(B, H, W, 2)` float32, pixels.
+
+    Args:
+        predictor: of the network's warps.
+        similarity: the loss that the network was trained with, for refinement.
+        how: the options, complete.
+        seen: the run as the network sees it, with these frames' background as `moving`.
+        own: indices of the frames, from 0.
+    """
+    fixed = seen.levelled(own)
+    warps = predictor.warps(seen.moving, fixed, how.hyper, how.batch_size, how.levels, how.rounds)
+    if how.refine:
+        warps = refine_warps(similarity, seen.moving, fixed, warps, how.hyper, how.refine)
+    return clamp_warp(np.concatenate(list(warps)), seen.field)
 
 
 def _find_indices(numbers: Sequence[int], count: int) -> np.ndarray | slice:
@@ -137,12 +157,23 @@ def _hold_back(result: Registration, values: np.ndarray, reference: np.ndarray, 
     return replace(result, bsa=values - moved, moved=moved, warp=warp, weights=weights)
 
 
-def _evidence(result: Registration, reference: np.ndarray, seen: NetworkInput, series: Series, step: Step) -> np.ndarray:
-    """Return the evidence of motion in each frame, where frame and background are exposed and not saturated, `(T,)`."""
+def find_step_evidence(
+    dsa: np.ndarray, bsa: np.ndarray, reference: np.ndarray, seen: NetworkInput, series: Series, step: Step
+) -> np.ndarray:
+    """Return the evidence of motion in each frame, where frame and background are exposed and not saturated, `(T,)`.
+
+    Args:
+        dsa: `(T, H, W)`, these frames minus their background.
+        bsa: `(T, H, W)`, these frames minus the warped background.
+        reference: `(H, W)`, the background, same unit.
+        seen: the run as the network sees it, with this background as `moving`.
+        series: the run.
+        step: numbers of the frames and of their background.
+    """
     own, chosen = _find_indices(step.frames, len(series.frames)), [number - 1 for number in step.numbers]
     highest = 2**series.bits_stored - 1
     full = (series.frames[own] >= highest) | (series.frames[chosen] >= highest).any(0)
     known = seen.field & ~full & (seen.frames[own] > 0) & (seen.moving > 0)
-    evidence = find_evidence(result.dsa, result.bsa, reference, known)
+    evidence = find_evidence(dsa, bsa, reference, known)
     evidence[np.isin(step.frames, step.numbers)] = 0  # their noise is the background's own, so that they say nothing
     return evidence
