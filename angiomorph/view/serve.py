@@ -73,7 +73,8 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror  # names that cannot be resolved have negative ones
         raise InputError(
             f"`host` {host}, `port` {port}: expected an address of this machine and a free port, but: "
             f"{reason}; name others, or port 0 for any that is free"
