@@ -127,6 +127,7 @@ def test_rooms_that_import_without_tensorflow():
     )
     parts = (
         "registration.live",
+        "registration.looks",
         "registration.options",
         "registration.results",
         "registration.model_defaults",

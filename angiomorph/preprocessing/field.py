@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -424,6 +425,22 @@ def nearest_inside(field: np.ndarray) -> np.ndarray:
     return np.asarray(ndimage.distance_transform_edt(~field, return_distances=False, return_indices=True))
 
 
+@functools.lru_cache(maxsize=2)  # frames of one run come one by one
+def _find_cells(packed: bytes, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return which squares between four pixels of a field are inside, and of each the nearest that is.
+
+    Args:
+        packed: the field, by `np.packbits`.
+        shape: of the field.
+
+    Returns:
+        `(H-1, W-1)` bool: where all four pixels are inside, so is every bilinear sample; `(2, H-1, W-1)` int.
+    """
+    field = np.unpackbits(np.frombuffer(packed, np.uint8), count=shape[0] * shape[1]).reshape(shape).astype(bool)
+    cells = field[:-1, :-1] & field[1:, :-1] & field[:-1, 1:] & field[1:, 1:]
+    return cells, ndimage.distance_transform_edt(~cells, return_distances=False, return_indices=True)
+
+
 def clamp_warp(warp: np.ndarray, field: np.ndarray) -> np.ndarray:
     """Return a warp that brings nothing in from outside the field.
 
@@ -441,11 +458,9 @@ def clamp_warp(warp: np.ndarray, field: np.ndarray) -> np.ndarray:
     """
     if field.all():
         return warp
-    # A cell is the square between four pixels: where all of them are inside, so is every bilinear sample in it.
-    cells = field[:-1, :-1] & field[1:, :-1] & field[:-1, 1:] & field[1:, 1:]
+    cells, nearest = _find_cells(np.packbits(field).tobytes(), field.shape)
     if not cells.any():
         return np.zeros_like(warp)
-    nearest = ndimage.distance_transform_edt(~cells, return_distances=False, return_indices=True)
     grid = np.indices(field.shape, np.float32)
     last = np.array(field.shape, np.float32)[:, None, None] - 1
     return np.stack([_clamped(each, field, cells, nearest, grid, last) for each in warp])

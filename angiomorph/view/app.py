@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from angiomorph.errors import InputError, say_failure
-from angiomorph.view.shown import HEAVY, LIGHT, Answer, Shown
+from angiomorph.view.shown import HEAVY, LIGHT, SAVE, Answer, Shown
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -56,12 +56,23 @@ def build_app(shown: Shown, token: str, host: str = "127.0.0.1") -> ASGIApp:
             return await _answer(shown, kind, asked)
         if kind not in HEAVY:
             return PlainTextResponse(f"{kind}: expected one of {', '.join((*LIGHT, *HEAVY))}", 404)
+        return await wait(request, kind, asked)
+
+    async def save(request: Request) -> Response:
+        return await wait(request, SAVE, dict(request.query_params))
+
+    async def wait(request: Request, kind: str, asked: dict[str, str]) -> Response:
         async with turn:
             if await request.is_disconnected():  # another λ was wanted meanwhile, or the tab was closed
                 return Response(status_code=GONE)
             return await _answer(shown, kind, asked)
 
-    routes = [Route("/", _page), Route("/page/{name}", _page), Route("/ask/{kind}", ask)]
+    routes = [
+        Route("/", _page),
+        Route("/page/{name}", _page),
+        Route("/ask/{kind}", ask),
+        Route("/save", save, methods=["POST"]),
+    ]
     return Doorkeeper(Starlette(routes=routes), token, host)
 
 

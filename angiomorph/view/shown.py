@@ -10,6 +10,7 @@ from angiomorph.errors import InputError
 
 LIGHT = ("run", "state", "frame")  # answered at once
 HEAVY = ("background", "reference", "warp", "weights")  # answered one after another: each may need the network
+SAVE = "save"  # as these, but asked by POST
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Shown(Protocol):
         """Answer one question of the page; may take as long as the network, and may be called from several threads.
 
         Args:
-            kind: one of `LIGHT` and `HEAVY`:
+            kind: one of `LIGHT`, `HEAVY` and `SAVE`:
 
                 * run: shape, times, units, and what the sliders begin with;
                 * state: whether the network is there;
@@ -40,9 +41,11 @@ class Shown(Protocol):
                 * background: which frames have which background, the level of each frame above its own, and the exposed
                   field, `(H, W)` uint8;
                 * reference: one background, `(H, W)` float32, in the unit of the subtraction;
-                * warp: of one frame, `(h, w, 2)` float16, pixels of the whole frame, ij order, and its evidence of motion;
-                * weights: of all warps of one λ, by the guard; none before all are known.
-            asked: by name: `frame`, from 1; `background`, "start" or frame numbers; `hyper`, λ; `refine`, steps.
+                * warp: of one frame, `(h, w, 2)` float16, pixels of the whole frame, ij order;
+                * weights: of all warps of one λ, by the guard; none, and frames that are missing, before all are judged;
+                * save: a file of the whole run, and what it is called.
+            asked: by name: `frame`, from 1; `background`, "start" or frame numbers; `hyper`, λ; `refine`, 0 or 1;
+                `judge`, 0 where the guard may wait; to save also `file`, the kind of it, and `guard`, 0 or 1.
 
         Raises:
             InputError: a question that has no answer.

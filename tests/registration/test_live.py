@@ -8,9 +8,12 @@ from scipy import ndimage
 
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import Step
-from angiomorph.registration.live import LiveRegistration, shrink_warp
+from angiomorph.registration.live import LiveRegistration
+from angiomorph.registration.looks import shrink_warp
 from angiomorph.registration.model import Model
+from angiomorph.registration.notebook import show
 from angiomorph.registration.options import RegistrationOptions
+from angiomorph.storage.store import read_arrays
 from tests.runs import phantom, save_tiny_model, series
 
 OPTIONS = RegistrationOptions(refine=0, background="1")
@@ -100,7 +103,7 @@ def test_weights_are_those_of_the_guard(model_path):
     for frame in range(1, 5):
         ask(live, "warp", frame=frame, hyper=0.3)
     ask(live, "warp", frame=5, hyper=0.4)
-    assert ask(live, "weights", hyper=0.3).info == {"weights": None, "missing": 1}
+    assert ask(live, "weights", hyper=0.3).info == {"weights": None, "missing": [5]}
     ask(live, "warp", frame=5, hyper=0.3)
     assert ask(live, "weights", hyper=0.3).info["weights"] == pytest.approx(whole.weights)
 
@@ -116,6 +119,43 @@ def test_several_backgrounds_each_serve_their_frames(model_path):
     assert np.abs(read_warp(ask(live, "warp", frame=5, hyper=0.3)) - whole.warp[4]).max() < 0.01
 
 
+@pytest.mark.slow
+def test_the_whole_run_is_saved_as_it_is_shown(live, model_path, tmp_path):
+    answer = ask(live, "save", file="h5", hyper=0.3, background="2", guard=0)
+    (tmp_path / "saved.h5").write_bytes(answer.data)
+    arrays, attributes = read_arrays(tmp_path / "saved.h5")
+    whole = Model(model_path).register(series(phantom()), replace(OPTIONS, background="2", hyper=0.3, guard=False))
+    assert answer.info == {"name": "angiomorph_bsa.h5"}
+    assert attributes["lambda"] == 0.3
+    assert np.allclose(arrays["bsa"], whole.bsa, atol=1e-4)
+
+
+def test_the_guard_may_wait(model_path):
+    """A warp that was not judged is the same, and is judged when it is asked for again."""
+    live = LiveRegistration(series(phantom()), model_path, OPTIONS)
+    first = ask(live, "warp", frame=3, judge=0)
+    assert 3 in ask(live, "weights").info["missing"]
+    second = ask(live, "warp", frame=3)
+    assert first.data == second.data
+    assert 3 not in ask(live, "weights").info["missing"]
+
+
+@pytest.mark.slow
+def test_a_notebook_shows_a_run_live(model_path, monkeypatch):
+    for model in (model_path, Model(model_path)):
+        widget, sent = show(series(phantom()), model, OPTIONS), []
+        monkeypatch.setattr(widget, "send", lambda message, buffers, sent=sent: sent.append((message, buffers)))
+        widget._handle_custom_msg({"id": 1, "kind": "warp", "asked": {"frame": 2, "hyper": 0.5}}, [])
+        ((message, (data,)),) = sent
+        assert (message["info"], len(data)) == ({"rows": 64, "columns": 64}, 4 * 64 * 64)
+
+
+def test_without_anywidget_the_remedy_is_said(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'angiomorph\[notebook\]'"):
+        show(series(phantom()))
+
+
 @pytest.mark.parametrize(
     ("kind", "asked", "said"),
     [
@@ -125,6 +165,7 @@ def test_several_backgrounds_each_serve_their_frames(model_path):
         ("warp", {"frame": "1", "background": "6"}, r"`background` 6: expected frame numbers from 1 to 5"),
         ("reference", {"background": "../etc"}, r"`background` \.\./etc: expected frame numbers"),
         ("reference", {"background": "0"}, r"`background` 0: expected"),
+        ("save", {"file": "dicom"}, r"`file` dicom: expected one of h5"),
         ("patient", {}, r"`patient`: expected a question"),
     ],
 )

@@ -112,8 +112,9 @@ def test_other_names_are_refused(port, host):
         (403, {"Sec_Fetch_Site": "same-site", "Sec_Fetch_Mode": "cors"}),
     ],
 )
-def test_pages_of_elsewhere_may_not_ask(port, status, headers):
-    found, answered, _ = ask(port, "ask/run", **headers)
+@pytest.mark.parametrize(("path", "method"), [("ask/run", "GET"), ("save", "POST")])
+def test_pages_of_elsewhere_may_not_ask(port, path, method, status, headers):
+    found, answered, _ = ask(port, path, method=method, **headers)
     assert found == status
     assert not [name for name in answered if name.startswith("access-control")]
 
@@ -126,11 +127,14 @@ def test_pages_of_elsewhere_may_not_ask(port, status, headers):
         (404, "page/..%2fapp.py", "GET"),
         (404, "other", "GET"),
         (405, "ask/run", "POST"),
+        (405, "save?file=h5", "GET"),
+        (404, "ask/save", "GET"),
+        (200, "save?file=h5", "POST"),
         (400, "ask/frame?frame=0", "GET"),
         (422, "ask/frame?frame=broken", "GET"),
     ],
 )
-def test_what_is_not_there_is_said(port, status, path, method):
+def test_what_may_be_asked(port, status, path, method):
     found, _, body = ask(port, path, method=method)
     assert found == status
     assert b"Doe" not in body

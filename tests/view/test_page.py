@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from scipy import ndimage
@@ -125,6 +126,17 @@ def picture(browser):
     return np.array(browser.execute_script(PICTURE), float)
 
 
+def save(browser, kind, name):
+    """Press the button that saves one kind of file, and return the file when it is whole."""
+    path = browser.downloads / name
+    find(browser, f"[data-act={kind}]").click()
+    ends = time.monotonic() + 120
+    while not path.exists():
+        assert time.monotonic() < ends, text(browser, ".banner")
+        time.sleep(0.05)
+    return path
+
+
 def drag(browser, across, down, selector=".stage"):
     ActionChains(browser, duration=20).drag_and_drop_by_offset(find(browser, selector), across, down).perform()
     settle(browser)
@@ -235,11 +247,7 @@ def test_a_click_draws_curves(page):
 
 
 def test_what_is_seen_is_saved(page):
-    find(page, "[data-act=png]").click()
-    path = page.downloads / "angiomorph_frame_8.png"
-    ends = time.monotonic() + 20
-    while not path.exists() and time.monotonic() < ends:
-        time.sleep(0.05)
+    path = save(page, "png", "angiomorph_frame_8.png")
     with Image.open(path) as saved:
         grey = np.asarray(saved.convert("L"), float)
         assert not saved.info
@@ -248,6 +256,61 @@ def test_what_is_seen_is_saved(page):
     middle = grey[height // 2 - 100 : height // 2 + 100]
     assert middle[:, : width // 2].std() > middle[:, width // 2 :].std() > 5  # motion smears over plain DSA
     assert grey[:30, :100].max() > 200  # the caption
+
+
+def test_the_run_is_saved_as_dicom(page):
+    saved = pydicom.dcmread(save(page, "dicom", "angiomorph_bsa.dcm"))
+    assert (saved.NumberOfFrames, saved.Rows, "DERIVED" in saved.ImageType) == (8, 512, True)
+    assert text(page, ".saved") == "Saved: angiomorph_bsa.dcm"
+    assert read_complaints(page) == []
+
+
+def test_frames_that_the_guard_left_are_marked(page):
+    """The guard warps every frame of this run, so that the page is told of another judgement."""
+    page.execute_script(f"{VIEWER}.weights.set({VIEWER}.wish, [1, 1, 1, 1, 0, 0.5, 1, 0]); {VIEWER}.draw()")
+    settle(page)
+    colours = page.execute_script(
+        f"""const line = {VIEWER}.parts.line, pen = line.getContext('2d'), each = line.width / 8;
+        return Array.from({{length: 8}}, (_, i) => Array.from(pen.getImageData((i + 0.25) * each, line.height * 0.4, 1, 1).data))"""
+    )
+    amber, blue = [255, 180, 84, 255], [63, 127, 208, 255]
+    assert [colour == amber for colour in colours] == [False, False, False, False, True, True, False, True]
+    assert colours[2] == blue
+    assert "Left unwarped: 2 frames; warped in part: 1." in text(page, "aside")
+    assert find(page, ".caption:nth-of-type(2)").text == "BSA λ 0.20 left unwarped"
+    assert np.array_equal(values(page, "bsa"), values(page, "plain"))
+    press(page, "g")
+    assert find(page, ".caption:nth-of-type(2)").text == "BSA λ 0.20"
+    assert not np.array_equal(values(page, "bsa"), values(page, "plain"))
+
+
+def test_the_module_is_a_widget_too(page):
+    """In a notebook the same module asks the kernel; here a stand-in for the kernel asks the server."""
+    before = values(page, "bsa")
+    page.execute_async_script(
+        """const done = arguments[0], module = await import(document.querySelector('script').src);
+        const server = new module.Server(document.baseURI), place = document.createElement('div');
+        let hear;
+        const model = {
+          on: (_, heard) => { hear = heard; },
+          send: async ({id, kind, asked}) => {
+            const {info, data} = await server.ask(kind, asked);
+            hear({id, info}, [new DataView(data)]);
+          },
+        };
+        document.getElementById('angiomorph-viewer').viewer.end();
+        document.getElementById('angiomorph-viewer').replaceWith(place);
+        window.end = module.default.render({model, el: place});
+        place.id = 'angiomorph-viewer';
+        done();"""
+    )
+    wait_for_run(page)
+    assert np.array_equal(values(page, "bsa"), before)
+    find(page, ".stage").click()
+    press(page, "i")
+    assert state(page, "inverted")
+    page.execute_script("window.end()")
+    assert read_complaints(page) == []
 
 
 @pytest.mark.parametrize(

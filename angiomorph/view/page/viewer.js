@@ -32,9 +32,9 @@ export class Server {
   }
 
   async ask(kind, asked = {}, signal = undefined) {
-    const address = new URL(`ask/${kind}`, this.base);
+    const saves = kind === "save", address = new URL(saves ? kind : `ask/${kind}`, this.base);
     address.search = new URLSearchParams(asked);
-    const response = await fetch(address, { signal, cache: "no-store" });
+    const response = await fetch(address, { signal, cache: "no-store", method: saves ? "POST" : "GET" });
     if (response.status >= 500) throw new Error("the server is ending");
     if (!response.ok) throw new Refusal(await response.text(), response.status);
     return unpack(await response.arrayBuffer());
@@ -381,6 +381,13 @@ const LAYOUTS = {
 const TIMES = { now: "Each frame", least: "Minimum", greatest: "Maximum", peak: "Time to peak" };
 const OVER = { now: "", least: "minimum over time", greatest: "maximum over time", peak: "time to peak: red early, blue late" };
 const BESIDES = { bsa: "BSA", warp: "Warp as colour", jacobian: "Jacobian |J|" };
+const SAVES = {
+  dicom: ["DICOM", "The subtracted run; it names the patient as the run does"],
+  h5: ["HDF5", "BSA, moved background and warp as arrays"],
+  mp4: ["MP4", "A video of the run"],
+  gif: ["GIF", "A small animation of the run"],
+  html: ["HTML", "A report that opens by itself"],
+};
 const MARKS = { none: "None", grid: "Grid", arrows: "Arrows" };
 
 const HELP = [
@@ -497,10 +504,12 @@ export class Viewer {
     p.guardSays = make("p", {});
     p.curve = drawn("svg", { class: "curve", role: "img", "aria-label": "Values over time at the clicked point", viewBox: "0 0 266 132" });
     p.curveSays = make("p", {}, "Click into a picture: value over time there.");
+    p.saves = make("div", { class: "row" }, button("PNG of what is seen", "P", () => this.exportPicture(), { "data-act": "png" }));
+    p.saved = make("p", { class: "saved", role: "status" });
     p.about = make("p", {});
     p.panel = make("aside", { "aria-label": "Controls" },
       make("header", {}, make("h1", {}, "AngioMorph"),
-        button("PNG", "P", () => this.exportPicture(), { "data-act": "png", "aria-label": "Save what is seen as PNG" }), button("Help", "?", () => this.toggleHelp(), { "aria-label": "Help: keys and mouse" })),
+        button("Help", "?", () => this.toggleHelp(), { "aria-label": "Help: keys and mouse" })),
       p.about,
       make("h2", { class: "as-is" }, "λ", make("kbd", {}, "↑ ↓"), p.hyperValue),
       p.hyper,
@@ -517,14 +526,18 @@ export class Viewer {
       field("Landmarks", p.landmarks),
       make("h2", {}, "Background", p.backgroundValue),
       make("div", { class: "row" },
-        button("Remask: this frame", "B", () => this.remask(), { "data-act": "remask" }),
-        button("As opened", "0", () => this.asOpened(), { "data-act": "as-opened" })),
+        ...(p.remasks = [
+          button("Remask: this frame", "B", () => this.remask(), { "data-act": "remask" }),
+          button("As opened", "0", () => this.asOpened(), { "data-act": "as-opened" }),
+        ])),
       p.backgroundSays, p.warning, p.shiftValue,
       make("h2", {}, "Warp"),
       make("div", { class: "row" }, p.guard, p.refine),
       p.guardSays,
       make("h2", {}, "Curve"),
       p.curve, p.curveSays,
+      make("h2", {}, "Save"),
+      p.saves, p.saved,
       make("p", {}, "Research use only; not for diagnosis or treatment."),
     );
 
@@ -617,6 +630,10 @@ export class Viewer {
     p.scrub.max = run.frames;
     p.hyper.disabled = p.own.disabled = run.fixed;
     p.refine.hidden = !run.refine;
+    p.guard.disabled = run.scaled;
+    p.remasks.forEach((part) => (part.disabled = !run.remask));
+    p.saves.append(...run.saves.map((kind) =>
+      make("button", { type: "button", "data-act": kind, title: SAVES[kind][1], onclick: () => this.saveRun(kind) }, SAVES[kind][0])));
     const rate = known.length ? `${(1000 / this.usualGap).toFixed(1)} frames/s` : "rate unknown";
     p.about.textContent = `${run.frames} frames of ${run.columns} × ${run.rows}, ${rate}, model ${run.model}`;
     this.draw();
@@ -659,7 +676,8 @@ export class Viewer {
     if (!this.backgrounds.has(wanted)) {
       try {
         const { info: background, data } = await this.ask("background", { background: wanted });
-        this.field ??= this.painter.field(...this.size, new Uint8Array(data).map((inside) => 255 * inside));
+        this.fieldValues = new Uint8Array(data);
+        this.field ??= this.painter.field(...this.size, this.fieldValues.map((inside) => 255 * inside));
         background.of = new Array(this.run.frames + 1);
         for (const step of background.steps) for (const frame of step.frames) background.of[frame] = step.numbers.join();
         for (const { numbers } of background.steps) await this.loadReference(numbers.join());
@@ -779,7 +797,7 @@ export class Viewer {
   }
 
   weightOf(frame) {
-    if (!this.state.guard) return 1;
+    if (!this.state.guard || this.run.scaled) return 1;
     return this.weights.get(this.wish)?.[frame - 1] ?? 1;
   }
 
@@ -811,17 +829,20 @@ export class Viewer {
     try {
       if (frame && (frame === state.frame || this.warpsOf(wish) < capacity - 1)) {
         const began = performance.now();
-        const { info, data } = await this.ask("warp", { ...asked, frame }, this.asking.abort.signal);
+        const judge = frame === state.frame ? 0 : 1; // the shown frame at once, the guard's part of it later
+        const { info, data } = await this.ask("warp", { ...asked, frame, judge }, this.asking.abort.signal);
         this.took = performance.now() - began;
         this.bytesOfWarp = data.byteLength;
         this.warps.set(`${wish}|${frame}`, this.keepWarp(info, data), data.byteLength);
         if (!this.windowed && frame === state.frame) {
           this.windowed = true;
-          state.window = [...info.window];
+          this.autoWindow();
+          this.openedWindow = [...state.window];
         }
       } else if (!this.weights.has(wish)) {
         const { info } = await this.ask("weights", asked, this.asking.abort.signal);
-        this.weights.set(wish, info.weights);
+        if (info.missing.length) await this.ask("warp", { ...asked, frame: info.missing[0] }, this.asking.abort.signal);
+        else this.weights.set(wish, info.weights);
       } else {
         return false;
       }
@@ -877,6 +898,7 @@ export class Viewer {
   }
 
   async setBackground(background) {
+    if (!this.run.remask) return;
     await this.loadBackground(background);
     if (!this.backgrounds.has(background)) return;
     this.state.background = background;
@@ -904,16 +926,19 @@ export class Viewer {
   }
 
   reset() {
-    const { background, run } = this;
-    this.change({ zoom: 1, centre: null, inverted: false, landmarks: 0, frameWindow: [...run.window] });
-    if (background) this.change({ window: [...(this.findWarp(background.fullest)?.window ?? background.window)] });
+    const window = this.openedWindow ?? this.background?.window;
+    this.change({ zoom: 1, centre: null, inverted: false, landmarks: 0, frameWindow: [...this.run.window], window: window ? [...window] : null });
   }
 
   autoWindow() {
     if (this.shows(this.pointed ?? "bsa") === PICTURES.frame) return this.change({ frameWindow: [...this.run.window] });
-    const warp = this.findWarp(this.state.frame);
-    const window = warp?.window ?? this.background?.window;
-    if (window) this.change({ window: [...window] });
+    const values = this.values(this.findWarp(this.state.frame) ? "bsa" : "plain"), every = Math.max(1, Math.round(values.length / 50_000));
+    const inside = values.filter((_, i) => i % every === 0 && this.fieldValues[i]).sort();
+    if (!inside.length) return this.change({ window: [...this.background.window] });
+    const mean = inside.reduce((sum, value) => sum + value, 0) / inside.length;
+    const spread = Math.sqrt(inside.reduce((sum, value) => sum + (value - mean) ** 2, 0) / inside.length);
+    const depth = Math.max(-inside[Math.floor(0.005 * inside.length)], 1.5 * spread, 1e-6); // as angiomorph/pictures.py has it
+    return this.change({ window: [-depth, depth / 2] });
   }
 
   cycle(name, values) {
@@ -1315,7 +1340,8 @@ export class Viewer {
       drawn("line", { x1: left, x2: right, y1: y(0), y2: y(0), stroke: "#3a4552" }),
       drawn("line", { x1: x(state.frame - 1), x2: x(state.frame - 1), y1: top, y2: bottom, stroke: "#55606d", "stroke-dasharray": "3 3" }),
     ];
-    for (const value of new Set([low, 0, high])) parts.push(drawn("text", { x: left - 4, y: y(value) + 3, "text-anchor": "end" }, value.toFixed(digits)));
+    const apart = (value) => value === 0 || Math.abs(y(value) - y(0)) > 10;
+    for (const value of [...new Set([low, 0, high])].filter(apart)) parts.push(drawn("text", { x: left - 4, y: y(value) + 3, "text-anchor": "end" }, value.toFixed(digits)));
     parts.push(drawn("text", { x: left, y: 126 }, "1"), drawn("text", { x: right, y: 126, "text-anchor": "end" }, `frame ${run.frames}`));
     for (const [name, colour] of [["plain", "#ffb454"], ["bsa", "#5cc8ff"]]) {
       const points = curves[name].map((value, i) => value === null ? null : `${x(i).toFixed(1)},${y(value).toFixed(1)}`).filter(Boolean);
@@ -1332,7 +1358,7 @@ export class Viewer {
     };
     p.curveSays.replaceChildren(make("span", { class: "legend" },
       key("#ffb454", `DSA ${said(curves.plain[state.frame - 1])}`), key("#5cc8ff", `BSA ${said(curves.bsa[state.frame - 1])}`),
-      `row ${state.point[0] + 1}, column ${state.point[1] + 1}`));
+      make("span", {}, `at ${state.point[0] + 1}, ${state.point[1] + 1}`)));
     this.curves = curves;
   }
 
@@ -1484,6 +1510,20 @@ export class Viewer {
     if (!divider.hidden) pen.fillRect(this.state.split * stage.clientWidth - 1, 0, 2, stage.clientHeight);
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
     this.download(blob, `angiomorph_frame_${this.state.frame}.png`);
+  }
+
+  async saveRun(kind) {
+    const { state, parts: p } = this;
+    p.saved.textContent = "The whole run is being registered …";
+    const asked = { file: kind, background: state.background, hyper: state.hyper, refine: state.refine ? 1 : 0, guard: state.guard ? 1 : 0 };
+    try {
+      const { info, data } = await this.source.ask("save", asked);
+      this.download(new Blob([data]), info.name);
+      p.saved.textContent = `Saved: ${info.name}`;
+    } catch (error) {
+      p.saved.textContent = "";
+      this.refused(error);
+    }
   }
 
   download(blob, name) {
