@@ -834,11 +834,6 @@ export class Viewer {
         this.took = performance.now() - began;
         this.bytesOfWarp = data.byteLength;
         this.warps.set(`${wish}|${frame}`, this.keepWarp(info, data), data.byteLength);
-        if (!this.windowed && frame === state.frame) {
-          this.windowed = true;
-          this.autoWindow();
-          this.openedWindow = [...state.window];
-        }
       } else if (!this.weights.has(wish)) {
         const { info } = await this.ask("weights", asked, this.asking.abort.signal);
         if (info.missing.length) await this.ask("warp", { ...asked, frame: info.missing[0] }, this.asking.abort.signal);
@@ -1131,6 +1126,11 @@ export class Viewer {
       this.phase = phase;
     }
     if (!this.dirty || !this.run) return;
+    if (!this.windowed && this.background && this.frames.has(state.frame) && this.findWarp(state.frame)) {
+      this.windowed = true;
+      this.autoWindow();
+      this.openedWindow = [...state.window];
+    }
     this.dirty = false;
     this.paint();
     this.drawLine();
