@@ -19,8 +19,7 @@ from angiomorph.images import find_image_runs, read_image_run
 from angiomorph.registration.live import LiveRegistration
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import RegistrationOptions
-from angiomorph.registration.results import read_result
-from angiomorph.storage.store import is_hdf5
+from angiomorph.registration.results import find_result, read_result
 
 NEEDED = ("starlette", "uvicorn")
 
@@ -34,7 +33,9 @@ def read_port(text: str) -> int:
 
 def add_view(verbs: Any) -> None:
     verb = add_verb(verbs, "view", _view, "Show a run in the browser: plain DSA beside BSA, with a slider for lambda.")
-    verb.add_argument("source", metavar="RUN", help="a DICOM file, a folder of frames, or a result (_bsa.h5)")
+    verb.add_argument(
+        "source", metavar="RUN", help="a DICOM file, a folder of frames, or a result (_bsa.h5, or _bsa.dcm beside it)"
+    )
     verb.add_argument("--model", metavar="M.h5", help="model, or the name of a shipped one (default: truth)")
     add_options(verb, RegistrationOptions, leave=("batch_size", "require_clean"))
     add_unsubtracted(verb)
@@ -50,10 +51,11 @@ def _view(arguments: argparse.Namespace) -> int:
         raise InputError("view: expected the packages of its page, found them missing; pip install 'angiomorph[view]'")
     options = read_options(arguments, RegistrationOptions)
     read_model_defaults(arguments.model).complete(options)
-    if is_hdf5(arguments.source):
-        series, options = read_result(arguments.source, arguments.model, options)
-    else:
+    result = find_result(arguments.source)
+    if result is None:
         series = _read_run(arguments)
+    else:
+        series, options = read_result(result, arguments.model, options)
     live = LiveRegistration(series, arguments.model, options, arguments.gpu)
     from angiomorph.view.serve import serve
 

@@ -14,13 +14,24 @@ from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import Step
 from angiomorph.preprocessing.intensity import LN
 from angiomorph.registration.model_defaults import find_model
-from angiomorph.registration.options import RegistrationOptions
+from angiomorph.registration.options import ENDINGS, RegistrationOptions
 from angiomorph.storage import store
 from angiomorph.storage.digest import sha256
 
-ENDING = "_bsa.h5"
 NEEDED = {"bsa", "moved", "background"}
 LARGEST = 2**16 - 1
+
+
+def find_result(source: str | os.PathLike[str]) -> Path | None:
+    """Return the result that a path names: itself, or the one beside a subtracted run; None where there is none.
+
+    Args:
+        source: what a user gives.
+    """
+    path = Path(source)
+    subtracted = path.name.endswith(ENDINGS["dicom"])
+    beside = path.with_name(path.name.removesuffix(ENDINGS["dicom"]) + ENDINGS["h5"]) if subtracted else path
+    return next((each for each in (path, beside) if store.is_hdf5(each)), None)
 
 
 def read_result(
@@ -41,7 +52,8 @@ def read_result(
     arrays, attributes = store.read_arrays(path)
     if missing := sorted(NEEDED - arrays.keys()):
         raise InputError(
-            f"{path}: expected a result of `register --save h5`, found no {missing[0]} in it; give the run, or its {ENDING}"
+            f"{path}: expected a result of `register --save h5`, found no {missing[0]} in it; give the run, or its "
+            f"{ENDINGS['h5']}"
         )
     values = arrays["bsa"].astype(np.float64) + arrays["moved"]
     stored = np.rint(np.exp(values) if attributes["units"] == LN else values)
@@ -54,7 +66,7 @@ def read_result(
         bits_stored=max(1, int(stored.max()).bit_length()),
         frame_times=np.zeros(len(stored)),
         background_numbers=numbers,
-        name=Path(path).name.removesuffix(ENDING),
+        name=Path(path).name.removesuffix(ENDINGS["h5"]),
         shutter=np.ones(stored.shape[1:], bool),
         headers=(),
         warnings=_warn_of_model(str(attributes["model_sha256"]), model),

@@ -9,7 +9,7 @@ from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import Step
 from angiomorph.registration.model import Model
 from angiomorph.registration.options import RegistrationOptions
-from angiomorph.registration.results import read_result
+from angiomorph.registration.results import find_result, read_result
 from angiomorph.storage import store
 from tests.runs import phantom, save_tiny_model, series
 
@@ -59,6 +59,17 @@ def test_options_of_the_user_go_first(tmp_path):
     assert (options.hyper, options.background, options.intensity) == (0.9, "2", "linear")
     assert (run.frames == 3).all()
     assert "registered by another model than reg-truth.h5" in run.warnings[0]
+
+
+def test_a_result_is_found_beside_the_subtracted_run(tmp_path):
+    result = result_file(tmp_path / "run_bsa.h5")
+    for name in ("run_bsa.dcm", "other_bsa.dcm", "run.dcm"):
+        (tmp_path / name).write_bytes(b"DICM")
+    assert find_result(result) == result
+    assert find_result(tmp_path / "run_bsa.dcm") == result
+    assert find_result(tmp_path / "other_bsa.dcm") is None
+    assert find_result(tmp_path / "run.dcm") is None
+    assert find_result(tmp_path / "absent_bsa.dcm") is None
 
 
 @pytest.mark.parametrize(

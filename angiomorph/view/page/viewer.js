@@ -642,9 +642,9 @@ export class Viewer {
   }
 
   async loadFrames() {
+    const { frames, rows, columns } = this.run, ahead = Math.min(frames, Math.max(1, Math.floor(FRAME_BYTES / (2 * rows * columns)) - 4));
     const missing = () => {
-      const { frames } = this.run;
-      for (let i = 0; i < frames; i++) {
+      for (let i = 0; i < ahead; i++) {
         const number = ((this.state.frame - 1 + i) % frames) + 1;
         if (!this.frames.has(number) && !this.coming.has(number)) return number;
       }
@@ -653,7 +653,7 @@ export class Viewer {
     this.coming = new Set();
     const fetchAll = async () => {
       let loaded = 0;
-      for (let number = missing(); number && loaded < this.run.frames; number = missing(), loaded++) await this.loadFrame(number);
+      for (let number = missing(); number && loaded < frames; number = missing(), loaded++) await this.loadFrame(number);
     };
     await Promise.all([fetchAll(), fetchAll(), fetchAll()]);
   }
@@ -1435,7 +1435,7 @@ export class Viewer {
     const { parts: p, background, state, run } = this;
     if (!background) return;
     const numbers = [...new Set(background.steps.flatMap((step) => step.numbers))];
-    const words = { number: "named here", tag: "named by DICOM", arrival: "before iodine arrives", first: "the first" };
+    const words = { number: "named here", tag: "named by the run", arrival: "before iodine arrives", first: "the first" };
     p.backgroundValue.textContent = `frame ${numbers.length > 3 ? `${numbers[0]} … ${numbers.at(-1)}` : numbers.join(", ")}`;
     p.backgroundSays.textContent = words[background.choice];
     p.warning.textContent = [...run.warnings, ...background.warnings].join(" ");
