@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from angiomorph.cli.arguments import add_options, add_unsubtracted, add_verb, name_flags, read_options
 from angiomorph.cli.images import add_images, read_images
 from angiomorph.cli.pairs import OF_RUNS, add_pair, is_pair, register_pair_of
-from angiomorph.cli.terminal import complain, print_line, show_runs
+from angiomorph.cli.terminal import complain, print_line, show_frames, show_runs
 from angiomorph.dicom import say_passed_over
 from angiomorph.images import choose_kinds
 from angiomorph.registration.model_defaults import read_model_defaults
@@ -66,6 +66,7 @@ def _register(arguments: argparse.Namespace) -> int:
         images=images,
         skip_existing=arguments.skip_existing,
         progress=show_runs(quiet=arguments.quiet),
+        frame_progress=show_frames(quiet=arguments.quiet),
     )
     failed, total = [], 0
     for outcome in outcomes:

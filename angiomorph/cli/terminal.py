@@ -80,5 +80,41 @@ def show_runs(*, quiet: bool) -> Callable[[int, int], None]:
     return update
 
 
+def show_frames(*, quiet: bool) -> Callable[[int, int], None]:
+    """Return a callback that shows how many frames of a run are done, of one run after the other.
+
+    On a terminal it is a bar that goes when the run is done; elsewhere a line after each minute.
+    """
+    if quiet:
+        return show_nothing
+    if sys.stderr.isatty():
+        return _frame_bar()
+    last = [time.monotonic()]
+
+    def line(done: int, total: int) -> None:
+        if time.monotonic() - last[0] >= SILENCE:
+            last[0] = time.monotonic()
+            say(f"frames registered: {done}/{total}")
+
+    return line
+
+
+def _frame_bar() -> Callable[[int, int], None]:
+    from tqdm import tqdm
+
+    bars: list[tqdm] = []
+
+    def update(done: int, total: int) -> None:
+        if bars and done <= bars[0].n:  # a run that failed has left its own
+            bars.pop().close()
+        if not bars:
+            bars.append(tqdm(total=total, desc="frames registered", leave=False))
+        bars[0].update(done - bars[0].n)
+        if done == total:
+            bars.pop().close()
+
+    return update
+
+
 def show_nothing(done: int, total: int) -> None:
     """Show no progress."""

@@ -9,7 +9,7 @@ from angiomorph.dicom.header import imager_spacing
 from angiomorph.dicom.key_frame import write_key_frame
 from angiomorph.dicom.naming import ANONYMOUS, check_pattern, name_run
 from angiomorph.dicom.plain_dsa import check_dsa_run, check_dsa_state, write_dsa_run, write_dsa_state
-from angiomorph.dicom.read import read_series
+from angiomorph.dicom.read import open_series, read_series
 from angiomorph.dicom.series import Series, SeriesFiles
 from angiomorph.dicom.shift_state import check_shift_state, write_shift_state
 from angiomorph.dicom.write import write_bsa
@@ -28,6 +28,7 @@ __all__ = [
     "find_series",
     "imager_spacing",
     "name_run",
+    "open_series",
     "read_series",
     "say_passed_over",
     "write_bsa",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydicom import Dataset
 from pydicom.pixels import get_encoder
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
@@ -53,14 +52,3 @@ def check_encoding(encoding: Encoding) -> None:
             f"`compress` {encoding.compress}: expected its coder, which is not installed or does not load; "
             f"run pip install {coder.packages}, or write without `compress`"
         )
-
-
-def compress(dataset: Dataset, name: str) -> None:
-    """Compress a data set's pixels without loss; its UIDs stay, since the picture does.
-
-    Args:
-        dataset: complete, uncompressed, with `file_meta`.
-        name: of `COMPRESSIONS`; "none" leaves it as it is.
-    """
-    if coder := CODERS.get(name):
-        dataset.compress(coder.syntax, encoding_plugin=coder.plugin, generate_instance_uid=False)

@@ -16,7 +16,7 @@ from angiomorph import __version__
 from angiomorph.dicom.attributes import items, number, numbers, text, value
 from angiomorph.dicom.derive import code_item
 from angiomorph.dicom.header import sop_class, sop_instance
-from angiomorph.dicom.save import PROGRAM, decimal, derived_uid
+from angiomorph.dicom.save import PROGRAM, Entropy, decimal, derived_uid
 from angiomorph.dicom.series import Series
 from angiomorph.dicom.timing import NOMINAL_FRAME_TIME
 
@@ -46,7 +46,7 @@ class Role:
     contribution: str
 
 
-def set_identity(dataset: Dataset, series: Series, role: Role, entropy: Sequence[str | bytes]) -> None:
+def set_identity(dataset: Dataset, series: Series, role: Role, entropy: Sequence[Entropy]) -> None:
     """Give a derived object its own series and instance in its source's study, and say who made it.
 
     Args:

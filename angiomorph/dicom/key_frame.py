@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
@@ -12,6 +13,7 @@ from angiomorph.dicom.attributes import text
 from angiomorph.dicom.compress import check_encoding
 from angiomorph.dicom.derive import describe_patient_and_study
 from angiomorph.dicom.encoding import USUAL, Encoding
+from angiomorph.dicom.gathered import GatheredFrames
 from angiomorph.dicom.identity import Role, are_named, refer_to, set_identity
 from angiomorph.dicom.save import PROGRAM, save, writing
 from angiomorph.dicom.series import Series
@@ -54,19 +56,24 @@ def write_key_frame(
             f"{frame.shape} of frame {number}; give one frame of the subtracted run"
         )
     with writing(path, series.name):
-        save(_capture(series, frame, number, units, hyper, encoding), path, encoding.compress)
+        stored, formula = quantise([frame], 1, series, units, encoding, Path(path).parent)
+        save(
+            _capture(series, stored, number, f"{formula}; {PROGRAM}, lambda {hyper:g}", encoding),
+            path,
+            encoding.compress,
+            stored,
+        )
 
 
-def _capture(series: Series, frame: np.ndarray, number: int, units: str, hyper: float, encoding: Encoding) -> Dataset:
+def _capture(series: Series, stored: GatheredFrames, number: int, description: str, encoding: Encoding) -> Dataset:
     header = series.headers[0]
-    stored, formula = quantise(frame[None], series, units, encoding)
     dataset = describe_patient_and_study(header)
     dataset.SOPClassUID = SecondaryCaptureImageStorage
     dataset.Modality = text(header, "Modality") or "XA"
     dataset.ConversionType = "WSD"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
-    dataset.DerivationDescription = f"{formula}; {PROGRAM}, lambda {hyper:g}; frame {number}"
-    set_identity(dataset, series, KEY, (dataset.DerivationDescription, stored.tobytes()))
+    dataset.DerivationDescription = f"{description}; frame {number}"
+    set_identity(dataset, series, KEY, (dataset.DerivationDescription, stored))
     set_subtracted_pixels(dataset, series, stored, encoding.pixel_depth)
     del dataset.NumberOfFrames, dataset.PixelIntensityRelationship
     dataset.PatientOrientation = ""

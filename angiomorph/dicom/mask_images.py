@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from pydicom import Dataset
@@ -13,6 +14,7 @@ from pydicom import Dataset
 from angiomorph.dicom.grouping import describe_frame, find_difference
 from angiomorph.dicom.series import MaskImage, Series
 from angiomorph.errors import InputError
+from angiomorph.preprocessing.lazy_frames import Frames, join_frames
 
 # What a header says of each frame, or of frames by their numbers: wrong where others stand before them.
 OF_FRAME_NUMBERS = (
@@ -64,7 +66,7 @@ def put_before(series: Series, images: Sequence[Series]) -> Series:
     places += [(index + len(images), number) for index, number in own]
     return replace(
         series,
-        frames=np.concatenate([masks, series.frames]),
+        frames=_join(masks, series.frames),
         frame_times=np.concatenate([series.frame_time * np.arange(count), series.frame_time * count + series.frame_times]),
         background_numbers=tuple(range(1, count + 1)),
         shutter=np.logical_and.reduce([series.shutter, *(image.shutter for image in images)]),
@@ -72,6 +74,12 @@ def put_before(series: Series, images: Sequence[Series]) -> Series:
         files=(*(image.file_headers[0] for image in images), *series.file_headers),
         places=tuple(places),
     )
+
+
+def _join(masks: np.ndarray, frames: Frames) -> np.ndarray:
+    if isinstance(frames, np.ndarray):
+        return np.concatenate([masks, frames])
+    return cast(np.ndarray, join_frames([masks, frames]))
 
 
 def _without_frame_numbers(header: Dataset) -> Dataset:

@@ -86,7 +86,8 @@ def hash_run(series: Series) -> str:
     for uid in uids:
         digest.update(f"{uid}\n".encode())
     if None in uids:
-        digest.update(series.frames.tobytes())
+        for frame in series.frames:
+            digest.update(frame.tobytes())
     return digest.hexdigest()[:HEX_DIGITS]
 
 

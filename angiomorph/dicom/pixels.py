@@ -140,18 +140,49 @@ def decode(pixels: Pixels) -> Iterator[np.ndarray]:
     Raises:
         InputError: a frame that does not decode, or has another size than the header says.
     """
-    layout = pixels.layout
     with pixels.header.path.open("rb") if pixels.inflated is None else BytesIO(pixels.inflated) as file:
-        for count, spans in enumerate(pixels.frames, 1):
-            data = b"".join(_bytes(file, *span) for span in spans)
-            if pixels.syntax in NATIVE:
-                dtype = layout.dtype.newbyteorder(">" if pixels.syntax == ExplicitVRBigEndian else "<")
-                frame = np.frombuffer(data, dtype, layout.rows * layout.columns)
-                precision = None
-            else:
-                frame, precision = _decoded(pixels, data, count)
-            frame = frame.reshape(layout.rows, layout.columns).astype(layout.dtype)
-            yield _low_bits(frame, layout, aligned=precision == layout.stored)
+        for count in range(1, len(pixels.frames) + 1):
+            yield _decode_frame(pixels, file, count)
+
+
+def is_plain(pixels: Pixels) -> bool:
+    """Return whether a frame by itself is read from its file as fast as it can be, and cannot turn out to be unusable."""
+    return pixels.syntax in NATIVE and pixels.inflated is None and not pixels.layout.signed
+
+
+def decode_frame(pixels: Pixels, count: int) -> np.ndarray:
+    """Return one frame of a file, see `decode`; the file is open no longer than that.
+
+    Args:
+        pixels: what `find_pixels` found.
+        count: of the frame in the file, from 1.
+
+    Raises:
+        InputError: as of `decode`, or the file is gone or cut since it was found.
+    """
+    try:
+        with pixels.header.path.open("rb") if pixels.inflated is None else BytesIO(pixels.inflated) as file:
+            return _decode_frame(pixels, file, count)
+    except OSError as error:
+        raise InputError(
+            f"{pixels.header.path}: frame {count}: expected to read it, but: {error.strerror or type(error).__name__}; "
+            "leave the run where it is until it is registered, and try again"
+        ) from error
+
+
+def _decode_frame(pixels: Pixels, file: BinaryIO, count: int) -> np.ndarray:
+    layout = pixels.layout
+    data = b"".join(_bytes(file, *span) for span in pixels.frames[count - 1])
+    precision = None
+    if pixels.syntax not in NATIVE:
+        frame, precision = _decoded(pixels, data, count)
+    elif len(data) < layout.frame_bytes:
+        raise _truncated(pixels.header, f"{layout.frame_bytes} bytes for frame {count}", f"{len(data)} bytes")
+    else:
+        dtype = layout.dtype.newbyteorder(">" if pixels.syntax == ExplicitVRBigEndian else "<")
+        frame = np.frombuffer(data, dtype, layout.rows * layout.columns)
+    frame = frame.reshape(layout.rows, layout.columns).astype(layout.dtype)
+    return _low_bits(frame, layout, aligned=precision == layout.stored)
 
 
 def _bytes(file: BinaryIO, start: int, length: int) -> bytes:

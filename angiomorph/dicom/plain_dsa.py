@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
@@ -14,6 +15,7 @@ from angiomorph.dicom.attributes import text
 from angiomorph.dicom.create import LEGAL_BITS
 from angiomorph.dicom.derive import carried, complete, describe_patient_and_study
 from angiomorph.dicom.encoding import USUAL
+from angiomorph.dicom.gathered import GatheredFrames, percentile
 from angiomorph.dicom.header import SECONDARY_CAPTURE_CLASSES, sop_class, sop_instance
 from angiomorph.dicom.identity import Role, are_named, refer_to_sources, set_frame_times, set_identity, was_lossy
 from angiomorph.dicom.save import PROGRAM, decimal, save, writing
@@ -52,7 +54,8 @@ def write_dsa_run(
     """
     check_dsa_run(series)
     with writing(path, series.name):
-        save(_run(series, background_numbers, steps), path, compression)
+        stored = _gather(series, Path(path).parent)
+        save(_run(series, stored, background_numbers, steps), path, compression, stored)
 
 
 def check_dsa_run(series: Series) -> None:
@@ -68,12 +71,22 @@ def check_dsa_run(series: Series) -> None:
         )
 
 
-def _run(series: Series, background_numbers: Sequence[int], steps: Sequence[Step]) -> Dataset:
+def _gather(series: Series, folder: Path) -> GatheredFrames:
+    dtype = "u1" if _is_small(series) else "<u2"
+    frames = (frame.astype(dtype) for frame in series.frames)
+    return GatheredFrames(frames, series.frames.shape, dtype, field=series.shutter, folder=folder)
+
+
+def _is_small(series: Series) -> bool:
+    return series.bits_stored == 8 and series.frames.dtype == np.uint8
+
+
+def _run(series: Series, stored: GatheredFrames, background_numbers: Sequence[int], steps: Sequence[Step]) -> Dataset:
     dataset = carried(series.headers[0])
     frames = ", ".join(str(number) for number in background_numbers[:50])
     dataset.DerivationDescription = f"pixels as acquired; mask frames {frames} named by {PROGRAM}"
-    set_identity(dataset, series, RUN, (dataset.DerivationDescription, *_said(steps), series.frames.tobytes()))
-    _set_pixels(dataset, series)
+    set_identity(dataset, series, RUN, (dataset.DerivationDescription, *_said(steps), stored))
+    _set_pixels(dataset, series, stored)
     set_frame_times(dataset, series)
     dataset.MaskSubtractionSequence = _masks(background_numbers, steps)
     dataset.RecommendedViewingMode = "SUB"
@@ -110,20 +123,18 @@ def _said(steps: Sequence[Step]) -> list[str]:
     return [f"{step.numbers} {step.frames}" for step in steps]
 
 
-def _set_pixels(dataset: Dataset, series: Series) -> None:
-    frames, small = series.frames, series.bits_stored == 8 and series.frames.dtype == np.uint8
+def _set_pixels(dataset: Dataset, series: Series, stored: GatheredFrames) -> None:
+    small = _is_small(series)
     allowed = LEGAL_BITS[np.dtype(np.uint8 if small else np.uint16)]
     bits = next(bits for bits in allowed if bits >= series.bits_stored)
-    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames.shape
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = stored.shape
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8 if small else 16, bits, bits - 1
     dataset.PixelRepresentation = 0
     dataset.PixelIntensityRelationship = "LIN" if series.relation == "LIN" else "DISP"
-    low, high = np.percentile(frames[:, series.shutter], [0.5, 99.5])
+    low, high = (percentile(stored.counts, share) for share in (0.5, 99.5))
     dataset.WindowCenter, dataset.WindowWidth = decimal(round((low + high + 1) / 2)), decimal(max(round(high - low), 1))
-    data = frames.astype("u1" if small else "<u2").tobytes()
-    dataset.add_new("PixelData", "OB" if small else "OW", data + b"\0" * (len(data) % 2))
     dataset.LossyImageCompression = "01" if was_lossy(series.file_headers) else "00"
 
 

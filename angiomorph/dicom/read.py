@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol, cast
 
 import numpy as np
 from pydicom import Dataset
@@ -18,18 +19,27 @@ from angiomorph.dicom.find import find_run, name_of
 from angiomorph.dicom.header import Header, is_unsaid_capture, read_header
 from angiomorph.dicom.mask_images import choose_frames, put_before
 from angiomorph.dicom.masks import find_masks, name_other_images
-from angiomorph.dicom.pixels import Pixels, decode, find_pixels
+from angiomorph.dicom.pixels import Layout, Pixels, decode, decode_frame, find_pixels, is_plain
 from angiomorph.dicom.series import Series, SeriesFiles
 from angiomorph.dicom.shutter import exposed, frame_shutters
 from angiomorph.dicom.timing import frame_times
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import main_step
+from angiomorph.preprocessing.lazy_frames import LazyFrames
+from angiomorph.storage.spool import Spool
 
 RELATIONS = ("LIN", "LOG", "DISP")
 TAKEN_INSTEAD = "frames of this run take their place: look at the background, or name it with --background N"
 PIXEL_KEYWORDS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 
 AnyPath = str | os.PathLike[str]
+
+
+class FramesOf(Protocol):
+    """What turns the pixels that were found into a run's frames."""
+
+    def __call__(self, found: list[Pixels], stored: list[int], *, inverted: bool) -> np.ndarray:
+        """Return frames `(T, H, W)`, in the order of the numbers `stored`."""
 
 
 def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtracted: bool = False) -> Series:
@@ -57,6 +67,26 @@ def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtract
     return _files(source).read(partial(_read, unsubtracted=unsubtracted))
 
 
+def open_series(
+    source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtracted: bool = False, folder: AnyPath | None = None
+) -> Series:
+    """Open one run of any length: as `read_series`, but frames are read when they are asked for.
+
+    `frames` of the run are `LazyFrames`. Uncompressed ones are read from the files, which must stay where they are; others are
+    decoded once, into a temporary file without a name.
+
+    Args:
+        source: see `read_series`.
+        unsubtracted: see `read_series`.
+        folder: on whose disk a temporary file lies; None for the system's folder of temporary files.
+
+    Raises:
+        InputError: see `read_series`; the disk of temporary files is full or fails; and, when a frame is asked for, its file is
+            gone or cut.
+    """
+    return _files(source).read(partial(_read, unsubtracted=unsubtracted, frames_of=partial(_open, folder=folder)))
+
+
 def read_frame(path: AnyPath) -> Series:
     """Read one frame that a file holds by itself, as `read_series` reads a run.
 
@@ -72,8 +102,8 @@ def read_frame(path: AnyPath) -> Series:
     return series
 
 
-def _read(files: SeriesFiles, *, unsubtracted: bool) -> Series:
-    series = _read_own(files, unsubtracted=unsubtracted)
+def _read(files: SeriesFiles, *, unsubtracted: bool, frames_of: FramesOf | None = None) -> Series:
+    series = _read_own(files, unsubtracted=unsubtracted, frames_of=frames_of)
     check_frame_count(files.paths[0], len(series.frames))
     named = name_other_images(series.headers[0])
     if not named:
@@ -86,7 +116,7 @@ def _read(files: SeriesFiles, *, unsubtracted: bool) -> Series:
     images = []
     for mask in files.masks:
         try:
-            image = _read_own(SeriesFiles("", (mask.path,)), unsubtracted=unsubtracted)
+            image = _read_own(SeriesFiles("", (mask.path,)), unsubtracted=unsubtracted, frames_of=frames_of)
             images.append(choose_frames(series, image, mask))
         except InputError as error:
             return _warn(series, f"{found} that does not serve: {error}; {TAKEN_INSTEAD}")
@@ -102,8 +132,8 @@ def _warn(series: Series, warning: str) -> Series:
     return replace(series, warnings=(*series.warnings, warning))
 
 
-def _read_own(files: SeriesFiles, *, unsubtracted: bool) -> Series:
-    """Return the frames of a run's own files, of any number."""
+def _read_own(files: SeriesFiles, *, unsubtracted: bool, frames_of: FramesOf | None = None) -> Series:
+    """Return the frames of a run's own files, of any number, read by `frames_of`; None for all of them at once."""
     headers = [read_header(path) for path in files.paths]
     for header in headers:
         check_header(header, unsubtracted=unsubtracted)
@@ -121,7 +151,7 @@ def _read_own(files: SeriesFiles, *, unsubtracted: bool) -> Series:
     times, of_times = frame_times(datasets, count)
     told = [*of_parts, *of_order, *_warnings(datasets), *of_pixels, *of_masks, *of_times]
     return Series(
-        frames=_decode(found, stored, inverted=_inverted(first)),
+        frames=(frames_of or _decode)(found, stored, inverted=_inverted(first)),
         relation=_relation(first) or "DISP",
         bits_stored=_bits(found[0]),
         frame_times=times,
@@ -195,9 +225,13 @@ def _bits(pixels: Pixels) -> int:
     return pixels.layout.stored - pixels.layout.signed
 
 
+def _type(layout: Layout) -> type[np.uint8 | np.uint16]:
+    return np.uint8 if layout.allocated == 8 else np.uint16
+
+
 def _decode(found: list[Pixels], stored: list[int], *, inverted: bool) -> np.ndarray:
     layout, count = found[0].layout, len(stored)
-    dtype = np.uint8 if layout.allocated == 8 else np.uint16
+    dtype = _type(layout)
     try:
         frames = np.empty((count, layout.rows, layout.columns), dtype)
     except MemoryError as error:
@@ -205,15 +239,46 @@ def _decode(found: list[Pixels], stored: list[int], *, inverted: bool) -> np.nda
             f"{found[0].header.path}: expected a run that fits into memory, found {count} frames of "
             f"{layout.rows}x{layout.columns}; give fewer frames, or use a machine with more memory"
         ) from error
-    decoded = ((pixels, frame) for pixels in found for frame in decode(pixels))
-    for place, (pixels, frame) in zip(np.argsort(stored), decoded, strict=True):
-        if layout.signed and frame.min() < 0:
-            raise InputError(
-                f"{pixels.header.path}: expected values from 0 on ({label('PixelRepresentation')} 0), found negative ones, "
-                "which XA does not allow and subtracted runs often have; give the unsubtracted run as acquired"
-            )
+    for place, frame in zip(np.argsort(stored), _decoded(found), strict=True):
         frames[place] = frame
     return dtype((1 << _bits(found[0])) - 1) - frames if inverted else frames
+
+
+def _decoded(found: list[Pixels]) -> Iterator[np.ndarray]:
+    """Yield the frames of files in the order of these."""
+    for pixels in found:
+        for frame in decode(pixels):
+            if pixels.layout.signed and frame.min() < 0:
+                raise InputError(
+                    f"{pixels.header.path}: expected values from 0 on ({label('PixelRepresentation')} 0), found negative ones, "
+                    "which XA does not allow and subtracted runs often have; give the unsubtracted run as acquired"
+                )
+            yield frame
+
+
+def _open(found: list[Pixels], stored: list[int], *, inverted: bool, folder: AnyPath | None) -> np.ndarray:
+    """Return what `_decode` returns as lazy frames."""
+    layout = found[0].layout
+    shape, dtype = (layout.rows, layout.columns), _type(layout)
+    most = dtype((1 << _bits(found[0])) - 1)
+    read = _read_from_files(found) if all(map(is_plain, found)) else _decode_once(found, Spool(folder, shape, dtype))
+
+    def make(index: int) -> np.ndarray:
+        frame = read(stored[index] - 1)
+        return most - frame if inverted else frame
+
+    return cast(np.ndarray, LazyFrames((len(stored), *shape), dtype, make))
+
+
+def _read_from_files(found: list[Pixels]) -> Callable[[int], np.ndarray]:
+    places = [(pixels, frame + 1) for pixels in found for frame in range(len(pixels.frames))]
+    return lambda place: decode_frame(*places[place])
+
+
+def _decode_once(found: list[Pixels], spool: Spool) -> Callable[[int], np.ndarray]:
+    for place, frame in enumerate(_decoded(found)):
+        spool[place] = frame
+    return spool.__getitem__
 
 
 def _without_pixels(dataset: Dataset) -> Dataset:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Protocol
 
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
@@ -13,8 +15,9 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
 from angiomorph.dicom.attributes import without_warnings
-from angiomorph.dicom.compress import compress
+from angiomorph.dicom.compress import CODERS
 from angiomorph.dicom.encoding import Encoding
+from angiomorph.dicom.gathered import GatheredFrames
 from angiomorph.errors import InputError
 from angiomorph.storage.atomic import replace_file
 
@@ -23,7 +26,20 @@ IMPLEMENTATION_CLASS_UID = UID("2.25.292716217563146316246143962530254786437")  
 IMPLEMENTATION_VERSION_NAME = "ANGIOMORPH"
 
 
-def derived_uid(*entropy: str | bytes) -> UID:
+class Blocks(Protocol):
+    """Bytes that come in blocks, and how many they are together."""
+
+    def __len__(self) -> int:
+        """Return the number of bytes."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield them."""
+
+
+Entropy = str | bytes | Blocks
+
+
+def derived_uid(*entropy: Entropy) -> UID:
     """Return a UID under 2.25 that depends on `entropy` alone, so that a repeated run writes the same file.
 
     Args:
@@ -36,7 +52,8 @@ def derived_uid(*entropy: str | bytes) -> UID:
     for part in entropy:
         data = part.encode() if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)
+        for block in (data,) if isinstance(data, bytes) else data:
+            digest.update(block)
     return UID(f"2.25.{int.from_bytes(digest.digest()[:16], 'big')}")
 
 
@@ -45,13 +62,19 @@ def decimal(value: float) -> DSfloat:
     return DSfloat(float(value), auto_format=True)
 
 
-def save(dataset: Dataset, path: str | os.PathLike[str], compression: str = Encoding.compress) -> None:
+def save(
+    dataset: Dataset,
+    path: str | os.PathLike[str],
+    compression: str = Encoding.compress,
+    pixels: GatheredFrames | None = None,
+) -> None:
     """Write a dataset as a DICOM file, Explicit VR Little Endian or compressed without loss, whole or not at all.
 
     Args:
-        dataset: complete, with SOPClassUID and SOPInstanceUID, uncompressed; its `file_meta` is replaced.
+        dataset: complete but for its pixels, with SOPClassUID and SOPInstanceUID; its `file_meta` is replaced.
         path: the file's final name; its folder is made if missing.
         compression: see `encoding.Encoding`.
+        pixels: of an image.
     """
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
@@ -60,9 +83,23 @@ def save(dataset: Dataset, path: str | os.PathLike[str], compression: str = Enco
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     dataset.file_meta = meta
-    compress(dataset, compression)
-    with replace_file(path) as partial:
+    with ExitStack() as stack:
+        if pixels is not None:
+            stack.enter_context(_pixels_set(dataset, pixels, compression, Path(path).parent))
+        partial = stack.enter_context(replace_file(path))
         dataset.save_as(partial, enforce_file_format=True)
+
+
+@contextmanager
+def _pixels_set(dataset: Dataset, pixels: GatheredFrames, compression: str, folder: Path) -> Iterator[None]:
+    """Let a data set have its pixels as a file, which pydicom copies piece by piece, within the block."""
+    coder = CODERS.get(compression)
+    with pixels.open() if coder is None else pixels.compress(dataset, coder, folder) as file:
+        dataset.add_new("PixelData", "OW" if coder is None and pixels.dtype.itemsize > 1 else "OB", file)
+        if coder is not None:
+            dataset["PixelData"].is_undefined_length = True
+            dataset.file_meta.TransferSyntaxUID = coder.syntax
+        yield
 
 
 @contextmanager

@@ -108,6 +108,7 @@ class Series:
 
     Args:
         frames: `(T, H, W)` uint8 or uint16, stored values below 2**bits_stored, turned so that iodine is dark.
+            Of `open_series` they are `LazyFrames` instead.
         relation: PixelIntensityRelationship: "LIN", "LOG" or "DISP".
         bits_stored: BitsStored.
         frame_times: `(T,)` float64, ms since the first frame; all 0 if unknown.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
@@ -15,21 +16,24 @@ from angiomorph.dicom.derive import carried, code_item, complete
 from angiomorph.dicom.encoding import USUAL, Encoding
 from angiomorph.dicom.enhance import check_save_class, enhance
 from angiomorph.dicom.frames import check_kept, keep_frames
+from angiomorph.dicom.gathered import GatheredFrames, percentile
 from angiomorph.dicom.identity import Role, are_named, refer_to, refer_to_sources, set_frame_times, set_identity, was_lossy
 from angiomorph.dicom.save import PROGRAM, decimal, save, writing
 from angiomorph.dicom.series import Series
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.intensity import LN, STORED
+from angiomorph.preprocessing.lazy_frames import Frames
 
 PER_LN = {12: 1000.0, 16: 8000.0}  # stored steps of 1 in ln units: to ±2 with 12 bits, to ±4 with 16
 NARROWEST_WINDOW = {12: 200, 16: 1600}
+WINDOW_FRAMES = 16  # at least, by which the window is set where there are as many
 OBJECTS = {"classic": "image", "enhanced": "enhanced image"}  # of which UIDs are hashes
 
 
 def write_bsa(
     path: str | os.PathLike[str],
     series: Series,
-    bsa: np.ndarray,
+    bsa: Frames,
     *,
     units: str,
     model_name: str,
@@ -75,7 +79,9 @@ def write_bsa(
     check_save_class(series, encoding)
     _check(path, series, bsa, units, background_numbers)
     kept = check_kept(path, series, kept)
-    stored, formula = quantise(bsa[np.asarray(kept) - 1], series, units, encoding, invert=invert)
+    with writing(path, series.name):
+        chosen = (_finite(path, bsa[number - 1], number) for number in kept)
+        stored, formula = quantise(chosen, len(kept), series, units, encoding, Path(path).parent, invert=invert)
     description = f"{formula}; {_description(model_name, model_sha256, hyper, background_numbers)}"
     if not series.frame_time:
         description = f"{description[:990]}; frame time unknown"
@@ -88,25 +94,28 @@ def write_bsa(
         if encoding.save_class == "enhanced":
             enhance(derived, series, kept, background_numbers)
         correct_ambiguous_vr(derived, True)  # US or SS, which an implicit source does not say
-        save(derived, path, encoding.compress)
+        save(derived, path, encoding.compress, stored)
 
 
-def _derived(series: Series, stored: np.ndarray, description: str, role: Role, kept: Sequence[int], bits: int) -> Dataset:
+def _derived(series: Series, stored: GatheredFrames, description: str, role: Role, kept: Sequence[int], bits: int) -> Dataset:
     dataset = carried(series.headers[0])
     dataset.DerivationDescription = description
-    set_identity(dataset, series, role, (description, stored.tobytes()))
+    set_identity(dataset, series, role, (description, stored))
     set_subtracted_pixels(dataset, series, stored, bits)
     keep_frames(dataset, series, kept)
     set_frame_times(dataset, series, kept)
     return dataset
 
 
-def _check(path: str | os.PathLike[str], series: Series, bsa: np.ndarray, units: str, numbers: Sequence[int]) -> None:
+def _finite(path: str | os.PathLike[str], frame: np.ndarray, number: int) -> np.ndarray:
+    if not np.isfinite(frame).all():
+        raise InputError(f"{path}: expected finite values, frame {number} has others; check the model and the run")
+    return frame
+
+
+def _check(path: str | os.PathLike[str], series: Series, bsa: Frames, units: str, numbers: Sequence[int]) -> None:
     if bsa.shape != series.frames.shape:
         raise InputError(f"{path}: expected a subtracted run of shape {series.frames.shape} like its source, got {bsa.shape}")
-    if not np.isfinite(bsa).all():
-        frame = int(np.argmin(np.isfinite(bsa).all(axis=(1, 2)))) + 1
-        raise InputError(f"{path}: expected finite values, frame {frame} has others; check the model and the run")
     if not numbers or not all(1 <= frame <= len(bsa) for frame in numbers):
         raise InputError(
             f"{path}: expected background frame numbers of 1 to {len(bsa)}, got {list(numbers)}; name the frames used"
@@ -116,40 +125,57 @@ def _check(path: str | os.PathLike[str], series: Series, bsa: np.ndarray, units:
 
 
 def quantise(
-    bsa: np.ndarray, series: Series, units: str, encoding: Encoding, *, invert: bool = False
-) -> tuple[np.ndarray, str]:
-    """Return the `(T, H, W)` unsigned values that stand for a subtracted run, and how: see `write_bsa`."""
+    bsa: Iterable[np.ndarray],
+    count: int,
+    series: Series,
+    units: str,
+    encoding: Encoding,
+    folder: Path,
+    *,
+    invert: bool = False,
+) -> tuple[GatheredFrames, str]:
+    """Return the unsigned values that stand for frames of a subtracted run, and how: see `write_bsa`.
+
+    Args:
+        bsa: `(H, W)` each, of which one at a time is asked for.
+        count: of these frames.
+        series: the source run.
+        units: of `bsa`.
+        encoding: how they are stored.
+        folder: on whose disk the values lie until they are written.
+        invert: iodine bright instead of dark.
+    """
     k = PER_LN[encoding.pixel_depth] if units == LN else encoding.offset / (1 << series.bits_stored)
     k = -k if invert else k
-    return _stored(bsa, k, encoding.offset), _formula(units, k, encoding.offset)
+    stored = (_stored(frame, k, encoding.offset) for frame in bsa)
+    shape, every = (count, *series.frames.shape[1:]), max(1, count // WINDOW_FRAMES)
+    gathered = GatheredFrames(stored, shape, "<u2", field=series.shutter, folder=folder, every=every)
+    return gathered, _formula(units, k, encoding.offset)
 
 
-def _stored(bsa: np.ndarray, k: float, offset: int) -> np.ndarray:
-    stored = np.empty(bsa.shape, "<u2")
-    for target, frame in zip(stored, bsa, strict=True):
-        target[:] = np.clip(np.rint(k * frame.astype(np.float64)) + offset, 0, 2 * offset - 1)
-    return stored
+def _stored(frame: np.ndarray, k: float, offset: int) -> np.ndarray:
+    return np.clip(np.rint(k * frame.astype(np.float64)) + offset, 0, 2 * offset - 1).astype("<u2")
 
 
-def set_subtracted_pixels(dataset: Dataset, series: Series, stored: np.ndarray, bits: int) -> None:
-    """Write `(T, H, W)` subtracted values, of 12 or 16 bits, into a data set, with a window."""
+def set_subtracted_pixels(dataset: Dataset, series: Series, stored: GatheredFrames, bits: int) -> None:
+    """Say in a data set what `(T, H, W)` subtracted values are, of 12 or 16 bits, with a window."""
     dataset.NumberOfFrames, dataset.Rows, dataset.Columns = stored.shape
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, bits, bits - 1
     dataset.PixelRepresentation = 0
     dataset.PixelIntensityRelationship = "DISP"
-    dataset.add_new("SmallestImagePixelValue", "US", int(stored.min()))  # else pydicom cannot tell US from SS
-    dataset.add_new("LargestImagePixelValue", "US", int(stored.max()))
+    dataset.add_new("SmallestImagePixelValue", "US", stored.smallest)  # else pydicom cannot tell US from SS
+    dataset.add_new("LargestImagePixelValue", "US", stored.largest)
     dataset.WindowCenter = decimal(1 << (bits - 1))
-    dataset.WindowWidth = decimal(_window_width(stored, series.shutter, bits))
-    dataset.add_new("PixelData", "OW", stored.tobytes())
+    dataset.WindowWidth = decimal(_window_width(stored, bits))
     dataset.LossyImageCompression = "01" if was_lossy(series.file_headers) else "00"
 
 
-def _window_width(stored: np.ndarray, shutter: np.ndarray, bits: int) -> int:
-    sample = stored[:: max(1, len(stored) // 16)][:, shutter].astype(np.int32)
-    return max(NARROWEST_WINDOW[bits], 2 * int(np.percentile(np.abs(sample - (1 << (bits - 1))), 99.5)))
+def _window_width(stored: GatheredFrames, bits: int) -> int:
+    away = np.abs(np.arange(stored.counts.size) - (1 << (bits - 1)))
+    counts = np.bincount(away, stored.counts).astype(np.int64)
+    return max(NARROWEST_WINDOW[bits], 2 * int(percentile(counts, 99.5)))
 
 
 def _set_provenance(dataset: Dataset, series: Series, background_numbers: Sequence[int], kept: Sequence[int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import ndimage
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.arrival import Arrival
 from angiomorph.preprocessing.frame_numbers import named_frames
+from angiomorph.preprocessing.lazy_frames import Frames, LazyFrames, select_frames
 from angiomorph.preprocessing.noise import robust_deviation
 from angiomorph.preprocessing.resizing import average_blocks
 
@@ -27,7 +29,8 @@ PASSED_OVER = 1  # frames looked at, before the one that shows iodine; one more 
 RESOLVED = 0.01  # of the vessels' later darkness
 SURE = 3  # index of the first frame with iodine from which on the frames before it can be compared
 
-Finder = Callable[[np.ndarray], Arrival]
+Finder = Callable[[LazyFrames], Arrival]
+Shrink = Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def main_step(steps: Sequence[Step]) -> Step:
 
 def choose_background(
     wanted: str,
-    values: np.ndarray,
+    values: Frames,
     tagged: Sequence[int],
     roi: np.ndarray,
     find: Finder,
@@ -126,27 +129,28 @@ def choose_background(
     Raises:
         InputError: `wanted` is none of these, names a frame that is not there, or "tag" and the run has none.
     """
-    named = _named_background(wanted, values, tagged, roi, steps)
+    shrink = cache(partial(_shrink, values, roi))  # frames may be decoded for it, so once at most
+    named = _named_background(wanted, len(values), tagged, shrink, steps)
     if named is None:
-        return before_arrival(values, roi, find)
+        return _before_arrival(values, shrink, find)
     if not check:
         return named
-    return replace(named, iodine_from=before_arrival(values, roi, find).iodine_from)
+    return replace(named, iodine_from=_before_arrival(values, shrink, find).iodine_from)
 
 
 def _named_background(
-    wanted: str, values: np.ndarray, tagged: Sequence[int], roi: np.ndarray, steps: Sequence[Step]
+    wanted: str, count: int, tagged: Sequence[int], shrink: Shrink, steps: Sequence[Step]
 ) -> Background | None:
     """Return the background that the user or DICOM names, or None where neither does."""
     named = named_frames(wanted)
     if named is not None:
-        if named.stop > len(values) + 1:
-            raise InputError(f"`background` {wanted}: expected frame numbers from 1 to {len(values)}, the run's last")
+        if named.stop > count + 1:
+            raise InputError(f"`background` {wanted}: expected frame numbers from 1 to {count}, the run's last")
         return Background(tuple(named), "number")
     if tagged:
         by_step = steps or (Step(tuple(sorted(set(tagged))), ()),)
         if wanted == "auto":
-            small, small_roi = _shrink(values, roi)
+            small, small_roi = shrink()
             noise = noise_deviation(small, small_roi)
             by_step = [replace(step, numbers=tuple(_alike(small, small_roi, noise, step.numbers))) for step in by_step]
         numbers = {number for step in by_step for number in step.numbers}
@@ -159,7 +163,7 @@ def _named_background(
     return None
 
 
-def before_arrival(values: np.ndarray, roi: np.ndarray, find: Finder) -> Background:
+def before_arrival(values: Frames, roi: np.ndarray, find: Finder) -> Background:
     """Return the last frames before iodine arrives; up to three, as far as they show the same as the very last one.
 
     The frame just before the arrival is passed over, and one more where noise or motion would hide 1 % of the iodine: a clean
@@ -170,10 +174,14 @@ def before_arrival(values: np.ndarray, roi: np.ndarray, find: Finder) -> Backgro
         roi: `(H, W)` bool, the exposed field.
         find: says when iodine arrives in frames `(T, H, W)`.
     """
-    small, small_roi = _shrink(values, roi)
+    return _before_arrival(values, partial(_shrink, values, roi), find)
+
+
+def _before_arrival(values: Frames, shrink: Shrink, find: Finder) -> Background:
+    small, small_roi = shrink()
     settled = _settled(small, small_roi)
     looked_at = range(settled, len(values), math.ceil((len(values) - settled) / MOST_LOOKED_AT))
-    arrival = find(values[looked_at.start :: looked_at.step]) if len(looked_at) > 1 else None
+    arrival = find(select_frames(values, looked_at)) if len(looked_at) > 1 else None
     if arrival is None or arrival.index is None:
         return Background((settled + 1,), "first")
     index = arrival.index
@@ -200,7 +208,7 @@ def _settled(values: np.ndarray, roi: np.ndarray) -> int:
     return int(np.argmax(ordinary))
 
 
-def _shrink(values: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _shrink(values: Frames, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return frames averaged over blocks down to about `WORKING_SIZE` pixels, and where they are lit.
 
     Args:

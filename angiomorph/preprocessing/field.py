@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from angiomorph.errors import InputError
+from angiomorph.preprocessing.lazy_frames import Frames
 from angiomorph.preprocessing.resizing import shrink_frames
 
 SIZE = 256  # longer side at which edges are looked for, pixels
@@ -144,7 +144,7 @@ _Edge = _Line | _Circle
 Edge = TypeVar("Edge", _Line, _Circle)
 
 
-def find_field(frames: np.ndarray, shutter: np.ndarray) -> np.ndarray:
+def find_field(frames: Frames, shutter: np.ndarray) -> np.ndarray:
     """Return the exposed field of a run, found from its frames where its header is silent.
 
         field = shutter & inside every edge found
@@ -175,7 +175,7 @@ def find_field(frames: np.ndarray, shutter: np.ndarray) -> np.ndarray:
     return field if field.any() else shutter
 
 
-def _picture(frames: np.ndarray) -> _Picture:
+def _picture(frames: Frames) -> _Picture:
     chosen = frames[np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))]
     small = shrink_frames(chosen, SIZE)
     ln = np.log(np.maximum(small, 1).astype(np.float32))
@@ -407,10 +407,15 @@ def fill_outside(frames: np.ndarray, field: np.ndarray) -> np.ndarray:
         frames: `(..., H, W)`.
         field: `(H, W)` bool; of none inside, the frames remain as they are.
     """
+    return filler(field)(frames)
+
+
+def filler(field: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what fills one frame after the other of the same field, see `fill_outside`."""
     if field.all() or not field.any():
-        return frames
+        return lambda frames: frames
     rows, columns = nearest_inside(field)
-    return np.asarray(frames[..., rows, columns])
+    return lambda frames: np.asarray(frames[..., rows, columns])
 
 
 def nearest_inside(field: np.ndarray) -> np.ndarray:
@@ -423,22 +428,6 @@ def nearest_inside(field: np.ndarray) -> np.ndarray:
         `(2, H, W)` int32.
     """
     return np.asarray(ndimage.distance_transform_edt(~field, return_distances=False, return_indices=True))
-
-
-@functools.lru_cache(maxsize=2)  # frames of one run come one by one
-def _find_cells(packed: bytes, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return which squares between four pixels of a field are inside, and of each the nearest that is.
-
-    Args:
-        packed: the field, by `np.packbits`.
-        shape: of the field.
-
-    Returns:
-        `(H-1, W-1)` bool: where all four pixels are inside, so is every bilinear sample; `(2, H-1, W-1)` int.
-    """
-    field = np.unpackbits(np.frombuffer(packed, np.uint8), count=shape[0] * shape[1]).reshape(shape).astype(bool)
-    cells = field[:-1, :-1] & field[1:, :-1] & field[:-1, 1:] & field[1:, 1:]
-    return cells, ndimage.distance_transform_edt(~cells, return_distances=False, return_indices=True)
 
 
 def clamp_warp(warp: np.ndarray, field: np.ndarray) -> np.ndarray:
@@ -456,19 +445,24 @@ def clamp_warp(warp: np.ndarray, field: np.ndarray) -> np.ndarray:
     Returns:
         `(T, H, W, 2)` float32, pixels; `warp` itself where the field is the whole frame.
     """
+    return warp_clamp(field)(warp)
+
+
+def warp_clamp(field: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what clamps one batch of warps after the other to the same field, see `clamp_warp`."""
     if field.all():
-        return warp
-    cells, nearest = _find_cells(np.packbits(field).tobytes(), field.shape)
+        return lambda warp: warp
+    # A cell is the square between four pixels: where all of them are inside, so is every bilinear sample in it.
+    cells = field[:-1, :-1] & field[1:, :-1] & field[:-1, 1:] & field[1:, 1:]
     if not cells.any():
-        return np.zeros_like(warp)
+        return np.zeros_like
+    nearest = ndimage.distance_transform_edt(~cells, return_distances=False, return_indices=True)
     grid = np.indices(field.shape, np.float32)
     last = np.array(field.shape, np.float32)[:, None, None] - 1
-    return np.stack([_clamped(each, field, cells, nearest, grid, last) for each in warp])
+    return lambda warp: np.stack([_clamped(each, field, nearest, grid, last) for each in warp])
 
 
-def _clamped(
-    warp: np.ndarray, field: np.ndarray, cells: np.ndarray, nearest: np.ndarray, grid: np.ndarray, last: np.ndarray
-) -> np.ndarray:
+def _clamped(warp: np.ndarray, field: np.ndarray, nearest: np.ndarray, grid: np.ndarray, last: np.ndarray) -> np.ndarray:
     """Return one frame's warp, `(H, W, 2)`, led into the cells."""
     place = np.clip(grid + np.moveaxis(warp, -1, 0), 0, last)
     rows, columns = np.minimum(np.nan_to_num(place), last - 1).astype(int)  # a warp that is no number remains one

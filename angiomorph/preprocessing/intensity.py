@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from angiomorph.errors import InputError
+from angiomorph.preprocessing.lazy_frames import Frames
 from angiomorph.preprocessing.noise import robust_deviation
 
 MODES = ("log", "linear")
@@ -121,7 +122,7 @@ def normalisation(values: np.ndarray, roi: np.ndarray | None, mode: str) -> Norm
     return _exposed_range(_sample(values, roi))
 
 
-def exposed_range(frames: np.ndarray, roi: np.ndarray, mode: str) -> float:
+def exposed_range(frames: Frames, roi: np.ndarray, mode: str) -> float:
     """Return how far the exposed pixels of a run reach, by which figures of runs of any encoding compare.
 
         exposed_range = p99.5 - p0.5 of to_domain(frames, mode) over roi; in log mode without blades, as in `normalisation`
@@ -142,20 +143,22 @@ def exposed_range(frames: np.ndarray, roi: np.ndarray, mode: str) -> float:
     return scale.hi - scale.lo
 
 
-def stored_normalisation(frames: Sequence[np.ndarray], mode: str) -> Normalisation:
-    """Return `normalisation(to_domain(frames, mode), None, mode)` without taking all frames to the domain.
+def stored_normalisation(frames: Sequence[np.ndarray] | Frames, mode: str, roi: np.ndarray | None = None) -> Normalisation:
+    """Return `normalisation(to_domain(frames, mode), roi, mode)` without taking all frames to the domain.
 
     Args:
-        frames: T frames `(H, W)` of the run, unsigned integers, stored values.
+        frames: T frames `(H, W)` of the run, unsigned integers, stored values; of each that is needed one at a time.
         mode: "log" or "linear".
+        roi: see `normalisation`.
 
     Raises:
         InputError: another mode.
     """
     _check_mode(mode)
     if mode == "linear":
-        return Normalisation(float(min(frame.min() for frame in frames)), float(max(frame.max() for frame in frames)))
-    return _exposed_range(to_domain(_sample(np.stack(frames[:: _every(len(frames))]), None), mode))
+        limits = [(float(frame.min()), float(frame.max())) for frame in frames]
+        return Normalisation(min(lo for lo, _ in limits), max(hi for _, hi in limits))
+    return _exposed_range(to_domain(_sample(frames, roi), mode))
 
 
 def _exposed_range(sample: np.ndarray) -> Normalisation:
@@ -171,13 +174,13 @@ def _every(frames: int) -> int:
     return math.ceil(frames / 32)
 
 
-def _sample(values: np.ndarray, roi: np.ndarray | None) -> np.ndarray:
+def _sample(values: Sequence[np.ndarray] | Frames, roi: np.ndarray | None) -> np.ndarray:
     """Return `(T', pixels)`: a regular subset of at most a few million values, large enough for percentiles."""
-    frames = values[:: _every(len(values))]
-    pixels = frames.reshape(len(frames), -1)
-    if roi is not None and roi.any():
-        pixels = pixels[:, roi.ravel()]
-    return pixels[:, :: math.ceil(pixels.size / SAMPLES)]
+    chosen = range(0, len(values), _every(len(values)))
+    shape = values[0].shape
+    places = np.flatnonzero(roi if roi is not None and roi.any() else np.ones(shape, bool))
+    places = places[:: math.ceil(len(chosen) * places.size / SAMPLES)]
+    return np.stack([values[index].reshape(-1)[places] for index in chosen])
 
 
 def _exposed(sample: np.ndarray) -> np.ndarray:
@@ -214,15 +217,26 @@ def level(frames: np.ndarray, reference: np.ndarray, field: np.ndarray, *, gain:
     Returns:
         `(T, H, W)` float32, clipped to [0, 1].
     """
+    of_frame = leveller(reference, field, gain=gain)
+    levelled = np.empty(frames.shape, np.float32)
+    for target, frame in zip(levelled, frames, strict=True):
+        target[:] = of_frame(frame)
+    return levelled
+
+
+def leveller(reference: np.ndarray, field: np.ndarray, *, gain: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what levels one frame `(H, W)` after the other to the same reference, see `level`."""
     known = field & (reference > 0) & (reference < 1)
     every = max(1, int(np.sqrt(known.sum() / LEVEL_SAMPLES)))
     rows, columns = np.nonzero(known[::every, ::every])
     there = reference[rows * every, columns * every].astype(np.float64)
-    levelled = np.empty(frames.shape, np.float32)
-    for target, frame in zip(levelled, frames, strict=True):
+
+    def of_frame(frame: np.ndarray) -> np.ndarray:
         factor, offset = _exposure(frame[rows * every, columns * every].astype(np.float64), there, gain)
-        np.clip((frame - np.float32(offset)) / np.float32(factor), 0, 1, out=target)
-    return levelled
+        levelled = (frame - np.float32(offset)) / np.float32(factor)
+        return np.clip(levelled, 0, 1, out=levelled)
+
+    return of_frame
 
 
 def _exposure(frame: np.ndarray, reference: np.ndarray, gain: bool) -> tuple[float, float]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
+from angiomorph.preprocessing.lazy_frames import Frames
+
 
 def fitted_shape(shape: Sequence[int], size: int) -> tuple[int, int]:
     """Return the frame's shape shrunk so that its longer side is at most `size`; smaller frames keep theirs."""
@@ -97,7 +99,7 @@ def fit_frames(frames: np.ndarray, size: int) -> np.ndarray:
     return pad(frames if shape == frames.shape[1:] else average_areas(frames, shape), size)
 
 
-def average_blocks(frames: np.ndarray, size: int) -> np.ndarray:
+def average_blocks(frames: Frames, size: int) -> np.ndarray:
     """Return the means over whole square blocks of pixels, as large as leave the shorter side at least `size`.
 
     Args:
@@ -109,8 +111,11 @@ def average_blocks(frames: np.ndarray, size: int) -> np.ndarray:
     """
     block = max(1, min(frames.shape[1:]) // size)
     rows, columns = (side // block for side in frames.shape[1:])
-    cropped = frames[:, : rows * block, : columns * block]
-    return np.asarray(cropped.reshape(len(frames), rows, block, columns, block).mean((2, 4), dtype=np.float64))
+    small = np.empty((len(frames), rows, columns))
+    for target, frame in zip(small, frames, strict=True):
+        cropped = frame[: rows * block, : columns * block]
+        target[:] = cropped.reshape(rows, block, columns, block).mean((1, 3), dtype=np.float64)
+    return small
 
 
 @functools.lru_cache(maxsize=8)  # rows and columns of a few sizes

@@ -14,6 +14,9 @@ at most edges. Hence the mean is taken tile by tile, and `MOST_TILES` of the til
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from scipy import ndimage
 
@@ -50,22 +53,28 @@ def find_evidence(dsa: np.ndarray, bsa: np.ndarray, background: np.ndarray, know
     Returns:
         `(T,)`, in units of the noise's variance; 0 where less than 200 edge pixels are known.
     """
+    of_frame = evidence_finder(background)
+    return np.array([of_frame(*parts) for parts in zip(dsa, bsa, known, strict=True)])
+
+
+def evidence_finder(background: np.ndarray) -> Callable[[np.ndarray, np.ndarray, np.ndarray], float]:
+    """Return what finds the evidence of one frame after the other of the same background, see `find_evidence`."""
     still = average_blocks(background[None], SIZE)[0]
-    return np.array([_of_frame(*parts, still) for parts in zip(dsa, bsa, known, strict=True)])
+    smooth = ndimage.gaussian_filter(still, 1.0)
+    return partial(_of_frame, smooth=smooth, slope=np.hypot(*np.gradient(smooth)))
 
 
-def _of_frame(dsa: np.ndarray, bsa: np.ndarray, known: np.ndarray, still: np.ndarray) -> float:
+def _of_frame(dsa: np.ndarray, bsa: np.ndarray, known: np.ndarray, *, smooth: np.ndarray, slope: np.ndarray) -> float:
     before, after = average_blocks(np.stack([dsa, bsa]), SIZE)
     inside = ndimage.binary_erosion(average_blocks(known[None], SIZE)[0] == 1, iterations=2)
     before, after = _band(before), _band(after)
     region = inside & ~_dark(before, after, inside)
-    slope = np.hypot(*np.gradient(ndimage.gaussian_filter(still, 1.0)))
     if not region.any():
         return 0.0
     edges = region & (slope > np.quantile(slope[region], EDGES))
     if edges.sum() < FEWEST:
         return 0.0
-    variance = _noise_variance(before, ndimage.gaussian_filter(still, 1.0), slope, region)
+    variance = _noise_variance(before, smooth, slope, region)
     return _of_most_tiles((before**2 - after**2) / variance, edges)
 
 
@@ -116,7 +125,8 @@ def weigh_warps(evidence: np.ndarray) -> np.ndarray:
         weight(t) = x**2 (3 - 2 x) fade(t),  x = (max(lasting) - LEAST) / (FULL - LEAST) within [0, 1]
 
     The maximum is over the stretch of frames about t whose lasting evidence is at least `GOES_ON`; elsewhere the weight is 0.
-    Towards a stretch's end, but not the run's, weights fade by a third a frame.
+    Towards a stretch's end, but not the run's, weights fade by a third a frame. No weight falls when evidence rises anywhere.
+    So a weight of 1 by the frames up to now, the later ones taken as 0, is final.
 
     Args:
         evidence: `(T,)`, from `find_evidence`.

@@ -13,8 +13,17 @@ from angiomorph.networks.baked import load_any
 from angiomorph.networks.warp import warp_frames
 from angiomorph.preprocessing.arrival import Arrival, find_arrival
 from angiomorph.preprocessing.background import Background, choose_background
-from angiomorph.preprocessing.field import fill_outside, find_field
-from angiomorph.preprocessing.intensity import Normalisation, level, normalisation, normalise, resolve_mode, to_domain
+from angiomorph.preprocessing.field import filler, find_field
+from angiomorph.preprocessing.intensity import (
+    Normalisation,
+    level,
+    leveller,
+    normalise,
+    resolve_mode,
+    stored_normalisation,
+    to_domain,
+)
+from angiomorph.preprocessing.lazy_frames import Frames, LazyFrames
 from angiomorph.preprocessing.resizing import fitted_shape
 from angiomorph.registration.model_defaults import SHIPPED, read_model_defaults
 from angiomorph.registration.pyramid import Predictor, resize
@@ -27,7 +36,8 @@ class NetworkInput:
     """What a network is given of a run.
 
     Args:
-        frames: `(T, H, W)` float32, normalised, [0, 1]; outside the field the nearest value inside.
+        frames: `(T, H, W)` float32, normalised, [0, 1]; outside the field the nearest value inside. They are made when they are
+            asked for.
         moving: `(H, W)` float32, the mean of the background frames, [0, 1]; of several backgrounds, that of most frames.
         background: the chosen background frames.
         intensity: "log" or "linear", of `frames`.
@@ -35,7 +45,7 @@ class NetworkInput:
         field: `(H, W)` bool, the exposed field, see `field.find_field`.
     """
 
-    frames: np.ndarray
+    frames: LazyFrames
     moving: np.ndarray
     background: Background
     intensity: str
@@ -46,13 +56,18 @@ class NetworkInput:
         """Return frames, by their indices from 0, with the exposure of the background: what a network registers it to."""
         return level(self.frames[indices], self.moving, self.field, gain=self.intensity == "linear")
 
+    def level_to(self, moving: np.ndarray, indices: Sequence[int]) -> LazyFrames:
+        """Return frames, by their indices from 0, with the exposure of one of several backgrounds, none of them made yet."""
+        of_frame = leveller(moving, self.field, gain=self.intensity == "linear")
+        return LazyFrames((len(indices), *self.field.shape), np.float32, lambda index: of_frame(self.frames[indices[index]]))
+
 
 @lru_cache(maxsize=1)
 def _shipped() -> Predictor:
     return Predictor(load_any(SHIPPED))
 
 
-def find_iodine(frames: np.ndarray, field: np.ndarray, mode: str) -> Arrival:
+def find_iodine(frames: Frames, field: np.ndarray, mode: str) -> Arrival:
     """Return when iodine arrives in a run, by the shipped model whatever model registers: all see the same background.
 
     Args:
@@ -61,7 +76,7 @@ def find_iodine(frames: np.ndarray, field: np.ndarray, mode: str) -> Arrival:
         mode: "log" or "linear", of `frames`.
     """
     shape = fitted_shape(field.shape, ARRIVAL_SIZE)
-    small = resize(frames, shape)
+    small = np.concatenate([resize(frame[None], shape) for frame in frames])
     inside = resize(field[None].astype(np.float32), shape)[0] > 1 - 1e-3
     inside &= small.min(0) > 0
     if not inside.any():
@@ -89,15 +104,22 @@ def prepare_input(
     """
     own = "auto" if trained_on == "log" and series.relation == "LOG" else trained_on
     mode = resolve_mode(series.relation, intensity or own)
-    values = to_domain(series.frames, mode)
-    scale = normalisation(values, series.shutter, mode)
+    scale = stored_normalisation(series.frames, mode, series.shutter)
     field = find_field(series.frames, series.shutter)
-    frames = fill_outside(normalise(values, scale), field)
+    fill = filler(field)
+
+    def make(index: int) -> np.ndarray:
+        return fill(normalise(to_domain(series.frames[index], mode), scale))
+
+    frames = LazyFrames(series.frames.shape, np.float32, make)
     find = partial(find_iodine, field=field, mode=mode)
     chosen = choose_background(background, frames, series.background_numbers, field, find, steps=series.steps, check=check)
     return NetworkInput(frames, average_frames(frames, chosen.main), chosen, mode, scale, field)
 
 
-def average_frames(values: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
+def average_frames(values: Frames, numbers: Sequence[int]) -> np.ndarray:
     """Return the mean of the frames of some numbers, from 1, `(H, W)` float32, of all frames `(T, H, W)`."""
-    return values[[number - 1 for number in numbers]].mean(0, dtype=np.float64).astype(np.float32)
+    total = np.zeros(values.shape[1:])
+    for number in numbers:
+        total += values[number - 1]
+    return (total / len(numbers)).astype(np.float32)

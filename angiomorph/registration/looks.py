@@ -101,7 +101,7 @@ def _look_at_subtracted(
 ) -> tuple[list[float], tuple[float, float], int]:
     """Return of plain DSA each frame's level, a grey window about it, and the number of the frame of most iodine."""
     inside = _sample(field)
-    values = in_unit(series, series.frames.reshape(len(series.frames), -1)[:, inside])
+    values = in_unit(series, np.stack([frame.ravel()[inside] for frame in series.frames]))
     levels, darkness = np.zeros(len(values)), np.zeros(len(values))
     subtracted = np.empty_like(values)
     for step in steps:

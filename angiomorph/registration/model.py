@@ -13,6 +13,7 @@ from angiomorph.networks.baked import load_any
 from angiomorph.networks.losses import SIMILARITIES, Similarity
 from angiomorph.registration.model_defaults import ModelDefaults, read_model_defaults
 from angiomorph.registration.options import USUAL, RegistrationOptions
+from angiomorph.registration.outputs import Spooling
 from angiomorph.registration.pyramid import Predictor
 from angiomorph.registration.result import Registration
 from angiomorph.registration.series import register_series
@@ -54,7 +55,7 @@ class Model:
         """
         return cls(path)
 
-    def register(self, series: Series, options: RegistrationOptions = USUAL) -> Registration:
+    def register(self, series: Series, options: RegistrationOptions = USUAL, spooling: Spooling | None = None) -> Registration:
         """Register a run.
 
             >>> other = model.register(run, am.RegistrationOptions(levels=1, background="1"))
@@ -64,6 +65,7 @@ class Model:
         Args:
             series: the run, from `read_series`.
             options: how it is registered; this model's own where they name nothing.
+            spooling: that arrays go to the disk, for runs of any length, from `dicom.open_series`; None for arrays in memory.
 
         Returns:
             the subtracted run, the warped background and the warp of every frame.
@@ -73,7 +75,7 @@ class Model:
                 not known to be clean.
         """
         how = self.defaults.complete(options)
-        result = register_series(series, self.predictor, self.similarity, how)
+        result = register_series(series, self.predictor, self.similarity, how, spooling)
         return replace(result, model_name=self.path.stem, model_sha256=self.sha256)
 
 

@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from angiomorph.dicom import Series
-from angiomorph.networks.warp import warp_frames
-from angiomorph.preprocessing.background import Background, Step
-from angiomorph.registration.inputs import NetworkInput, average_frames, prepare_input
+from angiomorph.preprocessing.background import Background
+from angiomorph.preprocessing.field import warp_clamp
+from angiomorph.registration.evidence import evidence_finder
+from angiomorph.registration.inputs import average_frames, prepare_input
 from angiomorph.registration.looks import in_unit
 from angiomorph.registration.model import Model
-from angiomorph.registration.options import CompleteOptions
+from angiomorph.registration.options import CompleteOptions, OutputOptions
 from angiomorph.registration.outputs import forget_masks
-from angiomorph.registration.series import find_step_evidence, find_warps
+from angiomorph.registration.refinement import refine_warps
+from angiomorph.registration.streaming import move
 
 KEPT = 4  # backgrounds
 
@@ -37,8 +39,10 @@ class FrameWarp:
 
 @dataclass(frozen=True, eq=False)
 class _Reference:
+    """A background: its values in the unit of the subtraction, and as the network sees it, both `(H, W)`."""
+
     values: np.ndarray
-    seen: NetworkInput
+    moving: np.ndarray
 
 
 class OneByOne:
@@ -54,12 +58,12 @@ class OneByOne:
     """
 
     def __init__(self, series: Series, model: Model, how: CompleteOptions) -> None:
-        self.series = forget_masks(series, how.background)
         self._whole, self._model, self._how = series, model, how
-        seen = prepare_input(
+        self.series = forget_masks(series, how.background)
+        self.seen = prepare_input(
             self.series, model.predictor.intensity, background=how.background, intensity=how.intensity, check=True
         )
-        self.seen = seen
+        self._clamp = warp_clamp(self.seen.field)
         self._references: OrderedDict[tuple[int, ...], _Reference] = OrderedDict()
 
     @property
@@ -77,10 +81,9 @@ class OneByOne:
 
     def _reference(self, numbers: tuple[int, ...]) -> _Reference:
         if numbers not in self._references:
-            chosen = self.series.frames[[number - 1 for number in numbers]]
+            chosen = np.stack([self.series.frames[number - 1] for number in numbers])
             values = average_frames(in_unit(self.series, chosen), range(1, len(numbers) + 1))
-            seen = replace(self.seen, moving=average_frames(self.seen.frames, numbers))
-            self._references[numbers] = _Reference(values, seen)
+            self._references[numbers] = _Reference(values, average_frames(self.seen.frames, numbers))
         self._references.move_to_end(numbers)
         while len(self._references) > KEPT:
             self._references.popitem(last=False)
@@ -94,19 +97,26 @@ class OneByOne:
             numbers: of its background frames.
             hyper: λ, [0, 1].
             refine: steps of refinement after the network.
-            judge: whether to look at the subtracted frame, too, which takes a third of the time.
+            judge: whether to find the evidence, too, which takes a third of the time.
         """
-        reference = self._reference(numbers)
-        how = replace(self._how, hyper=hyper, refine=refine, batch_size=1)
-        warp = find_warps(self._model.predictor, self._model.similarity, how, reference.seen, np.array([frame - 1]))
+        reference, how = self._reference(numbers), self._how
+        fixed = self.seen.level_to(reference.moving, [frame - 1])[0][None]
+        warps = self._model.predictor.warps(reference.moving, fixed, hyper, 1, how.levels, how.rounds)
+        if refine:
+            warps = refine_warps(self._model.similarity, reference.moving, fixed, warps, hyper, refine)
+        warp = self._clamp(np.concatenate(list(warps)))[0]
         if not judge:
-            return FrameWarp(warp[0])
-        values = in_unit(self.series, self.series.frames[frame - 1 : frame])
-        moved = warp_frames(reference.values[None], warp).numpy()
-        dsa, bsa = values - reference.values, values - moved
-        step = Step(numbers, (frame,))
-        evidence = find_step_evidence(dsa, bsa, reference.values, reference.seen, self.series, step)
-        return FrameWarp(warp[0], float(evidence[0]))
+            return FrameWarp(warp)
+        return FrameWarp(warp, self._judge(frame, numbers, warp) if frame not in numbers else 0.0)
+
+    def _judge(self, frame: int, numbers: tuple[int, ...], warp: np.ndarray) -> float:
+        """Return the evidence of motion in a frame, where frame and background are exposed and not saturated."""
+        reference, highest = self._reference(numbers), 2**self.series.bits_stored - 1
+        stored = self.series.frames[frame - 1]
+        full = np.any([self.series.frames[number - 1] >= highest for number in numbers], axis=0) | (stored >= highest)
+        known = self.seen.field & ~full & (reference.moving > 0) & (self.seen.frames[frame - 1] > 0)
+        values = in_unit(self.series, stored)
+        return evidence_finder(reference.values)(values - reference.values, values - move(reference.values, warp), known)
 
     def save(self, kind: str, background: str, hyper: float, refine: int, *, guard: bool) -> bytes:
         """Register the whole run and return its file, see `Registration.save`.
@@ -119,6 +129,7 @@ class OneByOne:
             guard: whether to scale warps by the evidence of motion.
         """
         how = replace(self._how, background=background, hyper=hyper, refine=refine, guard=guard)
+        output = OutputOptions(kinds=(kind,), save_moved=True)  # so that the page can open its own file
         with tempfile.TemporaryDirectory() as folder:
-            (path,) = self._model.register(self._whole, how).save(Path(folder) / "run", kinds=(kind,))
+            (path,) = self._model.register(self._whole, how).save(Path(folder) / "run", output=output)
             return path.read_bytes()

@@ -115,6 +115,7 @@ class OutputOptions:
     pixel_depth: int = option(Encoding.pixel_depth, "bits of the subtracted run", choices=DEPTHS)
     compress: str = option(Encoding.compress, "lossless compression of the subtracted run", choices=COMPRESSIONS)
     save_class: str = option(Encoding.save_class, "DICOM class of the subtracted run, XA or Enhanced XA", choices=CLASSES)
+    save_moved: bool = option(False, "write into the h5 file, beside BSA and warp, the background as moved for each frame")
     keep_frames: str = option(
         kept.ALL, "frames of the DICOM subtracted run: all, contrast, or frame numbers N or N-M", metavar="F"
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from angiomorph.dicom import Series, check_dsa_run, check_dsa_state, check_save_class, check_shift_state
@@ -19,6 +19,27 @@ OF_SOURCES = {  # kinds that not every source allows
     "dsa-state": check_dsa_state,
     "shift-state": check_shift_state,
 }
+OF_WARPS = frozenset({"h5", "nifti"})  # kinds that hold every frame's warp
+
+
+@dataclass(frozen=True)
+class Spooling:
+    """That a registration's frames go to the disk, so that memory holds a run of any length.
+
+    Args:
+        folder: on whose disk temporary files without names lie.
+        keep_warps: whether warps of final frames are wanted, or only what is said of them.
+        tell: is told how many frames are done, of how many.
+    """
+
+    folder: Path
+    keep_warps: bool = True
+    tell: Callable[[int, int], None] = lambda done, count: None
+
+    @classmethod
+    def for_files(cls, folder: Path, output: OutputOptions, tell: Callable[[int, int], None]) -> Spooling:
+        """Return how a run's frames are kept until the files that are wanted of it are written into a folder."""
+        return cls(folder, not OF_WARPS.isdisjoint(output.kinds), tell)
 
 
 def forget_masks(series: Series, background: str) -> Series:

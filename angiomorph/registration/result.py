@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +24,18 @@ from angiomorph.dicom import (
     write_key_frame,
     write_shift_state,
 )
-from angiomorph.metrics import against_truth
 from angiomorph.pictures import Panel, encode_png, frame_window, side_by_side, subtraction_window
 from angiomorph.preprocessing.background import Background
-from angiomorph.preprocessing.intensity import LN, exposed_range
+from angiomorph.preprocessing.intensity import LN, exposed_range, to_domain
+from angiomorph.registration.figures import FrameFigures, describe_frames, root_mean
 from angiomorph.registration.kept import choose_frames
 from angiomorph.registration.options import ENDINGS, FILES, OutputOptions
 from angiomorph.registration.outputs import check_run, write_together
 from angiomorph.registration.shown_result import ShownResult
 from angiomorph.storage import store
 from angiomorph.storage.nifti import write_warp
+
+H5_VERSION = 2  # of the files of `--save h5`; 1 had no such attribute, and always `moved`
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +51,8 @@ class Registration:
 
     Args:
         series: the run.
-        bsa: `(T, H, W)` float32, frame minus moved, in `units`, iodine negative.
+        bsa: `(T, H, W)` float32, frame minus moved, in `units`, iodine negative. Of a registration with `Spooling`, this array
+            and the next three are `LazyFrames` instead.
         dsa: `(T, H, W)` float32, frame minus the unregistered background.
         moved: `(T, H, W)` float32, the morphed background of each frame, in `units`.
         warp: `(T, H, W, 2)` float32, pixels, ij order: moved(x) = background(x + warp(x)).
@@ -62,6 +67,8 @@ class Registration:
         weights: `(T,)` in [0, 1], by which the guard scaled each frame's warp: 1 whole, 0 unwarped.
         model_name: of the file of the model.
         model_sha256: of that file.
+        figures: of each frame; none where they are found from the arrays when they are asked for.
+        seconds: that each stage took, in threads of their own: read, network, subtract, write.
     """
 
     series: Series
@@ -80,6 +87,17 @@ class Registration:
     weights: np.ndarray
     model_name: str = ""
     model_sha256: str = ""
+    figures: tuple[FrameFigures, ...] = ()
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @cached_property
+    def _figures(self) -> tuple[FrameFigures, ...]:
+        return self.figures or describe_frames(self.bsa, self.dsa, self.warp, self.field)
+
+    @property
+    def _warped(self) -> np.ndarray:
+        """Whether each frame's warp is anything but zero, `(T,)` bool."""
+        return np.array([frame.warped for frame in self._figures])
 
     @property
     def contrast_frames(self) -> np.ndarray:
@@ -90,7 +108,7 @@ class Registration:
     @property
     def unwarped_frames(self) -> list[int]:
         """Numbers of the frames that are not background and of which the warp is zero."""
-        still = np.flatnonzero(~self.warp.any(axis=(1, 2, 3))) + 1
+        still = np.flatnonzero(~self._warped) + 1
         return [int(number) for number in still if number not in self.background.numbers]
 
     @property
@@ -101,12 +119,12 @@ class Registration:
     @property
     def key_frame(self) -> int:
         """Number of the frame with the most iodine among those that were warped, or among all where none was."""
-        return self._find_fullest(np.asarray(self.warp.any(axis=(1, 2, 3))))
+        return self._find_fullest(self._warped)
 
     @property
     def mean_shifts(self) -> np.ndarray:
         """`(T, 2)` mean of each frame's warp over the exposed field, pixels: of all shifts the nearest to it."""
-        return np.asarray(self.warp[:, self.field].mean(axis=1, dtype=np.float64))
+        return np.array([frame.mean_shift for frame in self._figures])
 
     def _find_fullest(self, among: np.ndarray) -> int:
         contrast = self.contrast_frames
@@ -114,16 +132,15 @@ class Registration:
         if len(after) and self.background.choice != "number":
             contrast = after  # before the background an exposure ramp may look like iodine
         contrast = contrast[among[contrast]] if among[contrast].any() else contrast
-        inside = self.bsa[contrast][:, self.field]
-        darker = np.minimum(inside - np.median(inside, axis=1, keepdims=True), 0)
-        return int(contrast[np.argmin(darker.mean(axis=1))]) + 1
+        return min((self._figures[index].darkness, int(index)) for index in contrast)[1] + 1
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of the registration, ready for JSON."""
         frames, rows, columns = self.series.frames.shape
         contrast, unwarped, steps = self.contrast_frames, self.unwarped_frames, self.background.steps
         reach = exposed_range(self.series.frames, self.field, "log" if self.units == LN else "linear")
-        residue_dsa, residue_bsa = (against_truth.bright_residue(part[contrast], self.field) for part in (self.dsa, self.bsa))
+        residue_dsa = root_mean([self._figures[index].residue_dsa for index in contrast])
+        residue_bsa = root_mean([self._figures[index].residue_bsa for index in contrast])
         return {
             "name": self.series.name,
             "frames": frames,
@@ -149,8 +166,8 @@ class Registration:
             "residue_bsa": residue_bsa,
             "residue_dsa_percent": _percent(residue_dsa, reach),
             "residue_bsa_percent": _percent(residue_bsa, reach),
-            "largest_shift": against_truth.largest_shift(self.warp),
-            "folding": against_truth.folding(self.warp),
+            "largest_shift": max(frame.largest_shift for frame in self._figures),
+            "folding": float(np.mean([frame.folding for frame in self._figures])),
             "warnings": [*self.series.warnings, *self.background.warnings],
         }
 
@@ -207,7 +224,7 @@ class Registration:
         elif kind == "nifti":
             write_warp(path, self.warp, imager_spacing(self.series.headers[0]) if self.series.headers else None)
         elif kind == "h5":
-            self._write_h5(path)
+            self._write_h5(path, with_moved=output.save_moved)
         else:
             side_by_side(self.panels(output.frame), path)
 
@@ -223,13 +240,11 @@ class Registration:
             encoding=output.encoding,
         )
 
-    def _write_h5(self, path: Path) -> None:
-        arrays = {
-            "bsa": self.bsa,
-            "moved": self.moved,
-            "warp": self.warp,
-            "background": np.array(self.background.numbers, np.int64),
-        }
+    def _write_h5(self, path: Path, *, with_moved: bool) -> None:
+        arrays = {"bsa": self.bsa, "warp": self.warp}
+        if with_moved:
+            arrays["moved"] = self.moved
+        arrays["background"] = np.array(self.background.numbers, np.int64)
         if steps := self.background.steps:
             pairs = [(frame, number) for step in steps for frame in step.frames for number in step.numbers]
             arrays["background_of_frame"] = np.array(sorted(pairs), np.int64)
@@ -243,8 +258,9 @@ class Registration:
             "rounds": self.rounds,
             "refine": self.refine,
             "version": __version__,
+            "format_version": H5_VERSION,
         }
-        store.write_arrays(path, arrays, attributes)
+        store.write_arrays(path, arrays, attributes, "lzf")
 
     def panels(self, frame: int | None = None) -> tuple[Panel, ...]:
         """Return one frame, its plain DSA and its BSA as panels of a picture.
@@ -254,12 +270,12 @@ class Registration:
         """
         number = self.fullest_frame if frame is None else frame
         index = number - 1
-        filled = self.bsa[index] + self.moved[index]
+        filled = to_domain(self.series.frames[index], "log" if self.units == LN else "linear")
         level = np.median(self.bsa[index][self.field])  # of exposure, which differs from frame to frame
         # Behind a collimator there is nothing to subtract but noise.
         dsa, bsa = (np.where(self.field, part[index] - level, 0) for part in (self.dsa, self.bsa))
         window = subtraction_window(bsa[self.field])
-        done = f"registered (λ {self.hyper:.2f})" if self.warp[index].any() else "left unwarped"
+        done = f"registered (λ {self.hyper:.2f})" if self._figures[index].warped else "left unwarped"
         return (
             Panel(self._title(number), filled, frame_window(filled[self.field])),
             Panel("plain DSA", dsa, window),

@@ -42,7 +42,7 @@ def read_result(
         frame = bsa + moved, or exp(bsa + moved) of a run that was subtracted in ln; what was 0 is 1 there
 
     Args:
-        path: `_bsa.h5`, as `register --save h5` writes it.
+        path: `_bsa.h5`, as `register --save h5 --save-moved` writes it.
         model: that will register it, see `model_defaults.find_model`; another one than the result's is warned of.
         options: of the user, which go before the result's own.
 
@@ -52,8 +52,8 @@ def read_result(
     arrays, attributes = store.read_arrays(path)
     if missing := sorted(NEEDED - arrays.keys()):
         raise InputError(
-            f"{path}: expected a result of `register --save h5`, found no {missing[0]} in it; give the run, or its "
-            f"{ENDINGS['h5']}"
+            f"{path}: expected a result of `register --save h5 --save-moved`, found no {missing[0]} in it; give the run that "
+            "it was made of, or register it again with --save-moved"
         )
     values = arrays["bsa"].astype(np.float64) + arrays["moved"]
     stored = np.rint(np.exp(values) if attributes["units"] == LN else values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,12 +14,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from angiomorph.dicom import ANONYMOUS, Series, SeriesFiles, anonymize, find_series, name_run, read_series
+from angiomorph.dicom import ANONYMOUS, Series, SeriesFiles, anonymize, find_series, name_run, open_series
 from angiomorph.errors import InputError, say_failure
 from angiomorph.images import ImageOptions, find_image_runs, read_image_run
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import FILES, USUAL, OutputOptions, RegistrationOptions, check_folder
-from angiomorph.registration.outputs import check_images, check_run, forget_masks
+from angiomorph.registration.outputs import Spooling, check_images, check_run, forget_masks
 from angiomorph.registration.record import hash_job, is_complete, write_record
 from angiomorph.storage.atomic import remove_leftovers
 from angiomorph.storage.digest import sha256
@@ -145,7 +146,10 @@ class Job:
         Raises:
             InputError: it cannot be read, or does not allow what is wanted.
         """
-        series = read_image_run(files, self.images) if self.images else read_series(files, unsubtracted=self.unsubtracted)
+        if self.images:
+            series = read_image_run(files, self.images)
+        else:
+            series = open_series(files, unsubtracted=self.unsubtracted, folder=self.out)
         series = anonymize(series) if self.output.anonymize else series
         check_run(forget_masks(series, self.options.background), self.output)
         return series
@@ -177,6 +181,7 @@ def register_runs(
     images: ImageOptions | None = None,
     skip_existing: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    frame_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Outcome]:
     """Register every run found under `paths` and yield what became of each.
 
@@ -198,6 +203,7 @@ def register_runs(
         images: of runs that are images and not DICOM, what the user says of them; `paths` are then files and folders of these.
         skip_existing: skip runs whose results are there whole, made by this argument too, of the same files, model and options.
         progress: called with (runs done, runs) before the first and after each.
+        frame_progress: called with (frames done, frames) of the run under way, after each, by another thread.
 
     Raises:
         InputError: a path that is not there, no run under `paths`, no usable model, or options that it cannot take; before
@@ -210,43 +216,51 @@ def register_runs(
     defaults.complete(options)
     found = find_image_runs(paths, passed_over) if images else find_series(paths, passed_over=passed_over)
     job = Job(folder, defaults.path, sha256(defaults.path), options, output, unsubtracted, images, gpu, skip_existing)
-    return _register_each(found, job, progress or ignore_progress)
+    return _register_each(found, job, progress or ignore_progress, frame_progress or ignore_progress)
 
 
 def ignore_progress(done: int, total: int) -> None:
     """Take note of nothing."""
 
 
-def _register_each(found: Sequence[SeriesFiles], job: Job, progress: Callable[[int, int], None]) -> Iterator[Outcome]:
+def _register_each(
+    found: Sequence[SeriesFiles],
+    job: Job,
+    progress: Callable[[int, int], None],
+    frame_progress: Callable[[int, int], None],
+) -> Iterator[Outcome]:
     taken: set[Path] = set()
     progress(0, len(found))
     for number, files in enumerate(found, start=1):
-        outcome = register_run(files, job, taken)
+        outcome = register_run(files, job, taken, frame_progress)
         yield outcome
         progress(number, len(found))
 
 
-def register_run(files: SeriesFiles, job: Job, taken: set[Path]) -> Outcome:
+def register_run(
+    files: SeriesFiles, job: Job, taken: set[Path], frame_progress: Callable[[int, int], None] = ignore_progress
+) -> Outcome:
     """Register one run and write its results; whatever it raises is its own failure, so that the next goes on.
 
     Args:
         files: of the run.
         job: what is made of it.
         taken: places of results that patterns of names have given so far; added to.
+        frame_progress: see `register_runs`.
 
     Raises:
         InputError: the model cannot be rebuilt, or there is no such GPU.
     """
     source = files.sources()[0] if len(files.paths) == 1 else str(Path(files.sources()[0]).parent)
     try:
-        return replace(_register(files, job, taken), source=source)
+        return replace(_register(files, job, taken, frame_progress), source=source)
     except ModelError:
         raise
     except Exception as error:
-        return Outcome(files.name, say_failure(files.sources()[0], error), (), {}, source)
+        return Outcome(files.name, files.told(say_failure(files.sources()[0], error)), (), {}, source)
 
 
-def _register(files: SeriesFiles, job: Job, taken: set[Path]) -> Outcome:
+def _register(files: SeriesFiles, job: Job, taken: set[Path], frame_progress: Callable[[int, int], None]) -> Outcome:
     begun = time.perf_counter()
     place = _place_beside(files) if job.pattern is None else None
     if place is not None and job.has_results(files, place):
@@ -260,7 +274,8 @@ def _register(files: SeriesFiles, job: Job, taken: set[Path]) -> Outcome:
         if job.has_results(files, place):
             return Outcome(files.name, "", (), {}, skipped=THERE)
         remove_leftovers((job.out / place).parent)
-        result = _load_model(job.model, job.model_sha256, job.gpu).register(series, job.options)
+        spooling = Spooling.for_files(job.out, job.output, frame_progress)
+        result = _load_model(job.model, job.model_sha256, job.gpu).register(series, job.options, spooling)
         registered = time.perf_counter()
         written = result.save(job.out / place, output=job.output)
         if job.skip_existing:
@@ -269,6 +284,8 @@ def _register(files: SeriesFiles, job: Job, taken: set[Path]) -> Outcome:
     summary = result.summary() | {
         "ms_per_frame": 1e3 * seconds["register"] / len(series.frames),
         "seconds": seconds | {"all": time.perf_counter() - begun},
+        "stages": dict(result.seconds),
+        "peak_memory": _peak_memory(),
         "result": place.as_posix(),
         "outputs": [str(path) for path in written],
         "series_uid": files.uid,
@@ -288,6 +305,16 @@ def _load_model(path: Path, model_sha256: str, gpu: str | None) -> Model:
         return Model(path)
     except InputError as error:
         raise ModelError(str(error)) from error
+
+
+def _peak_memory() -> int | None:
+    """Return the most memory that this process has held so far, bytes; None where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
+    return 1024 * int(found[1]) if found else None
 
 
 def _place_beside(files: SeriesFiles) -> Path:

@@ -16,9 +16,9 @@ Training store (`angiomorph prepare`, `angiomorph simulate --store`), one group 
 The version counts what readers must know. Checksums are none of that: HDF5 checks them by itself, programs from before them
 read these stores, and stores from before them are read, unchecked.
 
-Registration (`--save h5`): `bsa` (T,H,W), `moved` (T,H,W), `warp` (T,H,W,2) float32, `background` int frame numbers from 1;
-attributes lambda, model_sha256, intensity, relation, units, levels, rounds, refine,
-version.
+Registration (`--save h5`): `bsa` (T,H,W), `warp` (T,H,W,2) float32, `background` int frame numbers from 1, and where asked for
+`moved` (T,H,W), which is the frame minus `bsa`; attributes lambda, model_sha256, intensity, relation, units, levels, rounds,
+refine, version, and format_version 2. Files without the last are of version 1, and always hold `moved`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import h5py
 import numpy as np
@@ -215,25 +215,88 @@ def read(store: h5py.File, key: str) -> StoredRun:
     return RunReader(store, key).read()
 
 
-def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:
+class Frames(Protocol):
+    """An array, or what is read like one along its first axis."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the length of each axis."""
+
+    @property
+    def dtype(self) -> Any:
+        """Return the type of the values."""
+
+    def __len__(self) -> int:
+        """Return the length of the first axis."""
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """Return a frame."""
+
+
+class _LateFailure(io.FileIO):
+    """A new file that keeps its first failure and drops what is written after it.
+
+    Of a full disk HDF5 tells from its destructors, out of reach of any handler, so that it must not learn of one.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of it, unless something failed."""
+        whole = left = memoryview(data).cast("B")
+        try:
+            while left and self.failure is None:
+                left = left[super().write(left) or 0 :]
+        except OSError as error:
+            self.failure = error
+        return len(whole)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size, unless something failed."""
+        try:
+            if self.failure is None:
+                super().truncate(size)
+        except OSError as error:
+            self.failure = error
+        return size or 0
+
+    def check(self) -> None:
+        """Raise the failure that was kept, if there was one."""
+        if self.failure is not None:
+            raise self.failure
+
+
+def write_arrays(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, Frames],
+    attributes: Mapping[str, Any],
+    compression: Literal["gzip", "lzf"] = "gzip",
+) -> None:
     """Write a registration or a truth file (see the module's schema), whole or not at all.
 
     Args:
         path: the file's final name.
-        arrays: dataset name to array; arrays of three or more axes are chunked by frame and compressed.
+        arrays: dataset name to array; arrays of three or more axes are chunked by frame and compressed, and one frame of them
+            at a time is asked for.
         attributes: of the file's root.
+        compression: lzf takes a third of gzip's time, and makes files a tenth larger.
+
+    Raises:
+        OSError: the disk is full, or fails.
     """
-    # In memory first: of a full disk HDF5 tells from its destructors, out of reach of any handler.
-    image = io.BytesIO()
-    with h5py.File(image, "w") as file:
-        for name, array in arrays.items():
-            options: dict[str, Any] = {}
-            if array.ndim >= 3:
-                options = {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 1, "shuffle": True}
-            file.create_dataset(name, data=array, **options)
-        file.attrs.update(attributes)
-    with replace_file(path) as partial:
-        partial.write_bytes(image.getbuffer())
+    by_frame = {"compression": compression, "compression_opts": 1 if compression == "gzip" else None, "shuffle": True}
+    with replace_file(path) as partial, _LateFailure(partial, "w+") as image:
+        with h5py.File(image, "w") as file:
+            for name, array in arrays.items():
+                if len(array.shape) < 3:
+                    file.create_dataset(name, data=array)
+                    continue
+                dataset = file.create_dataset(name, array.shape, array.dtype, chunks=(1, *array.shape[1:]), **by_frame)
+                for index in range(len(array)):
+                    dataset[index] = array[index]
+                    image.check()
+            file.attrs.update(attributes)
+        image.check()
 
 
 def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from angiomorph.registration.evidence import FULL, LEAST, find_evidence, weigh_warps
@@ -128,3 +131,12 @@ def test_no_frame_among_warped_ones_comes_back_unwarped():
     weights = weigh_warps(np.array([5.0, 4.0, 0.3, 0.2, 4.0, 5.0, *[0.0] * 12]))
     # 5 exp(-8 / 5) = 1.009 goes on, 5 exp(-9 / 5) = 0.826 does not.
     np.testing.assert_allclose(weights, [1] * 12 + [2 / 3, 1 / 3] + [0] * 4)
+
+
+@given(hnp.arrays(np.float64, st.integers(1, 40), elements=st.floats(-1, 6)), st.data())
+def test_more_evidence_lowers_no_weight(evidence, data):
+    """Hence a weight of 1 by the frames up to now, the later ones taken as 0, is final."""
+    more = evidence + data.draw(hnp.arrays(np.float64, evidence.shape, elements=st.floats(0, 6) | st.just(0)))
+    assert (weigh_warps(more) >= weigh_warps(evidence)).all()
+    so_far = np.where(np.arange(len(evidence)) < data.draw(st.integers(0, len(evidence))), evidence, 0)
+    assert (weigh_warps(evidence)[weigh_warps(so_far) == 1] == 1).all()

@@ -8,7 +8,7 @@ import pytest
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import Step
 from angiomorph.registration.model import Model
-from angiomorph.registration.options import RegistrationOptions
+from angiomorph.registration.options import OutputOptions, RegistrationOptions
 from angiomorph.registration.results import find_result, read_result
 from angiomorph.storage import store
 from tests.runs import phantom, save_tiny_model, series
@@ -36,7 +36,7 @@ def model_path(tmp_path_factory):
 def test_a_result_leads_back_to_its_run(run, background, model_path, tmp_path):
     model = Model(model_path)
     result = model.register(run, replace(OPTIONS, hyper=0.4, background=background))
-    result.save(tmp_path / "run", kinds=("h5",))
+    result.save(tmp_path / "run", output=OutputOptions(kinds=("h5",), save_moved=True))
     again, options = read_result(tmp_path / "run_bsa.h5", model_path, OPTIONS)
     assert np.array_equal(again.frames, run.frames)
     assert (again.relation, again.name, again.warnings) == (run.relation, "run", ())
@@ -75,7 +75,8 @@ def test_a_result_is_found_beside_the_subtracted_run(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"bsa": None}, r"expected a result of `register --save h5`, found no bsa in it"),
+        ({"bsa": None}, r"expected a result of `register --save h5 --save-moved`, found no bsa in it"),
+        ({"moved": None}, r"found no moved in it; give the run that it was made of"),
         ({"bsa": np.full((2, 4, 4), -5, np.float32)}, r"expected frames of whole numbers from 0 to 65535"),
         ({"bsa": np.full((2, 4, 4), np.nan, np.float32)}, r"expected frames of whole numbers from 0 to 65535"),
     ],

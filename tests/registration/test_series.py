@@ -259,7 +259,7 @@ def test_the_guard_leaves_still_runs_as_they_are_and_lets_moving_ones_pass(tmp_p
 def test_a_warp_that_is_half_sure_goes_half_of_the_way(model, monkeypatch):
     run = series(phantom((3, 64, 64)))
     whole = network_alone(run, model, background="1")
-    monkeypatch.setattr("angiomorph.registration.series.weigh_warps", lambda evidence: np.array([1.0, 0.5, 0.0]))
+    monkeypatch.setattr("angiomorph.registration.streaming.weigh_warps", lambda evidence: np.array([1.0, 0.5, 0.0]))
     held = network_alone(run, model, background="1", guard=True)
     reference = np.log(run.frames[0].astype(np.float32))
     np.testing.assert_array_equal(held.warp[0], whole.warp[0])
