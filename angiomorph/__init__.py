@@ -14,8 +14,8 @@ Read a run, register it, look at it, write it:
 Runs: `read_series` reads one `Series`; `find_series` finds all in folders and archives.
 
 Registration: `Model.load` and `Model.register` with `RegistrationOptions` give a `Registration`, which holds arrays and
-figures, shows its picture in a notebook, and saves files. `register_runs` registers many runs and writes what `OutputOptions`
-say. `Registrar` registers frames one by one as they arrive.
+figures, shows itself in a notebook, and saves files. `show` shows a run in a notebook, with a slider for λ. `register_runs`
+registers many runs and writes what `OutputOptions` say. `Registrar` registers frames one by one as they arrive.
 
 Training: `prepare` turns an archive into a store. `train` turns stores into a model, with `TrainingConfig`, `Sampling` and
 `Augmentation`. `AngioMorph` is the Keras network, `losses` are its losses.
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from angiomorph.networks import AngioMorph as AngioMorph
     from angiomorph.networks import losses as losses
     from angiomorph.registration.model import Model as Model
+    from angiomorph.registration.notebook import show as show
     from angiomorph.registration.options import OutputOptions as OutputOptions
     from angiomorph.registration.options import RegistrationOptions as RegistrationOptions
     from angiomorph.registration.registrar import Registrar as Registrar
@@ -80,6 +81,7 @@ PLACES = {
     "read_series": "dicom",
     "read_truth": "storage.truth",
     "register_runs": "registration.runs",
+    "show": "registration.notebook",
     "simulate": "",  # a package that can be called, see there
     "train": "training.train",
 }
@@ -104,6 +106,7 @@ __all__ = [
     "read_series",
     "read_truth",
     "register_runs",
+    "show",
     "simulate",
     "train",
 ]

@@ -121,13 +121,17 @@ def test_rooms_that_import_without_tensorflow():
         "pictures",
         "dicom",
         "images",
+        "view",
         "simulate",
         "archive",
         "readers",
         "cli",
     )
     parts = (
+        "registration.live",
+        "registration.looks",
         "registration.options",
+        "registration.results",
         "registration.model_defaults",
         "registration.outputs",
         "registration.runs",

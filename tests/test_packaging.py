@@ -15,7 +15,7 @@ import angiomorph
 from tests.tools import REPOSITORY
 
 BUILT_OR_CACHED = shutil.ignore_patterns(".*", "build", "dist", "demo", "*.egg-info", "__pycache__")
-SHIPPED = {".py", ".h5", ".md", ".html", ".typed"}
+SHIPPED = {".py", ".h5", ".md", ".typed", ".html", ".css", ".js", ".svg"}
 
 
 def shipped_files() -> set[str]:

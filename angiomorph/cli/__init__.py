@@ -1,5 +1,4 @@
-"""The command line: `angiomorph train | register | prepare | simulate | evaluate | import-weights | compact | bake | export |
-info | readers`.
+"""The command line: one verb for each job, `angiomorph train | register | view | evaluate | prepare | simulate | ...`.
 
 TensorFlow is imported by the verbs that compute with it, so that `--help` and data preparation are instant.
 """
@@ -25,6 +24,7 @@ from angiomorph.cli.register import add_register
 from angiomorph.cli.simulate import add_simulate
 from angiomorph.cli.terminal import complain
 from angiomorph.cli.train import add_train
+from angiomorph.cli.view import add_view
 from angiomorph.errors import InputError
 
 
@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
         add_prepare,
         add_simulate,
         add_evaluate,
+        add_view,
         add_import_weights,
         add_compact,
         add_bake,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from angiomorph.registration.figures import FrameFigures, describe_frames, root_
 from angiomorph.registration.kept import choose_frames
 from angiomorph.registration.options import ENDINGS, FILES, OutputOptions
 from angiomorph.registration.outputs import check_run, write_together
+from angiomorph.registration.shown_result import ShownResult
 from angiomorph.storage import store
 from angiomorph.storage.nifti import write_warp
 from angiomorph.videos import frame_durations, write_gif, write_mp4
@@ -291,6 +293,15 @@ class Registration:
             return f"background frame {number}"
         after = number > self.background.main[-1]  # before it there may be no iodine
         return f"contrast frame {number}" if after else f"frame {number}"
+
+    def _repr_mimebundle_(self, **given: Any) -> Any:
+        """Return the run as a widget, for notebooks that have anywidget; the picture comes beside it."""
+        if importlib.util.find_spec("anywidget") is None:
+            return {}
+        from angiomorph.view.widget import RunWidget
+
+        shown = ShownResult(**{part.name: getattr(self, part.name) for part in fields(ShownResult)})
+        return RunWidget(shown)._repr_mimebundle_(**given)
 
     def _repr_png_(self) -> bytes:
         """Return the picture of the key frame, for notebooks."""

@@ -1,0 +1,86 @@
+"""A result leads back to its run, and registered again as it was gives itself."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from angiomorph.errors import InputError
+from angiomorph.preprocessing.background import Step
+from angiomorph.registration.model import Model
+from angiomorph.registration.options import OutputOptions, RegistrationOptions
+from angiomorph.registration.results import find_result, read_result
+from angiomorph.storage import store
+from tests.runs import phantom, save_tiny_model, series
+
+OPTIONS = RegistrationOptions(refine=0)
+STEPS = (Step((1,), (1, 2)), Step((3, 4), (3, 4, 5)))
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory):
+    return str(save_tiny_model(tmp_path_factory.mktemp("model") / "tiny.h5"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("run", "background"),
+    [
+        (series(phantom()), "2"),
+        (series(phantom(), relation="LOG"), "1-2"),
+        (series(phantom(bits=8), relation="DISP"), "1"),
+        (series(phantom(), background_numbers=(3, 4), steps=STEPS), "tag"),
+    ],
+    ids=["LIN", "LOG", "8 bits", "several backgrounds"],
+)
+def test_a_result_leads_back_to_its_run(run, background, model_path, tmp_path):
+    model = Model(model_path)
+    result = model.register(run, replace(OPTIONS, hyper=0.4, background=background))
+    result.save(tmp_path / "run", output=OutputOptions(kinds=("h5",), save_moved=True))
+    again, options = read_result(tmp_path / "run_bsa.h5", model_path, OPTIONS)
+    assert np.array_equal(again.frames, run.frames)
+    assert (again.relation, again.name, again.warnings) == (run.relation, "run", ())
+    assert (options.hyper, options.background) == (0.4, "tag")
+    second = model.register(again, options)
+    assert second.background.numbers == result.background.numbers
+    assert np.allclose(second.bsa, result.bsa, atol=1e-3 * np.abs(result.bsa).max())
+
+
+def result_file(path, **changed):
+    arrays = {"bsa": np.zeros((2, 4, 4), np.float32), "moved": np.full((2, 4, 4), 3, np.float32), "background": np.array([1])}
+    attributes = {"units": "stored value", "relation": "DISP", "lambda": 0.3, "intensity": "linear", "model_sha256": "ab"}
+    store.write_arrays(path, {name: value for name, value in (arrays | changed).items() if value is not None}, attributes)
+    return path
+
+
+def test_options_of_the_user_go_first(tmp_path):
+    path = result_file(tmp_path / "run_bsa.h5")
+    run, options = read_result(path, None, RegistrationOptions(hyper=0.9, background="2"))
+    assert (options.hyper, options.background, options.intensity) == (0.9, "2", "linear")
+    assert (run.frames == 3).all()
+    assert "registered by another model than reg-truth.h5" in run.warnings[0]
+
+
+def test_a_result_is_found_beside_the_subtracted_run(tmp_path):
+    result = result_file(tmp_path / "run_bsa.h5")
+    for name in ("run_bsa.dcm", "other_bsa.dcm", "run.dcm"):
+        (tmp_path / name).write_bytes(b"DICM")
+    assert find_result(result) == result
+    assert find_result(tmp_path / "run_bsa.dcm") == result
+    assert find_result(tmp_path / "other_bsa.dcm") is None
+    assert find_result(tmp_path / "run.dcm") is None
+    assert find_result(tmp_path / "absent_bsa.dcm") is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"bsa": None}, r"expected a result of `register --save h5 --save-moved`, found no bsa in it"),
+        ({"moved": None}, r"found no moved in it; give the run that it was made of"),
+        ({"bsa": np.full((2, 4, 4), -5, np.float32)}, r"expected frames of whole numbers from 0 to 65535"),
+        ({"bsa": np.full((2, 4, 4), np.nan, np.float32)}, r"expected frames of whole numbers from 0 to 65535"),
+    ],
+)
+def test_a_file_that_is_no_result(changed, said, tmp_path):
+    with pytest.raises(InputError, match=said):
+        read_result(result_file(tmp_path / "run_bsa.h5", **changed), None, OPTIONS)
