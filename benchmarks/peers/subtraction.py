@@ -55,7 +55,7 @@ def draw_batches(source: Source, steps: int) -> Iterator[tuple[np.ndarray, np.nd
         yield np.stack([pairs.moving, pairs.fixed], -1), (pairs.fixed - pairs.clean[1])[..., None]
 
 
-def train(stores: Sequence[Path], out: Path, steps: int, batch_size: int, seed: int) -> None:
+def train(stores: Sequence[Path], out: Path, steps: int, batch_size: int = 4, seed: int = 1, size: int = SIZE) -> None:
     """Train on stores of simulated runs, and write the network.
 
     Args:
@@ -64,6 +64,7 @@ def train(stores: Sequence[Path], out: Path, steps: int, batch_size: int, seed: 
         steps: >= 1; the rate falls from 1e-3 to 1e-5 along half a cosine.
         batch_size: pairs a step, each of another run.
         seed: of weights and draws.
+        size: side of the frames, pixels; larger ones shrink to it.
 
     Raises:
         InputError: a store without truth.
@@ -86,7 +87,7 @@ def train(stores: Sequence[Path], out: Path, steps: int, batch_size: int, seed: 
         background_frames=2,
         batch_size=batch_size,
         series_per_batch=batch_size,
-        size=SIZE,
+        size=size,
         seed=seed,
         augmentation=Augmentation(flip=0.5, zoom=1.0, noise=0.01),
     )
