@@ -17,13 +17,16 @@ VESSELS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test lint peers paper clean
+.PHONY: help demo test test-fast coverage lint docs peers paper clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    register the example run and show where its pictures are"
 	@echo "make test    run the tests"
+	@echo "make test-fast   run all but the slow tests"
+	@echo "make coverage    run the tests and list the lines that they do not reach"
 	@echo "make lint    check format, style and types"
+	@echo "make docs    build the pages of docs/ into build/site, links checked"
 	@echo "make peers   compare with other registrations on simulated runs; CT=head.nii.gz VESSELS=cta.nii.gz OUT=DIR PEERS_ARGS="
 	@echo "make paper   train the paper's three losses alike and print each over lambda; STORES='a.h5 b.h5' RUNS=DIR OUT=DIR"
 	@echo "make clean   remove what the others made"
@@ -38,6 +41,15 @@ test: $(VENV)/.test
 	@echo "== Running the tests"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
+test-fast: $(VENV)/.test
+	@echo "== Running the tests that take less than 2 s each"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' $(PYTEST_ARGS)
+
+# By sys.monitoring, where Python has it (3.12): the tracer that older ones need makes tests take half as long again.
+coverage: $(VENV)/.test
+	@echo "== Running the tests, and counting the lines that they reach"
+	@COVERAGE_CORE=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') $(BIN)/python -m pytest -n 2 --dist loadfile --cov=angiomorph $(PYTEST_ARGS)
+
 lint: $(VENV)/.lint
 	@echo "== Format"
 	@$(BIN)/ruff format --check
@@ -46,8 +58,12 @@ lint: $(VENV)/.lint
 	@echo "== Types"
 	@$(BIN)/mypy
 
+docs: $(VENV)/.docs
+	@echo "== Building the pages into build/site"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 peers: $(VENV)/.peers
-	@echo "== Comparing with other registrations (half an hour on two cores; a stopped run goes on)"
+	@echo "== Comparing with other registrations (half an hour on two cores; the same command resumes)"
 	@$(BIN)/python -m benchmarks.peers $(if $(CT),--ct '$(CT)') $(if $(VESSELS),--vessels '$(VESSELS)') --out '$(OUT)' $(PEERS_ARGS)
 
 paper: $(VENV)/.peers
@@ -56,14 +72,15 @@ paper: $(VENV)/.peers
 
 clean:
 	@echo "== Removing $(VENV), demo and what was built or cached"
-	@rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) demo build dist *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find angiomorph benchmarks tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.demo: EXTRAS :=
-$(VENV)/.test: EXTRAS := [test,simulate,benchmark]
-$(VENV)/.lint: EXTRAS := [lint,test,simulate]
+$(VENV)/.test: EXTRAS := [test,simulate,images,benchmark,docs]
+$(VENV)/.lint: EXTRAS := [lint,test,simulate,images]
+$(VENV)/.docs: EXTRAS := [docs]
 $(VENV)/.peers: EXTRAS := [simulate,benchmark]
-$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.peers: $(VENV)/.made setup.cfg pyproject.toml
+$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.docs $(VENV)/.peers: $(VENV)/.made setup.cfg pyproject.toml
 	@echo "== Installing AngioMorph$(EXTRAS) and TensorFlow into $(VENV) (1 to 1.5 GB to download the first time)"
 	@$(BIN)/python -m pip install --editable '.$(EXTRAS)'
 	@touch $@

@@ -119,6 +119,20 @@ def _check(tensorflow: Any, tf_keras_version: str) -> None:
             )
 
 
+def _import_neurite() -> Any:
+    """Import and return neurite without scikit-learn, which only its tools for variational autoencoders use.
+
+    scikit-learn takes a tenth of the start; neurite goes on where it is missing.
+    """
+    name = "sklearn.decomposition"
+    sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # Python's way to make an import fail
+    try:
+        return importlib.import_module("neurite")
+    finally:
+        if sys.modules[name] is None:
+            del sys.modules[name]
+
+
 def _load() -> tuple[Any, Any, Any]:
     """Import and return TensorFlow, VoxelMorph and neurite.
 
@@ -132,7 +146,7 @@ def _load() -> tuple[Any, Any, Any]:
         import tensorflow
 
         _check(tensorflow, tf_keras_version)
-        import neurite
+        neurite = _import_neurite()
         import voxelmorph
     if _QUIET:
         # VoxelMorph and neurite 0.2 pass tf.map_fn an argument by its old name, on which TensorFlow comments at each start.
@@ -147,7 +161,7 @@ def configure_gpu(gpu: str | None = None) -> int:
     """Choose the GPUs of this process, before TensorFlow first computes, and let each take memory as it needs it.
 
     Args:
-        gpu: as VoxelMorph's `--gpu`: GPU numbers from 0, separated by commas ("0", "0,1"); "-1": none, the CPU;
+        gpu: as VoxelMorph's --gpu: GPU numbers from 0, separated by commas ("0", "0,1"); "-1": none, the CPU;
             None: every GPU there is, or the CPU.
 
     Returns:
@@ -164,7 +178,7 @@ def configure_gpu(gpu: str | None = None) -> int:
         for device in chosen:
             tf.config.experimental.set_memory_growth(device, True)
     except RuntimeError as error:
-        raise InputError(f"--gpu {gpu}: expected before TensorFlow's first computation, found after it: {error}") from error
+        raise InputError(f"`gpu` {gpu}: expected before TensorFlow's first computation, found after it: {error}") from error
     return len(chosen)
 
 
@@ -176,8 +190,8 @@ def _chosen(gpu: str, found: list[Any]) -> list[Any]:
     present = {str(number): device for number, device in enumerate(found)}
     if not all(number in present for number in numbers):
         raise InputError(
-            f"--gpu {gpu}: expected -1 for the CPU or numbers of GPUs that TensorFlow finds here (found: "
-            f"{', '.join(present) or 'none'}); leave --gpu out to use what there is, or check the driver with nvidia-smi and "
+            f"`gpu` {gpu}: expected -1 for the CPU or numbers of GPUs that TensorFlow finds here (found: "
+            f"{', '.join(present) or 'none'}); leave `gpu` out to use what there is, or check the driver with nvidia-smi and "
             'install the CUDA libraries with: pip install "tensorflow[and-cuda]"'
         )
     return [present[number] for number in numbers]

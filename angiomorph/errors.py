@@ -15,6 +15,10 @@ class InputError(ValueError):
 
     The message names the subject (file, tag, frame), what was expected, what was found, and the remedy; the command
     line prints it as one paragraph, without a traceback, and exits with status 2 (1 inside a batch that goes on).
+
+        >>> am.read_series("absent.dcm")
+        Traceback (most recent call last):
+        angiomorph.errors.InputError: absent.dcm: expected a DICOM file, but it cannot be read: No such file or directory
     """
 
 

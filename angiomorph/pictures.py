@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 
 DPI = 128  # a power of two, so that a picture of any number of pixels has exactly that size in inches
 CAPTION = 36
@@ -54,7 +55,7 @@ def subtraction_window(bsa: np.ndarray) -> tuple[float, float]:
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as PNG, under its name only when it is whole."""
-    with replacing(path) as partial:
+    with replace_file(path) as partial:
         FigureCanvasAgg(figure).print_png(str(partial))
 
 
@@ -88,6 +89,21 @@ def grid(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str]) -> None:
         rows: equally many images of the same shape in each.
         path: PNG file.
     """
+    save(_grid(rows), path)
+
+
+def encode_png(panels: Sequence[Panel]) -> bytes:
+    """Return what `side_by_side` writes.
+
+    Args:
+        panels: images of the same shape.
+    """
+    made = io.BytesIO()
+    _grid([panels]).savefig(made, format="png")
+    return made.getvalue()
+
+
+def _grid(rows: Sequence[Sequence[Panel]]) -> Figure:
     high, wide = rows[0][0].image.shape
     captions = [CAPTION, *(CAPTION if any(panel.title for panel in row) else GAP for row in rows[1:])]
     width, height = len(rows[0]) * (wide + GAP) - GAP, sum(captions) + len(rows) * high
@@ -100,7 +116,7 @@ def grid(rows: Sequence[Sequence[Panel]], path: str | os.PathLike[str]) -> None:
             _draw(figure.add_axes((left / width, bottom / height, wide / width, high / height)), panel)
             middle = ((left + wide / 2) / width, (bottom + high + caption / 2) / height)
             figure.text(*middle, panel.title, color="white", ha="center", va="center", fontsize=9)
-    save(figure, path)
+    return figure
 
 
 def learning_curve(

@@ -13,6 +13,8 @@ from angiomorph.backend import configure_gpu, ne, tf, vxm, without_remapper
 from angiomorph.errors import InputError
 from tests.tools import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ("TF_USE_LEGACY_KERAS", "NEURITE_BACKEND", "VXM_BACKEND", "TF_CPP_MIN_LOG_LEVEL")
 WITHOUT_TENSORFLOW = "import sys; heavy = {'tensorflow', 'keras', 'tf_keras', 'voxelmorph', 'neurite'} & set(sys.modules)"
 
@@ -48,6 +50,13 @@ def test_clean_import_and_first_computation_are_keras_2_and_say_nothing():
     result = run_python("-c", code)
     assert result.stdout.split() == ["tf_keras.src.engine.training", "0.2", "0.2"], result.stderr
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize(("before", "found"), [("", "False True"), ("import sklearn.decomposition; ", "True True")])
+def test_scikit_learn_is_left_to_the_user(before, found):
+    code = f"{before}import sys, angiomorph.backend; print('sklearn' in sys.modules, end=' '); "
+    result = run_python("-c", code + "from sklearn.decomposition import PCA; print(callable(PCA))")
+    assert result.stdout.strip() == found, result.stderr
 
 
 def test_log_level_of_the_user_is_heeded():
@@ -136,7 +145,7 @@ def test_configure_gpu_without_a_choice_takes_what_there_is():
 
 @pytest.mark.parametrize("gpu", ["99", "0,99", "gpu", "", "-2"])
 def test_configure_gpu_names_a_gpu_that_is_not_there(gpu):
-    with pytest.raises(InputError, match=rf"^--gpu {gpu}: expected -1 for the CPU or numbers of GPUs .* leave --gpu out"):
+    with pytest.raises(InputError, match=rf"^`gpu` {gpu}: expected -1 for the CPU or numbers of GPUs .* leave `gpu` out"):
         configure_gpu(gpu)
 
 

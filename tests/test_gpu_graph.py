@@ -6,9 +6,11 @@ import pytest
 
 from angiomorph import networks
 from angiomorph.backend import tf
-from angiomorph.training.dataset import Sampling
-from angiomorph.training.train import TrainingConfig, build, compile_model, trained
+from angiomorph.training.config import Sampling, TrainingConfig
+from angiomorph.training.objective import build_network, compile_model, wrap_network
 from benchmarks.training import training_step
+
+pytestmark = pytest.mark.slow
 
 # Looked up by name, as angiomorph.backend has to import TensorFlow first.
 get_registered_kernels_for_op = importlib.import_module("tensorflow.python.framework.kernels").get_registered_kernels_for_op
@@ -102,7 +104,7 @@ def test_with_lambda_of_any_kind_only_whether_they_agree_is_left_to_the_host():
 @pytest.mark.parametrize("image_loss", ["mse", "minmax"])
 def test_the_other_losses_stay_on_the_gpu(image_loss):
     config = TrainingConfig(image_loss=image_loss, sampling=Sampling(size=32), enc=(4, 4), dec=(4, 4, 4), hyp_units=(4,))
-    model = build(config)
+    model = build_network(config)
     networks.promise_one_hyper(model)
     compile_model(model, config)
     element = training_step.angiomorph(32, 2, shared=True)[1]
@@ -113,14 +115,14 @@ def test_the_other_losses_stay_on_the_gpu(image_loss):
 def test_the_step_at_two_sizes_stays_on_the_gpu(image_loss, contrast_weight):
     sampling, small = Sampling(size=32, finer=True), {"enc": (4, 4), "dec": (4, 4, 4), "hyp_units": (4,)}
     config = TrainingConfig(image_loss=image_loss, contrast_weight=contrast_weight, sampling=sampling, **small)
-    model = build(config)
+    model = build_network(config)
     networks.promise_one_hyper(model)
     compile_model(model, config)
     frames, hyper = tf.zeros([2, 64, 64, 1]), tf.zeros([2, 1])
     clean = [frames] if image_loss == "truth" else []
     targets = [tf.zeros([2, 32, 32, 1 + len(clean)]), tf.zeros([2, 32, 32, 2])] * 2
     element = (frames, frames, hyper, *clean, tf.zeros([2, 2], tf.int32)), tuple(targets), (hyper[:, 0],) * 4
-    assert findings(training_step.graph((trained(model, config), element))) == []
+    assert findings(training_step.graph((wrap_network(model, config), element))) == []
 
 
 def test_voxelmorphs_loops_over_the_samples_are_found():

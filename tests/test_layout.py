@@ -14,6 +14,7 @@ from tests.tools import REPOSITORY
 
 PACKAGE = REPOSITORY / "angiomorph"
 FREE = {"", "__main__"}  # the version, and the way in
+FACE = "angiomorph"  # hands out names of all rooms, and imports a room when one of its names is asked for
 
 
 def read_rooms():
@@ -76,7 +77,16 @@ def test_a_room_imports_only_what_it_may(room):
 
 
 def test_no_modules_import_each_other():
-    list(TopologicalSorter(read_imports()).static_order())  # raises CycleError, which names the circle
+    imports = {name: others for name, others in read_imports().items() if name != FACE}
+    list(TopologicalSorter(imports).static_order())  # raises CycleError, which names the circle
+
+
+def test_rooms_take_only_the_version_from_the_face():
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == FACE and path != PACKAGE / "__init__.py":
+                inner = {alias.name for alias in node.names}
+                assert {name for name in inner if f"{FACE}.{name}" not in read_imports()} <= {"__version__"}, path
 
 
 @pytest.mark.parametrize(
@@ -101,8 +111,28 @@ def test_one_room_knows_a_library(library, rooms):
 
 
 def test_rooms_that_import_without_tensorflow():
-    rooms = ("metrics", "preprocessing", "storage", "pictures", "dicom", "simulate", "archive", "cli")
+    rooms = (
+        "options",
+        "workers",
+        "metrics",
+        "preprocessing",
+        "storage",
+        "pictures",
+        "dicom",
+        "images",
+        "simulate",
+        "archive",
+        "cli",
+    )
+    parts = (
+        "registration.options",
+        "registration.model_defaults",
+        "registration.outputs",
+        "registration.runs",
+        "evaluation.find",
+    )
     modules = sorted(name for name in read_imports() if room_of(name) in rooms)
+    modules += [f"angiomorph.{part}" for part in parts]
     code = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
     code += "    if 'tensorflow' in sys.modules: sys.exit(name)"
     assert subprocess.run([sys.executable, "-c", code, *modules], cwd=REPOSITORY, stderr=subprocess.PIPE).stderr == b""

@@ -3,10 +3,13 @@
 import pytest
 
 from angiomorph.cli import main
-from angiomorph.evaluation.evaluate import Settings, evaluate, find_runs
+from angiomorph.evaluation.evaluate import evaluate
 from angiomorph.evaluation.tables import figures
-from angiomorph.registration.series import SHIPPED, Model
+from angiomorph.registration.model import Model
+from angiomorph.registration.model_defaults import SHIPPED
 from tests.tools import shared_data
+
+pytestmark = pytest.mark.slow
 
 CT = "ct/mricrogl_head_ct_1mm.nii.gz"
 VESSELS = "ct/niivue_CT_AVM_bone_removed_cta.nii.gz"
@@ -14,24 +17,24 @@ VESSELS = "ct/niivue_CT_AVM_bone_removed_cta.nii.gz"
 
 @pytest.fixture(scope="module")
 def model():
-    return Model(SHIPPED)
+    return Model()
 
 
 def simulate(folder, *options):
     given = ["--ct", shared_data(CT), "--vessels", shared_data(VESSELS), "--out", folder, "--frames", 6, "--workers", 1]
     assert main(["simulate", *map(str, [*given, *options])]) == 0
-    return find_runs([str(folder)])
 
 
-def scored(runs, model):
-    (entry,), failed = evaluate(runs, [model], [], Settings(), lambda done, total: None)
-    assert not failed
+def scored(folder, model):
+    report = evaluate([folder], [model])
+    assert not report.failed
+    (entry,) = report.entries
     return {name: part.mean for name, part in figures(list(entry.scores.values())).items()}
 
 
 def test_motion_goes_and_contrast_stays(tmp_path, model):
-    runs = simulate(tmp_path, "--runs", 3, "--seed", 9000, "--still", 0, "--motion-mm", 1, 5, "--motion-deg", 1, 3)
-    means = scored(runs, model)
+    simulate(tmp_path, "--runs", 3, "--seed", 9000, "--still", 0, "--motion-mm", 1, 5, "--motion-deg", 1, 3)
+    means = scored(tmp_path, model)
     assert means["artefact_left"] < 0.15
     assert 0.9 < means["contrast_kept"] < 1.1
     assert means["rmse_over_floor"] < 2
@@ -39,8 +42,8 @@ def test_motion_goes_and_contrast_stays(tmp_path, model):
 
 
 def test_a_still_run_comes_back_no_worse(tmp_path, model):
-    runs = simulate(tmp_path, "--runs", 1, "--seed", 9100, "--still", 1)
-    means = scored(runs, model)
+    simulate(tmp_path, "--runs", 1, "--seed", 9100, "--still", 1)
+    means = scored(tmp_path, model)
     assert means["harm"] < 0.01
     assert means["contrast_kept"] == pytest.approx(1, abs=0.01)
     assert means["rmse_over_floor"] == pytest.approx(1, abs=0.01)
@@ -48,6 +51,11 @@ def test_a_still_run_comes_back_no_worse(tmp_path, model):
 
 def test_the_file_is_small_and_says_what_it_is(model):
     assert SHIPPED.stat().st_size < 10e6
-    assert (model.size, model.levels, model.image_loss, model.refine) == (128, 3, "truth", 0)
+    assert (model.defaults.size, model.defaults.levels, model.defaults.image_loss, model.defaults.refine) == (
+        128,
+        3,
+        "truth",
+        0,
+    )
     assert model.similarity.get_config()["image_sigma"] == pytest.approx(0.1)
-    assert 0 < model.hyper < 1
+    assert 0 < model.defaults.hyper < 1

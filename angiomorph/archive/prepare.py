@@ -15,14 +15,15 @@ from typing import Any
 
 from angiomorph import __version__
 from angiomorph.archive.work_folder import Preparation
-from angiomorph.archive.workers import Died, in_order
 from angiomorph.dicom import SeriesFiles, find_series, read_series
 from angiomorph.errors import InputError, say_failure
+from angiomorph.images import ImageOptions, find_image_runs, find_pairs, read_image_run
 from angiomorph.preprocessing.resizing import shrink_frames
 from angiomorph.storage.store import StoredRun
+from angiomorph.workers import Died, map_in_order
 
-PASSED_OVER = "passed-over"  # key of the manifest's lines that are of no run
-SECONDS = 10  # between two words on how many files were looked at
+PASSED_OVER = "passed-over"  # key of the manifest's lines for files that belong to no run
+SECONDS = 10  # between two reports of how many files were searched
 
 
 @dataclass(frozen=True)
@@ -49,30 +50,33 @@ def prepare(
     size: int | None = None,
     unsubtracted: bool = False,
     workers: int = 1,
+    images: ImageOptions | None = None,
+    pairs: Iterable[tuple[Path, Path]] = (),
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> PrepareReport:
-    """Write every usable run of DICOM files, folders or trees to a training store, under its final name whole or not at all.
+    """Write every usable run of DICOM files, folders or trees to one training store.
 
-    Runs are called run-000001, run-000002, ... in the order of `find_series`, unusable ones included, so that a run's key
-    does not depend on whether others can be read. Neither the store nor the manifest beside it (`<store>.manifest.csv`)
-    has a name, a date, a path or a UID in it; the manifest tells runs apart by the SHA-256 of their SeriesInstanceUID.
+    Runs are numbered in the order of `find_series`: run-000001, run-000002 and so on. Unusable runs keep their number, so a
+    run's key does not depend on the others. Neither the store nor the manifest beside it (`<store>.manifest.csv`) holds a
+    name, a date, a path or a UID. The manifest tells runs apart by the SHA-256 of their SeriesInstanceUID.
 
-    Finished runs wait in the folder `.<store>.partial` beside the store. Stopped by whatever means, the same call goes on
-    after the last of them; `preparation.Preparation` says how.
+    The store gets its name when it is complete; until then the folder `.<store>.partial` beside it holds the finished runs.
+    After an interruption, the same call resumes behind the last of them; see `work_folder.Preparation`.
 
-    Left out, with the reason in the manifest, are runs that `read_series` refuses, whose decoder dies, or of which every frame
-    is named as background. Runs with iodine from the first frame on are taken: see docs/prepare.md.
+    A run is skipped where `read_series` refuses it, where its decoder dies, or where every frame is named as background; the
+    manifest gives the reason. Runs that show iodine from the first frame on are kept: see docs/prepare.md.
 
     Args:
         paths: DICOM files and folders.
         store_path: the store's final name.
-        size: frames whose longer side is larger, pixels, shrink to it (`shrinking.shrink_frames`); None for none.
+        size: frames whose longer side is larger, pixels, shrink to it (`resizing.shrink_frames`); None for none.
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
         workers: processes that decode, at least 1; memory holds about `2 * workers` runs.
-        progress: called with the number of runs done and of all runs, first with those done by an earlier call.
-        say: called with a line of text while runs are looked for, of doubts about which files are a run, and when earlier work
-            is gone on with.
+        images: of runs that are images and not DICOM, what the user says of them; `paths` are then files and folders of these.
+        pairs: with `images`, files (moving, fixed) that become runs of two frames, the first of them background.
+        progress: called with (runs done, runs); the first call counts the runs of an earlier, interrupted call.
+        say: called with a line of text: progress of the search, warnings about grouping, and whether earlier work is resumed.
 
     Raises:
         InputError: no run at all, or none that can be used; `.<store>.partial` holds other work; the store cannot be written,
@@ -82,15 +86,16 @@ def prepare(
         raise InputError(f"prepare: expected size and workers of at least 1, found {size} and {workers}")
     say = say or (lambda line: None)
     passed_over = Counter[str]()
-    found = find_series(paths, _looking(say), passed_over)
+    found = find_image_runs(paths, passed_over) if images else find_series(paths, _report_search(say), passed_over)
+    found += find_pairs(pairs)
     for warning in (files.told(warning) for files in found for warning in files.warnings):
         say(f"warning: {warning}")
     path = Path(store_path)
     try:
-        work = Preparation(path, _job(found, size, unsubtracted))
+        work = Preparation(path, _job(found, f"{size} {unsubtracted}{f' {images}' if images else ''}"))
         try:
-            read = partial(_read, size=size, unsubtracted=unsubtracted)
-            return _prepared(work, found, passed_over, read, workers, progress or (lambda done, total: None), say)
+            read = partial(read_run, size=size, unsubtracted=unsubtracted, images=images)
+            return _prepare_runs(work, found, passed_over, read, workers, progress or (lambda done, total: None), say)
         finally:
             work.close()
     except OSError as error:
@@ -100,7 +105,7 @@ def prepare(
         ) from error
 
 
-def _prepared(
+def _prepare_runs(
     work: Preparation,
     found: list[SeriesFiles],
     passed_over: Counter[str],
@@ -115,10 +120,10 @@ def _prepared(
     if work.done:
         say(f"resuming: {work.done} of {len(found)} runs already there")
     progress(work.done, len(found))
-    results = in_order(read, found[work.done :], workers)
+    results = map_in_order(read, found[work.done :], workers)
     for index, result in enumerate(results, work.done):
         run, reason = (result, "") if isinstance(result, StoredRun) else (None, _reason(result, found[index]))
-        work.add(_line(index, found[index], run, reason), run)
+        work.add(manifest_line(index, found[index], run, reason), run)
         if reason:
             reasons[index] = reason
         progress(index + 1, len(found))
@@ -132,7 +137,7 @@ def _prepared(
     return PrepareReport(len(found) - len(left_out), left_out, work.manifest, passed_over)
 
 
-def _looking(say: Callable[[str], None]) -> Callable[[int], None]:
+def _report_search(say: Callable[[str], None]) -> Callable[[int], None]:
     last = [time.monotonic()]
 
     def update(files: int) -> None:
@@ -143,9 +148,9 @@ def _looking(say: Callable[[str], None]) -> Callable[[int], None]:
     return update
 
 
-def _job(found: list[SeriesFiles], size: int | None, unsubtracted: bool) -> str:
-    """Return a SHA-256 that is another one for other files, changed files, other options, or another version."""
-    job = hashlib.sha256(f"{__version__} {size} {unsubtracted}".encode())
+def _job(found: list[SeriesFiles], options: str) -> str:
+    """Return a SHA-256 of the files, their sizes and times, the options, and the program's version."""
+    job = hashlib.sha256(f"{__version__} {options}".encode())
     for files in found:
         for path, source in zip(files.paths, files.sources(), strict=True):
             original = files.original(path)
@@ -155,11 +160,13 @@ def _job(found: list[SeriesFiles], size: int | None, unsubtracted: bool) -> str:
     return job.hexdigest()
 
 
-def _read(files: SeriesFiles, *, size: int | None, unsubtracted: bool) -> StoredRun | str:
+def read_run(
+    files: SeriesFiles, *, size: int | None, unsubtracted: bool, images: ImageOptions | None = None
+) -> StoredRun | str:
     """Return a run as the store keeps it, or why it cannot be used."""
     subject = files.sources()[0]
     try:
-        series = read_series(files, unsubtracted=unsubtracted)
+        series = read_image_run(files, images) if images else read_series(files, unsubtracted=unsubtracted)
         if len(set(series.background_numbers)) == len(series.frames):
             return f"{subject}: expected a contrast frame, found every frame named as background; give the whole run"
         frames = series.frames if size is None else shrink_frames(series.frames, size)
@@ -181,12 +188,12 @@ def _reason(result: str | Died, files: SeriesFiles) -> str:
     )
 
 
-def _line(index: int, files: SeriesFiles, run: StoredRun | None, reason: str) -> dict[str, Any]:
+def manifest_line(index: int, files: SeriesFiles, run: StoredRun | None, reason: str) -> dict[str, Any]:
     """Return a run's line of the manifest."""
     line: dict[str, Any] = {
         "key": f"run-{index + 1:06d}",
         "series_sha256": hashlib.sha256(files.uid.encode()).hexdigest() if files.uid else "",
-        "left_out": _anonymous(reason, files),
+        "left_out": _hide_names(reason, files),
     }
     if run is None:
         return line
@@ -201,7 +208,7 @@ def _line(index: int, files: SeriesFiles, run: StoredRun | None, reason: str) ->
     }
 
 
-def _anonymous(reason: str, files: SeriesFiles) -> str:
+def _hide_names(reason: str, files: SeriesFiles) -> str:
     """Return an error text without file names, which archives often make of patients' names."""
     if not reason:
         return ""

@@ -1,4 +1,4 @@
-"""A store in the making: what is finished outlives its process, and the final name appears when all is there."""
+"""A store in the making: finished runs survive a crash, and the store gets its name when it is complete."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ COLUMNS = ("key", "series_sha256", "frames", "rows", "columns", "relation", "bit
 
 
 class Preparation:
-    """The folder `.<store>.partial` beside the final store: the store and the manifest so far, and the log of the last commit.
+    """The folder `.<store>.partial` beside the final store; it holds the unfinished store, its manifest, and its log.
 
     Args:
         path: the store's final name.
-        job: what tells this preparation from others, the same whenever the same command is given.
+        job: a digest of the command and its files, by which an interrupted preparation is recognised.
 
     Raises:
         InputError: the folder has runs of another job, or another process works in it.
@@ -50,10 +50,9 @@ class Preparation:
         return len(self.lines)
 
     def add(self, line: Mapping[str, Any], run: store.StoredRun | None) -> None:
-        """Add a run's line to the manifest, and the run to the store unless it is left out.
+        """Add a run's line to the manifest, and the run to the store unless it is skipped.
 
-        A stored run is on disk when this returns. One that is left out is with the next that is stored: nothing of it would
-        have to be decoded again.
+        A stored run is on disk when this returns. The line of a skipped run is committed with the next stored one.
 
         Raises:
             OSError: it cannot be written; everything added before is kept.
@@ -76,7 +75,7 @@ class Preparation:
             self._store.close()
         self._commit()
         self.close()
-        # A copy: killed before the store has its name, the next process finds both here and does this once more.
+        # A copy, so that a process that resumes after a kill here still finds the manifest and can repeat this.
         copy = self.folder / "manifest.copy"
         shutil.copyfile(self.folder / "manifest.csv", copy)
         with copy.open("a", newline="", encoding="utf-8") as file:
@@ -88,12 +87,12 @@ class Preparation:
     def discard(self) -> None:
         """Remove the folder."""
         self.close()
-        # First, as without it nothing goes on from what a kill leaves of the folder.
+        # First: without the store, nothing resumes from a half-removed folder.
         self._file.path.unlink(missing_ok=True)
         shutil.rmtree(self.folder)
 
     def close(self) -> None:
-        """Close all files; what is not committed is lost."""
+        """Close all files and discard what is not committed."""
         with suppress(OSError):  # of lines that are not committed, on a full disk
             self._lines.close()
         if self._store:
@@ -134,7 +133,7 @@ class Preparation:
 
     @contextmanager
     def _telling_failures(self) -> Iterator[None]:
-        """Raise why a write failed, not what HDF5 makes of the bytes that are therefore missing."""
+        """Raise the disk's error rather than what HDF5 makes of the bytes that are missing."""
         try:
             yield
         except Exception:

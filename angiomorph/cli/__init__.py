@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from angiomorph import __version__
-from angiomorph.cli.arguments import EXAMPLES
+from angiomorph.cli.arguments import EXAMPLES, name_flags
 from angiomorph.cli.evaluate import add_evaluate
 from angiomorph.cli.models import add_bake, add_compact, add_import_weights, add_info
 from angiomorph.cli.prepare import add_prepare
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = arguments.run(arguments)
     except InputError as error:
-        complain(arguments.verb, str(error))
+        complain(arguments.verb, name_flags(str(error), arguments.parser))
         return 2
     except OSError as error:
         subject = f"{error.filename}: " if error.filename else ""

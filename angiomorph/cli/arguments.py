@@ -1,12 +1,19 @@
-"""What several verbs take: types of arguments, and options that they share."""
+"""What several verbs take: flags made of dataclasses of options, types of arguments, and options that verbs share."""
 
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Any
+from dataclasses import Field, fields
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from angiomorph.options import Kind, fits, read_kinds, say_default, say_expected
+
+T = TypeVar("T")
+NOTHING: Mapping[str, Callable[[str], str]] = MappingProxyType({})
 
 
 def read_fraction(text: str) -> float:
@@ -16,13 +23,6 @@ def read_fraction(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
 
 
-def read_degrees(text: str) -> float:
-    with suppress(ValueError):
-        if 0 <= float(text) <= 180:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"expected degrees from 0 to 180, got {text}")
-
-
 def read_count(text: str) -> int:
     with suppress(ValueError):
         if int(text) >= 1:
@@ -30,30 +30,12 @@ def read_count(text: str) -> int:
     raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
 
 
-def read_kinds(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(word for word in map(str.strip, text.split(",")) if word))
-
-
-def read_steps(text: str) -> int:
-    with suppress(ValueError):
-        if int(text) >= 0:
-            return int(text)
-    raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text}")
-
-
-def read_weight(text: str) -> float:
-    with suppress(ValueError):
-        if 0 <= float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"expected a number from 0, got {text}")
-
-
 EXAMPLES = "Research use only. Exit status: 0 all done; 1 some runs failed; 2 wrong use or unusable input."
 
 
 def add_verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
     verb: argparse.ArgumentParser = verbs.add_parser(name, help=summary, description=summary, epilog=EXAMPLES)
-    verb.set_defaults(run=run)
+    verb.set_defaults(run=run, parser=verb)
     return verb
 
 
@@ -61,11 +43,84 @@ def add_unsubtracted(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--unsubtracted", action="store_true", help="take runs as acquired, whatever headers say of subtraction")
 
 
-def add_refinement(verb: argparse.ArgumentParser) -> None:
-    summary = "sizes at which the network sees the frames, each twice the one before, the first its own (default: the model's)"
-    verb.add_argument("--levels", type=read_count, metavar="N", help=summary)
-    summary = "further passes of the network through its finer sizes; each takes about as long as the network (default: 0)"
-    verb.add_argument("--rounds", type=read_steps, default=0, metavar="N", help=summary)
-    summary = "steps that improve the warp after the network, by the loss of its training; not for one of truth (default: 40)"
-    verb.add_argument("--refine", type=read_steps, metavar="STEPS", help=summary)
-    verb.add_argument("--no-guard", action="store_true", help="warp every frame, also where nothing shows that it moves")
+def add_options(
+    parser: Any, options: type, leave: Collection[str] = (), first: Mapping[str, Callable[[str], str]] = NOTHING
+) -> None:
+    """Add a flag for each field of a dataclass of options: name, default, help, choices and range are the field's.
+
+    Args:
+        parser: a parser or a group of one.
+        options: the dataclass, see `angiomorph.options`.
+        leave: names of the fields that get no flag.
+        first: by name of a field, what sees the text before it is read, and may refuse it.
+    """
+    kinds = read_kinds(options)
+    for part in fields(options):
+        if part.name not in leave:
+            _add_option(parser, part, kinds[part.name], first.get(part.name, str))
+
+
+def _add_option(parser: Any, part: Field[Any], kind: Kind, first: Callable[[str], str]) -> None:
+    given = part.metadata
+    name = part.name.replace("_", "-")
+    if kind.of is bool:
+        name, action = (f"no-{name}", "store_false") if part.default else (name, "store_true")
+        parser.add_argument(given["flag"] or f"--{name}", dest=part.name, action=action, help=given["off"] or given["help"])
+        return
+    several: dict[str, Any] = {}
+    if kind.count is not None and given["separator"] is None:
+        several["nargs"] = kind.count or "+"
+    parser.add_argument(
+        given["flag"] or f"--{name}",
+        dest=part.name,
+        default=part.default,
+        type=_read_parts(given["separator"]) if given["separator"] else _read_value(part, kind, first),
+        choices=None if given["separator"] else given["choices"],
+        metavar=given["metavar"],
+        help=f"{given['help']} (default: {say_default(part)})".replace("%", "%%"),
+        **several,
+    )
+
+
+def _read_value(part: Field[Any], kind: Kind, first: Callable[[str], str]) -> Callable[[str], Any]:
+    """Return what reads one value of an option; argparse itself says which choices there are."""
+
+    def read(text: str) -> Any:
+        with suppress(ValueError):
+            value = kind.of(first(text))
+            if part.metadata["choices"] is not None or fits(part, kind, value):
+                return value
+        raise argparse.ArgumentTypeError(f"expected {say_expected(part, kind)}, got {text}")
+
+    return read
+
+
+def _read_parts(separator: str) -> Callable[[str], tuple[str, ...]]:
+    return lambda text: tuple(dict.fromkeys(word for word in map(str.strip, text.split(separator)) if word))
+
+
+def read_options(arguments: argparse.Namespace, options: type[T], leave: Collection[str] = ()) -> T:
+    """Return a dataclass of options as the command line gave them, the dataclass's defaults where it has no flag.
+
+    Args:
+        arguments: parsed by a parser that `add_options` has added to.
+        options: the dataclass.
+        leave: names of the fields whose values go elsewhere.
+
+    Raises:
+        InputError: as the dataclass says.
+    """
+    names = {part.name for part in fields(options)} - set(leave)  # type: ignore[arg-type]
+    given = {name: value for name, value in vars(arguments).items() if name in names}
+    return options(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+
+def name_flags(message: str, parser: argparse.ArgumentParser) -> str:
+    """Return a message in which arguments, in backticks, are named by the flags of a parser: --lambda for `hyper`.
+
+    Args:
+        message: of an error or a warning of the library.
+        parser: of the verb.
+    """
+    flags = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
+    return re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), message)

@@ -6,8 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from angiomorph.cli.arguments import add_refinement, add_verb, read_fraction
+from angiomorph.cli.arguments import add_options, add_verb, name_flags, read_fraction, read_options
 from angiomorph.cli.terminal import complain, show_nothing, show_progress
+from angiomorph.evaluation.find import find_runs
+from angiomorph.registration.model_defaults import read_model_defaults
+from angiomorph.registration.options import RegistrationOptions, check_folder
 
 
 def add_evaluate(verbs: Any) -> None:
@@ -15,8 +18,7 @@ def add_evaluate(verbs: Any) -> None:
     verb.add_argument("runs", nargs="+", metavar="RUN", help="runs, or folders of them; simulated ones with their truth beside")
     verb.add_argument("--model", nargs="+", metavar="M.h5", help="models, or names of shipped ones (default: truth)")
     verb.add_argument("--lambda", dest="hyper", type=read_fraction, nargs="+", metavar="L", help="(default: each model's own)")
-    verb.add_argument("--background", default="auto", metavar="B", help="auto, tag, or frame numbers N or N-M (default: auto)")
-    add_refinement(verb)
+    add_options(verb, RegistrationOptions, leave=("hyper", "require_clean"))
     verb.add_argument(
         "--out", metavar="DIR", help="folder for evaluation.md, .csv and .json, runs.csv and, of several lambda, lambda.png"
     )
@@ -26,30 +28,27 @@ def add_evaluate(verbs: Any) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    options = read_options(arguments, RegistrationOptions, leave=("hyper",))
+    names = arguments.model or [None]
+    for name in names:
+        read_model_defaults(name).complete(options)
+    if arguments.out:
+        check_folder(arguments.out)
+    find_runs(arguments.runs)
     from angiomorph.backend import configure_gpu
-    from angiomorph.evaluation import evaluate
-    from angiomorph.registration.series import SHIPPED, Model
+    from angiomorph.evaluation.evaluate import evaluate
+    from angiomorph.registration.model import Model
 
     configure_gpu(arguments.gpu)
-    runs = evaluate.find_runs(arguments.runs)
-    models = [Model(path) for path in arguments.model or [SHIPPED]]
-    settings = evaluate.Settings(
-        background=arguments.background,
-        levels=arguments.levels,
-        rounds=arguments.rounds,
-        refine_steps=arguments.refine,
-        guard=not arguments.no_guard,
-    )
     progress = show_nothing if arguments.quiet else show_progress("runs evaluated")
-    entries, failed = evaluate.evaluate(runs, models, arguments.hyper or [], settings, progress)
-    for reason in failed.values():
-        complain("evaluate", f"failed: {reason}")
-    if len(failed) == len(runs):
+    report = evaluate(arguments.runs, [Model(name) for name in names], arguments.hyper or (), options, progress)
+    for reason in report.failed.values():
+        complain("evaluate", name_flags(f"failed: {reason}", arguments.parser))
+    if not report.about["runs"]:
         return 2
-    report = evaluate.report(entries, models, settings)
     print(report.json() if arguments.json else report.text(), flush=True)
     if arguments.out:
         for path in report.write(Path(arguments.out)):
             if not arguments.quiet and not arguments.json:
                 print(path)
-    return 1 if failed else 0
+    return 1 if report.failed else 0

@@ -9,6 +9,8 @@ from typing import Any
 
 from angiomorph import __version__
 from angiomorph.cli.arguments import add_verb, read_count, read_fraction
+from angiomorph.errors import InputError
+from angiomorph.paper import DEFAULT_LAMBDA
 
 
 def add_import_weights(verbs: Any) -> None:
@@ -21,11 +23,17 @@ def add_import_weights(verbs: Any) -> None:
     )
     verb.add_argument("--image-loss", choices=("mse", "minmax", "vle"), default="vle", help="of its training (default: vle)")
     verb.add_argument(
-        "--lambda", dest="hyper", type=read_fraction, default=0.7, metavar="L", help="to register with (default: 0.7)"
+        "--lambda",
+        dest="hyper",
+        type=read_fraction,
+        default=DEFAULT_LAMBDA["vle"],
+        metavar="L",
+        help="to register with (default: %(default)s)",
     )
 
 
 def _import_weights(arguments: argparse.Namespace) -> int:
+    _check_name(arguments.out)
     from angiomorph import networks
 
     metadata = {
@@ -47,6 +55,7 @@ def add_compact(verbs: Any) -> None:
 
 
 def _compact(arguments: argparse.Namespace) -> int:
+    _check_name(arguments.out)
     from angiomorph import networks
 
     return _saved(networks.compact(networks.AngioMorph.load(arguments.model), arguments.rank), arguments.out)
@@ -57,12 +66,16 @@ def add_bake(verbs: Any) -> None:
     verb.add_argument("model", metavar="M.h5")
     verb.add_argument("out", metavar="OUT.h5")
     verb.add_argument("--lambda", dest="hyper", type=read_fraction, required=True, metavar="L", help="0 to 1")
+    verb.add_argument("--size", type=read_count, metavar="N", help="side of the frames it takes (default: the model's)")
 
 
 def _bake(arguments: argparse.Namespace) -> int:
+    _check_name(arguments.out)
     from angiomorph import networks
 
-    return _saved(networks.bake(networks.AngioMorph.load(arguments.model), arguments.hyper), arguments.out)
+    source = {"source_sha256": networks.sha256(arguments.model), "version": __version__}
+    model = networks.AngioMorph.load(arguments.model)
+    return _saved(networks.bake(model, arguments.hyper, arguments.size, **source), arguments.out)
 
 
 def add_info(verbs: Any) -> None:
@@ -77,6 +90,12 @@ def _info(arguments: argparse.Namespace) -> int:
     found = describe(Path(arguments.file))
     print(json.dumps(found) if arguments.json else "\n".join(lines(found)))
     return 0
+
+
+def _check_name(out: str) -> None:
+    """Refuse the name of Keras 3's format, which other programs would take the file for."""
+    if out.lower().endswith(".keras"):
+        raise InputError(f"{out}: expected a name that ends in .h5, the format that is written, got .keras; rename it")
 
 
 def _saved(model: Any, out: str) -> int:

@@ -22,6 +22,7 @@ from angiomorph.dicom.attributes import (
 from angiomorph.dicom.header import Header, is_angiogram, is_unsaid_capture, sop_class
 from angiomorph.errors import InputError
 
+PROCESSING = ("FramePixelDataPropertiesSequence", "XAXRFFrameCharacteristicsSequence")  # the second by mistake
 SUBTRACTION_CODE = "113062"  # DCM, "Pixel by pixel subtraction"
 SUBTRACTED = re.compile(r"(?<!UN)(?<!NON)(?<!NON[- ])(?<!NOT )SUBTRACT|\b[DB]SA\b")
 CODE = re.compile(r"[A-Za-z0-9_ ]{1,16}")
@@ -109,8 +110,8 @@ def subtraction_evidence(dataset: Dataset) -> str:
     if SUBTRACTION_CODE in codes:
         return f"{label('DerivationCodeSequence')} has {SUBTRACTION_CODE}, Pixel by pixel subtraction"
     keyword = "ImageProcessingApplied"
-    if "DIGITAL_SUBTR" in words(functional(dataset, "XAXRFFrameCharacteristicsSequence", keyword), keyword):
-        return f"{label('ImageProcessingApplied')} has DIGITAL_SUBTR"
+    if any("DIGITAL_SUBTR" in words(functional(dataset, macro, keyword), keyword) for macro in PROCESSING):
+        return f"{label(keyword)} has DIGITAL_SUBTR"
     image_type = text(dataset, "ImageType")
     if not image_type.startswith("DERIVED"):
         return ""

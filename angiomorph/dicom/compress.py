@@ -9,7 +9,7 @@ from pydicom import Dataset
 from pydicom.pixels import get_encoder
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from angiomorph.dicom.encoding import COMPRESSIONS, DEPTHS, Encoding
+from angiomorph.dicom.encoding import CLASSES, COMPRESSIONS, DEPTHS, Encoding
 from angiomorph.errors import InputError
 
 
@@ -39,17 +39,19 @@ def check_encoding(encoding: Encoding) -> None:
     """Raise where runs cannot be stored as asked, before any work is done.
 
     Raises:
-        InputError: a depth or compression that is not known, or one whose coder is not installed.
+        InputError: a depth, compression or class that is not known, or one whose coder is not installed.
     """
     if encoding.pixel_depth not in DEPTHS:
-        raise InputError(f"--pixel-depth {encoding.pixel_depth}: expected {' or '.join(map(str, DEPTHS))} bits")
+        raise InputError(f"`pixel_depth` {encoding.pixel_depth}: expected {' or '.join(map(str, DEPTHS))} bits")
     if encoding.compress not in COMPRESSIONS:
-        raise InputError(f"--compress {encoding.compress}: expected one of {', '.join(COMPRESSIONS)}")
+        raise InputError(f"`compress` {encoding.compress}: expected one of {', '.join(COMPRESSIONS)}")
+    if encoding.save_class not in CLASSES:
+        raise InputError(f"`save_class` {encoding.save_class}: expected {' or '.join(CLASSES)}")
     coder = CODERS.get(encoding.compress)
     if coder is not None and coder.plugin not in get_encoder(coder.syntax).available_plugins:
         raise InputError(
-            f"--compress {encoding.compress}: expected its coder, which is not installed or does not load; "
-            f"run pip install {coder.packages}, or write without --compress"
+            f"`compress` {encoding.compress}: expected its coder, which is not installed or does not load; "
+            f"run pip install {coder.packages}, or write without `compress`"
         )
 
 

@@ -95,12 +95,21 @@ TYPE_2 = [
     "SeriesNumber",
 ]
 TYPE_2_XA = ["KVP", "PositionerMotion", "PositionerPrimaryAngle", "PositionerSecondaryAngle"]
+OF_PATIENT_AND_STUDY = (
+    *("SpecificCharacterSet", "TimezoneOffsetFromUTC", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate"),
+    *("PatientSex", "PatientAge", "PatientSize", "PatientWeight", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID"),
+    *("StudyDescription", "AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "SeriesDescription", "Manufacturer"),
+    *("ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions"),
+    *("BodyPartExamined", "Laterality", "PatientIdentityRemoved", "DeidentificationMethod"),
+    *("DeidentificationMethodCodeSequence", "LongitudinalTemporalInformationModified"),
+)
 EXPOSURE = ("Exposure", "ExposureTime", "XRayTubeCurrent")
 # Body parts that have no side (PS3.16 CID 4): Laterality must be absent; for all others it must be there (C.7.3.1).
 UNPAIRED = """
     ABDOMEN AORTA BLADDER BRAIN CHEST CIRCLEOFWILLIS COLON CORONARYARTERY CSPINE CTSPINE HEAD HEADNECK HEART JAW LIVER LSPINE
     LSSPINE MEDIASTINUM NECK PANCREAS PELVIS SKULL SPINE SPLEEN SSPINE STERNUM STOMACH TLSPINE TSPINE UTERUS WHOLEBODY
     """
+OF_TIMES = ("FrameTime", "FrameTimeVector", "FrameIncrementPointer")
 PLANES = ("SINGLE PLANE", "BIPLANE A", "BIPLANE B")
 LEFT_OUT_GROUPS = (0x4000, *range(0x5000, 0x5020), *range(0x6000, 0x6020), 0xFFFC)  # comments, curves, overlays, padding
 # Of ACR-NEMA files: lengths and places in the old file, a recognition code, the number of dimensions.
@@ -126,11 +135,29 @@ FIRST_DATA_GROUP = 0x0008  # before it are network commands and the file's own m
 
 
 def carried(source: Dataset) -> Dataset:
-    """Return a copy of a source's header without what belongs to its pixels.
+    """Return a copy of a source's header without what belongs to its pixels, as one of the classic class.
 
     Private groups, curves, overlays, retired groups and values that break their own type are left out; dates and times of
     ACR-NEMA are written as DICOM does; texts keep their bytes, whatever their character set; an enhanced object becomes a
     classic one.
+
+    Args:
+        source: header of the run, or of its first frame.
+    """
+    plain = copy_clean(source)
+    if plain.SOPClassUID in ENHANCED_CLASSES:
+        _flatten(plain)
+    if plain.SOPClassUID == BIPLANE_CLASS:
+        plain.SOPClassUID = XRayAngiographicImageStorage
+    for keyword in OF_THE_SOURCE_PIXELS:
+        if keyword in plain:
+            del plain[keyword]
+    keep_usable_shutters(plain)
+    return plain
+
+
+def copy_clean(source: Dataset) -> Dataset:
+    """Return a copy of a source's header of which everything can be written, of the source's own class.
 
     Args:
         source: header of the run, or of its first frame.
@@ -146,18 +173,10 @@ def carried(source: Dataset) -> Dataset:
         plain.update({tag: dataset.get_item(tag) for tag in list(dataset.keys())})
         plain.set_original_encoding(False, True, source.original_character_set)
         plain.SOPClassUID = sop_class(source)
-    if plain.SOPClassUID in ENHANCED_CLASSES:
-        _flatten(plain)
-    if plain.SOPClassUID == BIPLANE_CLASS:
-        plain.SOPClassUID = XRayAngiographicImageStorage
-    for keyword in OF_THE_SOURCE_PIXELS:
-        if keyword in plain:
-            del plain[keyword]
-    _keep_usable_shutters(plain)
     return plain
 
 
-def _keep_usable_shutters(dataset: Dataset) -> None:
+def keep_usable_shutters(dataset: Dataset) -> None:
     """Leave out the shutter's shapes whose values are not there, as a bitmap's overlay never is."""
     shapes = words(dataset, "ShutterShape")
     kept = [shape for shape in shapes if shape in SHUTTERS and all(values(dataset, keyword) for keyword in SHUTTERS[shape])]
@@ -264,6 +283,22 @@ def _flatten_exposure(dataset: Dataset) -> None:
             del dataset[fine]
 
 
+def describe_patient_and_study(source: Dataset) -> Dataset:
+    """Return what of a source's header any object of its study has, whatever its class.
+
+    Args:
+        source: header of the run, or of its first frame.
+    """
+    complete_header = carried(source)
+    complete(complete_header)
+    dataset = Dataset()
+    tags = [complete_header[keyword].tag for keyword in OF_PATIENT_AND_STUDY if keyword in complete_header]
+    dataset.update({tag: complete_header.get_item(tag) for tag in tags})
+    dataset.set_original_encoding(False, True, complete_header.original_character_set)
+    set_laterality(dataset)
+    return dataset
+
+
 def code_item(code: str, meaning: str) -> Dataset:
     """Return a coded concept of the DICOM controlled terminology, for a sequence of codes."""
     item = Dataset()
@@ -323,6 +358,7 @@ def _complete_capture(dataset: Dataset) -> None:
     dataset.BurnedInAnnotation = text(dataset, "BurnedInAnnotation") or "YES"  # type 1; unknown, so take care
     dataset.PresentationLUTShape = "IDENTITY"
     dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = decimal(0), decimal(1), "US"
-    for keyword in ("PixelIntensityRelationship", "AcquisitionDeviceProcessingDescription"):
+    single = number(dataset, "NumberOfFrames") == 1  # of which this class, unlike XA, has no times
+    for keyword in ("PixelIntensityRelationship", "AcquisitionDeviceProcessingDescription", *(OF_TIMES if single else ())):
         if keyword in dataset:
             del dataset[keyword]

@@ -1,4 +1,4 @@
-"""How the pixels of written runs are stored: the options, without pydicom, so that the command line has them at once."""
+"""How written runs are stored: the options, without pydicom, so that the command line has them at once."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from dataclasses import dataclass
 
 DEPTHS = (12, 16)
 COMPRESSIONS = ("none", "rle", "jpeg-ls", "j2k")
+CLASSES = ("classic", "enhanced")
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the pixels of a written run are stored.
+    """How a written run is stored.
 
     Args:
         pixel_depth: bits of a value, of `DEPTHS`.
         compress: lossless compression, of `COMPRESSIONS`.
+        save_class: of the subtracted run, of `CLASSES`: X-Ray Angiographic Image, or Enhanced XA Image.
     """
 
     pixel_depth: int = 12
     compress: str = "none"
+    save_class: str = "classic"
 
     @property
     def offset(self) -> int:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from angiomorph.dicom import grouping
 from angiomorph.dicom.archives import ZIP, Unpacked, archive_kind, unpack
-from angiomorph.dicom.attributes import items, text, value, values, without_warnings
+from angiomorph.dicom.attributes import items, text, value, values
 from angiomorph.dicom.copies import Copy, leave_out_copies, leave_out_repeated_runs, warn_of_copies
 from angiomorph.dicom.grouping import ENDING, Frame, Run, describe_frame, group_frames
 from angiomorph.dicom.header import XA_CLASSES, is_angiogram, read_header
 from angiomorph.dicom.save import PROGRAM
-from angiomorph.dicom.series import SeriesFiles
+from angiomorph.dicom.series import MaskImage, SeriesFiles
 from angiomorph.errors import InputError
 
 KEYWORDS = (*grouping.KEYWORDS, "ContributingEquipmentSequence")
@@ -27,6 +27,7 @@ NO_DICOM = "no DICOM"
 OTHER = "DICOM, but no angiogram"
 OWN = "subtracted by this program"
 COPIES = "copies of files that are taken"
+MASKS = "mask frames of runs that are taken"
 ARCHIVES = "zip or gz, opened only when given by name"
 DIRECTORIES = "DICOMDIR"
 ABSENT = "named by a DICOMDIR, but not there"
@@ -56,6 +57,9 @@ def find_series(
     passed_over: Counter[str] | None = None,
 ) -> list[SeriesFiles]:
     """Find every run in files, folders, trees and archives, reading headers only.
+
+        >>> [files.name for files in am.find_series(["data/example_run.dcm", "data/sample_single_frames"])]
+        ['example_run', 'sample_single_frames']
 
     A multi-frame file is a run, and so are the parts of a concatenation in one folder. `grouping.group_frames` says which
     single-frame files of one folder are one, and in what order. A file given by itself is always returned, so that reading it
@@ -89,11 +93,44 @@ def find_series(
             raise InputError(_nothing_in(root, passed_over - before))
     kept, others, copies = leave_out_repeated_runs(runs)
     _add(passed_over, COPIES, len(copies))
+    masks = _find_masks(kept, {index for index in kept if places[index].by_itself})
+    whole = {image.path for images in masks.values() for image in images if not image.numbers}
     found_files = []
     for index, run in kept.items():
-        instead = tuple(_files_of(runs[other], places[other]) for other in others.get(index, ()))
-        found_files.append(replace(_files_of(run, places[index]), instead=instead))
-    return _distinct(found_files)
+        if not masks[index] and all(frame.path in whole for frame in run.frames):
+            _add(passed_over, MASKS, len(run.frames))
+            continue
+        instead = tuple(_files_of(runs[other], places[other], masks[index]) for other in others.get(index, ()))
+        found_files.append(replace(_files_of(run, places[index], masks[index]), instead=instead))
+    return make_distinct(found_files)
+
+
+def _find_masks(runs: Mapping[int, Run], by_themselves: Collection[int]) -> dict[int, tuple[MaskImage, ...]]:
+    """Return the other images in which the masks of each run are: among all runs, or beside a file given by itself."""
+    known = {frame.instance: frame for run in runs.values() for frame in run.frames}
+    found = {}
+    for index, run in runs.items():
+        frames = dict(run.frames[0].masks)
+        beside = _look_beside(run.frames[0].path, frames.keys() - known.keys()) if index in by_themselves else {}
+        there = {uid: beside.get(uid) or known.get(uid) for uid in frames}
+        found[index] = tuple(
+            MaskImage(frame.path, () if len(set(frames[uid])) == frame.count else frames[uid])
+            for uid, frame in there.items()
+            if frame is not None and frame not in run.frames
+        )
+    return found
+
+
+def _look_beside(path: Path, wanted: Collection[str]) -> dict[str, Frame]:
+    """Return the images of some SOPInstanceUIDs in a file's folder."""
+    if not wanted:
+        return {}
+    try:
+        files = sorted(other for other in path.parent.iterdir() if other != path and other.is_file())
+    except OSError:  # a folder that may be entered, but not listed
+        return {}
+    looked = (_look(other, "", "")[0] for other in files)
+    return {frame.instance: frame for frame in looked if frame.instance in wanted}
 
 
 def _add(passed_over: Counter[str], reason: str, count: int) -> None:
@@ -109,13 +146,15 @@ def find_run(paths: Sequence[Path]) -> SeriesFiles:
     """
     if len(paths) == 1:
         if not (paths[0].is_dir() or archive_kind(paths[0]) or _is_directory(paths[0])):
-            return SeriesFiles(name_of(paths[0]), (paths[0],))
+            run = Run((_look(paths[0], "", "")[0],))
+            return SeriesFiles(name_of(paths[0]), (paths[0],), masks=_find_masks({0: run}, {0})[0])
         runs = find_series(paths)
         if len(runs) > 1:
             raise InputError(f"{paths[0]}: expected a folder of one run, found {len(runs)} runs; give one of them")
         return runs[0]
     place = _Place(tuple((path, str(paths[0].parent)) for path in paths), by_itself=True)
-    return _files_of(_find_only_run(_look_at_all(place, _counting(None), Counter())), place)
+    run = _find_only_run(_look_at_all(place, _counting(None), Counter()))
+    return _files_of(run, place, _find_masks({0: run}, {0})[0])
 
 
 def _find_only_run(frames: list[Frame]) -> Run:
@@ -314,24 +353,7 @@ def _header(path: Path) -> Dataset | None:
     try:
         return read_header(path, KEYWORDS).dataset
     except InputError:
-        if not _may_be_bare(path):
-            return None
-    try:
-        with without_warnings():
-            dataset = dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(KEYWORDS))
-    except Exception:  # pydicom's parser raises a dozen kinds on what is no data set
         return None
-    return dataset if _is_angiogram(dataset) else None
-
-
-def _may_be_bare(path: Path) -> bool:
-    """Return whether a file starts as data sets do: with an early element of group 8."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except OSError:
-        return False
-    return start[:2] == b"\x08\0" and start[2:] <= b"\x18\0"
 
 
 def _is_angiogram(dataset: Dataset) -> bool:
@@ -358,14 +380,15 @@ def is_marked(path: Path) -> bool:
         return True  # what cannot be opened may be a run: let reading it say so
 
 
-def _files_of(run: Run, place: _Place) -> SeriesFiles:
+def _files_of(run: Run, place: _Place, masks: tuple[MaskImage, ...]) -> SeriesFiles:
     first = run.frames[0]
     name = name_of(first.path) if len(run.frames) == 1 or first.concatenation else Path(first.place).resolve().name
     paths = tuple(frame.path for frame in run.frames)
-    return SeriesFiles(name, paths, place.folder, first.uid, run.warnings, run.refusal, unpacked=place.unpacked)
+    return SeriesFiles(name, paths, place.folder, first.uid, run.warnings, run.refusal, masks=masks, unpacked=place.unpacked)
 
 
-def _distinct(runs: list[SeriesFiles]) -> list[SeriesFiles]:
+def make_distinct(runs: list[SeriesFiles]) -> list[SeriesFiles]:
+    """Return the runs with names that are distinct within a folder, whatever the case of their letters."""
     taken: set[tuple[str, str]] = set()
     distinct = []
     for run in runs:

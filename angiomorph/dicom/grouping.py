@@ -16,6 +16,7 @@ from pydicom import Dataset
 
 from angiomorph.dicom.attributes import label, text, values
 from angiomorph.dicom.enhanced import is_part
+from angiomorph.dicom.masks import name_other_images
 from angiomorph.dicom.timing import DAY, SECOND, Moment, read_moment
 from angiomorph.errors import InputError
 
@@ -53,6 +54,9 @@ KEYWORDS = (
     "ImagerPixelSpacing",
     "ConcatenationUID",
     "InConcatenationNumber",
+    "ReferencedImageSequence",
+    "SourceImageSequence",
+    "MaskSubtractionSequence",
 )
 # What tells when a frame was taken, the surest first; what a date and a time say stands under the time.
 CLOCKS = {"AcquisitionDateTime": "", "AcquisitionTime": "AcquisitionDate", "ContentTime": "ContentDate"}
@@ -101,6 +105,7 @@ class Frame:
         kind: what makes pixels comparable, by the keywords of `KIND`.
         concatenation: ConcatenationUID of a part of one; "" of all other files.
         part: InConcatenationNumber.
+        masks: other images that it names for mask frames, see `masks.name_other_images`.
     """
 
     path: Path
@@ -121,6 +126,7 @@ class Frame:
     kind: tuple[str, ...] = ("",) * len(KIND)
     concatenation: str = ""
     part: int | None = None
+    masks: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @property
     def shown(self) -> str:
@@ -190,7 +196,21 @@ def describe_frame(path: Path, dataset: Dataset, place: str, source: str) -> Fra
         kind=tuple(map(intern, ("\\".join(kinds[:2]), *(text(dataset, keyword) for keyword in KIND[1:])))),
         concatenation=intern(text(dataset, "ConcatenationUID")) if is_part(dataset) else "",
         part=whole(dataset, "InConcatenationNumber"),
+        masks=tuple(name_other_images(dataset).items()),
     )
+
+
+def find_difference(frame: Frame, other: Frame) -> str:
+    """Return what tells that two files were not taken alike, an attribute with both values; "" where nothing does."""
+    if frame.size != other.size:
+        return f"Rows and Columns {other.size} beside {frame.size}"
+    for keyword, tremble, here, there in zip(POSITION, POSITION.values(), frame.positions, other.positions, strict=True):
+        if here is not None and there is not None and abs(here - there) > tremble:
+            return f"{label(keyword)} {there:g} beside {here:g}"
+    for keyword, field, others in zip(FIELD, frame.field, other.field, strict=True):
+        if field and others and field != others:
+            return f"{label(keyword)} {others} beside {field}"
+    return f"{other.plane} beside {frame.plane}" if frame.plane and other.plane and frame.plane != other.plane else ""
 
 
 def _write_numbers(dataset: Dataset, keyword: str) -> str:

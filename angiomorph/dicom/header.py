@@ -46,11 +46,9 @@ SECONDARY_CAPTURE_CLASSES = (
 UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA = Tag(0x7FE0, 0x0010)
 TYPES_OF_PIXELS = (b"OW\0\0", b"OB\0\0", b"UN\0\0")
-CHUNK, LEAST_INFLATED, INFLATION = (
-    1 << 20,
-    1 << 26,
-    100,
-)  # bytes; inflated size that is allowed, of itself and by the file's size
+CHUNK = 1 << 20  # bytes
+# Bytes of a deflated data set, which is held in memory several times, and by the file's size, as bombs take time too.
+MOST_INFLATED, LEAST_INFLATED, INFLATION = 3 << 26, 1 << 26, 100
 # How a data set begins: in group 8, or with meta information, by one of the group's first elements, which are short.
 FIRST_GROUPS, LAST_FIRST_ELEMENT, LONGEST_FIRST_VALUE = (0x0002, 0x0008), 0x0018, 256
 
@@ -138,7 +136,7 @@ def _is_bare(file: BinaryIO) -> bool:
 
 
 def _check_inflation(path: Path, file: BinaryIO, *, bare: bool) -> None:
-    """Refuse a deflated file that would inflate to more than any run has; leave the file at its start."""
+    """Refuse a deflated file that would inflate to more than a run that fits into memory; leave the file at its start."""
     if bare or file.read(132)[128:] == b"DICM":
         # As pydicom reads it, of whatever length: what it inflates later starts where this ends.
         meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
@@ -149,18 +147,18 @@ def _check_inflation(path: Path, file: BinaryIO, *, bare: bool) -> None:
 
 def _check_inflated_size(path: Path, file: BinaryIO) -> None:
     start = file.tell()
-    size = file.seek(0, 2) - start
+    most = min(MOST_INFLATED, LEAST_INFLATED + INFLATION * (file.seek(0, 2) - start))
     file.seek(start)
-    inflate, length, most = zlib.decompressobj(-zlib.MAX_WBITS), 0, LEAST_INFLATED + INFLATION * size
-    while length <= most and (part := file.read(CHUNK)):
-        while part and length <= most:
-            length += len(inflate.decompress(part, CHUNK))
-            part = inflate.unconsumed_tail
-    if length > most:
-        raise InputError(
-            f"{path}: expected a deflated run, found {size} bytes that inflate to more than {most}, which no run does; "
-            "fetch the file again from its archive"
-        )
+    inflate, length = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    part = file.read(CHUNK)
+    while part and not inflate.eof:  # behind the end the tail stays as it was
+        length += len(inflate.decompress(part, CHUNK))
+        if length > most:
+            raise InputError(
+                f"{path}: expected a deflated file that inflates to at most {most >> 20} MiB, found more; have the "
+                "archive export the run as Explicit VR Little Endian, or convert it with dcmtk's dcmconv +te"
+            )
+        part = inflate.unconsumed_tail or file.read(CHUNK)
 
 
 def _locate_pixels(file: BinaryIO, dataset: FileDataset) -> tuple[int | None, int]:

@@ -21,6 +21,7 @@ from angiomorph.dicom.series import Series
 from angiomorph.dicom.timing import NOMINAL_FRAME_TIME
 
 MOST_SERIES = 2**31 // 100
+NO_MOMENT = datetime(1900, 1, 1)  # for runs without identity: the day of writing may be the day of the examination
 ALWAYS_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 PURPOSES = {
     "121321": "Mask image for image processing operation",
@@ -65,7 +66,7 @@ def set_identity(dataset: Dataset, series: Series, role: Role, entropy: Sequence
     dataset.InstanceNumber = 1
     described = str(value(dataset, "SeriesDescription") or "")[: 63 - len(role.series)]
     dataset.SeriesDescription = f"{described} {role.series}".strip()
-    now = datetime.now(_timezone(dataset))
+    now = NO_MOMENT if series.anonymous else datetime.now(_timezone(dataset))
     for keyword in ("InstanceCreation", "Series", "Content"):
         setattr(dataset, f"{keyword}Date", now.strftime("%Y%m%d"))
         setattr(dataset, f"{keyword}Time", now.strftime("%H%M%S"))
@@ -114,9 +115,24 @@ def refer_to(header: Dataset, purpose: str, *, preserved: str) -> Dataset:
     return item
 
 
-def refer_to_sources(series: Series) -> list[Dataset]:
-    """Return items of SourceImageSequence for all files of a run, which stay where they are."""
-    return [refer_to(header, "121322", preserved="YES") for header in series.file_headers]
+def refer_to_sources(series: Series, kept: Sequence[int] = ()) -> list[Dataset]:
+    """Return items of SourceImageSequence for the files of a run, which stay where they are.
+
+    Args:
+        series: the run.
+        kept: numbers of the frames that are written; none for all. Files that have none of them are left out.
+    """
+    everything = len(kept) in (0, len(series.frames))
+    frames: dict[int, list[int]] = {}
+    for index, place in map(series.place, kept if not everything else range(1, len(series.frames) + 1)):
+        frames.setdefault(index, []).append(place)
+    found = []
+    for index, places in sorted(frames.items()):
+        reference = refer_to(series.file_headers[index], "121322", preserved="YES")
+        if not everything and len(series.headers) == 1:
+            reference.ReferencedFrameNumber = sorted(places)
+        found.append(reference)
+    return found
 
 
 def was_lossy(headers: Sequence[Dataset]) -> bool:
@@ -129,9 +145,16 @@ def was_lossy(headers: Sequence[Dataset]) -> bool:
     )
 
 
-def set_frame_times(dataset: Dataset, series: Series) -> None:
-    """Write when the frames of a run were taken, as FrameTime where they are even."""
-    increments = np.diff(series.frame_times, prepend=0.0)
+def set_frame_times(dataset: Dataset, series: Series, kept: Sequence[int] = ()) -> None:
+    """Write when the frames of a run were taken, as FrameTime where they are even.
+
+    Args:
+        dataset: of the written run; changed in place.
+        series: its source.
+        kept: numbers of the frames that are written, rising; none for all.
+    """
+    times = series.frame_times[np.asarray(kept) - 1] if len(kept) else series.frame_times
+    increments = np.diff(times, prepend=times[0])
     even = np.allclose(increments[1:], series.frame_time)
     if even and not (series.frame_time and numbers(series.headers[0], "FrameTimeVector")):
         dataset.FrameTime = decimal(series.frame_time or NOMINAL_FRAME_TIME)

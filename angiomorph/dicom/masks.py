@@ -9,8 +9,10 @@ from pydicom import Dataset
 
 from angiomorph.dicom.attributes import find_numbers, items, label, number, numbers, text
 from angiomorph.dicom.header import sop_instance
+from angiomorph.preprocessing.background import Step
 
 AVERAGE = "AVG_SUB"
+REFERENCES, UID = ("ReferencedImageSequence", "SourceImageSequence"), "ReferencedSOPInstanceUID"
 MASK_IMAGE = "121321"  # DCM, "Mask image for image processing operation"
 OTHER_OPERATIONS = {
     "TID": "each frame's mask is a frame some frames before it",
@@ -33,11 +35,12 @@ class Mask:
 
 def find_masks(
     headers: Sequence[Dataset], count: int, stored: Sequence[int] | None = None
-) -> tuple[tuple[int, ...], list[str]]:
+) -> tuple[tuple[Step, ...], list[str]]:
     """Return the frames whose average the source subtracts (AVG_SUB), and what is not used of what it says.
 
-    One background serves the whole run. Of several items it is that of the one which applies to most frames, the first
-    of equals. Single-frame files name masks by InstanceNumber, or by place where no frame has that number.
+    Of a frame that several items apply to (ApplicableFrameRange) the first one counts. A frame that none applies to goes with
+    the frame before it, and the first ones with the first that has a mask. Single-frame files name masks by InstanceNumber,
+    or by place where no frame has that number.
 
     Args:
         headers: one of a multi-frame file, or one per frame, in order.
@@ -45,33 +48,62 @@ def find_masks(
         stored: for each frame the number that masks know it by, from 1; None where that is its place.
 
     Returns:
-        frame numbers from 1, ascending, none if no item names any; one line for each thing to be told.
+        which frames have which mask, each frame once, in order; none if no item names any. One line for each thing to be told.
 
     Source: DICOM PS3.3 C.7.6.10.
     """
     masks: list[Mask] = []
-    told = _masks_elsewhere(headers)
+    told: list[str] = []
+    own = {str(sop_instance(header)) for header in headers}
     for item in _distinct_items(headers):
+        if set(_references(item)) - own:
+            continue  # see `name_other_images`
         mask, lines = _read_item(item, headers, stored or range(1, count + 1))
         masks += [mask] if mask else []
         told += lines
-    if not masks:
-        return (), list(dict.fromkeys(told))
-    chosen = max(masks, key=lambda mask: len(mask.applied_to - set(mask.numbers)))
-    told += [_unused(mask) for mask in masks if mask.numbers != chosen.numbers]
-    if len(headers) > 1:
+    steps = _share_out(masks, count)
+    told += [_say_unused(mask) for mask in masks if mask.numbers not in {step.numbers for step in steps}]
+    if len(steps) > 1:
+        told.append(_say_several(steps))
+    if masks and len(headers) > 1:
         told.append(f"{label('MaskFrameNumbers')} of single-frame files taken as {label('InstanceNumber')}")
-    return chosen.numbers, list(dict.fromkeys(told))
+    return steps, list(dict.fromkeys(told))
 
 
-def _masks_elsewhere(headers: Sequence[Dataset]) -> list[str]:
-    """Return a line for each sequence that names mask frames of another image than the run's own ones."""
-    own = {str(sop_instance(header)) for header in headers}
-    return [
-        f"{label(keyword)} names mask frames in another image, which are not read; their place is taken by frames of this run"
-        for keyword in ("ReferencedImageSequence", "SourceImageSequence")
-        if any(_is_mask(item) and text(item, "ReferencedSOPInstanceUID") not in own for item in items(headers[0], keyword))
-    ]
+def _share_out(masks: Sequence[Mask], count: int) -> tuple[Step, ...]:
+    """Return the frames of each mask."""
+    if not masks:
+        return ()
+    named = [next((mask.numbers for mask in masks if frame in mask.applied_to), None) for frame in range(1, count + 1)]
+    current = next((numbers for numbers in named if numbers), masks[0].numbers)
+    frames: dict[tuple[int, ...], list[int]] = {}
+    for frame, found in enumerate(named, 1):
+        current = found or current
+        frames.setdefault(current, []).append(frame)
+    return tuple(Step(numbers, tuple(taken)) for numbers, taken in frames.items())
+
+
+def name_other_images(dataset: Dataset) -> dict[str, tuple[int, ...]]:
+    """Return the SOPInstanceUID of each other image that a header names for mask frames, and their numbers there, none for all.
+
+    They are named by ReferencedImageSequence or SourceImageSequence with purpose 121321, or by the items of
+    MaskSubtractionSequence.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    own = str(sop_instance(dataset))
+    for keyword in REFERENCES:
+        for item in filter(_is_mask, items(dataset, keyword)):
+            found.setdefault(text(item, UID), tuple(int(frame) for frame in numbers(item, "ReferencedFrameNumber")))
+    for item in items(dataset, "MaskSubtractionSequence"):
+        for reference in _references(item):
+            found.setdefault(reference, tuple(int(frame) for frame in numbers(item, "MaskFrameNumbers")))
+    return {uid: frames for uid, frames in found.items() if uid not in ("", own)}
+
+
+def _references(item: Dataset) -> list[str]:
+    """Return the images that an item of MaskSubtractionSequence names for its frame numbers."""
+    named = [text(each, UID) for each in (item, *items(item, "ReferencedImageSequence"))]
+    return [uid for uid in named if uid]
 
 
 def _is_mask(reference: Dataset) -> bool:
@@ -88,7 +120,7 @@ def _distinct_items(headers: Sequence[Dataset]) -> list[Dataset]:
 def _read_item(item: Dataset, headers: Sequence[Dataset], stored: Sequence[int]) -> tuple[Mask | None, list[str]]:
     operation = text(item, "MaskOperation")
     if operation in OTHER_OPERATIONS:
-        return None, [f"{label('MaskOperation')} {operation} ({OTHER_OPERATIONS[operation]}) is not followed: one background"]
+        return None, [f"{label('MaskOperation')} {operation} ({OTHER_OPERATIONS[operation]}) is not followed"]
     if operation != AVERAGE:
         return None, []
     name, found = label("MaskFrameNumbers"), find_numbers(item, "MaskFrameNumbers")
@@ -121,13 +153,18 @@ def _applied_to(item: Dataset, stored: Sequence[int]) -> frozenset[int]:
     return frozenset(place for place, applied in enumerate(applies, 1) if applied)
 
 
-def _unused(mask: Mask) -> str:
-    masks, frames = (", ".join(map(str, sorted(part))) for part in (mask.numbers, mask.applied_to))
+def _say_unused(mask: Mask) -> str:
     return (
-        f"{label('MaskSubtractionSequence')} has another mask, frame {masks}, for frames {_short(frames)}, which is not used; "
-        f"name it with --background {mask.numbers[-1]} to see those"
+        f"{label('MaskSubtractionSequence')} has another mask, frame {_listed(mask.numbers)}, for frames "
+        f"{_listed(sorted(mask.applied_to))}, which have one before it; name it with --background {mask.numbers[-1]} to see it"
     )
 
 
-def _short(frames: str) -> str:
-    return frames if len(frames) <= 60 else f"{frames[:60]}..."
+def _say_several(steps: Sequence[Step]) -> str:
+    several = "; ".join(f"frame {_listed(step.numbers)} for frames {_listed(step.frames)}" for step in steps)
+    return f"{label('MaskSubtractionSequence')} has {len(steps)} masks: {several}"
+
+
+def _listed(frames: Sequence[int]) -> str:
+    said = ", ".join(map(str, frames))
+    return said if len(said) <= 60 else f"{said[:60]}..."

@@ -15,22 +15,11 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
     RLELossless,
 )
 
@@ -49,20 +38,16 @@ from angiomorph.dicom.streams import (
 from angiomorph.errors import InputError
 
 OPENJPEG = "pylibjpeg pylibjpeg-openjpeg"
-PACKAGES = {
-    JPEGBaseline8Bit: "pillow",
-    JPEGExtended12Bit: "python-gdcm",
-    JPEGLossless: "python-gdcm",
-    JPEGLosslessSV1: "python-gdcm",
-    JPEGLSLossless: "pyjpegls",
-    JPEGLSNearLossless: "pyjpegls",
-    JPEG2000: OPENJPEG,
-    JPEG2000Lossless: OPENJPEG,
-    HTJ2K: OPENJPEG,
-    HTJ2KLossless: OPENJPEG,
-    HTJ2KLosslessRPCL: OPENJPEG,
+DECODERS = {
+    "baseline": "pillow",
+    "extended": "python-gdcm",
+    "lossless": "python-gdcm",
+    "JPEG-LS": "pyjpegls",
+    "JPEG 2000": OPENJPEG,
+    "HTJ2K": OPENJPEG,
 }
-BY_GDCM = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
+PACKAGES = {syntax: package for coding, package in DECODERS.items() for syntax in CODINGS[coding]}
+BY_GDCM = (*CODINGS["baseline"], *CODINGS["lossless"])
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 COMPRESSED = tuple(dict.fromkeys(syntax for syntaxes in CODINGS.values() for syntax in syntaxes))
 ITEM, SEQUENCE_END = 0xFFFEE000, 0xFFFEE0DD
@@ -235,6 +220,13 @@ def _native_frames(
     if there < count:
         raise _truncated(header, f"{count * size} bytes ({count} frames)", f"{found} bytes")
     used = count * size
+    if count > 1 and there > count and there % count == 0 and not _is_padding(file, start + used, found - used):
+        times = there // count
+        raise InputError(
+            f"{header.path}: expected {label('NumberOfFrames')} {there}, or {label('Rows')} {layout.rows * times}, or "
+            f"{label('Columns')} {layout.columns * times}, as there are pixels for {times} times of what it says, found "
+            f"{count}, {layout.rows}, {layout.columns}; correct it, or fetch the file again from its archive"
+        )
     of_surplus = _weigh_surplus(header, layout, file, (start + used, found - used), count)
     return tuple(((start + frame * size, size),) for frame in range(count)), (*told, *of_surplus)
 

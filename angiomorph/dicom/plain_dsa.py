@@ -8,30 +8,30 @@ from collections.abc import Sequence
 import numpy as np
 from pydicom import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
-from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
+from pydicom.uid import UID, GrayscaleSoftcopyPresentationStateStorage
 
 from angiomorph.dicom.attributes import text
-from angiomorph.dicom.derive import carried, complete, set_laterality
+from angiomorph.dicom.create import LEGAL_BITS
+from angiomorph.dicom.derive import carried, complete, describe_patient_and_study
 from angiomorph.dicom.encoding import USUAL
 from angiomorph.dicom.header import SECONDARY_CAPTURE_CLASSES, sop_class, sop_instance
 from angiomorph.dicom.identity import Role, are_named, refer_to_sources, set_frame_times, set_identity, was_lossy
 from angiomorph.dicom.save import PROGRAM, decimal, save, writing
 from angiomorph.dicom.series import Series
 from angiomorph.errors import InputError
+from angiomorph.preprocessing.background import Step
 
 RUN = Role("plain DSA", 2, "mask (angiomorph)", "Naming of mask frames")
 STATE = Role("plain DSA state", 3, "mask state (angiomorph)", "Naming of mask frames")
-LEGAL_BITS = (10, 12, 16)
-OF_PATIENT_AND_STUDY = (
-    *("SpecificCharacterSet", "TimezoneOffsetFromUTC", "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate"),
-    *("PatientSex", "PatientAge", "PatientSize", "PatientWeight", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID"),
-    *("StudyDescription", "AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "SeriesDescription", "Manufacturer"),
-    *("BodyPartExamined", "Laterality"),
-)
 
 
 def write_dsa_run(
-    path: str | os.PathLike[str], series: Series, background_numbers: Sequence[int], *, compression: str = USUAL.compress
+    path: str | os.PathLike[str],
+    series: Series,
+    background_numbers: Sequence[int],
+    *,
+    steps: Sequence[Step] = (),
+    compression: str = USUAL.compress,
 ) -> None:
     """Write a run as it was acquired, with its background as mask frames: a viewer that subtracts shows plain DSA.
 
@@ -42,6 +42,7 @@ def write_dsa_run(
         path: the file's final name; written whole or not at all.
         series: the source run.
         background_numbers: frame numbers (from 1).
+        steps: which frames have which background, where there are several.
         compression: see `encoding.Encoding`.
 
     Raises:
@@ -51,7 +52,7 @@ def write_dsa_run(
     """
     check_dsa_run(series)
     with writing(path, series.name):
-        save(_run(series, background_numbers), path, compression)
+        save(_run(series, background_numbers, steps), path, compression)
 
 
 def check_dsa_run(series: Series) -> None:
@@ -67,14 +68,14 @@ def check_dsa_run(series: Series) -> None:
         )
 
 
-def _run(series: Series, background_numbers: Sequence[int]) -> Dataset:
+def _run(series: Series, background_numbers: Sequence[int], steps: Sequence[Step]) -> Dataset:
     dataset = carried(series.headers[0])
     frames = ", ".join(str(number) for number in background_numbers[:50])
     dataset.DerivationDescription = f"pixels as acquired; mask frames {frames} named by {PROGRAM}"
-    set_identity(dataset, series, RUN, (dataset.DerivationDescription, series.frames.tobytes()))
+    set_identity(dataset, series, RUN, (dataset.DerivationDescription, *_said(steps), series.frames.tobytes()))
     _set_pixels(dataset, series)
     set_frame_times(dataset, series)
-    dataset.MaskSubtractionSequence = [_mask(background_numbers)]
+    dataset.MaskSubtractionSequence = _masks(background_numbers, steps)
     dataset.RecommendedViewingMode = "SUB"
     if are_named(series.file_headers):
         dataset.SourceImageSequence = refer_to_sources(series)
@@ -84,16 +85,35 @@ def _run(series: Series, background_numbers: Sequence[int]) -> Dataset:
     return dataset
 
 
-def _mask(background_numbers: Sequence[int]) -> Dataset:
-    item = Dataset()
-    item.MaskOperation = "AVG_SUB"
-    item.MaskFrameNumbers = [int(number) for number in background_numbers]
-    return item
+def _masks(background_numbers: Sequence[int], steps: Sequence[Step]) -> list[Dataset]:
+    """Return an item for each background; of several each says which frames it is subtracted from."""
+    items = []
+    for step in steps or (Step(tuple(background_numbers), ()),):
+        item = Dataset()
+        item.MaskOperation = "AVG_SUB"
+        item.MaskFrameNumbers = [int(number) for number in step.numbers]
+        if step.frames:
+            item.ApplicableFrameRange = _ranges(step.frames)
+        items.append(item)
+    return items
+
+
+def _ranges(frames: Sequence[int]) -> list[int]:
+    """Return the first and last number of each stretch of frames."""
+    there = set(frames)
+    starts = [frame for frame in frames if frame - 1 not in there]
+    ends = [frame for frame in frames if frame + 1 not in there]
+    return [number for limits in zip(starts, ends, strict=True) for number in limits]
+
+
+def _said(steps: Sequence[Step]) -> list[str]:
+    return [f"{step.numbers} {step.frames}" for step in steps]
 
 
 def _set_pixels(dataset: Dataset, series: Series) -> None:
     frames, small = series.frames, series.bits_stored == 8 and series.frames.dtype == np.uint8
-    bits = 8 if small else next(bits for bits in LEGAL_BITS if bits >= series.bits_stored)
+    allowed = LEGAL_BITS[np.dtype(np.uint8 if small else np.uint16)]
+    bits = next(bits for bits in allowed if bits >= series.bits_stored)
     dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames.shape
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
@@ -107,27 +127,34 @@ def _set_pixels(dataset: Dataset, series: Series) -> None:
     dataset.LossyImageCompression = "01" if was_lossy(series.file_headers) else "00"
 
 
-def check_dsa_state(series: Series) -> None:
+def check_dsa_state(series: Series, kind: str = "dsa-state") -> None:
     """Raise where no presentation state can name a run's mask frames.
 
+    Args:
+        series: the run.
+        kind: of state, for the message.
+
     Raises:
-        InputError: single frames, parts of a concatenation, a captured run, or a run without UIDs.
+        InputError: single frames, several files, a captured run, a run without UIDs, or one of several masks, as a
+            state has one.
     """
     found = (
         "single frames"
         if len(series.headers) > 1
-        else "parts of a concatenation"
+        else "a run of several files"
         if len(series.file_headers) > 1
         else "a captured run"
         if sop_class(series.headers[0]) in SECONDARY_CAPTURE_CLASSES
         else "a run without SOPInstanceUID, SOPClassUID or SeriesInstanceUID"
         if not are_named(series.headers) or "SeriesInstanceUID" not in series.headers[0]
+        else "a run of several masks"
+        if series.steps
         else ""
     )
     if found:
         raise InputError(
-            f"{series.name}: expected a multi-frame run with UIDs for --save dsa-state, got {found}, whose mask frames no "
-            "presentation state can name; leave dsa-state out"
+            f"{series.name}: expected a multi-frame run with UIDs and one mask for --save {kind}, got {found}, whose mask "
+            f"frames no presentation state can name; leave {kind} out"
         )
 
 
@@ -152,25 +179,36 @@ def write_dsa_state(path: str | os.PathLike[str], series: Series, background_num
 
 
 def _state(series: Series, background_numbers: Sequence[int]) -> Dataset:
+    stored = stored_numbers(series, background_numbers)
+    dataset = new_state(series, GrayscaleSoftcopyPresentationStateStorage, STATE, (",".join(map(str, stored)),))
+    dataset.ContentLabel, dataset.ContentDescription = "PLAIN_DSA", "Plain DSA"
+    dataset.MaskSubtractionSequence = _masks(stored, ())
+    dataset.MaskSubtractionSequence[0].ContrastFrameAveraging = 1
+    return dataset
+
+
+def stored_numbers(series: Series, numbers: Sequence[int]) -> list[int]:
+    """Return the numbers of frames in a run's one file, which may store them in another order, rising."""
+    return sorted(series.place(number)[1] for number in numbers)
+
+
+def new_state(series: Series, sop_class_uid: UID, role: Role, entropy: Sequence[str]) -> Dataset:
+    """Return a presentation state of a run that has a viewer subtract, without its mask and content label.
+
+    Args:
+        series: the run, of one multi-frame file.
+        sop_class_uid: of the state.
+        role: of the state.
+        entropy: what, beside the source's UIDs, its UIDs are hashes of.
+    """
     header = series.headers[0]
-    source = carried(header)
-    complete(source)
-    dataset = Dataset()
-    tags = [source[keyword].tag for keyword in OF_PATIENT_AND_STUDY if keyword in source]
-    dataset.update({tag: source.get_item(tag) for tag in tags})
-    dataset.set_original_encoding(False, True, source.original_character_set)
-    set_laterality(dataset)
-    dataset.SOPClassUID = GrayscaleSoftcopyPresentationStateStorage
+    dataset = describe_patient_and_study(header)
+    dataset.SOPClassUID = sop_class_uid
     dataset.Modality = "PR"
-    stored = sorted(series.place(number)[1] for number in background_numbers)
-    set_identity(dataset, series, STATE, (",".join(map(str, stored)),))
+    set_identity(dataset, series, role, entropy)
     del dataset.ContentDate, dataset.ContentTime
     dataset.PresentationCreationDate, dataset.PresentationCreationTime = dataset.SeriesDate, dataset.SeriesTime
-    dataset.ContentLabel = "PLAIN_DSA"
-    dataset.ContentDescription = "Plain DSA"
     dataset.ContentCreatorName = ""
-    dataset.MaskSubtractionSequence = [_mask(stored)]
-    dataset.MaskSubtractionSequence[0].ContrastFrameAveraging = 1
     dataset.RecommendedViewingMode = "SUB"
     dataset.PresentationLUTShape = "INVERSE" if _is_shown_inverse(header) else "IDENTITY"
     dataset.DisplayedAreaSelectionSequence = [_whole_area(series)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,16 +14,19 @@ from pydicom import Dataset
 from angiomorph.dicom.attributes import find_unusable, functional, label, number, text
 from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, subtraction_evidence
 from angiomorph.dicom.enhanced import check_frames_alike, is_part, join_parts, relation_by_tables, sort_frames
-from angiomorph.dicom.find import find_run
+from angiomorph.dicom.find import find_run, name_of
 from angiomorph.dicom.header import Header, is_unsaid_capture, read_header
-from angiomorph.dicom.masks import find_masks
+from angiomorph.dicom.mask_images import choose_frames, put_before
+from angiomorph.dicom.masks import find_masks, name_other_images
 from angiomorph.dicom.pixels import Pixels, decode, find_pixels
 from angiomorph.dicom.series import Series, SeriesFiles
 from angiomorph.dicom.shutter import exposed, frame_shutters
 from angiomorph.dicom.timing import frame_times
 from angiomorph.errors import InputError
+from angiomorph.preprocessing.background import main_step
 
 RELATIONS = ("LIN", "LOG", "DISP")
+TAKEN_INSTEAD = "frames of this run take their place: look at the background, or name it with --background N"
 PIXEL_KEYWORDS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 
 AnyPath = str | os.PathLike[str]
@@ -30,6 +34,9 @@ AnyPath = str | os.PathLike[str]
 
 def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtracted: bool = False) -> Series:
     """Read one run.
+
+        >>> am.read_series("data/example_run.dcm").name
+        'example_run'
 
     Args:
         source: a multi-frame file, a folder, zip or gz that holds one run, the single-frame files of a run, or what
@@ -50,7 +57,53 @@ def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtract
     return _files(source).read(partial(_read, unsubtracted=unsubtracted))
 
 
+def read_frame(path: AnyPath) -> Series:
+    """Read one frame that a file holds by itself, as `read_series` reads a run.
+
+    Returns:
+        a run of one frame.
+
+    Raises:
+        InputError: as of `read_series`, or the file holds several frames.
+    """
+    series = SeriesFiles(name_of(Path(path)), (Path(path),)).read(partial(_read_own, unsubtracted=False))
+    if len(series.frames) > 1:
+        raise InputError(f"{path}: expected one frame, found a run of {len(series.frames)}; give it as RUN")
+    return series
+
+
 def _read(files: SeriesFiles, *, unsubtracted: bool) -> Series:
+    series = _read_own(files, unsubtracted=unsubtracted)
+    check_frame_count(files.paths[0], len(series.frames))
+    named = name_other_images(series.headers[0])
+    if not named:
+        return series
+    found = f"{files.paths[0]}: mask frames are named in another image"
+    if series.background_numbers:
+        return _warn(series, f"{found}, and in this run, whose own are taken")
+    if len(files.masks) < len(named):
+        return _warn(series, f"{found} that is not here; {TAKEN_INSTEAD}")
+    images = []
+    for mask in files.masks:
+        try:
+            image = _read_own(SeriesFiles("", (mask.path,)), unsubtracted=unsubtracted)
+            images.append(choose_frames(series, image, mask))
+        except InputError as error:
+            return _warn(series, f"{found} that does not serve: {error}; {TAKEN_INSTEAD}")
+    names = ", ".join(mask.path.name for mask in files.masks)
+    count = sum(len(image.frames) for image in images)
+    return _warn(
+        put_before(series, images),
+        f"{found}, {names}; they are put before the run's own, so that frame 1 of the run is counted as {count + 1}",
+    )
+
+
+def _warn(series: Series, warning: str) -> Series:
+    return replace(series, warnings=(*series.warnings, warning))
+
+
+def _read_own(files: SeriesFiles, *, unsubtracted: bool) -> Series:
+    """Return the frames of a run's own files, of any number."""
     headers = [read_header(path) for path in files.paths]
     for header in headers:
         check_header(header, unsubtracted=unsubtracted)
@@ -59,13 +112,12 @@ def _read(files: SeriesFiles, *, unsubtracted: bool) -> Series:
     found = [find_pixels(header) for header in headers]
     datasets, of_parts = _join(headers, found)
     count = sum(len(pixels.frames) for pixels in found)
-    check_frame_count(files.paths[0], count)
     for dataset in datasets:
         check_frames_alike(files.paths[0], dataset)
     first, layout = datasets[0], found[0].layout
     stored, of_order = sort_frames(files.paths[0], first, count)
     of_pixels = dict.fromkeys(line for pixels in found for line in pixels.warnings)
-    background, of_masks = find_masks(datasets, count, stored)
+    steps, of_masks = find_masks(datasets, count, stored)
     times, of_times = frame_times(datasets, count)
     told = [*of_parts, *of_order, *_warnings(datasets), *of_pixels, *of_masks, *of_times]
     return Series(
@@ -73,13 +125,14 @@ def _read(files: SeriesFiles, *, unsubtracted: bool) -> Series:
         relation=_relation(first) or "DISP",
         bits_stored=_bits(found[0]),
         frame_times=times,
-        background_numbers=background,
+        background_numbers=main_step(steps).numbers if steps else (),
         name=files.name,
         shutter=exposed(first, layout.rows, layout.columns),
         headers=tuple(_without_pixels(dataset) for dataset in datasets),
         warnings=tuple(f"{files.paths[0]}: {line}" for line in told),
         files=tuple(_without_pixels(header.dataset) for header in headers),
         places=_places(found, stored),
+        steps=steps if len(steps) > 1 else (),
     )
 
 

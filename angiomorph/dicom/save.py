@@ -16,7 +16,7 @@ from angiomorph.dicom.attributes import without_warnings
 from angiomorph.dicom.compress import compress
 from angiomorph.dicom.encoding import Encoding
 from angiomorph.errors import InputError
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 
 PROGRAM = "angiomorph"
 IMPLEMENTATION_CLASS_UID = UID("2.25.292716217563146316246143962530254786437")  # drawn once for this program
@@ -61,7 +61,7 @@ def save(dataset: Dataset, path: str | os.PathLike[str], compression: str = Enco
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     dataset.file_meta = meta
     compress(dataset, compression)
-    with replacing(path) as partial:
+    with replace_file(path) as partial:
         dataset.save_as(partial, enforce_file_format=True)
 
 

@@ -12,6 +12,20 @@ from pydicom import Dataset
 
 from angiomorph.dicom.archives import Unpacked
 from angiomorph.errors import InputError
+from angiomorph.preprocessing.background import Step
+
+
+@dataclass(frozen=True)
+class MaskImage:
+    """Mask frames that are in another image than the run.
+
+    Args:
+        path: the image.
+        numbers: of its mask frames, from 1; none where all of them are.
+    """
+
+    path: Path
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,7 @@ class SeriesFiles:
         warnings: what a user should know about the choice and order of the files.
         refusal: why they are no run; "" if nothing is known against it before they are read.
         instead: copies of the run in other files, in case that these cannot be read.
+        masks: other images that the run names for its mask frames, as far as they were found.
         unpacked: the archives that the files come from; these files last as long as this object.
     """
 
@@ -37,6 +52,7 @@ class SeriesFiles:
     warnings: tuple[str, ...] = ()
     refusal: str = ""
     instead: tuple[SeriesFiles, ...] = ()
+    masks: tuple[MaskImage, ...] = ()
     unpacked: tuple[Unpacked, ...] = field(default=(), repr=False, compare=False)
 
     def sources(self) -> list[str]:
@@ -86,18 +102,25 @@ class SeriesFiles:
 class Series:
     """One angiographic run.
 
+        >>> run = am.read_series("data/example_run.dcm")
+        >>> run.frames.shape, run.frames.dtype.name, run.relation, run.background_numbers
+        ((8, 512, 512), 'uint16', 'LIN', (1, 2, 3))
+
     Args:
         frames: `(T, H, W)` uint8 or uint16, stored values below 2**bits_stored, turned so that iodine is dark.
         relation: PixelIntensityRelationship: "LIN", "LOG" or "DISP".
         bits_stored: BitsStored.
         frame_times: `(T,)` float64, ms since the first frame; all 0 if unknown.
-        background_numbers: frame numbers (from 1) that the source subtracts as average (AVG_SUB); empty if it names none.
+        background_numbers: frame numbers (from 1) that the source subtracts as average (AVG_SUB); empty if it names none; of
+            several masks that of most frames.
         name: the file's or folder's name without ending.
         shutter: `(H, W)` bool, True where the picture is exposed, False behind the display shutter.
         headers: data sets without pixel data, one for a multi-frame file or a concatenation, T for single-frame files.
         warnings: what a user should know about the run; no patient identity.
         files: data sets of the files, without pixel data; none where they are `headers`.
         places: of each frame the index of its file and its number there, from 1; none where it is in the order of these.
+        steps: which frames have which mask, every frame once, where the source names several; none where it names one.
+        anonymous: whether identity was taken out of the headers.
     """
 
     frames: np.ndarray
@@ -111,6 +134,8 @@ class Series:
     warnings: tuple[str, ...] = ()
     files: tuple[Dataset, ...] = ()
     places: tuple[tuple[int, int], ...] = ()
+    steps: tuple[Step, ...] = ()
+    anonymous: bool = False
 
     @property
     def file_headers(self) -> tuple[Dataset, ...]:

@@ -13,6 +13,8 @@ from angiomorph import __version__
 from angiomorph.dicom.compress import check_encoding
 from angiomorph.dicom.derive import carried, code_item, complete
 from angiomorph.dicom.encoding import USUAL, Encoding
+from angiomorph.dicom.enhance import check_save_class, enhance
+from angiomorph.dicom.frames import check_kept, keep_frames
 from angiomorph.dicom.identity import Role, are_named, refer_to, refer_to_sources, set_frame_times, set_identity, was_lossy
 from angiomorph.dicom.save import PROGRAM, decimal, save, writing
 from angiomorph.dicom.series import Series
@@ -21,6 +23,7 @@ from angiomorph.preprocessing.intensity import LN, STORED
 
 PER_LN = {12: 1000.0, 16: 8000.0}  # stored steps of 1 in ln units: to ±2 with 12 bits, to ±4 with 16
 NARROWEST_WINDOW = {12: 200, 16: 1600}
+OBJECTS = {"classic": "image", "enhanced": "enhanced image"}  # of which UIDs are hashes
 
 
 def write_bsa(
@@ -34,6 +37,7 @@ def write_bsa(
     hyper: float,
     background_numbers: Sequence[int],
     invert: bool = False,
+    kept: Sequence[int] = (),
     encoding: Encoding = USUAL,
 ) -> None:
     """Write a subtracted run as DICOM: unsigned, stored = round(k x) + offset, x one value of `bsa`.
@@ -42,8 +46,8 @@ def write_bsa(
     stored values. Of 16 bits offset is 32768, the clip 0..65535, and k 8000 or 32768 / 2**bits_stored.
 
     The file belongs to the source's study, carries its patient, equipment and geometry, and says how it was derived. The class
-    is the source's; Enhanced XA becomes XA, and a captured picture a Multi-frame Grayscale Word Secondary Capture, since XA
-    would demand an acquisition that nobody knows.
+    is XA, or XRF where the source's is; or, by `encoding.save_class`, its enhanced form. A captured picture becomes a
+    Multi-frame Grayscale Word Secondary Capture, since XA would demand an acquisition that nobody knows.
     A source of single frames becomes one multi-frame file. What the source should have said and did not is left empty.
 
     Args:
@@ -56,41 +60,44 @@ def write_bsa(
         hyper: λ in [0, 1].
         background_numbers: frame numbers (from 1) of the background.
         invert: iodine bright instead of dark.
-        encoding: how its pixels are stored.
+        kept: numbers of the frames that are written, rising; none for all.
+        encoding: how its pixels are stored, and in which class.
 
     Raises:
-        InputError: an encoding that is not known or has no coder here, a shape that is not the run's, values that are not
-            finite, no background, or other units.
+        InputError: an encoding that is not known, has no coder here or no class for this run; a shape that is not the run's,
+            values that are not finite, no background, other units, or frames that the run does not have.
 
     Source: DICOM PS3.3 A.14.3, C.7.6.1.1.2 (derived image), C.8.7.1; UIDs are hashes of the source's UIDs, the model, λ
     (all in DerivationDescription) and the pixels, so that a repeated run replaces its file. Compression loses nothing and
     changes no UID.
     """
     check_encoding(encoding)
+    check_save_class(series, encoding)
     _check(path, series, bsa, units, background_numbers)
-    k = PER_LN[encoding.pixel_depth] if units == LN else encoding.offset / (1 << series.bits_stored)
-    stored = _stored(bsa, -k if invert else k, encoding.offset)
-    formula = _formula(units, -k if invert else k, encoding.offset)
+    kept = check_kept(path, series, kept)
+    stored, formula = quantise(bsa[np.asarray(kept) - 1], series, units, encoding, invert=invert)
     description = f"{formula}; {_description(model_name, model_sha256, hyper, background_numbers)}"
     if not series.frame_time:
         description = f"{description[:990]}; frame time unknown"
+    name = f"BSA (angiomorph, lambda {hyper:.2f})"
+    role = Role(OBJECTS[encoding.save_class], 1, name, "Background subtraction after deformable registration")
     with writing(path, series.name):
-        derived = _derived(series, stored, description, hyper, background_numbers, encoding.pixel_depth)
+        derived = _derived(series, stored, description, role, kept, encoding.pixel_depth)
+        _set_provenance(derived, series, background_numbers, kept)
+        complete(derived)
+        if encoding.save_class == "enhanced":
+            enhance(derived, series, kept, background_numbers)
+        correct_ambiguous_vr(derived, True)  # US or SS, which an implicit source does not say
         save(derived, path, encoding.compress)
 
 
-def _derived(
-    series: Series, stored: np.ndarray, description: str, hyper: float, background_numbers: Sequence[int], bits: int
-) -> Dataset:
+def _derived(series: Series, stored: np.ndarray, description: str, role: Role, kept: Sequence[int], bits: int) -> Dataset:
     dataset = carried(series.headers[0])
     dataset.DerivationDescription = description
-    role = Role("image", 1, f"BSA (angiomorph, lambda {hyper:.2f})", "Background subtraction after deformable registration")
     set_identity(dataset, series, role, (description, stored.tobytes()))
-    _set_pixels(dataset, series, stored, bits)
-    set_frame_times(dataset, series)
-    _set_provenance(dataset, series, background_numbers)
-    complete(dataset)
-    correct_ambiguous_vr(dataset, True)  # US or SS, which an implicit source does not say
+    set_subtracted_pixels(dataset, series, stored, bits)
+    keep_frames(dataset, series, kept)
+    set_frame_times(dataset, series, kept)
     return dataset
 
 
@@ -108,6 +115,15 @@ def _check(path: str | os.PathLike[str], series: Series, bsa: np.ndarray, units:
         raise InputError(f"{path}: expected units {LN!r} or {STORED!r}, got {units!r}")
 
 
+def quantise(
+    bsa: np.ndarray, series: Series, units: str, encoding: Encoding, *, invert: bool = False
+) -> tuple[np.ndarray, str]:
+    """Return the `(T, H, W)` unsigned values that stand for a subtracted run, and how: see `write_bsa`."""
+    k = PER_LN[encoding.pixel_depth] if units == LN else encoding.offset / (1 << series.bits_stored)
+    k = -k if invert else k
+    return _stored(bsa, k, encoding.offset), _formula(units, k, encoding.offset)
+
+
 def _stored(bsa: np.ndarray, k: float, offset: int) -> np.ndarray:
     stored = np.empty(bsa.shape, "<u2")
     for target, frame in zip(stored, bsa, strict=True):
@@ -115,7 +131,8 @@ def _stored(bsa: np.ndarray, k: float, offset: int) -> np.ndarray:
     return stored
 
 
-def _set_pixels(dataset: Dataset, series: Series, stored: np.ndarray, bits: int) -> None:
+def set_subtracted_pixels(dataset: Dataset, series: Series, stored: np.ndarray, bits: int) -> None:
+    """Write `(T, H, W)` subtracted values, of 12 or 16 bits, into a data set, with a window."""
     dataset.NumberOfFrames, dataset.Rows, dataset.Columns = stored.shape
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
@@ -135,7 +152,7 @@ def _window_width(stored: np.ndarray, shutter: np.ndarray, bits: int) -> int:
     return max(NARROWEST_WINDOW[bits], 2 * int(np.percentile(np.abs(sample - (1 << (bits - 1))), 99.5)))
 
 
-def _set_provenance(dataset: Dataset, series: Series, background_numbers: Sequence[int]) -> None:
+def _set_provenance(dataset: Dataset, series: Series, background_numbers: Sequence[int], kept: Sequence[int]) -> None:
     dataset.DerivationCodeSequence = [
         code_item("113062", "Pixel by pixel subtraction"),
         code_item("125027", "Deformed for Registration"),
@@ -153,7 +170,7 @@ def _set_provenance(dataset: Dataset, series: Series, background_numbers: Sequen
         if len(series.headers) == 1:
             reference.ReferencedFrameNumber = sorted(frames)
         moved.append(reference)
-    dataset.SourceImageSequence = [*refer_to_sources(series), *moved]
+    dataset.SourceImageSequence = [*refer_to_sources(series, kept), *moved]
 
 
 def _formula(units: str, k: float, offset: int) -> str:

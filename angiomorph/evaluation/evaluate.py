@@ -4,43 +4,25 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from angiomorph import __version__
-from angiomorph.dicom import SeriesFiles, find_series, read_series
+from angiomorph.dicom import SeriesFiles, read_series
 from angiomorph.errors import say_failure
 from angiomorph.evaluation import tables
 from angiomorph.evaluation.entry import Entry
+from angiomorph.evaluation.find import find_runs
 from angiomorph.evaluation.machine import machine
-from angiomorph.evaluation.score import Case, Score, read_truth, truth_path
-from angiomorph.registration.series import Model, register_series
-from angiomorph.storage.store import replacing
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How runs are registered; arguments as `registration.register_series` has them."""
-
-    background: str = "auto"
-    levels: int | None = None
-    rounds: int = 0
-    refine_steps: int | None = None
-    guard: bool = True
-
-
-def find_runs(paths: Sequence[str]) -> dict[str, SeriesFiles]:
-    """Return the runs under `paths` by names that tell them apart, simulated or real.
-
-    Raises:
-        InputError: a path that is not there, or a folder without runs.
-    """
-    found = find_series(paths)
-    several = {files.name for files in found if sum(other.name == files.name for other in found) > 1}
-    return {str(files.folder / files.name) if files.name in several else files.name: files for files in found}
+from angiomorph.evaluation.score import Case, Score
+from angiomorph.registration.model import Model
+from angiomorph.registration.options import USUAL, RegistrationOptions
+from angiomorph.storage.atomic import replace_file
+from angiomorph.storage.truth import find_truth
 
 
 def model_names(paths: Sequence[Path]) -> list[str]:
@@ -52,67 +34,76 @@ def model_names(paths: Sequence[Path]) -> list[str]:
     return ["/".join(parts[-depth:]) for parts in whole]
 
 
+def ignore_progress(done: int, total: int) -> None:
+    """Show no progress."""
+
+
 def evaluate(
-    runs: Mapping[str, SeriesFiles],
-    models: Sequence[Model],
-    hypers: Sequence[float],
-    settings: Settings,
-    progress: Callable[[int, int], None],
-) -> tuple[list[Entry], dict[str, str]]:
+    paths: Sequence[str | os.PathLike[str]],
+    models: Sequence[Model] = (),
+    hypers: Sequence[float] = (),
+    options: RegistrationOptions = USUAL,
+    progress: Callable[[int, int], None] = ignore_progress,
+) -> Report:
     """Register every run by every model at every λ and score it, against its truth where there is one.
 
+        >>> report = am.evaluate(["data/example_run.dcm"], [model], options=am.RegistrationOptions(levels=1))
+        >>> score = report.entries[0].scores["example_run"]
+        >>> report.failed
+        {}
+
     Args:
-        runs: from `find_runs`; each is read once.
-        models: the networks.
-        hypers: λ, [0, 1]; empty for each model's own.
-        settings: of all registrations.
+        paths: DICOM files, or folders of them; simulated runs with their truth beside.
+        models: the networks; none for the shipped default.
+        hypers: λ, [0, 1]; none for that of the options, or each model's own.
+        options: how every run is registered.
         progress: called with (runs done, runs).
 
     Returns:
-        the entries, models first, and by name what was wrong with the runs that could not be scored.
+        the scores, as tables, JSON and files, and why runs failed.
 
     Raises:
-        InputError: settings that a model cannot take, before any run is read.
+        InputError: options that a model cannot take, or a path that is not there, before any run is read.
     """
-    for model in models:
-        model.refine_steps(settings.refine_steps)
+    models = models or [Model()]
+    hows = [replace(options, hyper=hyper) for hyper in hypers] or [options]
+    complete = [model.defaults.complete(how) for model in models for how in hows]
+    runs = find_runs(paths)
     names = model_names([model.path for model in models])
-    pairs = [
-        (model, Entry(name, model.image_loss, hyper))
-        for model, name in zip(models, names, strict=True)
-        for hyper in hypers or [model.hyper]
+    named = [(model, name) for model, name in zip(models, names, strict=True) for _ in hows]
+    jobs = [
+        (model, how, Entry(name, model.defaults.image_loss, how.hyper))
+        for (model, name), how in zip(named, complete, strict=True)
     ]
     failed = {}
     for done, (name, files) in enumerate(runs.items(), start=1):
         try:
-            scores = _scores(files, pairs, settings)
+            scores = _scores(files, jobs)
         except Exception as error:  # whatever a run raises is its own failure, and the next goes on
             failed[name] = say_failure(files.sources()[0], error)
         else:
-            for (_, entry), one in zip(pairs, scores, strict=True):
+            for (_, _, entry), one in zip(jobs, scores, strict=True):
                 entry.scores[name] = one
         progress(done, len(runs))
-    return [entry for _, entry in pairs], failed
+    entries = [entry for _, _, entry in jobs]
+    about = {
+        "version": __version__,
+        "machine": machine(),
+        "models": {name: model.sha256 for name, model in zip(names, models, strict=True)},
+        "settings": asdict(options),
+        "runs": list(entries[0].scores),
+    }
+    return Report(entries, about, failed)
 
 
-def _scores(files: SeriesFiles, pairs: Sequence[tuple[Model, Entry]], settings: Settings) -> list[Score]:
-    series = read_series(files)
-    known = truth_path(files.paths[0])
-    truth = read_truth(known) if known.exists() else None
+def _scores(files: SeriesFiles, jobs: Sequence[tuple[Model, RegistrationOptions, Entry]]) -> list[Score]:
+    series = replace(read_series(files), steps=())  # of several masks a score knows that of most frames
+    truth = find_truth(files.paths[0])
     cases: dict[tuple[int, ...], Case] = {}
     scores = []
-    for model, entry in pairs:
+    for model, how, _ in jobs:
         start = time.perf_counter()
-        result = register_series(
-            series,
-            model,
-            hyper=entry.hyper,
-            background=settings.background,
-            levels=settings.levels,
-            rounds=settings.rounds,
-            refine_steps=settings.refine_steps,
-            guard=settings.guard,
-        )
+        result = model.register(series, how)
         seconds = time.perf_counter() - start
         numbers = result.background.numbers
         if numbers not in cases:
@@ -126,12 +117,14 @@ class Report:
     """An evaluation in words, figures and files.
 
     Args:
-        entries: from `evaluate`, each with one score at least.
+        entries: one a model and λ, with the scores of its runs; the tables need one score at least.
         about: how they were made; what JSON can hold.
+        failed: by name, what was wrong with the runs that could not be scored.
     """
 
     entries: Sequence[Entry]
     about: Mapping[str, Any]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     def _lines(self) -> list[tables.Line]:
         return tables.lines({entry.name: list(entry.scores.values()) for entry in self.entries})
@@ -161,25 +154,6 @@ class Report:
         return paths
 
 
-def report(entries: Sequence[Entry], models: Sequence[Model], settings: Settings) -> Report:
-    """Return the report of an evaluation.
-
-    Args:
-        entries: from `evaluate`.
-        models: that were evaluated.
-        settings: of all registrations.
-    """
-    names = model_names([model.path for model in models])
-    about = {
-        "version": __version__,
-        "machine": machine(),
-        "models": {name: model.sha256 for name, model in zip(names, models, strict=True)},
-        "settings": asdict(settings),
-        "runs": list(entries[0].scores),
-    }
-    return Report(entries, about)
-
-
 def _runs_table(entry: Entry) -> str:
     scores = entry.scores
     names = [part.name for part in fields(Score)]
@@ -193,7 +167,7 @@ def _runs_table(entry: Entry) -> str:
 
 def _write_runs(entries: Sequence[Entry], path: Path) -> None:
     """Write every score as a line of a CSV file, empty where a figure is not defined."""
-    with replacing(path) as partial, partial.open("w", newline="") as file:
+    with replace_file(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["model", "image_loss", "lambda", "run", "runs", *(part.name for part in fields(Score))])
         for entry in entries:

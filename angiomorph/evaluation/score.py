@@ -3,84 +3,57 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Literal
 
 import numpy as np
 
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
 from angiomorph.metrics import against_truth, without_truth
-from angiomorph.networks.layers import warp_frames
-from angiomorph.preprocessing.intensity import to_domain
-from angiomorph.storage import store
+from angiomorph.networks.warp import warp_frames
+from angiomorph.preprocessing.intensity import to_ln
+from angiomorph.storage.truth import BLOCK, RunTruth
 
 Runs = Literal["moving", "still", "real"]
 
 STILL = 0.01  # of the noise's energy: an unregistered artefact below it is none, and the run counts as still
 
 
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """What is known of a simulated run.
-
-    Args:
-        background: `(T, H, W)` float32, ln of the noise-free frame without contrast agent, at the pose of each frame.
-        vessel: `(T, H, W)` float32 <= 0, the noise-free vessel layer, ln units.
-        vessel_mask: `(T, H, W)` bool, the vessels.
-        anatomy: `(T, H, W)` bool, where figures of merit are taken.
-        pose: `(T, 6)` float64, degrees and mm; the first frame's is 0.
-        displacement: `(T, H // 4, W // 4, 2)` float32, pixels, row and column, at the centres of blocks of 4 x 4 pixels: from
-            a pixel of a frame to where its material lies in the first frame.
-        displacement_defined: `(T, H // 4, W // 4)` bool, where a single displacement says so.
-        stored_per_ln: stored values for one ln unit; 1 for LIN, whose ln is taken.
-    """
-
-    background: np.ndarray
-    vessel: np.ndarray
-    vessel_mask: np.ndarray
-    anatomy: np.ndarray
-    pose: np.ndarray
-    displacement: np.ndarray
-    displacement_defined: np.ndarray
-    stored_per_ln: float = 1.0
-
-    def part(self, frames: Sequence[int]) -> Truth:
-        """Return the truth of some frames, indices from 0."""
-        kept: dict[str, Any] = {name: part[frames] for name, part in vars(self).items() if isinstance(part, np.ndarray)}
-        return replace(self, **kept)
-
-
 @dataclass(frozen=True)
 class Score:
     """What a registration of one run is worth: its frames other than the background, inside the anatomy.
+
+        >>> score.runs
+        'real'
+        >>> print(score.edge_left < 1)
+        True
 
     nan where a figure is not defined: all that need the truth where there is none, what is left of the artefact or invented
     where nothing moved, harm where something did, figures of vessels where there are none, the warp's error where no
     displacement is defined.
 
     Args:
-        artefact_left: `metrics.error_energy` of the true, noise-free background moved by the warp, over that of the same
+        artefact_left: `against_truth.error_energy` of the true, noise-free background moved by the warp, over that of the same
             background unmoved: 0 nothing is left of the motion artefact, 1 nothing was gained.
         artefact_in_vessels: the same inside vessels.
-        contrast_kept: `metrics.contrast_kept`; 1 for all.
-        local_contrast: `metrics.local_contrast`, noise-free as contrast_kept is; 1 for all.
-        invented: `metrics.thin_darkness`, over that of the background unmoved: 0 nothing looks like a vessel that is none, 1 as
-            much as in plain DSA.
-        cnr: `metrics.contrast_to_noise` of BSA.
-        rmse: root of `metrics.error_energy` of BSA against the true vessel layer, ln units.
+        contrast_kept: `against_truth.contrast_kept`; 1 for all.
+        local_contrast: `against_truth.local_contrast`, noise-free as contrast_kept is; 1 for all.
+        invented: `against_truth.thin_darkness`, over that of the background unmoved: 0 nothing looks like a
+            vessel that is none, 1 as much as in plain DSA.
+        cnr: `against_truth.contrast_to_noise` of BSA.
+        rmse: root of `against_truth.error_energy` of BSA against the true vessel layer, ln units.
         rmse_over_floor: rmse over that of a perfect warp, which leaves the noise of the frame and of the background alone.
-        ssim: `metrics.similarity` of BSA to the true vessel layer.
-        psnr: `metrics.peak_ratio` of BSA's error, dB.
+        ssim: `against_truth.similarity` of BSA to the true vessel layer.
+        psnr: `against_truth.peak_ratio` of BSA's error, dB.
         harm: on still runs, the artefact energy that the warp made over the energy of the noise floor; 0 for none.
-        harm_invented: on still runs, `metrics.thin_darkness` that the warp made over the energy of the noise floor; 0 for none.
-        warp_error: `metrics.endpoint_error`, pixels.
-        folding: `metrics.folding` of all frames.
-        largest_shift: `metrics.largest_shift`, pixels.
-        edge_left: of `noreference.judge`, as the two below; these three need no truth.
+        harm_invented: on still runs, `against_truth.thin_darkness` that the warp made over the energy of the noise
+            floor; 0 for none.
+        warp_error: `against_truth.endpoint_error`, pixels.
+        folding: `against_truth.folding` of all frames.
+        largest_shift: `against_truth.largest_shift`, pixels.
+        edge_left: of `without_truth.judge`, as the two below; these three need no truth.
         deviation_left: over time.
         cnr_estimated: of BSA.
         ms_per_frame: wall time of the registration, ms a frame.
@@ -119,35 +92,7 @@ class Score:
         return self.artefact_left + (1 - self.contrast_kept) ** 2
 
 
-def truth_path(run: Path) -> Path:
-    """Return where `angiomorph simulate` writes the truth of a run."""
-    return run.with_name(f"{run.stem}_truth.h5")
-
-
-def read_truth(path: str | os.PathLike[str]) -> Truth:
-    """Read the truth of a simulated run.
-
-    Args:
-        path: `<name>_truth.h5`.
-
-    Raises:
-        InputError: the file is absent or none of a simulated run.
-    """
-    arrays, attributes = store.read_arrays(path)
-    count, rows, columns = arrays["background"].shape
-    blocks = (count, rows // against_truth.BLOCK, columns // against_truth.BLOCK)
-    arrays.setdefault("displacement", np.zeros((*blocks, 2), np.float32))
-    arrays.setdefault("displacement_defined", np.zeros(blocks, bool))
-    names = [field.name for field in fields(Truth) if field.name != "stored_per_ln"]
-    missing = [name for name in names if name not in arrays]
-    if missing:
-        raise InputError(
-            f"{path}: expected the truth of a simulated run, found no {', '.join(missing)} in it; simulate it again"
-        )
-    return Truth(**{name: arrays[name] for name in names}, stored_per_ln=float(attributes.get("stored_per_ln", 1.0)))
-
-
-def check_same_frames(series: Series, truth: Truth) -> None:
+def check_same_frames(series: Series, truth: RunTruth) -> None:
     """Make sure that a truth is one of these frames.
 
     Raises:
@@ -172,14 +117,14 @@ class Case:
         InputError: the truth is one of other frames.
     """
 
-    def __init__(self, series: Series, background_numbers: Sequence[int], truth: Truth | None) -> None:
+    def __init__(self, series: Series, background_numbers: Sequence[int], truth: RunTruth | None) -> None:
         if truth is not None:
             check_same_frames(series, truth)
         self._truth = truth
         self._chosen = [number - 1 for number in background_numbers]
         others = np.setdiff1d(np.arange(len(series.frames)), self._chosen)
         self._scored = others.tolist() or list(range(len(series.frames)))
-        values = _ln(series, 1.0 if truth is None else truth.stored_per_ln)
+        values = to_ln(series.frames, series.relation, 1.0 if truth is None else truth.stored_per_ln)
         self._values = values[self._scored]
         self._reference = _mean(values, self._chosen)
         self._field = series.shutter
@@ -187,7 +132,7 @@ class Case:
         if truth is not None:
             self._take(truth)
 
-    def _take(self, truth: Truth) -> None:
+    def _take(self, truth: RunTruth) -> None:
         parts = (truth.background, truth.vessel, truth.vessel_mask, truth.anatomy)
         self._background, self._vessel, self._vessel_mask, self._roi = (part[self._scored] for part in parts)
         self._clean = _mean(truth.background, self._chosen)
@@ -273,7 +218,7 @@ class Case:
         }
 
 
-def score(series: Series, background_numbers: Sequence[int], warp: np.ndarray, truth: Truth | None, seconds: float) -> Score:
+def score(series: Series, background_numbers: Sequence[int], warp: np.ndarray, truth: RunTruth | None, seconds: float) -> Score:
     """Return what a warp of one run is worth, whatever method it came from.
 
         moved = mean(ln(frames of background_numbers))(x + warp(x)), BSA = ln(frame) - moved
@@ -291,12 +236,6 @@ def score(series: Series, background_numbers: Sequence[int], warp: np.ndarray, t
     return Case(series, background_numbers, truth).score(warp, seconds)
 
 
-def _ln(series: Series, stored_per_ln: float) -> np.ndarray:
-    if series.relation == "LIN":
-        return to_domain(series.frames, "log")
-    return to_domain(series.frames, "linear") / np.float32(stored_per_ln)
-
-
 def _mean(values: np.ndarray, indices: Sequence[int]) -> np.ndarray:
     return np.asarray(values[list(indices)].mean(0, dtype=np.float64), np.float32)
 
@@ -305,12 +244,13 @@ def _moved(reference: np.ndarray, warp: np.ndarray) -> np.ndarray:
     return np.concatenate([warp_frames(reference[None], part[None]).numpy() for part in warp])
 
 
-def _true_warps(truth: Truth, frames: Sequence[int], background: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def _true_warps(truth: RunTruth, frames: Sequence[int], background: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Return the true warps to the mean place in the background frames, and where all of them are defined."""
     warps, defined = [], []
     for frame in frames:
         pairs = [
-            against_truth.warp_between(truth.displacement, truth.displacement_defined, frame, number) for number in background
+            against_truth.warp_between(truth.displacement, truth.displacement_defined, frame, number, BLOCK)
+            for number in background
         ]
         warps.append(np.mean([warp for warp, _ in pairs], axis=0))
         defined.append(np.all([where for _, where in pairs], axis=0))

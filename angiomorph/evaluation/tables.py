@@ -14,9 +14,9 @@ import numpy as np
 
 from angiomorph.evaluation.score import Runs, Score
 from angiomorph.metrics.interval import Interval, interval
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 
-# Heading, figure of `scoring.Score`, format; by what is known of the runs.
+# Heading, figure of `score.Score`, format; by what is known of the runs.
 COLUMNS: Mapping[Runs, Sequence[tuple[str, str, str]]] = {
     "moving": (
         ("artefact left", "artefact_left", ".3f"),
@@ -53,7 +53,7 @@ class Line:
 
     Args:
         method: its name.
-        moving: figures on runs in which something moves, every one of `scoring.Score`; per cent for folding.
+        moving: figures on runs in which something moves, every one of `score.Score`; per cent for folding.
         still: figures on runs in which nothing does.
         real: figures on runs whose truth is not known.
         seconds: a frame, median over all runs.
@@ -131,11 +131,11 @@ def write(lines_: Sequence[Line], text: str, about: Mapping[str, Any], folder: P
         stem: of `<stem>.md`, the table; `<stem>.csv`, one figure a line; `<stem>.json`, the same with `about`.
     """
     paths = [folder / f"{stem}.{ending}" for ending in ("md", "csv", "json")]
-    with replacing(paths[0]) as partial:
+    with replace_file(paths[0]) as partial:
         partial.write_text(text)
-    with replacing(paths[1]) as partial, partial.open("w", newline="") as file:
+    with replace_file(paths[1]) as partial, partial.open("w", newline="") as file:
         csv.writer(file).writerows([["method", "runs", "figure", "mean", "low", "high", "count"], *_rows(lines_)])
-    with replacing(paths[2]) as partial:
+    with replace_file(paths[2]) as partial:
         partial.write_text(as_json(lines_, about))
     return paths
 

@@ -3,7 +3,7 @@
 Frames are in ln units and iodine is negative. The level of a frame is no motion but gain, and no warp can change it, so that
 a difference always counts from its median over the anatomy, frame by frame:
 
-    levelled(d) = d - median(d over roi)
+    subtract_level(d) = d - median(d over roi)
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
-BLOCK = 4  # pixels along a side of the blocks that a true displacement is averaged over
+ROUNDS, FOUND = 30, 0.01  # of a fixed-point iteration, and the pixels within which it must have ended
 DATA_RANGE = 1.0  # ln units, of PSNR and SSIM: an attenuation to 1/e, about that of a large artery
 
 
-def levelled(difference: np.ndarray, roi: np.ndarray) -> np.ndarray:
+def subtract_level(difference: np.ndarray, roi: np.ndarray) -> np.ndarray:
     """Return frames minus their median over roi, frame by frame.
 
     Args:
@@ -36,7 +36,7 @@ def levelled(difference: np.ndarray, roi: np.ndarray) -> np.ndarray:
 def error_energy(found: np.ndarray, truth: np.ndarray, roi: np.ndarray, region: np.ndarray | None = None) -> float:
     """Return the mean squared error apart from the frames' levels.
 
-        error_energy = mean(levelled(found - truth)**2 over region)
+        error_energy = mean(subtract_level(found - truth)**2 over region)
 
     Of the noise-free, moved background against the true one this is the energy of the motion artefact that is left.
 
@@ -50,14 +50,14 @@ def error_energy(found: np.ndarray, truth: np.ndarray, roi: np.ndarray, region: 
         ln units squared; nan where there is nothing to look at.
     """
     looked = roi if region is None else region & roi
-    inside = levelled(found - truth, roi)[looked].astype(np.float64)
+    inside = subtract_level(found - truth, roi)[looked].astype(np.float64)
     return float(np.mean(inside**2)) if inside.size else math.nan
 
 
 def contrast_kept(bsa: np.ndarray, vessel: np.ndarray, vessel_mask: np.ndarray, roi: np.ndarray) -> float:
     """Return the iodine contrast kept in vessels: the slope of bsa on the true vessel layer.
 
-        contrast_kept = <levelled(bsa - vessel) + vessel, vessel> / <vessel, vessel> over vessel_mask
+        contrast_kept = <subtract_level(bsa - vessel) + vessel, vessel> / <vessel, vessel> over vessel_mask
 
     Args:
         bsa: `(T, H, W)`, ln units, iodine negative.
@@ -71,7 +71,7 @@ def contrast_kept(bsa: np.ndarray, vessel: np.ndarray, vessel_mask: np.ndarray, 
     inside = vessel_mask & roi
     true = vessel[inside].astype(np.float64)
     squares = float(np.dot(true, true))
-    return 1 + float(np.dot(levelled(bsa - vessel, roi)[inside], true)) / squares if squares > 0 else math.nan
+    return 1 + float(np.dot(subtract_level(bsa - vessel, roi)[inside], true)) / squares if squares > 0 else math.nan
 
 
 def ring(vessels: np.ndarray) -> np.ndarray:
@@ -134,7 +134,7 @@ def _beside(vessels: np.ndarray, field: np.ndarray) -> Callable[[np.ndarray], fl
 def thin_darkness(found: np.ndarray, truth: np.ndarray, vessel_mask: np.ndarray, roi: np.ndarray) -> float:
     """Return the energy of thin darkness where no iodine is: what a reader may take for a vessel.
 
-        dark = max(levelled(found - truth), 0), thin = dark - opening(dark)
+        dark = max(subtract_level(found - truth), 0), thin = dark - opening(dark)
         thin_darkness = mean(thin**2 over roi without vessels and their 1/256 of the frame's side)
 
     BSA is frame minus found, so that a background that is too light darkens it. The grey opening by a square of 1/32 of the
@@ -150,7 +150,7 @@ def thin_darkness(found: np.ndarray, truth: np.ndarray, vessel_mask: np.ndarray,
         ln units squared; nan where there is nothing but vessels.
     """
     side = max(roi.shape[1:])
-    dark = np.where(roi, np.maximum(levelled(found - truth, roi), 0), 0)
+    dark = np.where(roi, np.maximum(subtract_level(found - truth, roi), 0), 0)
     width = 2 * (side // 64) + 1
     energies = []
     for frame, vessels, field in zip(dark, vessel_mask, roi, strict=True):
@@ -197,7 +197,7 @@ def similarity(bsa: np.ndarray, vessel: np.ndarray, roi: np.ndarray) -> float:
     """
     if not roi.any():
         return math.nan
-    found = np.where(roi, levelled(bsa - vessel, roi) + vessel, 0).astype(np.float32)
+    found = np.where(roi, subtract_level(bsa - vessel, roi) + vessel, 0).astype(np.float32)
     true = np.where(roi, vessel, 0).astype(np.float32)
     options = {"data_range": DATA_RANGE, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     maps = [structural_similarity(one, other, full=True, **options)[1] for one, other in zip(found, true, strict=True)]
@@ -215,7 +215,9 @@ def peak_ratio(energy: float) -> float:
     return math.inf if energy == 0 else 10 * math.log10(DATA_RANGE**2 / energy)
 
 
-def warp_between(displacement: np.ndarray, defined: np.ndarray, frame: int, background: int) -> tuple[np.ndarray, np.ndarray]:
+def warp_between(
+    displacement: np.ndarray, defined: np.ndarray, frame: int, background: int, block: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the true warp from the grid of one frame to another frame, from where both lie in the first.
 
         z - x, where z + displacement[background](z) = x + displacement[frame](x)
@@ -223,45 +225,46 @@ def warp_between(displacement: np.ndarray, defined: np.ndarray, frame: int, back
     by fixed-point iteration over z, which converges where displacements change by less than their distance.
 
     Args:
-        displacement: `(T, h, w, 2)`, pixels, row and column, at the centres of blocks of 4 x 4 pixels: from a pixel x of a
-            frame to where its material lies in the first frame.
+        displacement: `(T, h, w, 2)`, pixels, row and column, at the centres of blocks of pixels: from a pixel x of a frame to
+            where its material lies in the first frame.
         defined: `(T, h, w)` bool, where a single displacement says it.
         frame: index of the fixed frame.
         background: index of the moving frame.
+        block: pixels along a side of a block.
 
     Returns:
         `(h, w, 2)` pixels and `(h, w)` bool: where it is defined, that is where z is inside the frame, defined and found.
     """
     rows, columns = displacement.shape[1:3]
-    x = np.moveaxis(np.indices((rows, columns)), 0, -1) * BLOCK + (BLOCK - 1) / 2
+    x = np.moveaxis(np.indices((rows, columns)), 0, -1) * block + (block - 1) / 2
     goal = x + displacement[frame]
     nearest = ndimage.distance_transform_edt(~defined[background], return_distances=False, return_indices=True)
     there = displacement[background][tuple(nearest)] if defined[background].any() else displacement[background]
 
     def at(z: np.ndarray) -> np.ndarray:
-        place = [(z[..., axis] - (BLOCK - 1) / 2) / BLOCK for axis in (0, 1)]
+        place = [(z[..., axis] - (block - 1) / 2) / block for axis in (0, 1)]
         parts = [ndimage.map_coordinates(there[..., axis], place, order=1, mode="nearest") for axis in (0, 1)]
         return np.stack(parts, axis=-1)
 
     z = goal
-    for _ in range(30):
+    for _ in range(ROUNDS):
         z = goal - at(z)
-    found = np.linalg.norm(z + at(z) - goal, axis=-1) < 0.01
-    block = np.floor(z / BLOCK).astype(int)
-    inside = ((block >= 0) & (block < (rows, columns))).all(-1)
-    row, column = np.moveaxis(block.clip(0, (rows - 1, columns - 1)), -1, 0)
+    found = np.linalg.norm(z + at(z) - goal, axis=-1) < FOUND
+    cell = np.floor(z / block).astype(int)
+    inside = ((cell >= 0) & (cell < (rows, columns))).all(-1)
+    row, column = np.moveaxis(cell.clip(0, (rows - 1, columns - 1)), -1, 0)
     return z - x, defined[frame] & defined[background][row, column] & inside & found
 
 
 def endpoint_error(warp: np.ndarray, true: np.ndarray, defined: np.ndarray) -> float:
-    """Return the mean distance of a warp to the true one, both averaged over blocks of 4 x 4 pixels.
+    """Return the mean distance of a warp to the true one, both averaged over the blocks of the true one.
 
         endpoint_error = mean(|blocks(warp) - true| over defined)
 
     Args:
         warp: `(T, H, W, 2)`, pixels, ij order.
-        true: `(T, H // 4, W // 4, 2)`, pixels, see `warp_between`.
-        defined: `(T, H // 4, W // 4)` bool.
+        true: `(T, h, w, 2)`, pixels, see `warp_between`; blocks of H // h pixels a side.
+        defined: `(T, h, w)` bool.
 
     Returns:
         pixels; nan where it is defined nowhere.
@@ -269,8 +272,9 @@ def endpoint_error(warp: np.ndarray, true: np.ndarray, defined: np.ndarray) -> f
     if not defined.any():
         return math.nan
     count, rows, columns = defined.shape
-    cropped = warp[:, : rows * BLOCK, : columns * BLOCK]
-    blocks = cropped.reshape(count, rows, BLOCK, columns, BLOCK, 2).mean((2, 4), dtype=np.float64)
+    block = warp.shape[1] // rows
+    cropped = warp[:, : rows * block, : columns * block]
+    blocks = cropped.reshape(count, rows, block, columns, block, 2).mean((2, 4), dtype=np.float64)
     return float(np.mean(np.linalg.norm(blocks - true, axis=-1)[defined]))
 
 

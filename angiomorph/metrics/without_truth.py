@@ -36,7 +36,7 @@ class NoReference:
     cnr_estimated: float
 
 
-def smoothed(bsa: np.ndarray, roi: np.ndarray) -> np.ndarray:
+def smooth_frames(bsa: np.ndarray, roi: np.ndarray) -> np.ndarray:
     """Return subtracted frames about their level, smoothed by a Gaussian of 1.5 pixels.
 
     Args:
@@ -44,7 +44,7 @@ def smoothed(bsa: np.ndarray, roi: np.ndarray) -> np.ndarray:
         roi: `(H, W)` bool, the exposed field; 0 outside of it.
     """
     field = np.broadcast_to(roi, bsa.shape)
-    inside = np.where(field, against_truth.levelled(bsa, field), 0)
+    inside = np.where(field, against_truth.subtract_level(bsa, field), 0)
     return np.asarray(ndimage.gaussian_filter(inside, (0, SMOOTHING, SMOOTHING), mode="nearest"))
 
 
@@ -54,7 +54,7 @@ def spread(smooth: np.ndarray, roi: np.ndarray) -> np.ndarray:
         spread = 1.4826 * median(smooth where smooth > 0)
 
     Args:
-        smooth: `(T, H, W)`, from `smoothed`, iodine negative, so that it is not counted.
+        smooth: `(T, H, W)`, from `smooth_frames`, iodine negative, so that it is not counted.
         roi: `(H, W)` bool, the exposed field.
 
     Returns:
@@ -70,7 +70,7 @@ def vessel_layer(smooth: np.ndarray, roi: np.ndarray) -> np.ndarray:
         vessel_layer = smooth < -3 * spread
 
     Args:
-        smooth: `(T, H, W)`, from `smoothed`, iodine negative.
+        smooth: `(T, H, W)`, from `smooth_frames`, iodine negative.
         roi: `(H, W)` bool, the exposed field.
 
     Returns:
@@ -94,7 +94,7 @@ def vessel_core(frames: np.ndarray, background: np.ndarray, roi: np.ndarray) -> 
     Returns:
         `(T, H, W)` bool.
     """
-    smooth = smoothed(frames - background, roi)
+    smooth = smooth_frames(frames - background, roi)
     still = ndimage.gaussian_filter(background, SMOOTHING, mode="nearest")
     reach = max(max(background.shape) // NEIGHBOURHOOD, 1)
     above = still - ndimage.minimum_filter(still, 2 * reach + 1, mode="nearest")
@@ -107,7 +107,7 @@ def edge_energy(smooth: np.ndarray, region: np.ndarray) -> float:
         edge_energy = mean(|grad smooth|**2 over region)
 
     Args:
-        smooth: `(T, H, W)`, from `smoothed`.
+        smooth: `(T, H, W)`, from `smooth_frames`.
         region: `(T, H, W)` bool, where to look: away from the vessel layer.
 
     Returns:
@@ -123,7 +123,7 @@ def temporal_deviation(smooth: np.ndarray, region: np.ndarray) -> float:
         temporal_deviation = sqrt(mean(var(smooth over t) over region))
 
     Args:
-        smooth: `(T, H, W)`, from `smoothed`.
+        smooth: `(T, H, W)`, from `smooth_frames`.
         region: `(H, W)` bool, where to look: where no frame shows iodine.
 
     Returns:
@@ -142,7 +142,7 @@ def judge(frames: np.ndarray, background: np.ndarray, moved: np.ndarray, roi: np
         roi: `(H, W)` bool, the exposed field.
     """
     inside = ndimage.binary_erosion(roi, iterations=2 * MARGIN, border_value=1)
-    after, before = smoothed(frames - moved, roi), smoothed(frames - background, roi)
+    after, before = smooth_frames(frames - moved, roi), smooth_frames(frames - background, roi)
     beside = inside & ~_widened(vessel_layer(after, roi) | vessel_layer(before, roi))
     never = beside.all(0)
     core = vessel_core(frames, background, roi)

@@ -1,8 +1,13 @@
 """The similarity losses of the method and its smoothness penalty, as stock Keras losses that return one value a sample.
 
-Keras multiplies the values by λ-dependent sample weights (see `angiomorph.training.dataset`), which makes the objective of
+Keras multiplies the values by λ-dependent sample weights (see `angiomorph.training.pipeline`), which makes the objective of
 Eq. 1: `(1 - lambda) * L_sim / image_sigma**2 + lambda * L_smooth`. Equations are those of Zhou et al., Radiology Advances
 1(3), 2024, umae020, https://doi.org/10.1093/radadv/umae020, as restated in the README.
+
+    >>> am.losses.VLE(image_sigma=0.2).get_config()["image_sigma"]
+    0.2
+    >>> sorted(am.losses.SIMILARITIES)
+    ['minmax', 'mse', 'truth', 'vle']
 """
 
 from __future__ import annotations

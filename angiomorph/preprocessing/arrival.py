@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from angiomorph.preprocessing.noise import robust_deviation
+
+# Chosen by eye on simulated runs; `benchmarks.registration.backgrounds` measures what they give.
 FINE, COARSE = 0.8, 6.0  # pixels at the working size: between these lie the widths of vessels
 GRADIENT = 0.5  # pixels of registration error that count as noise
 DARK = 2.0  # standard deviations by which a vessel is darker
@@ -19,6 +22,9 @@ STAYS = 3  # frames for which it stays dark
 LEAST_AREA = 20  # connected pixels of a vessel
 EDGE = 6  # pixels from the field's edge, where frames cannot be compared
 SHIFT, SHIFTS = 40, 32  # pixels at most, and how many copies of the vessel map lie beside the vessels
+LEAST_COPY = 0.05  # of the map's energy that a copy must have left beside the vessels to be asked
+FEWEST_COPIES = 4  # below which nothing is known of the noise
+LEAST_DEVIATION = 1e-6  # of frames without any noise, in their unit
 CERTAIN = 4.0  # standard deviations above which a frame shows iodine: one frame in 30,000 by chance
 LEAST_SHARE = 0.004  # of the vessels' later darkness that counts as iodine however low the noise
 JERK = 0.15  # share up to which a step that does not go on rising is motion
@@ -74,12 +80,12 @@ def _darkening(frames: np.ndarray, moved: np.ndarray, warps: np.ndarray, inside:
         subtracted = first - frame
         subtracted = subtracted - np.median(subtracted[inside])
         thin = ndimage.gaussian_filter(subtracted, FINE) - ndimage.gaussian_filter(subtracted, COARSE)
-        noise = np.median(np.abs(thin[inside])) / 0.6745
+        noise = robust_deviation(thin[inside])
         slope = GRADIENT * np.hypot(*np.gradient(ndimage.gaussian_filter(first, 1.0)))
         back = _inverse(warp)
         darker.append(_look_up(thin, back))
         deviations.append(_look_up(np.sqrt(noise**2 + slope**2), back))
-    return np.stack(darker), np.maximum(np.median(deviations, axis=0), 1e-6)
+    return np.stack(darker), np.maximum(np.median(deviations, axis=0), LEAST_DEVIATION)
 
 
 def _inverse(warp: np.ndarray) -> np.ndarray:
@@ -159,8 +165,8 @@ def _share(change: np.ndarray, variance: np.ndarray, places: np.ndarray, vessel:
     weight = vessel / variance[places]
     length = (weight * vessel).sum(1)
     projected = (weight * change[places]).sum(1)
-    beside = length[1:] > 0.05 * length[0]
+    beside = length[1:] > LEAST_COPY * length[0]
     # A copy that lost pixels is less certain than the map is, by the root of what it lost.
     copies = projected[1:][beside] / np.sqrt(length[1:][beside] * length[0])
-    deviation = float(np.median(np.abs(copies)) / 0.6745) if beside.sum() >= 4 else float("inf")
+    deviation = robust_deviation(copies) if beside.sum() >= FEWEST_COPIES else float("inf")
     return float(projected[0] / length[0]), deviation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,10 +12,16 @@ from scipy import ndimage
 
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.arrival import Arrival
+from angiomorph.preprocessing.frame_numbers import named_frames
+from angiomorph.preprocessing.noise import robust_deviation
+from angiomorph.preprocessing.resizing import average_blocks
 
-WORKING_SIZE = 128
-NEIGHBOURHOOD = 7
-MOST_FRAMES = 3
+# Chosen by eye on simulated runs; `benchmarks.registration.backgrounds` measures what they give.
+WORKING_SIZE = 128  # pixels at least of the shorter side, on which frames are compared
+NEIGHBOURHOOD = 7  # pixels at that size about a pixel that is 0, which may be a collimator blade's edge
+MOST_FRAMES = 3  # of a background: more of them add motion rather than take noise away
+ORDINARY, ORDINARY_LEAST = 3.0, 0.01  # deviations, and share of the range, by which levels of frames differ after a ramp
+ALIKE = 2.0  # deviations of the difference of two noisy frames up to which they show the same
 MOST_LOOKED_AT = 40  # frames; of longer runs every second or third
 PASSED_OVER = 1  # frames looked at, before the one that shows iodine; one more where more than RESOLVED could go unnoticed
 RESOLVED = 0.01  # of the vessels' later darkness
@@ -26,21 +31,45 @@ Finder = Callable[[np.ndarray], Arrival]
 
 
 @dataclass(frozen=True)
+class Step:
+    """Frames of a run that have a background of their own.
+
+    Args:
+        numbers: of the background frames, from 1, ascending.
+        frames: numbers of the frames that are registered from them, ascending.
+    """
+
+    numbers: tuple[int, ...]
+    frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Background:
     """The chosen background frames.
 
     Args:
-        numbers: frame numbers from 1, ascending.
+        numbers: frame numbers from 1, ascending; of several backgrounds, of all of them.
         choice: who chose: the user's number, DICOM's tag, the arrival of iodine, or "first" where no arrival was found.
         iodine_from: number of the first frame that shows iodine; None where none does, or where nobody looked.
         sure: False where iodine comes so early that it may have been there from the first frame on; True of a background that
             was named.
+        steps: which frames have which background, where there are several; none where one serves the whole run.
     """
 
     numbers: tuple[int, ...]
     choice: Literal["number", "tag", "arrival", "first"]
     iodine_from: int | None = None
     sure: bool = True
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def main(self) -> tuple[int, ...]:
+        """Return the background frames of most frames."""
+        return main_step(self.steps).numbers if self.steps else self.numbers
+
+    def split(self, count: int) -> tuple[Step, ...]:
+        """Return which frames of a run of `count` have which background."""
+        return self.steps or (Step(self.numbers, tuple(range(1, count + 1))),)
 
     @property
     def shows_iodine(self) -> bool:
@@ -54,18 +83,30 @@ class Background:
             return (
                 f"background frame {self.numbers[-1]}, chosen by {self.choice}, shows iodine, or motion like it, which begins "
                 f"with frame {self.iodine_from}: vessels may be missing; look at it, or name an earlier frame with "
-                "--background N",
+                "`background` N",
             )
         if self.choice == "arrival" and not self.sure:
             return (
                 f"iodine or motion is there from frame {self.iodine_from} on, so that nothing tells whether background frame "
-                f"{self.numbers[-1]} is clean; look at it, or name another with --background N",
+                f"{self.numbers[-1]} is clean; look at it, or name another with `background` N",
             )
         return ()
 
 
+def main_step(steps: Sequence[Step]) -> Step:
+    """Return the step of most frames beside its background, the first of equals."""
+    return max(steps, key=lambda step: len(set(step.frames) - set(step.numbers)))
+
+
 def choose_background(
-    wanted: str, values: np.ndarray, tagged: Sequence[int], roi: np.ndarray, find: Finder, *, check: bool = False
+    wanted: str,
+    values: np.ndarray,
+    tagged: Sequence[int],
+    roi: np.ndarray,
+    find: Finder,
+    *,
+    steps: Sequence[Step] = (),
+    check: bool = False,
 ) -> Background:
     """Return the background frames of a run.
 
@@ -76,6 +117,7 @@ def choose_background(
         tagged: MaskFrameNumbers; empty if the run has none.
         roi: `(H, W)` bool, the exposed field.
         find: says when iodine arrives in frames `(T, H, W)`.
+        steps: MaskFrameNumbers of each range of frames, where the run has several; "auto" and "tag" follow them.
         check: whether to look for iodine in frames that the user or DICOM named, too.
 
     Returns:
@@ -84,7 +126,7 @@ def choose_background(
     Raises:
         InputError: `wanted` is none of these, names a frame that is not there, or "tag" and the run has none.
     """
-    named = _named_background(wanted, values, tagged, roi)
+    named = _named_background(wanted, values, tagged, roi, steps)
     if named is None:
         return before_arrival(values, roi, find)
     if not check:
@@ -92,40 +134,29 @@ def choose_background(
     return replace(named, iodine_from=before_arrival(values, roi, find).iodine_from)
 
 
-def _named_background(wanted: str, values: np.ndarray, tagged: Sequence[int], roi: np.ndarray) -> Background | None:
+def _named_background(
+    wanted: str, values: np.ndarray, tagged: Sequence[int], roi: np.ndarray, steps: Sequence[Step]
+) -> Background | None:
     """Return the background that the user or DICOM names, or None where neither does."""
     named = named_frames(wanted)
     if named is not None:
         if named.stop > len(values) + 1:
-            raise InputError(f"--background {wanted}: expected frame numbers from 1 to {len(values)}, the run's last")
+            raise InputError(f"`background` {wanted}: expected frame numbers from 1 to {len(values)}, the run's last")
         return Background(tuple(named), "number")
     if tagged:
-        numbers = sorted(set(tagged))
+        by_step = steps or (Step(tuple(sorted(set(tagged))), ()),)
         if wanted == "auto":
-            small, small_roi = shrink(values, roi)
-            numbers = _alike(small, small_roi, noise_deviation(small, small_roi), numbers)
-        return Background(tuple(numbers), "tag")
+            small, small_roi = _shrink(values, roi)
+            noise = noise_deviation(small, small_roi)
+            by_step = [replace(step, numbers=tuple(_alike(small, small_roi, noise, step.numbers))) for step in by_step]
+        numbers = {number for step in by_step for number in step.numbers}
+        return Background(tuple(sorted(numbers)), "tag", steps=tuple(by_step) if steps else ())
     if wanted == "tag":
         raise InputError(
-            "--background tag: expected MaskSubtractionSequence with MaskFrameNumbers in the run, found none; "
-            "use --background auto or name a frame"
+            "`background` tag: expected MaskSubtractionSequence with MaskFrameNumbers in the run, found none; "
+            "use `background` auto or name a frame"
         )
     return None
-
-
-def named_frames(wanted: str) -> range | None:
-    """Return the frame numbers that "N" or "N-M" names, or None for "auto" and "tag".
-
-    Raises:
-        InputError: another word, or numbers that do not ascend from 1.
-    """
-    if wanted in ("auto", "tag"):
-        return None
-    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", wanted.strip())
-    named = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-    if not named or named.start < 1:
-        raise InputError(f"--background {wanted}: expected auto, tag, a frame number N or a range N-M, counted from 1")
-    return named
 
 
 def before_arrival(values: np.ndarray, roi: np.ndarray, find: Finder) -> Background:
@@ -139,7 +170,7 @@ def before_arrival(values: np.ndarray, roi: np.ndarray, find: Finder) -> Backgro
         roi: `(H, W)` bool, the exposed field.
         find: says when iodine arrives in frames `(T, H, W)`.
     """
-    small, small_roi = shrink(values, roi)
+    small, small_roi = _shrink(values, roi)
     settled = _settled(small, small_roi)
     looked_at = range(settled, len(values), math.ceil((len(values) - settled) / MOST_LOOKED_AT))
     arrival = find(values[looked_at.start :: looked_at.step]) if len(looked_at) > 1 else None
@@ -165,27 +196,22 @@ def _settled(values: np.ndarray, roi: np.ndarray) -> int:
     """Return the index of the first frame after an exposure ramp: the first whose level is an ordinary one of the run."""
     levels = np.median(values[:, roi], axis=1)
     off = np.abs(levels - np.median(levels))
-    ordinary = off <= 3 * np.median(off) / 0.6745 + 0.01
+    ordinary = off <= ORDINARY * robust_deviation(off) + ORDINARY_LEAST
     return int(np.argmax(ordinary))
 
 
-def shrink(values: np.ndarray, roi: np.ndarray, size: int = WORKING_SIZE) -> tuple[np.ndarray, np.ndarray]:
-    """Return frames averaged over blocks down to about `size` pixels, and where they are lit.
+def _shrink(values: np.ndarray, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return frames averaged over blocks down to about `WORKING_SIZE` pixels, and where they are lit.
 
     Args:
         values: `(T, H, W)`, normalised, [0, 1].
         roi: `(H, W)` bool, the exposed field.
-        size: of the shorter side, pixels; it stays below twice that.
 
     Returns:
         `(T, h, w)` float64 and `(h, w)` bool: inside `roi` and away from pixels that are 0 in any frame, as collimator blades.
     """
-    factor = max(1, min(values.shape[1:]) // size)
-    rows, columns = (side // factor for side in values.shape[1:])
-    cropped = values[:, : rows * factor, : columns * factor]
-    small = cropped.reshape(len(values), rows, factor, columns, factor).mean((2, 4), dtype=np.float64)
-    blocks = roi[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
-    inside = np.asarray(blocks.all((1, 3)))
+    small = average_blocks(values, WORKING_SIZE)
+    inside = average_blocks(roi[None], WORKING_SIZE)[0] == 1
     # The edge of collimator blades, clipped to 0, follows the exposure and not the anatomy.
     lit = inside & (ndimage.minimum_filter(small.min(0), NEIGHBOURHOOD) > 0)
     if lit.any():
@@ -207,10 +233,10 @@ def noise_deviation(values: np.ndarray, roi: np.ndarray) -> float:
     """
     mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6
     response = [np.median(np.abs(ndimage.convolve(frame, mask)[roi])) for frame in values]
-    return float(np.median(response) / 0.6745)
+    return robust_deviation(np.array(response))
 
 
 def _same(values: np.ndarray, roi: np.ndarray, noise: float, one: int, other: int) -> bool:
     difference = (values[one] - values[other])[roi]
     spread = np.sqrt(np.mean((difference - np.median(difference)) ** 2))
-    return bool(spread <= 2 * np.sqrt(2) * noise)
+    return bool(spread <= ALIKE * np.sqrt(2) * noise)

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from angiomorph.errors import InputError
+from angiomorph.preprocessing.noise import robust_deviation
 
 MODES = ("log", "linear")
 LN, STORED = "ln(intensity)", "stored value"  # units of a subtracted run
 DYNAMIC_RANGE = 64  # collimator blades lie below, the densest bone of an exposed picture above 1/64 of its bright end
 TAIL = 0.5  # percent left out at each end
-SAMPLES = 2_000_000
+SAMPLES = 2_000_000  # values of a run by which its percentiles are found
 LEVEL_SAMPLES, LEAST_SAMPLES = 20_000, 100  # pixels by which exposures are compared
-LEVEL_ROUNDS = 8
+LEVEL_ROUNDS = 8  # of reweighting, after which the gain changes no more
+LEAST_SPREAD = 1e-4  # of the run's range, so that frames without noise can be compared
 TUKEY = 4.685  # standard deviations beyond which a pixel counts for nothing: 95 % efficient where nothing is an outlier
 MOST_GAIN = 1.5  # and its inverse: beyond it the difference is no exposure's
 
@@ -75,6 +77,22 @@ def to_domain(frames: np.ndarray, mode: str) -> np.ndarray:
     _check_mode(mode)
     values = np.asarray(frames).astype(np.float32)
     return np.log(np.maximum(values, 1, out=values), out=values) if mode == "log" else values
+
+
+def to_ln(frames: np.ndarray, relation: str, stored_per_ln: float = 1.0) -> np.ndarray:
+    """Return stored values in ln units of intensity: ln(frames) of LIN, frames / stored_per_ln of LOG and DISP.
+
+    Args:
+        frames: `(..., H, W)`, stored values.
+        relation: PixelIntensityRelationship.
+        stored_per_ln: stored values for one ln unit, of LOG and DISP.
+
+    Returns:
+        `(..., H, W)` float32.
+    """
+    if relation == "LIN":
+        return to_domain(frames, "log")
+    return to_domain(frames, "linear") / np.float32(stored_per_ln)
 
 
 def normalisation(values: np.ndarray, roi: np.ndarray | None, mode: str) -> Normalisation:
@@ -217,7 +235,7 @@ def _exposure(frame: np.ndarray, reference: np.ndarray, gain: bool) -> tuple[flo
     for _ in range(LEVEL_ROUNDS):
         error = frame - factor * reference - offset
         # What is lighter cannot be iodine, so that its spread is that of noise and motion alone.
-        spread = max(np.median(np.abs(error[error >= 0])) / 0.6745, 1e-4) if (error >= 0).any() else 1e-4
+        spread = max(robust_deviation(error[error >= 0]), LEAST_SPREAD) if (error >= 0).any() else LEAST_SPREAD
         weight = np.maximum(1 - (error / (TUKEY * spread)) ** 2, 0) ** 2
         if gain:
             centre = np.average(reference, weights=weight)
@@ -226,29 +244,6 @@ def _exposure(frame: np.ndarray, reference: np.ndarray, gain: bool) -> tuple[flo
             factor = float(np.clip(slope, 1 / MOST_GAIN, MOST_GAIN))
         offset = float(np.average(frame - factor * reference, weights=weight))
     return factor, offset
-
-
-def pad(frames: np.ndarray, multiple: int = 16) -> np.ndarray:
-    """Return frames whose height and width are multiples of `multiple`, edges repeated at the bottom and on the right.
-
-    Pixels keep their row and column, so a warp needs no shift: `unpad` it.
-
-    Args:
-        frames: `(T, H, W, ...)`.
-        multiple: pixels.
-    """
-    rows, columns = (-size % multiple for size in frames.shape[1:3])
-    return np.pad(frames, [(0, 0), (0, rows), (0, columns)] + [(0, 0)] * (frames.ndim - 3), mode="edge")
-
-
-def unpad(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return the part of `array` that `pad` was given: its exact inverse.
-
-    Args:
-        array: `(T, H', W', ...)`: frames or warps.
-        shape: `(H, W)` before `pad`.
-    """
-    return array[:, : shape[0], : shape[1]]
 
 
 def _check_mode(mode: str) -> None:

@@ -1,7 +1,8 @@
-"""The sizes at which frames are seen, and frames made smaller by means over areas (NumPy and SciPy only)."""
+"""The sizes at which frames are seen: shrunk by means over areas, and padded (NumPy and SciPy only)."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,13 +38,34 @@ def _scaled(shape: Sequence[int], scale: float) -> tuple[int, int]:
     return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
+def average_areas(frames: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return smaller frames, each pixel the mean over its area.
+
+        new(i, j) = mean of frames over [i H / h, (i + 1) H / h] x [j W / w, (j + 1) W / w]
+
+    Pixels that lie partly inside count by their part.
+
+    Args:
+        frames: `(T, H, W)` float32 or float64.
+        shape: (h, w), at most (H, W).
+
+    Returns:
+        `(T, h, w)` of the same type.
+    """
+    rows, columns = frames.shape[1:]
+    down, across = (_weights(*lengths).astype(frames.dtype) for lengths in ((rows, shape[0]), (columns, shape[1])))
+    small = np.empty((len(frames), *shape), frames.dtype)
+    for target, frame in zip(small, frames, strict=True):
+        target[:] = (across @ (down @ frame).T).T
+    return small
+
+
 def shrink_frames(frames: np.ndarray, size: int) -> np.ndarray:
     """Return frames whose longer side is at most `size`, stored values of the same scale, rounded to integers.
 
-        new(i, j) = rint(mean of frames over [i H / h, (i + 1) H / h] x [j W / w, (j + 1) W / w])
+        new = rint(average_areas(frames, fitted_shape((H, W), size)))
 
-    with (h, w) = `fitted_shape((H, W), size)`; pixels that lie partly inside count by their part. The mean is that of stored
-    values, as a detector with larger pixels forms it where they are linear in intensity.
+    The mean is that of stored values, as a detector with larger pixels forms it where they are linear in intensity.
 
     Args:
         frames: `(T, H, W)` uint8 or uint16.
@@ -52,18 +74,47 @@ def shrink_frames(frames: np.ndarray, size: int) -> np.ndarray:
     Returns:
         `(T, h, w)` of the same type; `frames` itself if it is small enough.
     """
-    rows, columns = frames.shape[1:]
-    shape = fitted_shape((rows, columns), size)
-    if shape == (rows, columns):
+    shape = fitted_shape(frames.shape[1:], size)
+    if shape == frames.shape[1:]:
         return frames
-    down, across = _means(rows, shape[0]), _means(columns, shape[1])
     small = np.empty((len(frames), *shape), frames.dtype)
-    for target, frame in zip(small, frames, strict=True):
-        target[:] = np.rint((across @ (down @ frame.astype(np.float64)).T).T)
+    for target, frame in zip(small, frames, strict=True):  # one at a time: in float64 a run is large
+        target[:] = np.rint(average_areas(frame[None].astype(np.float64), shape)[0])
     return small
 
 
-def _means(before: int, after: int) -> sparse.csr_array:
+def fit_frames(frames: np.ndarray, size: int) -> np.ndarray:
+    """Return frames as the network trains on them: larger ones shrunk by `average_areas`, smaller ones padded.
+
+    Args:
+        frames: `(T, H, W)` float32, normalised.
+        size: of the result, pixels.
+
+    Returns:
+        `(T, size, size)`.
+    """
+    shape = fitted_shape(frames.shape[1:], size)
+    return pad(frames if shape == frames.shape[1:] else average_areas(frames, shape), size)
+
+
+def average_blocks(frames: np.ndarray, size: int) -> np.ndarray:
+    """Return the means over whole square blocks of pixels, as large as leave the shorter side at least `size`.
+
+    Args:
+        frames: `(T, H, W)`, any type; rows and columns that fill no block are cut off at the bottom and on the right.
+        size: pixels; the result's shorter side stays below twice that, frames smaller than that keep theirs.
+
+    Returns:
+        `(T, h, w)` float64.
+    """
+    block = max(1, min(frames.shape[1:]) // size)
+    rows, columns = (side // block for side in frames.shape[1:])
+    cropped = frames[:, : rows * block, : columns * block]
+    return np.asarray(cropped.reshape(len(frames), rows, block, columns, block).mean((2, 4), dtype=np.float64))
+
+
+@functools.lru_cache(maxsize=8)  # rows and columns of a few sizes
+def _weights(before: int, after: int) -> sparse.csr_array:
     """Return the `(after, before)` matrix whose row i is the mean over the i-th of `after` equal parts of `before` pixels."""
     edges = np.arange(after + 1) * before / after
     first = np.floor(edges[:-1]).astype(int)
@@ -73,3 +124,26 @@ def _means(before: int, after: int) -> sparse.csr_array:
     inside = (overlap > 0) & (places < before)
     part = np.repeat(np.arange(after), inside.sum(1))
     return sparse.csr_array((overlap[inside] * after / before, (part, places[inside])), shape=(after, before))
+
+
+def pad(frames: np.ndarray, multiple: int = 16) -> np.ndarray:
+    """Return frames whose height and width are multiples of `multiple`, edges repeated at the bottom and on the right.
+
+    Pixels keep their row and column, so a warp needs no shift: `unpad` it.
+
+    Args:
+        frames: `(T, H, W, ...)`.
+        multiple: pixels.
+    """
+    rows, columns = (-size % multiple for size in frames.shape[1:3])
+    return np.pad(frames, [(0, 0), (0, rows), (0, columns)] + [(0, 0)] * (frames.ndim - 3), mode="edge")
+
+
+def unpad(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the part of `array` that `pad` was given: its exact inverse.
+
+    Args:
+        array: `(T, H', W', ...)`: frames or warps.
+        shape: `(H, W)` before `pad`.
+    """
+    return array[:, : shape[0], : shape[1]]

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from angiomorph.preprocessing.background import shrink
+from angiomorph.preprocessing.resizing import average_blocks
 
 SIZE = 256  # pixels a side at which frames are compared
 FINE, COARSE = 0.8, 6.0  # pixels: the band in which edges stand out from noise and from exposure
@@ -50,13 +50,13 @@ def find_evidence(dsa: np.ndarray, bsa: np.ndarray, background: np.ndarray, know
     Returns:
         `(T,)`, in units of the noise's variance; 0 where less than 200 edge pixels are known.
     """
-    still = shrink(background[None], np.ones(background.shape, bool), SIZE)[0][0]
+    still = average_blocks(background[None], SIZE)[0]
     return np.array([_of_frame(*parts, still) for parts in zip(dsa, bsa, known, strict=True)])
 
 
 def _of_frame(dsa: np.ndarray, bsa: np.ndarray, known: np.ndarray, still: np.ndarray) -> float:
-    (before, after), _ = shrink(np.stack([dsa, bsa]), known, SIZE)
-    inside = ndimage.binary_erosion(shrink(known[None].astype(np.float32), known, SIZE)[0][0] == 1, iterations=2)
+    before, after = average_blocks(np.stack([dsa, bsa]), SIZE)
+    inside = ndimage.binary_erosion(average_blocks(known[None], SIZE)[0] == 1, iterations=2)
     before, after = _band(before), _band(after)
     region = inside & ~_dark(before, after, inside)
     slope = np.hypot(*np.gradient(ndimage.gaussian_filter(still, 1.0)))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from angiomorph.backend import tf
-from angiomorph.networks.layers import warp_frames
-from angiomorph.networks.losses import GradientPenalty, Similarity
+from collections.abc import Iterator
 
+import numpy as np
+
+from angiomorph.backend import tf
+from angiomorph.networks.losses import GradientPenalty, Similarity
+from angiomorph.networks.warp import resize_frames, resize_warp, warp_frames
+from angiomorph.preprocessing.resizing import fitted_shape
+
+SIZE = 256  # pixels a side at most, of the working frames
 SPACING = 8  # pixels of the working frames between the control points of the correction
 STEP = 0.25  # pixels, the first steps of Adam
 DECAY = 0.1  # of the step, from first to last
@@ -59,3 +65,30 @@ def refine(moving: tf.Tensor, fixed: tf.Tensor, warp: tf.Tensor, hyper: float, s
     if steps == 0:
         return warp
     return _descend(moving, fixed, warp, tf.constant(hyper, tf.float32), tf.constant(steps), similarity)
+
+
+def refine_warps(
+    similarity: Similarity, moving: np.ndarray, fixed: np.ndarray, warps: Iterator[np.ndarray], hyper: float, steps: int
+) -> Iterator[np.ndarray]:
+    """Yield the refined warps, batch by batch as they come.
+
+    Args:
+        similarity: the loss that the network was trained with.
+        moving: background `(H, W)` float32, [0, 1].
+        fixed: frames `(T, H, W)` float32, [0, 1].
+        warps: `(B, H, W, 2)` a batch, pixels.
+        hyper: λ, [0, 1].
+        steps: see `refine`; frames are at most 256 pixels a side for it.
+    """
+    shape = fixed.shape[1:]
+    working = fitted_shape(shape, SIZE)
+    moving_working = resize_frames(tf.constant(moving[None]), working)
+    start = 0
+    for warp in warps:
+        fixed_working = resize_frames(tf.constant(fixed[start : start + len(warp)]), working)
+        start += len(warp)
+        repeated = tf.repeat(moving_working, len(warp), axis=0)
+        coarse = resize_warp(tf.constant(warp), working)
+        refined = refine(repeated[..., None], fixed_working[..., None], coarse, hyper, steps, similarity)
+        # Only the correction is resampled, so that the network's warp keeps its own detail.
+        yield warp + resize_warp(refined - coarse, shape).numpy()

@@ -1,9 +1,20 @@
-"""Simulated angiographic runs with exact truth, projected from CT; needs numba, nibabel and xraydb (the extra `simulate`)."""
+"""Simulated angiographic runs with exact truth, projected from CT; to run it needs the packages of the extra `simulate`."""
 
-from importlib.util import find_spec
+from __future__ import annotations
 
-from angiomorph.errors import InputError
+import sys
+from types import ModuleType
+from typing import Any
 
-_missing = [name for name in ("numba", "nibabel", "xraydb") if find_spec(name) is None]
-if _missing:
-    raise InputError(f"simulation: expected {', '.join(_missing)} to be installed; run `pip install {' '.join(_missing)}`")
+
+class _Simulate(ModuleType):
+    """This package, which `angiomorph.simulate(...)` calls: the function of its job has the package's name."""
+
+    def __call__(self, *given: Any, **options: Any) -> None:
+        """Simulate runs; see `write.simulate`."""
+        from angiomorph.simulate.write import simulate
+
+        simulate(*given, **options)
+
+
+sys.modules[__name__].__class__ = _Simulate

@@ -11,8 +11,9 @@ import numpy as np
 
 from angiomorph.dicom import read_series
 from angiomorph.pictures import Panel, frame_window, grid
-from angiomorph.preprocessing.intensity import to_domain
-from angiomorph.storage import store
+from angiomorph.preprocessing.intensity import to_ln
+from angiomorph.preprocessing.resizing import average_blocks
+from angiomorph.storage.truth import read_truth, truth_path
 
 TITLES = ("background", "filled", "plain DSA", "true vessels")
 LEAST_DEPTH = 0.1  # ln units of the window's dark end in a run with little iodine
@@ -21,7 +22,7 @@ LEAST_DEPTH = 0.1  # ln units of the window's dark end in a run with little iodi
 def contact_sheet(runs: Sequence[Path], path: str | os.PathLike[str], side: int = 256, columns: int = 2) -> None:
     """Write the picture of simulated runs: each one's last background frame, its fullest frame, plain DSA of them and truth.
 
-    The two frames, in ln where they are proportional to intensity, share one window, as do DSA and truth.
+    The two frames, in ln units, share one window, as do DSA and truth.
 
     Args:
         runs: DICOM files with their `<name>_truth.h5` beside them, of any size.
@@ -37,29 +38,27 @@ def contact_sheet(runs: Sequence[Path], path: str | os.PathLike[str], side: int 
 
 def _panels(run: Path, side: int, titled: bool) -> list[Panel]:
     series = read_series(run)
-    truth, attributes = store.read_arrays(run.with_name(f"{run.stem}_truth.h5"))
-    filled = int(np.argmin(truth["vessel"].sum((1, 2))))
+    truth = read_truth(truth_path(run))
+    filled = int(np.argmin(truth.vessel.sum((1, 2))))
     before = max(series.background_numbers, default=1) - 1
-    values = to_domain(series.frames[[before, filled]], "log" if series.relation == "LIN" else "linear")
-    dsa = (values[1] - values[0]) / float(attributes["stored_per_ln"])
-    frames = [_reduced(frame, side) for frame in values]
-    roi = truth["anatomy"][filled]
+    values = to_ln(series.frames[[before, filled]], series.relation, truth.stored_per_ln)
+    dsa = values[1] - values[0]
+    frames = [_fit_panel(frame, side) for frame in values]
+    roi = truth.anatomy[filled]
     window = frame_window(values[0][roi] if roi.any() else values[0])
-    true = _reduced(truth["vessel"][filled], side)
+    true = _fit_panel(truth.vessel[filled], side)
     depth = max(-float(np.percentile(true, 0.3)), LEAST_DEPTH)
     level = float(np.median(dsa[roi])) if roi.any() else 0.0
-    images = [*frames, _reduced(dsa - level, side), true]
+    images = [*frames, _fit_panel(dsa - level, side), true]
     windows = [window, window, (-depth, depth / 2), (-depth, depth / 2)]
     titles = TITLES if titled else ("",) * len(TITLES)
     return [Panel(*panel) for panel in zip(titles, images, windows, strict=True)]
 
 
-def _reduced(image: np.ndarray, side: int) -> np.ndarray:
+def _fit_panel(image: np.ndarray, side: int) -> np.ndarray:
     """Return the middle square of an image as means over blocks of pixels, or repeated where it is smaller."""
-    block = max(min(image.shape) // side, 1)
-    size = min(min(image.shape) // block, side)
-    top, left = ((length - size * block) // 2 for length in image.shape)
-    square = image[top : top + size * block, left : left + size * block]
-    means = square.reshape(size, block, size, block).mean((1, 3))
+    means = average_blocks(image[None], side)[0]
+    size = min(*means.shape, side)
+    top, left = ((length - size) // 2 for length in means.shape)
     index = np.minimum(np.arange(side) * size // side, size - 1)
-    return np.asarray(means[np.ix_(index, index)])
+    return np.asarray(means[top : top + size, left : left + size][np.ix_(index, index)])

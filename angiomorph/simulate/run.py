@@ -24,26 +24,37 @@ from angiomorph.simulate.xray.detector import (
     WATER,
     Detector,
     draw_detector,
-    expected,
-    exposed,
-    logarithm,
-    measured,
-    unsaturated,
+    expect_signal,
+    expose,
+    find_unsaturated,
+    measure,
+    to_ln_units,
 )
-from angiomorph.simulate.xray.displacement import at_moment, deformed, displacement
+from angiomorph.simulate.xray.displacement import deform, find_displacement, move_points
 from angiomorph.simulate.xray.geometry import CArm
-from angiomorph.simulate.xray.projector import occupied, project_points, project_volume
+from angiomorph.simulate.xray.projector import find_occupied, project_points, project_volume
+from angiomorph.storage.truth import BLOCK, RunTruth
 
 STREAMS = ("anatomy", "vessels", "view", "motion", "contrast", "detector", "noise", "parts", "pulse", "room", "metal")
 _Streams = Mapping[str, np.random.Generator]
 
+# The numbers below were chosen by eye, so that runs look like clinical ones, unless a source is named.
 CTA_IODINE = 0.3  # of the iodine in a grown artery: the CTA shows veins, which the agent reaches diluted
 VISIBLE = 0.02  # ln units from which a pixel counts as vessel
 DETECTOR_WIDTH = 300.0  # mm, of the middle field of view
-BLOCK = 4  # pixels along the side of a block of which the displacement is kept, and on which smooth tissue is projected
 ALONE = 0.5  # pixels: bones that overlap count as one where they move alike to this standard deviation
 LEAST_BONE = 0.15  # g/cm^2 from which bone is seen
 THIN = 1.5  # g/cm^2 of tissue and bone from which a pixel shows the patient
+ASIDE = 12.0  # mm, to either side: how far the isocentre lies from the territory's centre along each axis
+BELOW = (0.0, 35.0)  # mm further down, where the carotid arteries rise
+INJECTED = (0.05, 0.95)  # of the time between the last background frame and the next, when the agent arrives
+SOURCE_DETECTOR, SOURCE_PATIENT = (1000.0, 1200.0), (700.0, 780.0)  # mm, of a C-arm on the floor or the ceiling
+FRONTAL, LATERAL, OBLIQUE = 5.0, 4.0, (15.0, 70.0)  # degrees of the primary angle: deviation, deviation, range to either side
+TILTED, UNTILTED, ANY_TILT = (
+    (-12.0, 28.0),
+    5.0,
+    12.0,
+)  # degrees of the secondary angle: frontal range; deviation lateral, oblique
 SHADE = 0.05  # g/cm^2 of metal that stays while bone behind it moves
 
 
@@ -51,20 +62,12 @@ SHADE = 0.05  # g/cm^2 of metal that stays while bone behind it moves
 class SimulatedRun:
     """One run and its truth.
 
-    In expectation `physics.logarithm(frames) = background + vessel`, both with the pose, beam, blur, scatter, gain and
-    saturation of that frame.
+    In expectation the frames in ln units are truth.background + truth.vessel, both with the pose, beam, blur, scatter, gain
+    and saturation of that frame.
 
     Args:
         frames: `(T, H, W)` uint8 or uint16, stored values, iodine dark.
-        background: `(T, H, W)` float32, ln units, noise-free, without contrast agent.
-        vessel: `(T, H, W)` float32, ln units, noise-free, with contrast agent over that without; <= 0, but for the halos that
-            the sharpening of DISP adds.
-        vessel_mask: `(T, H, W)` bool, vessel < -0.02.
-        anatomy: `(T, H, W)` bool, inside the collimator, behind tissue, not saturated.
-        pose: `(T, 6)` float64, degrees about x, y, z, mm along x, y, z, about the isocentre; the first frame's is 0.
-        displacement: `(T, H/4, W/4, 2)` float32, pixels, row and column, in blocks of 4 by 4 pixels: what the block shows lay
-            at its centre + displacement in the first frame.
-        displacement_defined: `(T, H/4, W/4)` bool, where there is bone that moves as one.
+        truth: of these frames; a pixel counts as vessel where `truth.vessel` is below -`VISIBLE`.
         arm: geometry.
         detector: beam and encoding.
         frame_time: ms.
@@ -74,13 +77,7 @@ class SimulatedRun:
     """
 
     frames: np.ndarray
-    background: np.ndarray
-    vessel: np.ndarray
-    vessel_mask: np.ndarray
-    anatomy: np.ndarray
-    pose: np.ndarray
-    displacement: np.ndarray
-    displacement_defined: np.ndarray
+    truth: RunTruth
     arm: CArm
     detector: Detector
     frame_time: float
@@ -137,7 +134,7 @@ def simulate_run(
     entropy = (seed,) if isinstance(seed, int) else tuple(seed)
     streams = np.random.SeedSequence(entropy).spawn(len(STREAMS))
     rngs = {name: np.random.default_rng(stream) for name, stream in zip(STREAMS, streams, strict=True)}
-    body = anatomy.vary(ct, rngs["anatomy"], settings.deformation)
+    body = anatomy.vary_anatomy(ct, rngs["anatomy"], settings.deformation)
     territory = find_territory(body)
     scene = _draw_scene(body, territory, scanned, settings, rngs)
     return _expose(scene, territory.kind, settings, entropy, rngs)
@@ -147,7 +144,7 @@ def _draw_scene(
     body: Volume, territory: Territory, scanned: Vessels | None, settings: SimulationSettings, rngs: _Streams
 ) -> _Scene:
     view, moving = rngs["view"], rngs["motion"]
-    isocentre = territory.centre + view.uniform(-1, 1, 3) * 12 - (0, 0, view.uniform(0, 35))
+    isocentre = territory.centre + view.uniform(-1, 1, 3) * ASIDE - (0, 0, view.uniform(*BELOW))
     frame_time = view.uniform(*settings.frame_time)
     times = np.arange(settings.frames) * frame_time / 1000
     arm = _draw_arm(settings, view)
@@ -165,10 +162,10 @@ def _draw_scene(
         times=times,
         pose=0 * pose if still else pose,
         parts=parts,
-        pulse=motion.pulse(times, rngs["pulse"]),
+        pulse=motion.draw_pulse(times, rngs["pulse"]),
         blood=blood,
         implant=implant if rngs["metal"].random() < settings.metal else None,
-        room=objects.draw_static(arm, trees.inlet(blood.vessels), rngs["room"], settings.objects),
+        room=objects.draw_static(arm, trees.find_inlet(blood.vessels), rngs["room"], settings.objects),
     )
 
 
@@ -184,10 +181,10 @@ def _draw_blood(
     bolus = contrast.draw_bolus(rng)
     from_scan = scanned is not None and territory.kind == "head" and rngs["vessels"].random() >= settings.grown
     if from_scan and scanned is not None:
-        cloud = trees.place(scanned, territory, rngs["vessels"])
+        cloud = trees.place_vessels(scanned, territory, rngs["vessels"])
     else:
-        cloud = trees.vessel_tree(rngs["vessels"], territory, bolus.transit)
-    arrival = (settings.background - 1 + rng.uniform(0.05, 0.95)) * frame_time / 1000
+        cloud = trees.grow_vessels(rngs["vessels"], territory, bolus.transit)
+    arrival = (settings.background - 1 + rng.uniform(*INJECTED)) * frame_time / 1000
     iodine = rng.uniform(*settings.iodine) / 1000 * (CTA_IODINE if from_scan else 1.0)
     blush = np.where(cloud.phase == CAPILLARY, rng.uniform(*settings.blush), 1.0).astype(np.float32)
     shift = isocentre.astype(np.float32)
@@ -198,19 +195,20 @@ def _draw_blood(
 def _draw_arm(settings: SimulationSettings, rng: np.random.Generator) -> CArm:
     view = settings.views[rng.integers(len(settings.views))]
     angles = {
-        "frontal": rng.normal(0, 5),
-        "lateral": rng.choice([-90, 90]) + rng.normal(0, 4),
-        "oblique": rng.choice([-1, 1]) * rng.uniform(15, 70),
+        "frontal": rng.normal(0, FRONTAL),
+        "lateral": rng.choice([-90, 90]) + rng.normal(0, LATERAL),
+        "oblique": rng.choice([-1, 1]) * rng.uniform(*OBLIQUE),
     }
     primary = float(angles[view])
-    secondary = rng.uniform(-12, 28) if view == "frontal" else rng.normal(0, 5 if view == "lateral" else 12)
+    secondary = rng.uniform(*TILTED) if view == "frontal" else rng.normal(0, UNTILTED if view == "lateral" else ANY_TILT)
     spacing = DETECTOR_WIDTH / settings.size * rng.uniform(*settings.field_of_view)
-    return CArm(rng.uniform(1000, 1200), rng.uniform(700, 780), primary, secondary, settings.size, settings.size, spacing)
+    distances = rng.uniform(*SOURCE_DETECTOR), rng.uniform(*SOURCE_PATIENT)
+    return CArm(*distances, primary, secondary, settings.size, settings.size, spacing)
 
 
 def _draw_pose(settings: SimulationSettings, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     sizes = rng.uniform(*settings.motion_mm), rng.uniform(*settings.motion_deg)
-    return motion.trajectory(times, rng, *sizes)
+    return motion.draw_trajectory(times, rng, *sizes)
 
 
 @dataclass(frozen=True)
@@ -226,12 +224,12 @@ class _Projected:
 def _project(scene: _Scene) -> Iterator[_Projected]:
     """Yield each frame; a body at rest since the frame before is projected once."""
     last: bytes | None = None
-    at_rest = occupied(scene.density)
+    at_rest = find_occupied(scene.density)
     for t, pose in enumerate(scene.pose):
         control = scene.parts.control(t)
         if (now := pose.tobytes() + control.tobytes()) != last:
-            density = deformed(scene.density, scene.spacing, control)
-            blocks = at_rest if density is scene.density else occupied(density)
+            density = deform(scene.density, scene.spacing, control)
+            blocks = at_rest if density is scene.density else find_occupied(density)
             empty, moved, defined = _project_body(scene, density, blocks, pose, control)
             last = now
         filled = empty.copy()
@@ -245,7 +243,7 @@ def _project_body(
     place = scene.spacing, scene.origin, scene.arm, pose
     paths = scene.room.copy()
     paths[[WATER, BONE]] += project_volume(density, *place, blocks) / 10
-    moved, spread, bone = displacement(density, *place, control, BLOCK, blocks)
+    moved, spread, bone = find_displacement(density, *place, control, BLOCK, blocks)
     defined = (spread < ALONE) & (bone / 10 > LEAST_BONE) & _blocks(scene.room[METAL] < SHADE)
     if scene.implant is not None:
         position = _at_moment(scene, scene.implant.position, control)
@@ -256,9 +254,9 @@ def _project_body(
 def _project_iodine(scene: _Scene, frame: int, control: np.ndarray) -> np.ndarray:
     """Mass of iodine per area, `(H, W)` g/cm^2."""
     blood = scene.blood
-    share = contrast.share(blood.bolus, blood.vessels, scene.times[frame] - blood.arrival)
+    share = contrast.share_of_bolus(blood.bolus, blood.vessels, scene.times[frame] - blood.arrival)
     amount = blood.vessels.amount * share * np.float32(blood.iodine / 10)
-    position = trees.pulsed(blood.vessels, scene.pulse[frame])
+    position = trees.apply_pulse(blood.vessels, scene.pulse[frame])
     tissue = blood.vessels.phase == CAPILLARY
     total = np.zeros((scene.arm.rows, scene.arm.columns), np.float32)
     for kind, arm in ((~tissue, scene.arm), (tissue, _coarse(scene.arm))):
@@ -279,7 +277,7 @@ def _refined(image: np.ndarray) -> np.ndarray:
 
 
 def _at_moment(scene: _Scene, position: np.ndarray, control: np.ndarray) -> np.ndarray:
-    return at_moment(position, scene.spacing, scene.origin, scene.density.shape[:3], control)
+    return move_points(position, scene.spacing, scene.origin, scene.density.shape[:3], control)
 
 
 def _expose(
@@ -291,8 +289,7 @@ def _expose(
     taken = [_take(frame, t, detector, noise[t]) for t, frame in enumerate(projected)]
     frames, background, vessel, region = (np.stack(part) for part in zip(*taken, strict=True))
     open_field = detector.aperture.share > 0.5
-    return SimulatedRun(
-        frames=frames,
+    truth = RunTruth(
         background=background,
         vessel=vessel,
         vessel_mask=vessel < -VISIBLE,
@@ -300,6 +297,11 @@ def _expose(
         pose=scene.pose,
         displacement=np.stack([frame.displacement for frame in projected]),
         displacement_defined=np.stack([frame.defined & _blocks(open_field) for frame in projected]),
+        stored_per_ln=detector.stored_per_ln,
+    )
+    return SimulatedRun(
+        frames=frames,
+        truth=truth,
         arm=scene.arm,
         detector=detector,
         frame_time=scene.frame_time,
@@ -311,17 +313,17 @@ def _expose(
 
 def _take(frame: _Projected, t: int, detector: Detector, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """Stored values, truth without iodine and of iodine, and where the patient is seen."""
-    empty = filled = exposed(frame.empty, detector)
-    without = signal = expected(empty, detector, t)
+    empty = filled = expose(frame.empty, detector)
+    without = signal = expect_signal(empty, detector, t)
     if not np.array_equal(frame.filled[IODINE], frame.empty[IODINE]):
-        filled = exposed(frame.filled, detector)
-        signal = expected(filled, detector, t)
-    background = logarithm(without, detector)
-    vessel = logarithm(signal, detector) - background
+        filled = expose(frame.filled, detector)
+        signal = expect_signal(filled, detector, t)
+    background = to_ln_units(without, detector)
+    vessel = to_ln_units(signal, detector) - background
     if detector.encoding.relation != "DISP":
         vessel = np.minimum(vessel, 0)  # only rounding is above
     seen = (detector.aperture.share > 0.5) & (frame.empty[WATER] + frame.empty[BONE] > THIN)
-    return measured(filled, detector, t, rng), background, vessel, seen & unsaturated(without, detector)
+    return measure(filled, detector, t, rng), background, vessel, seen & find_unsaturated(without, detector)
 
 
 def _blocks(region: np.ndarray) -> np.ndarray:

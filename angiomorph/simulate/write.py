@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numba import set_num_threads
 
+from angiomorph import __version__
 from angiomorph.dicom import create as dicom
 from angiomorph.errors import InputError
+from angiomorph.options import refuse
+from angiomorph.simulate.extra import check_extra, set_num_threads
 from angiomorph.simulate.run import SimulatedRun, simulate_run
 from angiomorph.simulate.scene import anatomy
 from angiomorph.simulate.scene.anatomy import Volume
@@ -25,21 +25,21 @@ from angiomorph.simulate.settings import SimulationSettings
 from angiomorph.simulate.vessels.trees import Vessels, load_vessels
 from angiomorph.simulate.xray.detector import modality_lut
 from angiomorph.storage import store as stores
+from angiomorph.storage.atomic import replace_file
+from angiomorph.storage.truth import truth_path, write_truth
+from angiomorph.workers import Died, map_in_order
 
-TRUTH = ("background", "vessel", "vessel_mask", "anatomy", "pose", "displacement", "displacement_defined")
 
-
-def stored(run: SimulatedRun) -> stores.StoredRun:
+def to_stored_run(run: SimulatedRun) -> stores.StoredRun:
     """Return what a training store keeps of a run."""
     numbers = tuple(range(1, run.background_frames + 1))
     encoding = run.detector.encoding
-    return stores.StoredRun(run.frames, encoding.relation, encoding.bits_stored, numbers, run.frame_time, clean(run))
+    clean = round_clean_frames(run)
+    return stores.StoredRun(run.frames, encoding.relation, encoding.bits_stored, numbers, run.frame_time, clean)
 
 
-def clean(run: SimulatedRun) -> np.ndarray:
-    """Return what the frames would store without contrast agent and noise.
-
-        clean = round(exp(background)) of LIN, round(stored_per_ln background) of LOG and DISP
+def round_clean_frames(run: SimulatedRun) -> np.ndarray:
+    """Return what the frames would store without contrast agent and noise: `RunTruth.clean_values`, rounded.
 
     Args:
         run: with its truth.
@@ -47,24 +47,8 @@ def clean(run: SimulatedRun) -> np.ndarray:
     Returns:
         `(T, H, W)`, the frames' type.
     """
-    detector = run.detector
-    linear = detector.encoding.relation == "LIN"
-    values = np.exp(run.background) if linear else run.background * np.float32(detector.stored_per_ln)
-    return np.clip(np.rint(values), 0, detector.encoding.top).astype(run.frames.dtype)
-
-
-def write_truth(run: SimulatedRun, path: Path, settings: SimulationSettings) -> None:
-    """Write a run's truth file (schema in `angiomorph.storage.store`)."""
-    from angiomorph import __version__
-
-    attributes = {
-        "settings": json.dumps(asdict(settings)),
-        "arm": json.dumps(asdict(run.arm)),
-        "stored_per_ln": run.detector.stored_per_ln,
-        "seed": np.asarray(run.seed, np.int64),
-        "version": __version__,
-    }
-    stores.write_arrays(path, {name: getattr(run, name) for name in TRUTH}, attributes)
+    encoding = run.detector.encoding
+    return np.clip(np.rint(run.truth.clean_values(encoding.relation)), 0, encoding.top).astype(run.frames.dtype)
 
 
 def simulate(
@@ -95,82 +79,89 @@ def simulate(
         progress: called with (runs done, runs) after each.
 
     Raises:
-        InputError: unusable volumes or settings; neither `out` nor `store`.
+        InputError: unusable volumes or settings; neither `out` nor `store`; a package of the extra is
+            missing; a worker process has died.
     """
     if out is None and store is None:
-        raise InputError("simulation: expected a folder or a training store to write to, found neither; name one")
-    if runs < 1 or seed < 0 or workers < 1:
-        raise InputError(f"simulation: expected runs >= 1, seed >= 0, workers >= 1, found {runs}, {seed}, {workers}")
-    settings = settings or SimulationSettings()
+        raise InputError("`out`, `store`: expected a folder or a training store to write to, got neither; name one")
+    for name, value, least in (("runs", runs, 1), ("seed", seed, 0), ("workers", workers, 1)):
+        if value < least:
+            raise refuse(name, f"a whole number from {least}", value)
+    check_extra()
+    job = _Job(seed, ct, vessels, settings or SimulationSettings(), None if out is None else Path(out))
     with ExitStack() as stack:
+        stack.callback(_read_volumes.cache_clear)
+        _read_volumes(job)  # in this process too: unusable input is refused before any worker starts
         training = None
         if store is not None:
-            training = stack.enter_context(stores.create(stack.enter_context(stores.replacing(store))))
-        made = stack.enter_context(
-            _made(workers, range(1, runs + 1), seed, ct, vessels, settings, None if out is None else Path(out))
-        )
-        for done, (name, run) in enumerate(made, start=1):
+            training = stack.enter_context(stores.create(stack.enter_context(replace_file(store))))
+        made = _make_runs(job, range(1, runs + 1), workers)
+        stack.callback(made.close)
+        for number, run in enumerate(made, start=1):
             if training is not None:
-                stores.append(training, name, run)
+                stores.append(training, _name_run(number), run)
             if progress is not None:
-                progress(done, runs)
+                progress(number, runs)
 
 
 def run_path(out: Path, number: int) -> Path:
     """Return where `simulate` writes run `number`, counted from 1."""
-    return out / f"{_name(number)}.dcm"
+    return out / f"{_name_run(number)}.dcm"
 
 
-def _name(number: int) -> str:
+def _name_run(number: int) -> str:
     return f"run-{number:06d}"
 
 
 @dataclass(frozen=True)
-class _Inputs:
-    """What every run of one simulation is made from; read once in each process."""
+class _Job:
+    """What every run of one simulation is made from."""
 
     seed: int
-    ct: Volume
-    vessels: Vessels | None
+    ct: str | os.PathLike[str] | None
+    vessels: str | os.PathLike[str] | None
     settings: SimulationSettings
     out: Path | None
 
-    def make(self, number: int) -> tuple[str, stores.StoredRun]:
-        """Make run `number`, write its files if there is a folder, and return its name and what a store keeps."""
-        name = _name(number)
-        run = simulate_run(self.ct, self.vessels, self.settings, (self.seed, number))
-        if self.out is not None:
-            self.out.mkdir(parents=True, exist_ok=True)
-            write_run(run, self.out, name, self.settings)
-        return name, stored(run)
+
+@functools.lru_cache(maxsize=1)
+def _read_volumes(job: _Job) -> tuple[Volume, Vessels | None]:
+    """Read CT and vessels, once in each process."""
+    body = procedural_head(job.seed) if job.ct is None else anatomy.load_ct(job.ct)
+    return body, None if job.vessels is None else load_vessels(job.vessels)
 
 
-def _read(seed: int, ct: Any, vessels: Any, settings: SimulationSettings, out: Path | None) -> _Inputs:
-    head = procedural_head(seed) if ct is None else anatomy.load_ct(ct)
-    return _Inputs(seed, head, None if vessels is None else load_vessels(vessels), settings, out)
+def _make_run(number: int, job: _Job) -> stores.StoredRun:
+    """Make a run, write its files if there is a folder, and return what a store keeps of it."""
+    run = simulate_run(*_read_volumes(job), job.settings, (job.seed, number))
+    if job.out is not None:
+        job.out.mkdir(parents=True, exist_ok=True)
+        write_run(run, job.out, _name_run(number), job.settings)
+    return to_stored_run(run)
 
 
-_in_worker: list[_Inputs] = []  # of this worker process, filled once when it starts
-
-
-def _start(*arguments: Any) -> None:
+def _make_run_in_worker(number: int, job: _Job) -> stores.StoredRun:
     set_num_threads(1)  # the processes already share out the cores
-    _in_worker.append(_read(*arguments))
+    return _make_run(number, job)
 
 
-def _make(number: int) -> tuple[str, stores.StoredRun]:
-    return _in_worker[0].make(number)
+def _make_runs(job: _Job, numbers: Sequence[int], workers: int) -> Generator[stores.StoredRun, None, None]:
+    """Yield the runs in order, made here or by worker processes.
 
-
-@contextmanager
-def _made(workers: int, numbers: range, *arguments: Any) -> Iterator[Iterator[tuple[str, stores.StoredRun]]]:
-    """Yield the runs in order, made here or by worker processes."""
-    inputs = _read(*arguments)  # in this process too: unusable input is refused before any worker starts
+    Raises:
+        InputError: a worker process has died.
+    """
     if workers == 1:
-        yield map(inputs.make, numbers)
+        yield from (_make_run(number, job) for number in numbers)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start, arguments) as pool:
-        yield pool.map(_make, numbers)
+    with closing(map_in_order(functools.partial(_make_run_in_worker, job=job), numbers, workers)) as results:
+        for number, result in zip(numbers, results, strict=True):
+            if isinstance(result, Died):
+                raise InputError(
+                    f"{_name_run(number)}: expected a run, but the process that made it ended with {result}: it may have run "
+                    "out of memory; use fewer workers"
+                )
+            yield result
 
 
 def write_run(run: SimulatedRun, folder: Path, name: str, settings: SimulationSettings) -> None:
@@ -195,8 +186,9 @@ def write_run(run: SimulatedRun, folder: Path, name: str, settings: SimulationSe
         "MaskFrameNumbers": list(range(1, run.background_frames + 1)),
         **run.detector.aperture.attributes,
     }
+    path = folder / f"{name}.dcm"
     dicom.write_run(
-        folder / f"{name}.dcm",
+        path,
         run.frames,
         BitsStored=encoding.bits_stored,
         relation=encoding.relation,
@@ -205,4 +197,10 @@ def write_run(run: SimulatedRun, folder: Path, name: str, settings: SimulationSe
         modality_lut=modality_lut(encoding) if encoding.relation == "LOG" else None,
         entropy=[str(part) for part in run.seed],
     )
-    write_truth(run, folder / f"{name}_truth.h5", settings)
+    about = {
+        "settings": json.dumps(asdict(settings)),
+        "arm": json.dumps(asdict(run.arm)),
+        "seed": np.asarray(run.seed, np.int64),
+        "version": __version__,
+    }
+    write_truth(truth_path(path), run.truth, about)

@@ -1,4 +1,4 @@
-"""A file that is never half-written: a killed process leaves it as it was at its last commit."""
+"""A file that is never half-written: after a crash it is what it was at its last commit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from angiomorph.errors import InputError
+from angiomorph.storage.atomic import replace_file
 
 if sys.platform != "win32":
     import fcntl
@@ -20,15 +21,16 @@ INDEX = struct.Struct("<Q")
 
 
 class DurableFile:
-    """A file object whose changes count from the next `commit` on, whatever kills the process in between.
+    """A file object with commits: a crash undoes all changes since the last one.
 
-    What is written behind the committed end goes to the file at once, where nothing refers to it yet. Changes before that end
-    wait in memory, page by page; `commit` writes them to a log beside the file, which takes the place of the last log in one
-    step, and then to the file itself. Opening writes the log's pages once more and cuts off what lies behind the committed end.
-    That is a redo log as databases have; HDF5 has none, and a store is lost if its writer is killed while it writes.
+    It keeps a redo log, as databases do. HDF5 has none: kill a process while it writes a store, and the store is lost.
 
-    A write that fails, as on a full disk, is kept as `failure`, and what follows is dropped: HDF5, which tells of failures from
-    its destructors, can close its file in peace. The next `commit` raises the failure instead.
+    Bytes beyond the committed end go to the file at once, as nothing refers to them yet. Changes before that end wait in
+    memory, page by page. `commit` writes them to a log beside the file, replaces the last log by it in one step, and then
+    writes them to the file. Opening the file repeats the log's writes and cuts the file at the committed end.
+
+    A write that fails, as on a full disk, is kept as `failure`, and later writes are dropped. HDF5 raises from destructors,
+    so it has to close its file without an error; the next `commit` raises the failure instead.
 
     Args:
         path: the file, made if missing; its log is `<path>.log`.
@@ -57,7 +59,7 @@ class DurableFile:
             raise
 
     def close(self) -> None:
-        """Close the file, without a commit; what was committed is then on disk without its log too."""
+        """Close the file without a commit; the committed bytes are then on disk even without the log."""
         try:
             if not self._file.closed:
                 os.fsync(self._file.fileno())
@@ -65,10 +67,10 @@ class DurableFile:
             self._file.close()
 
     def commit(self, note: bytes = b"") -> None:
-        """Make everything written so far count, together with `note`, on disk and in one step.
+        """Make everything written so far durable, together with `note`, in one step.
 
         Args:
-            note: what `note` is after the file is opened again.
+            note: value of `self.note` once the file is opened again.
 
         Raises:
             OSError: this or an earlier write failed; the last commit holds.
@@ -174,15 +176,10 @@ class DurableFile:
             left = left[self._file.write(left) :]
 
     def _replace_log(self, note: bytes) -> None:
-        following = self.log.with_name(f"{self.log.name}.new")
-        with following.open("wb") as log:
+        with replace_file(self.log, durable=True) as partial, partial.open("wb") as log:
             log.write(HEADER.pack(self._size, len(note), len(self._pages)) + note)
             for index, page in sorted(self._pages.items()):
                 log.write(INDEX.pack(index) + page)
-            log.flush()
-            os.fsync(log.fileno())
-        os.replace(following, self.log)
-        _sync_folder(self.log.parent)
 
     def _apply(self) -> None:
         for index, page in sorted(self._pages.items()):
@@ -208,15 +205,5 @@ class DurableFile:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                f"{self.path}: expected to be alone at it, found another process that writes it; wait for that one to end"
+                f"{self.path}: expected to be alone at it, found another process that writes it; wait for it to end"
             ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    if sys.platform == "win32":  # folders cannot be opened there
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

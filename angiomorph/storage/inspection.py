@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ import h5py
 
 from angiomorph.errors import InputError
 from angiomorph.storage import model_file, store
+from angiomorph.storage.digest import sha256
+from angiomorph.storage.links import open_hdf5
 
 ARCHITECTURE = ("inshape", "nb_unet_features", "hyp_units", "hyp_rank", "int_steps", "int_resolution", "svf_resolution")
 MODELS = (*model_file.TAKEN, model_file.WEIGHTS)
-BLOCK = 1 << 20
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def describe(path: Path) -> dict[str, Any]:
         InputError: the file is absent, not HDF5, or of no such kind.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path, "an HDF5 file (.h5)") as file:
             found = _content(file, path)
     except (OSError, KeyError, ValueError) as error:
         if isinstance(error, InputError):
@@ -80,31 +80,22 @@ def _model(model: model_file.ModelFile) -> dict[str, Any]:
 
 def _store(path: Path) -> dict[str, Any]:
     with store.reading(path) as file:
-        groups = [file[key] for key in store.keys(file)]
-        shapes = [group["frames"].shape for group in groups]
+        runs = [store.RunReader(file, key) for key in store.keys(file)]
+        shapes = [run.shape for run in runs]
         return {
             "kind": "store",
-            "runs": len(groups),
+            "runs": len(runs),
             "frames": sum(shape[0] for shape in shapes),
             "frames_per_run": {"least": min(s[0] for s in shapes), "most": max(s[0] for s in shapes)} if shapes else {},
             "sizes": _counted(f"{rows} x {columns}" for _, rows, columns in shapes),
-            "relations": _counted(str(group.attrs["relation"]) for group in groups),
-            "bits_stored": _counted(str(group.attrs["bits_stored"]) for group in groups),
-            "runs_with_named_background": sum(bool(len(group.attrs["background"])) for group in groups),
+            "relations": _counted(run.relation for run in runs),
+            "bits_stored": _counted(str(run.bits_stored) for run in runs),
+            "runs_with_named_background": sum(bool(run.background) for run in runs),
         }
 
 
 def _counted(values: Iterator[str]) -> dict[str, int]:
     return dict(sorted(collections.Counter(values).items()))
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal, a block at a time."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def lines(found: dict[str, Any], indent: str = "") -> Iterator[str]:

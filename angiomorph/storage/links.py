@@ -1,4 +1,4 @@
-"""HDF5 files from anyone: all of a file has to be in the file itself, since HDF5 opens whatever others it names."""
+"""HDF5 files from anyone: opened for reading, and refused where they lead to other files, which HDF5 would open."""
 
 from __future__ import annotations
 
@@ -9,6 +9,24 @@ from typing import Any
 import h5py
 
 from angiomorph.errors import InputError
+
+
+def open_hdf5(path: str | os.PathLike[str], expected: str) -> h5py.File:
+    """Open an HDF5 file for reading.
+
+    Args:
+        path: the file.
+        expected: what the file should be, for messages: "a training store (HDF5)".
+
+    Raises:
+        InputError: the file is absent or not HDF5.
+    """
+    try:
+        return h5py.File(path, "r")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: expected {expected}, found no such file; check its name") from error
+    except OSError as error:
+        raise InputError(f"{path}: expected {expected}, but it cannot be opened as HDF5: {error}") from error
 
 
 def find_arrays(

@@ -19,11 +19,12 @@ from typing import Any
 import h5py
 
 from angiomorph.errors import InputError
-from angiomorph.storage.links import find_arrays
+from angiomorph.storage.links import find_arrays, open_hdf5
 
 OWN = ("AngioMorph",)
 TAKEN = (*OWN, "VxmDense", "HyperVxmDense")
 WEIGHTS = "weights"
+BAKED = "VxmDense"
 HEADS = ("hyperkernel_kernel", "hyperkernel_bias", "hyperbias_kernel", "hyperbias_bias")
 
 UNREADABLE = (OSError, RuntimeError, KeyError, UnicodeDecodeError)  # what h5py makes of HDF5's errors
@@ -56,6 +57,7 @@ OPTIMIZER = {
 }
 PROGRESS = {"step", "metrics", "best", "since_best"}
 REMEDY = "nothing of the file was run; get it again from its maker, or train a model with `angiomorph train`"
+FOREIGN = "give a model.h5 of `angiomorph train`, or convert weights with `angiomorph import-weights`"
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,7 @@ def reading(path: str | os.PathLike[str], classes: Sequence[str], expected: str,
     Raises:
         InputError: the file is absent, not HDF5 or damaged, or holds anything but what AngioMorph and VoxelMorph write.
     """
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path}: expected {expected}, but it cannot be opened as HDF5: {error}") from error
-    with file:
+    with open_hdf5(path, expected) as file:
         yield check(file, path, classes, expected, remedy)
 
 
@@ -138,7 +136,7 @@ def _checked(file: h5py.File, path: str | os.PathLike[str], classes: Sequence[st
         _check_nested(path, config)
     weights = _weights(path, file if kind == WEIGHTS else file.get("model_weights", {}))
     if config is not None and kind in OWN:
-        _check_own(path, config)
+        check_config(path, config)
         _check_weights(path, config, weights)
     progress = _json(path, file, "progress")
     if progress is not None:
@@ -217,8 +215,12 @@ def _check_nested(path: str | os.PathLike[str], config: Mapping[str, Any]) -> No
             )
 
 
-def _check_own(path: str | os.PathLike[str], config: Mapping[str, Any]) -> None:
-    """Refuse constructor arguments of AngioMorph that it does not write."""
+def check_config(path: str | os.PathLike[str], config: Mapping[str, Any]) -> None:
+    """Refuse constructor arguments of AngioMorph that it does not write.
+
+    Raises:
+        InputError: there are some.
+    """
     for part in _objects(config):
         raise _refusal(path, "plain values in its configuration", f"an object of class {_named(part)}")
     known = {"inshape", "nb_unet_features", "hyp_units", "hyp_rank", "name", "metadata", *DEFAULTS}

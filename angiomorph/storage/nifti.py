@@ -9,7 +9,7 @@ import struct
 import numpy as np
 
 from angiomorph.errors import InputError
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 
 HEADER, START = 348, 352  # bytes: of the header, and before the data
 FLOAT32, VECTOR, MILLIMETRES, ALIGNED = 16, 1007, 2, 1  # datatype, intent_code, xyzt_units, qform_code and sform_code
@@ -38,7 +38,7 @@ def write_warp(path: str | os.PathLike[str], warp: np.ndarray, spacing: tuple[fl
         raise InputError(f"{path}: expected at most {MOST} frames, rows and columns for NIfTI, got {warp.shape[:3]}; use h5")
     down, right = spacing or (1.0, 1.0)
     with (
-        replacing(path) as partial,
+        replace_file(path) as partial,
         partial.open("wb") as file,
         gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as content,  # no time, so that the bytes repeat
     ):

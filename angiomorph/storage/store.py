@@ -1,4 +1,4 @@
-"""HDF5 files: the training store, a registration's result and a simulated run's truth (the only h5py data user).
+"""HDF5 files: the training store and a registration's result; a simulated run's truth is in `angiomorph.storage.truth`.
 
 Training store (`angiomorph prepare`, `angiomorph simulate --store`), one group a run at the root::
 
@@ -19,11 +19,6 @@ read these stores, and stores from before them are read, unchecked.
 Registration (`--save h5`): `bsa` (T,H,W), `moved` (T,H,W), `warp` (T,H,W,2) float32, `background` int frame numbers from 1;
 attributes lambda, model_sha256, intensity, relation, units, levels, rounds, refine,
 version.
-
-Truth of a simulated run (`<name>_truth.h5`): `background` (T,H,W) float32 noise-free ln intensity without iodine at the
-pose of each frame, `vessel` (T,H,W) float32 noise-free vessel layer, ln units, <= 0, `vessel_mask` (T,H,W) bool,
-`anatomy` (T,H,W) bool, `pose` (T,6) float64 rigid head pose: rotations in degrees about x, y, z, then translations in mm;
-attributes: JSON of the simulation settings, seed, version.
 """
 
 from __future__ import annotations
@@ -34,17 +29,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
 
 from angiomorph.errors import InputError
+from angiomorph.storage.atomic import replace_file
 from angiomorph.storage.durable import DurableFile
-from angiomorph.storage.links import find_arrays
+from angiomorph.storage.links import find_arrays, open_hdf5
 
 FORMAT = "angiomorph-store"
 VERSION = 1
+UNREADABLE = (OSError, RuntimeError)  # what h5py makes of HDF5's errors
 METADATA = 2**20  # bytes that HDF5 may count as its cache of an open store's metadata; it takes several times as many
 
 
@@ -67,26 +64,6 @@ class StoredRun:
     background: tuple[int, ...] = ()
     frame_time: float = 0.0
     clean: np.ndarray | None = None
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its name when the block succeeds and vanishes when it fails.
-
-    Args:
-        path: the final name; its folder is made if missing.
-
-    Returns:
-        the temporary path, in the same folder, to write to.
-    """
-    final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, final)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def create(path: str | os.PathLike[str] | DurableFile) -> h5py.File:
@@ -142,11 +119,7 @@ def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         InputError: the file is absent, not HDF5, or not a training store of a version this program reads, or has links, or
             arrays in other files.
     """
-    try:
-        store = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path}: expected a training store (HDF5), but it cannot be opened: {error}") from error
-    with store:
+    with open_hdf5(path, "a training store (HDF5)") as store:
         _bound_metadata(store)
         if store.attrs.get("format") != FORMAT or store.attrs.get("version") != VERSION:
             raise InputError(
@@ -186,21 +159,60 @@ def frame_count(store: h5py.File, key: str) -> int:
     return int(h5py.h5d.open(store.id, f"{key}/frames".encode()).shape[0])
 
 
-def read(store: h5py.File, key: str) -> StoredRun:
-    """Return one run of an open store, all its frames decoded.
+def name_run(store: h5py.File, key: str) -> str:
+    """Return the name of one run of an open store, for people: "run-000001 of store.h5"."""
+    return f"{key} of {Path(store.filename).name}"
+
+
+class RunReader:
+    """One run of an open store, of which no frame is decoded before it is asked for.
+
+    Args:
+        store: the open store.
+        key: of the run.
 
     Raises:
-        OSError: a frame's bytes are not what was written.
+        KeyError, OSError or RuntimeError: HDF5 cannot read what the store says of the run.
     """
-    group = store[key]
-    return StoredRun(
-        frames=group["frames"][()],
-        relation=str(group.attrs["relation"]),
-        bits_stored=int(group.attrs["bits_stored"]),
-        background=tuple(int(number) for number in group.attrs["background"]),
-        frame_time=float(group.attrs["frame_time"]),
-        clean=group["clean"][()] if "clean" in group else None,
-    )
+
+    def __init__(self, store: h5py.File, key: str) -> None:
+        group = store[key]
+        self.name = name_run(store, key)
+        self.shape: tuple[int, int, int] = group["frames"].shape
+        self.dtype: np.dtype[Any] = group["frames"].dtype
+        self.has_clean = "clean" in group
+        self.relation = str(group.attrs["relation"])
+        self.bits_stored = int(group.attrs["bits_stored"])
+        self.background = tuple(int(number) for number in group.attrs["background"])
+        self.frame_time = float(group.attrs["frame_time"])
+        self._store, self._key = store, key
+
+    def open_frames(self, name: Literal["frames", "clean"] = "frames") -> h5py.Dataset:
+        """Return an array `(T, H, W)` that decodes a frame when it is indexed.
+
+        Drop it after use: as long as it is open, HDF5 keeps up to 1 MB for it.
+        """
+        return self._store[self._key][name]
+
+    def read(self) -> StoredRun:
+        """Return the whole run, all its frames decoded.
+
+        Raises:
+            OSError or RuntimeError: a frame's bytes are not what was written.
+        """
+        return StoredRun(
+            frames=self.open_frames()[()],
+            relation=self.relation,
+            bits_stored=self.bits_stored,
+            background=self.background,
+            frame_time=self.frame_time,
+            clean=self.open_frames("clean")[()] if self.has_clean else None,
+        )
+
+
+def read(store: h5py.File, key: str) -> StoredRun:
+    """Return one run of an open store, see `RunReader.read`."""
+    return RunReader(store, key).read()
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:
@@ -220,7 +232,7 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
                 options = {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 1, "shuffle": True}
             file.create_dataset(name, data=array, **options)
         file.attrs.update(attributes)
-    with replacing(path) as partial:
+    with replace_file(path) as partial:
         partial.write_bytes(image.getbuffer())
 
 
@@ -232,11 +244,11 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], di
             files.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path, "an HDF5 file written by angiomorph") as file:
             _check_links(file, path, "a registration or a truth file", "write it again with angiomorph")
             groups = [name for name in file if not isinstance(file[name], h5py.Dataset)]
             if groups:
                 raise InputError(f"{path}: expected a registration or a truth file, found the group {groups[0]!r} in it")
             return {name: file[name][()] for name in file}, dict(file.attrs)
     except OSError as error:
-        raise InputError(f"{path}: expected an HDF5 file written by angiomorph, but it cannot be opened: {error}") from error
+        raise InputError(f"{path}: expected an HDF5 file written by angiomorph, but it cannot be read: {error}") from error

@@ -10,28 +10,9 @@ import numpy as np
 
 from angiomorph.backend import tf
 from angiomorph.preprocessing.intensity import DYNAMIC_RANGE, Normalisation
+from angiomorph.training.config import Augmentation
 
 STREAM = 1  # sets these draws apart from those of frames and λ, whose keys are shorter
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How far training pairs are varied, each pair by draws of its own; 0 for not at all.
-
-    Args:
-        flip: probability that a pair is mirrored left to right, 0 to 1.
-        rotate: largest rotation to either side, degrees, uniform.
-        zoom: largest magnification less 1; the scale is uniform in ln from 1 / (1 + zoom) to 1 + zoom.
-        gamma: the factor of attenuation is uniform in ln from 1 / (1 + gamma) to 1, see `scale_attenuation`.
-        noise: largest standard deviation of added noise, relative to intensity at the bright end of the run's range, uniform
-            from 0, see `add_noise`.
-    """
-
-    flip: float = 0.0
-    rotate: float = 0.0
-    zoom: float = 0.0
-    gamma: float = 0.0
-    noise: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,14 @@
-"""Checkpoints and logs of a training, written so that a kill at any moment or a full disk leaves something to go on from.
-
-Logs reach the disk before the checkpoint that counts them as done, and what they say beyond the checkpoint from which a
-training goes on is cut off, so that no row is missing or there twice.
-"""
+"""Checkpoints of a training, written so that it can resume after a kill at any moment or a full disk."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 
@@ -24,7 +17,7 @@ from angiomorph.backend import tf
 from angiomorph.errors import InputError
 from angiomorph.networks.model import silence_keras_advice
 from angiomorph.storage import model_file
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 from angiomorph.training.optimizer import GuardedAdam
 
 FOLDER = "checkpoints"
@@ -61,18 +54,9 @@ def writing(path: Path) -> Iterator[None]:
     except (OSError, tf.errors.OpError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise InputError(
-            f"{path}: expected room and permission to write, found: {reason}; free space (fewer checkpoints: --keep), then go "
-            "on with --resume; the last checkpoint is whole"
+            f"{path}: expected room and permission to write, found: {reason}; free space (fewer checkpoints: `keep`), then "
+            "continue with `resume`; the last checkpoint is whole"
         ) from error
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or a folder's entries are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write(path: Path, content: bytes | memoryview) -> None:
@@ -81,11 +65,8 @@ def write(path: Path, content: bytes | memoryview) -> None:
     Raises:
         InputError: the disk is full or fails.
     """
-    with writing(path):
-        with replacing(path) as partial:
-            partial.write_bytes(content)
-            sync(partial)
-        sync(path.parent)
+    with writing(path), replace_file(path, durable=True) as partial:
+        partial.write_bytes(content)
 
 
 def image(model: tf.keras.Model, progress: Progress | None = None) -> memoryview:
@@ -134,80 +115,7 @@ def load(path: Path) -> tuple[networks.AngioMorph, Progress]:
             ) from error
 
 
-def tidy(model_dir: Path, progress: Progress, epoch: int) -> None:
-    """Remove what a killed training left that its checkpoint does not count as done.
-
-    Args:
-        model_dir: the model directory.
-        progress: of the checkpoint.
-        epoch: number of whole epochs in it.
-
-    Raises:
-        InputError: the disk is full or fails.
-    """
+def remove_partial(model_dir: Path) -> None:
+    """Remove files that an interrupted training left half-written in its model directory."""
     for partial in [*model_dir.glob(".*.partial"), *(model_dir / FOLDER).glob(".*.partial")]:
         partial.unlink()
-    _cut_table(model_dir / "steps.csv", "step", progress.step)
-    _cut_table(model_dir / "history.csv", "epoch", epoch)
-    _cut_table(model_dir / "validation.csv", "step", progress.step + 1)  # of the steps before it, not of the next
-    for events in (model_dir / "tensorboard").glob("**/events.out.tfevents.*"):
-        _cut_events(events, progress.step)
-
-
-def _cut_table(path: Path, column: str, end: int) -> None:
-    """Keep the rows of a CSV file in which `column` is below `end`; a row that was cut short goes too."""
-    if not path.exists():
-        return
-    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    rows = list(csv.DictReader(lines))
-    write(
-        path,
-        "".join([*lines[:1], *(line for line, row in zip(lines[1:], rows, strict=True) if int(row[column]) < end)]).encode(),
-    )
-
-
-def _cut_events(path: Path, end: int) -> None:
-    """Keep TensorBoard's events up to the step `end`; one that was cut short goes too."""
-    kept = []
-    try:
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            if tf.compat.v1.Event.FromString(record).step <= end:
-                kept.append(record)
-    except tf.errors.DataLossError:
-        pass  # a kill cuts the last record short
-    with writing(path), replacing(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
-        for record in kept:
-            writer.write(record)
-
-
-class Table:
-    """A CSV log whose rows wait in memory until they are asked to the disk.
-
-    Args:
-        path: the file; rows are added to what is there.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._rows: list[dict[str, Any]] = []
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Add a row; all have the same columns."""
-        self._rows.append(row)
-
-    def flush(self) -> None:
-        """Bring all rows to the disk.
-
-        Raises:
-            InputError: the disk is full or fails.
-        """
-        if not self._rows:
-            return
-        with writing(self.path):
-            with self.path.open("a", newline="") as file:
-                table = csv.DictWriter(file, list(self._rows[0]), lineterminator="\n")
-                if not file.tell():
-                    table.writeheader()
-                table.writerows(self._rows)
-            sync(self.path)
-        self._rows.clear()

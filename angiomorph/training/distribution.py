@@ -19,7 +19,7 @@ from typing import Any
 
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
-from angiomorph.training.dataset import Sampling
+from angiomorph.training.config import Sampling
 
 MEETING = 600.0  # seconds that a worker waits for the others at the start
 CONNECTING = 300.0  # seconds that TensorFlow then gets to connect them: it has no bound of its own
@@ -131,7 +131,7 @@ class Distribution:
                 raise
             raise InputError(
                 f"worker {self.worker} of {self.workers} (from 0): expected all of them until the end, found that another has "
-                "ended or cannot be reached; see what that one printed, then start all of them again with --resume; the last "
+                "ended or cannot be reached; see what that one printed, then start all of them again with `resume`; the last "
                 f"checkpoint is whole. TensorFlow says: {_reason(error.message)}"
             ) from error
 
@@ -153,12 +153,12 @@ def _check_divisible(sampling: Sampling, replicas: int) -> None:
     Raises:
         InputError: it cannot.
     """
-    of_batch = "--batch-size", sampling.batch_size, replicas * sampling.series_per_batch
-    for option, number, multiple in (of_batch, ("--frames-per-series", sampling.frames_per_series, replicas)):
+    of_batch = "`batch_size`", sampling.batch_size, replicas * sampling.series_per_batch
+    for option, number, multiple in (of_batch, ("`frames_per_series`", sampling.frames_per_series, replicas)):
         if number % multiple:
             raise InputError(
                 f"{option} {number}: expected a multiple of {multiple}, as {replicas} GPUs or workers take equal slices "
-                f"of each batch, of each of its runs; give {-(-number // multiple) * multiple}, or fewer GPUs by --gpu"
+                f"of each batch, of each of its runs; give {-(-number // multiple) * multiple}, or fewer GPUs by `gpu`"
             )
 
 
@@ -174,14 +174,15 @@ def join(team: Cluster | None, gpus: int, sampling: Sampling, description: Mappi
     Raises:
         InputError: the slices cannot be equal, or a worker does not come, differs, or cannot be connected.
     """
-    devices = _devices(gpus)
+    devices = list_devices(gpus)
     _check_divisible(sampling, max(1, len(devices)) * (1 if team is None else len(team.workers)))
     if team is not None:
         return _joined(team, {**description, "GPUs of a worker": gpus})
     return Distribution(tf.distribute.MirroredStrategy(devices)) if len(devices) > 1 else Distribution()
 
 
-def _devices(gpus: int) -> list[str]:
+def list_devices(gpus: int) -> list[str]:
+    """Return TensorFlow's names of this process's first `gpus` GPUs."""
     return [f"GPU:{number}" for number in range(gpus)]
 
 
@@ -268,7 +269,7 @@ def _verdict(count: int, mine: dict[str, Any], others: dict[int, dict[str, Any]]
     if found:
         return (
             f"TF_CONFIG: expected the same of all workers, found {'; '.join(found)}; start all with the same options, stores "
-            "and --model-dir, on a file system that they share"
+            "and `model_dir`, on a file system that they share"
         )
     return ""
 

@@ -10,13 +10,16 @@ import numpy as np
 
 from angiomorph.dicom import Series, SeriesFiles, read_series
 from angiomorph.errors import InputError
-from angiomorph.evaluation.score import Case, Score, Truth, check_same_frames, read_truth, truth_path
+from angiomorph.evaluation.score import Case, Score, check_same_frames
 from angiomorph.preprocessing.field import clamp_warp, fill_outside
 from angiomorph.preprocessing.intensity import normalise, to_domain
-from angiomorph.preprocessing.resizing import shrink_frames
-from angiomorph.registration.series import BATCH_SIZE, Predictor, Seen, see
+from angiomorph.preprocessing.resizing import fit_frames, shrink_frames
+from angiomorph.registration.inputs import NetworkInput, prepare_input
+from angiomorph.registration.pyramid import Predictor
 from angiomorph.storage.store import StoredRun
-from angiomorph.training.dataset import Draw, Pairs, fit
+from angiomorph.storage.truth import RunTruth, find_truth
+from angiomorph.training.draws import Draw
+from angiomorph.training.source import Pairs
 
 FRAMES = 8  # scored of a run: one of a hundred frames is to take no longer than one of ten
 
@@ -34,7 +37,7 @@ class HeldOut:
     """
 
     name: str
-    seen: Seen
+    seen: NetworkInput
     frames: tuple[int, ...]
     case: Case
     clean: np.ndarray | None = None
@@ -51,7 +54,7 @@ class HeldOut:
         """
         start = time.perf_counter()
         fixed = self.seen.levelled(list(self.frames))
-        warp = clamp_warp(np.concatenate(list(predictor.warps(self.seen.moving, fixed, hyper, BATCH_SIZE))), self.seen.field)
+        warp = clamp_warp(np.concatenate(list(predictor.warps(self.seen.moving, fixed, hyper))), self.seen.field)
         if not np.isfinite(warp).all():
             raise not_finite(f"validation on {self.name}", hyper)
         return self.case.score(warp, time.perf_counter() - start)
@@ -60,27 +63,27 @@ class HeldOut:
         """Return the frames of a draw as training would see them.
 
         Args:
-            draw: indices of frames and λ.
+            draw: indices of frames.
             size: of the network's frames, pixels.
         """
         kinds = draw.background, draw.contrast
-        moving, fixed = (fit(self.seen.frames[indices], size) for indices in kinds)
-        clean = () if self.clean is None else tuple(fit(self.clean[indices], size) for indices in kinds)
-        return Pairs(moving, fixed, draw.hyper, clean)
+        moving, fixed = (fit_frames(self.seen.frames[indices], size) for indices in kinds)
+        clean = () if self.clean is None else tuple(fit_frames(self.clean[indices], size) for indices in kinds)
+        return Pairs(moving, fixed, clean)
 
 
 def not_finite(subject: str, hyper: float) -> InputError:
     """Return the error that tells of a warp that is not finite."""
-    return InputError(f"{subject} at λ {hyper:g}: expected finite warps, found one that is not a number; lower --lr")
+    return InputError(f"{subject} at λ {hyper:g}: expected finite warps, found one that is not a number; lower `lr`")
 
 
-def held_out(series: Series, truth: Truth | None, trained_on: str) -> HeldOut:
+def held_out(series: Series, truth: RunTruth | None, trained_on: str) -> HeldOut:
     """Return a run whose background, and of all other frames up to `FRAMES`, evenly spaced, are registered and scored.
 
     Args:
         series: the run.
         truth: of the run, or None.
-        trained_on: the network's intensity, see `registration.see`.
+        trained_on: the network's intensity, see `inputs.prepare_input`.
 
     Raises:
         InputError: the truth is one of other frames, the run has an intensity that the network was not trained on, or no
@@ -88,24 +91,23 @@ def held_out(series: Series, truth: Truth | None, trained_on: str) -> HeldOut:
     """
     if truth is not None:
         check_same_frames(series, truth)
-    seen = see(series, trained_on)
+    seen = prepare_input(series, trained_on)
     background = [number - 1 for number in seen.background.numbers]
     others = [index for index in range(len(series.frames)) if index not in background]
     if not others:
         raise InputError(
             f"{series.name}: expected frames beside the background's to validate on, found none; take the run out of "
-            "--validation"
+            "`validation`"
         )
     frames = sorted([*background, *_spread(others)])
     part = dataclasses.replace(series, frames=series.frames[frames], frame_times=series.frame_times[frames])
     numbers = [frames.index(index) + 1 for index in background]
-    case = Case(part, numbers, None if truth is None else truth.part(frames))
+    case = Case(part, numbers, None if truth is None else truth.select_frames(frames))
     return HeldOut(series.name, seen, tuple(frames), case, None if truth is None else _clean(series, truth, seen))
 
 
-def _clean(series: Series, truth: Truth, seen: Seen) -> np.ndarray:
-    stored = np.exp(truth.background) if series.relation == "LIN" else truth.background * np.float32(truth.stored_per_ln)
-    return fill_outside(normalise(to_domain(stored, seen.intensity), seen.scale), seen.field)
+def _clean(series: Series, truth: RunTruth, seen: NetworkInput) -> np.ndarray:
+    return fill_outside(normalise(to_domain(truth.clean_values(series.relation), seen.intensity), seen.scale), seen.field)
 
 
 def _spread(frames: list[int]) -> list[int]:
@@ -124,9 +126,8 @@ def read_held_out(name: str, files: SeriesFiles, trained_on: str) -> HeldOut:
     Raises:
         InputError: run or truth cannot be read, or as `held_out` has it.
     """
-    known = truth_path(files.paths[0])
     series = dataclasses.replace(read_series(files), name=name)
-    return held_out(series, read_truth(known) if known.exists() else None, trained_on)
+    return held_out(series, find_truth(files.paths[0]), trained_on)
 
 
 def stored_held_out(name: str, run: StoredRun, size: int, trained_on: str) -> HeldOut:

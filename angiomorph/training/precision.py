@@ -7,11 +7,11 @@ from pathlib import Path
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
 
-REMEDY = "leave out --mixed-precision to train in float32"
+REMEDY = "leave out `mixed_precision` to train in float32"
 FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
-def of_machine() -> str:
+def choose_type() -> str:
     """Return "float16" where TensorFlow will use a GPU, else "bfloat16" where the CPU has it.
 
     Raises:
@@ -19,27 +19,37 @@ def of_machine() -> str:
     """
     gpus = tf.config.get_visible_devices("GPU")
     for gpu in gpus:
-        _check_gpu(gpu.name, tf.config.experimental.get_device_details(gpu).get("compute_capability"))
+        check_gpu(gpu.name, tf.config.experimental.get_device_details(gpu).get("compute_capability"))
     if gpus:
         return "float16"
     path = Path("/proc/cpuinfo")
-    _check_cpu(path.read_text() if path.exists() else "")
+    if not has_bfloat16(path.read_text() if path.exists() else ""):
+        raise InputError(
+            "`mixed_precision`: expected a GPU, or a CPU with bfloat16 (avx512_bf16 or amx_bf16 in Linux's /proc/cpuinfo), "
+            f"found neither; {REMEDY}"
+        )
     return "bfloat16"
 
 
-def _check_gpu(name: str, capability: tuple[int, int] | None) -> None:
+def check_gpu(name: str, capability: tuple[int, int] | None) -> None:
+    """Check that a GPU gains by float16.
+
+    Args:
+        name: of the GPU, for people.
+        capability: its compute capability; None where TensorFlow does not know it.
+
+    Raises:
+        InputError: it gains nothing.
+    """
     if capability is None or capability < (7, 0):
         found = "one of unknown capability" if capability is None else ".".join(map(str, capability))
         raise InputError(
-            f"--mixed-precision: expected a GPU of compute capability 7.0 or more (older ones gain nothing by float16), found "
+            f"`mixed_precision`: expected a GPU of compute capability 7.0 or more (older ones gain nothing by float16), found "
             f"{found} ({name}); {REMEDY}"
         )
 
 
-def _check_cpu(cpuinfo: str) -> None:
+def has_bfloat16(cpuinfo: str) -> bool:
+    """Return whether the first CPU of Linux's /proc/cpuinfo multiplies in bfloat16."""
     flags = next((line for line in cpuinfo.splitlines() if line.startswith("flags")), "")
-    if not FLAGS & set(flags.split()):
-        raise InputError(
-            "--mixed-precision: expected a GPU, or a CPU with bfloat16 (avx512_bf16 or amx_bf16 in Linux's /proc/cpuinfo), "
-            f"found neither; {REMEDY}"
-        )
+    return bool(FLAGS & set(flags.split()))

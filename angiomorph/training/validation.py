@@ -19,16 +19,18 @@ from angiomorph.dicom import SeriesFiles
 from angiomorph.errors import InputError
 from angiomorph.evaluation.curves import lambda_picture
 from angiomorph.evaluation.entry import Entry
-from angiomorph.evaluation.evaluate import find_runs
+from angiomorph.evaluation.find import find_runs
 from angiomorph.evaluation.score import Runs
 from angiomorph.evaluation.tables import UNITS
 from angiomorph.metrics.interval import interval
 from angiomorph.networks.losses import GradientPenalty, Similarity, Truth
 from angiomorph.pictures import subtraction_window
-from angiomorph.registration.series import Predictor
+from angiomorph.registration.pyramid import Predictor
 from angiomorph.storage.store import is_hdf5
-from angiomorph.training.dataset import Draw, Pairs, Sampling, Source, draw_pairs
+from angiomorph.training.config import Sampling
+from angiomorph.training.draws import Draw, draw_fixed_pairs
 from angiomorph.training.held_out import HeldOut, not_finite, read_held_out, stored_held_out
+from angiomorph.training.source import Pairs, Source
 
 LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PAIRS = 4  # of a run
@@ -155,7 +157,7 @@ class Validation:
         runs = source.runs if source is not None else ()
         for number in range(len(runs)):
             run = runs[number]
-            self.draws += _draws(number, run.frames, run.background, self.sampling)
+            self.draws += draw_fixed_pairs(number, run.frames, run.background, self.sampling)
         self.files = dict(itertools.islice(files.items(), SCORED))
         self._predictor = Predictor(model)
         for what, count in (("stored", len(runs)), ("DICOM", len(files))):
@@ -166,15 +168,15 @@ class Validation:
             self.moving += held_out.case.moves
             if isinstance(similarity, Truth) and held_out.clean is None:
                 raise InputError(
-                    f"{held_out.name}: expected a simulated run, its truth beside it, to validate --image-loss truth on, "
-                    "found none; take the run out of --validation"
+                    f"{held_out.name}: expected a simulated run, its truth beside it, to validate `image_loss` truth on, "
+                    "found none; take the run out of `validation`"
                 )
         self._clean = isinstance(similarity, Truth)
         smoothness, whole = GradientPenalty(), networks.warping_clean(model) if self._clean else model
 
         @tf.function(reduce_retracing=True)
         def objective(hyper: tf.Tensor, moving: tf.Tensor, fixed: tf.Tensor, *clean: tf.Tensor) -> tf.Tensor:
-            # As `dataset` gives it to fit: what is warped, and what it is compared to.
+            # As `make_dataset` gives it to fit: what is warped, and what it is compared to.
             moved, flow = whole([moving, fixed, hyper, *clean[:1]], training=False)
             weight, target = hyper[:, 0], tf.concat([clean[1], fixed], -1) if clean else fixed
             losses = (1 - weight) * similarity.call(target, moved) + weight * smoothness.call(tf.zeros_like(flow), flow)
@@ -230,7 +232,7 @@ class Validation:
         return (read_held_out(name, files, self._predictor.intensity) for name, files in self.files.items())
 
     def _run_pairs(self, number: int, run: HeldOut) -> Iterator[Pairs]:
-        for draw in _draws(number, len(run.seen.frames), run.seen.background.numbers, self.sampling):
+        for draw in draw_fixed_pairs(number, len(run.seen.frames), run.seen.background.numbers, self.sampling):
             yield run.read(draw, self.sampling.size)
 
     def _score(self, run: HeldOut, entries: Sequence[Entry]) -> None:
@@ -251,7 +253,7 @@ class Validation:
         return loss
 
     def _example(self, pairs: Pairs, hyper: float) -> np.ndarray:
-        first = Pairs(pairs.moving[:1], pairs.fixed[:1], hyper)
+        first = Pairs(pairs.moving[:1], pairs.fixed[:1])
         weight, moving, fixed = _tensors(first, hyper)
         moved = self.model([moving, fixed, weight], training=False)[0].numpy()[0, ..., 0]
         background, contrast = first.moving[0], first.fixed[0]
@@ -259,14 +261,6 @@ class Validation:
         low, high = subtraction_window(dsa)
         subtracted = [np.clip((image - low) / (high - low), 0, 1) for image in (dsa, bsa)]
         return np.concatenate([background, contrast, *subtracted], axis=1)[..., None]
-
-
-def _draws(number: int, frames: int, background: Sequence[int], sampling: Sampling) -> Iterator[Draw]:
-    """Yield a run's fixed pairs, a batch at a time; they do not depend on the training's seed."""
-    contrast, moving = draw_pairs(np.random.default_rng(number), frames, background, sampling)
-    for start in range(0, PAIRS, sampling.share):
-        part = slice(start, start + sampling.share)
-        yield Draw(number, moving[part], contrast[part], 0.0)
 
 
 def _tensors(pairs: Pairs, hyper: float, clean: Sequence[np.ndarray] = ()) -> tuple[tf.Tensor, ...]:

@@ -1,11 +1,13 @@
 """Written runs before programs that nobody here wrote: each is valid to them, and the same picture.
 
     python -m benchmarks.dicom.conformance
+    python -m benchmarks.dicom.conformance --standard ~/dicom-validator    # asks dicom-validator too
 
 Small runs of every kind that is read are written in every way that is offered. Each is looked at by dicom3tools' `dciodvfy` (no
 line "Error"), dcmtk's `dcmdump` (its frames), `dcm2pnm` and `dcml2pnm` (the picture in its window), SimpleITK (every
-pixel), and goes over the network of this machine alone, from `storescu` to `storescp` (every attribute and pixel). Counts
-are printed, then each fault; the exit status is 1 if there is any.
+pixel), and goes over the network of this machine alone, from `storescu` to `storescp`, and to an Orthanc that is started for
+it, whose REST API gives it back (every attribute and pixel). Counts are printed, then each fault; the exit status is 1 if
+there is any.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pydicom
 from pydicom import Dataset
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -42,11 +45,11 @@ from pydicom.uid import (
     XRayAngiographicImageStorage,
 )
 
-from angiomorph.dicom import Series, find_series, read_series, write_bsa, write_run
-from angiomorph.dicom.encoding import COMPRESSIONS, DEPTHS, Encoding
+from angiomorph.dicom import Series, anonymize, find_series, read_series, write_bsa, write_run
+from angiomorph.dicom.encoding import CLASSES, COMPRESSIONS, DEPTHS, Encoding
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.intensity import LN, STORED
-from benchmarks.dicom import samples
+from benchmarks.dicom import orthanc, samples, standard
 
 SHAPE = (3, 48, 32)  # the least that JPEG 2000 encodes
 SOURCES = ("classic", "enhanced", "single frames", "captured")
@@ -63,7 +66,8 @@ BITS = (8, 10, 12, 16)
 RENDERERS = {"none": "dcm2pnm", "rle": "dcm2pnm", "jpeg-ls": "dcml2pnm"}  # dcmtk decodes no JPEG 2000
 PROPOSALS = {"none": "-xe", "rle": "-xr", "jpeg-ls": "-xt", "j2k": "-xv"}  # of storescu
 PROGRAMS = ("dciodvfy", "dcmdump", "dcm2pnm", "dcml2pnm", "storescu", "storescp")
-CHECKS = ("dciodvfy", "dcmdump", "picture", "SimpleITK", "storescu to storescp")
+CHECKS = ("dciodvfy", "dcmdump", "picture", "SimpleITK", "storescu to storescp", "Orthanc")
+OF_STANDARD = "dicom-validator"
 PER_LN = {12: (1000, 2048), 16: (8000, 32768)}  # k and offset, as docs/dicom.md says
 SECONDS = 60
 
@@ -83,6 +87,8 @@ class Case:
         encoding: what is written.
         invert: iodine bright.
         shutter: whether the source has a display shutter.
+        kept: frames that are written; none for all.
+        anonymous: whether identity is taken out.
     """
 
     number: int
@@ -95,21 +101,26 @@ class Case:
     encoding: Encoding
     invert: bool
     shutter: bool
+    kept: tuple[int, ...]
+    anonymous: bool
 
     @property
     def name(self) -> str:
         """Return what the case is, in words."""
-        written = f"{self.encoding.pixel_depth} bits, {self.encoding.compress}{', inverted' if self.invert else ''}"
+        written = f"{self.encoding.save_class}, {self.encoding.pixel_depth} bits, {self.encoding.compress}"
+        options = {"inverted": self.invert, "anonymous": self.anonymous, f"frames {self.kept}": bool(self.kept)}
+        written += "".join(f", {option}" for option, given in options.items() if given)
         source = f"{self.source}, {self.plane}, {self.photometric}, {self.syntax.name}, {self.bits} bits, {self.relation}"
         return f"{self.number}: {source}{', shutter' if self.shutter else ''} -> {written}"
 
 
 def cases() -> list[Case]:
-    """Return all combinations of source, plane, polarity, depth and compression; everything else in turn."""
+    """Return all combinations of source, plane, polarity, class, depth and compression; everything else in turn."""
     planes, polarities = ("SINGLE PLANE", "BIPLANE A"), ("MONOCHROME2", "MONOCHROME1")
+    product = itertools.product(SOURCES, planes, polarities, CLASSES, DEPTHS, COMPRESSIONS)
+    chosen = [options for options in product if options[0] != "captured" or options[3] == "classic"]
     found = []
-    for number, chosen in enumerate(itertools.product(SOURCES, planes, polarities, DEPTHS, COMPRESSIONS)):
-        source, plane, photometric, depth, compress = chosen
+    for number, (source, plane, photometric, save_class, depth, compress) in enumerate(chosen):
         turn = number + number // 4 + number // 16
         found.append(
             Case(
@@ -120,9 +131,11 @@ def cases() -> list[Case]:
                 SYNTAXES[number % len(SYNTAXES)],
                 BITS[turn % len(BITS)],
                 ("LIN", "DISP")[number % 11 < 4],
-                Encoding(depth, compress),
+                Encoding(depth, compress, save_class),
                 number % 5 == 0,
                 turn % 3 == 0,
+                ((), (2, 3), (3,))[number % 13 % 3],
+                turn % 4 == 1,
             )
         )
     return found
@@ -150,6 +163,7 @@ def make_source(case: Case, folder: Path) -> Series:
     )
     whole = pydicom.dcmread(path)
     path.unlink()
+    whole.BurnedInAnnotation = "NO"
     convert = {"enhanced": samples.enhanced, "single frames": samples.single_frames}.get(case.source, samples.classic)
     for name in convert(whole, folder / "run"):
         _encode(folder / name, case)
@@ -183,6 +197,7 @@ def _encode(path: Path, case: Case) -> None:
 def write(case: Case, folder: Path, path: Path) -> np.ndarray:
     """Write a case's run and return the stored values that belong there, by the formula of docs/dicom.md."""
     series = make_source(case, folder)
+    series = anonymize(series) if case.anonymous else series
     per_ln, offset = PER_LN[case.encoding.pixel_depth]
     units, reach = (LN, 2.5) if case.relation == "LIN" else (STORED, float(1 << case.bits))
     k = per_ln if units == LN else offset / (1 << case.bits)
@@ -197,8 +212,10 @@ def write(case: Case, folder: Path, path: Path) -> np.ndarray:
         hyper=0.5,
         background_numbers=[1],
         invert=case.invert,
+        kept=case.kept,
         encoding=case.encoding,
     )
+    bsa = bsa[np.array(case.kept) - 1] if case.kept else bsa
     return np.clip(np.rint((-k if case.invert else k) * bsa.astype(np.float64)) + offset, 0, 2 * offset - 1)
 
 
@@ -216,7 +233,7 @@ def check_file(path: Path, case: Case, stored: np.ndarray) -> dict[str, str]:
         case: of it.
         stored: `(T, H, W)` what its pixels have to be.
     """
-    found = {"dciodvfy": _invalid(path), "dcmdump": _undumped(path), "SimpleITK": _other_pixels(path, stored)}
+    found = {"dciodvfy": _invalid(path), "dcmdump": _undumped(path, len(stored)), "SimpleITK": _other_pixels(path, stored)}
     if renderer := RENDERERS.get(case.encoding.compress):
         found["picture"] = _other_picture(path, renderer, stored)
     return found
@@ -230,9 +247,9 @@ def _invalid(path: Path) -> str:
     return "; ".join(line for line in lines if line.startswith("Error"))
 
 
-def _undumped(path: Path) -> str:
+def _undumped(path: Path, frames: int) -> str:
     done = _run("dcmdump", "+P", "NumberOfFrames", path)
-    return "" if done.returncode == 0 and f"[{SHAPE[0]}]" in done.stdout else done.stderr.strip() or "other number of frames"
+    return "" if done.returncode == 0 and f"[{frames}]" in done.stdout else done.stderr.strip() or "other number of frames"
 
 
 def _other_pixels(path: Path, stored: np.ndarray) -> str:
@@ -247,16 +264,29 @@ def _other_pixels(path: Path, stored: np.ndarray) -> str:
 
 def _other_picture(path: Path, renderer: str, stored: np.ndarray) -> str:
     picture = path.with_suffix(".pgm")
-    done = _run(renderer, "--frame", str(SHAPE[0]), "--use-window", "1", path, picture)
+    try:
+        window, options = _window(path)
+    except InvalidDicomError as error:
+        return str(error)
+    done = _run(renderer, "--frame", str(len(stored)), *options, path, picture)
     if done.returncode:
         return done.stderr.strip() or "no picture"
     _, rows, columns = SHAPE
     shown = np.frombuffer(picture.read_bytes()[-rows * columns :], np.uint8).reshape(rows, columns).astype(float)
-    header = pydicom.dcmread(path, specific_tags=["WindowCenter", "WindowWidth"])
-    center, width = float(header.WindowCenter) - 0.5, float(header.WindowWidth) - 1
+    center, width = window[0] - 0.5, window[1] - 1
     expected = np.clip((stored[-1] - center) / width + 0.5, 0, 1) * 255  # DICOM PS3.3 C.11.2.1.2.1
     most = np.abs(shown - expected).max()
     return "" if most <= 1.5 else f"grey values differ by up to {most:.0f}"
+
+
+def _window(path: Path) -> tuple[tuple[float, float], list[str]]:
+    """Return a file's window, centre and width, and dcmtk's options for it, which does not know those of functional groups."""
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    if "WindowCenter" in header:
+        return (float(header.WindowCenter), float(header.WindowWidth)), ["--use-window", "1"]
+    framed = header.SharedFunctionalGroupsSequence[0].FrameVOILUTSequence[0]
+    window = (float(framed.WindowCenter), float(framed.WindowWidth))
+    return window, ["--set-window", *(f"{part:g}" for part in window)]
 
 
 @contextmanager
@@ -284,7 +314,7 @@ def _await(port: str) -> None:
     raise InputError(f"storescp: expected it to listen on port {port} within 20 s; try again")
 
 
-def send(written: dict[Path, Case], folder: Path) -> dict[Path, str]:
+def send(written: Mapping[Path, Case], folder: Path) -> dict[Path, str]:
     """Send every file from storescu to storescp; return what came over otherwise, "" for the very same.
 
     Args:
@@ -292,15 +322,36 @@ def send(written: dict[Path, Case], folder: Path) -> dict[Path, str]:
         folder: where storescp writes; empty.
     """
     with _receiver(folder) as port:
-        for compress, proposal in PROPOSALS.items():
-            paths = [path for path, case in written.items() if case.encoding.compress == compress]
-            if paths:
-                _run("storescu", proposal, "-nh", "-to", "20", "-ta", "20", "-td", "20", "127.0.0.1", port, *paths)
+        _store(written, port)
         received = {str(dataset.SOPInstanceUID): dataset for dataset in map(pydicom.dcmread, folder.iterdir())}
     return {path: _changed(pydicom.dcmread(path), received) for path in written}
 
 
-def _changed(sent: Dataset, received: dict[str, pydicom.FileDataset]) -> str:
+def archive(written: Mapping[Path, Case]) -> dict[Path, str]:
+    """Send every file from storescu to an Orthanc; return what its REST API gives back otherwise, "" for the very same.
+
+    Raises:
+        InputError: Orthanc is not installed, or does not answer in time.
+    """
+    found = {}
+    with orthanc.running() as server:
+        _store(written, str(server.dicom))
+        for path in written:
+            sent = pydicom.dcmread(path)
+            content = server.fetch(str(sent.SOPInstanceUID))
+            given = {str(sent.SOPInstanceUID): pydicom.dcmread(io.BytesIO(content))} if content else {}
+            found[path] = _changed(sent, given)
+    return found
+
+
+def _store(written: Mapping[Path, Case], port: str) -> None:
+    for compress, proposal in PROPOSALS.items():
+        paths = [path for path, case in written.items() if case.encoding.compress == compress]
+        if paths:
+            _run("storescu", proposal, "-nh", "-to", "20", "-ta", "20", "-td", "20", "127.0.0.1", port, *paths)
+
+
+def _changed(sent: Dataset, received: Mapping[str, pydicom.FileDataset]) -> str:
     arrived = received.get(str(sent.SOPInstanceUID))
     if arrived is None:
         return "did not arrive"
@@ -311,8 +362,16 @@ def _changed(sent: Dataset, received: dict[str, pydicom.FileDataset]) -> str:
     return "" if arrived == sent else "other attributes"
 
 
-def check(chosen: Sequence[Case], folder: Path) -> list[tuple[Case, dict[str, str]]]:
-    """Write every case's run in `folder` and return what each check finds wrong with it, "" for nothing."""
+def check(
+    chosen: Sequence[Case], folder: Path, by_standard: Callable[[Path], str] | None = None
+) -> list[tuple[Case, dict[str, str]]]:
+    """Write every case's run in `folder` and return what each check finds wrong with it, "" for nothing.
+
+    Args:
+        chosen: cases.
+        folder: where runs are written; empty.
+        by_standard: see `standard.load_validator`; None leaves this check out.
+    """
     written: dict[Path, Case] = {}
     found: dict[Path, dict[str, str]] = {}
     for case in chosen:
@@ -321,9 +380,12 @@ def check(chosen: Sequence[Case], folder: Path) -> list[tuple[Case, dict[str, st
             stored = write(case, Path(source), path)
         written[path] = case
         found[path] = check_file(path, case, stored)
+        if by_standard is not None:
+            found[path][OF_STANDARD] = by_standard(path)
     (folder / "received").mkdir()
-    for path, wrong in send(written, folder / "received").items():
-        found[path]["storescu to storescp"] = wrong
+    for name, sent in ((CHECKS[-2], send(written, folder / "received")), (CHECKS[-1], archive(written))):
+        for path, wrong in sent.items():
+            found[path][name] = wrong
     return [(written[path], wrong) for path, wrong in found.items()]
 
 
@@ -331,16 +393,18 @@ def table(found: Sequence[tuple[Case, dict[str, str]]]) -> str:
     """Return the counts of runs that pass each check, by source and by what is written, as Markdown."""
     counts: dict[str, collections.Counter[str]] = {}
     for case, wrong in found:
-        for group in (case.source, f"{case.encoding.pixel_depth} bits", case.encoding.compress, "all"):
+        depth, save_class = f"{case.encoding.pixel_depth} bits", f"written {case.encoding.save_class}"
+        for group in (case.source, save_class, depth, case.encoding.compress, "all"):
             count = counts.setdefault(group, collections.Counter())
             count["runs"] += 1
             count.update({f"of {name}": 1 for name in wrong})
             count.update({name: 1 for name, fault in wrong.items() if not fault})
-    groups = [*SOURCES, *(f"{depth} bits" for depth in DEPTHS), *COMPRESSIONS, "all"]
-    lines = [f"| written runs | | {' | '.join(CHECKS)} |", f"| --- | --- |{' --- |' * len(CHECKS)}"]
+    groups = [*SOURCES, *(f"written {each}" for each in CLASSES), *(f"{depth} bits" for depth in DEPTHS), *COMPRESSIONS, "all"]
+    checks = [*CHECKS, *([OF_STANDARD] if any(OF_STANDARD in wrong for _, wrong in found) else [])]
+    lines = [f"| written runs | | {' | '.join(checks)} |", f"| --- | --- |{' --- |' * len(checks)}"]
     for group in filter(counts.__contains__, groups):
         count = counts[group]
-        cells = (f"{count[name]} of {count[f'of {name}']}" if count[f"of {name}"] else "none" for name in CHECKS)
+        cells = (f"{count[name]} of {count[f'of {name}']}" if count[f"of {name}"] else "none" for name in checks)
         lines.append(f"| {group} | {count['runs']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -354,16 +418,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(prog="benchmarks.dicom.conformance", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth run (default: 1)")
+    parser.add_argument("--standard", type=Path, metavar="DIR", help="folder of dicom-validator that holds an edition")
     given = parser.parse_args(arguments)
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    if missing:
-        print(
-            f"benchmarks.dicom.conformance: expected dicom3tools and dcmtk, found no {', '.join(missing)}; install them",
-            file=sys.stderr,
-        )
+    missing += [orthanc.PROGRAM] if orthanc.find_program() is None else []
+    try:
+        if missing:
+            raise InputError(f"expected dicom3tools, dcmtk and orthanc, found no {', '.join(missing)}; install them")
+        by_standard = None if given.standard is None else standard.load_validator(given.standard)
+        with TemporaryDirectory() as folder:
+            found = check(cases()[:: given.every], Path(folder), by_standard)
+    except InputError as error:
+        print(f"benchmarks.dicom.conformance: {error}", file=sys.stderr)
         return 2
-    with TemporaryDirectory() as folder:
-        found = check(cases()[:: given.every], Path(folder))
     print(table(found))
     wrong = faults(found)
     print("\n".join(wrong) if wrong else f"{len(found)} runs without fault")

@@ -488,8 +488,8 @@ def _flips(good: Base, rng: np.random.Generator) -> Iterator[Mutation]:
 
 
 NUMBERS: dict[str, dict[Any, str]] = {
-    "Rows": {0: "refuse", 1: "told", 24: "told", 47: "told", 49: "refuse", 96: "refuse", 65535: "refuse"},
-    "Columns": {0: "refuse", 1: "told", 16: "told", 33: "refuse", 64: "refuse", 65535: "refuse"},
+    "Rows": {0: "refuse", 1: "refuse", 24: "refuse", 47: "told", 49: "refuse", 96: "refuse", 65535: "refuse"},
+    "Columns": {0: "refuse", 1: "refuse", 16: "refuse", 33: "refuse", 64: "refuse", 65535: "refuse"},
     "NumberOfFrames": {
         **{"0": "same", "-1": "same", "2": "told", "3": "told", "5": "refuse", "1e9": "refuse", "65536": "refuse"},
         **{

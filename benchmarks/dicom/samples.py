@@ -28,8 +28,10 @@ from angiomorph.errors import InputError
 from angiomorph.simulate.run import SimulatedRun, simulate_run
 from angiomorph.simulate.scene import anatomy
 from angiomorph.simulate.settings import SimulationSettings
-from angiomorph.simulate.write import clean, write_run
-from angiomorph.storage.store import replacing, write_arrays
+from angiomorph.simulate.write import round_clean_frames, write_run
+from angiomorph.storage.atomic import replace_file
+from angiomorph.storage.store import write_arrays
+from angiomorph.storage.truth import truth_path
 
 SEED = 21
 SHUTTER = (
@@ -86,8 +88,8 @@ class Sample:
             motion_mm=(1.0, 3.0),
             motion_deg=(0.5, 2.0),
             frame_time=(FRAME_TIME, FRAME_TIME),
-            relations=((self.relation, 1.0),),
-            bits_stored=((self.bits, 1.0),),
+            relations=(self.relation,),
+            bits_stored=(self.bits,),
         )
 
 
@@ -287,13 +289,13 @@ def make(sample: Sample, ct: anatomy.Volume, out: Path) -> dict[str, Any]:
         raise InputError(f"{sample.name}: expected a display shutter, found none in run {sample.number}; choose another")
     files = sample.convert(dataset, out / sample.name)
     arrays: Mapping[str, np.ndarray] = {
-        "clean": clean(run),
-        "vessel": run.vessel.astype(np.float16),
-        "vessel_mask": run.vessel_mask,
+        "clean": round_clean_frames(run),
+        "vessel": run.truth.vessel.astype(np.float16),
+        "vessel_mask": run.truth.vessel_mask,
         "shutter": exposed(dataset, *run.frames.shape[1:]),
-        "pose": run.pose,
+        "pose": run.truth.pose,
     }
-    write_arrays(out / f"{sample.name}_truth.h5", arrays, {"stored_per_ln": run.detector.stored_per_ln})
+    write_arrays(truth_path(out / sample.name), arrays, {"stored_per_ln": run.detector.stored_per_ln})
     return truth(dataset, run, files)
 
 
@@ -309,7 +311,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"benchmarks.dicom.samples: {error}", file=sys.stderr)
         return 2
-    with replacing(arguments.out / "samples.json") as partial:
+    with replace_file(arguments.out / "samples.json") as partial:
         partial.write_text(json.dumps(made, indent=2) + "\n")
     names = [*(name for sample in made.values() for name in sample["files"]), *(f"{name}_truth.h5" for name in made)]
     for name in [*names, "samples.json"]:

@@ -25,20 +25,23 @@ from benchmarks.peers.methods import MODULES, PEERS, Peer
 
 if TYPE_CHECKING:
     from angiomorph.evaluation.score import Score
-    from angiomorph.registration.series import Model
+    from angiomorph.registration.model import Model
     from benchmarks.peers.runs import Sample
     from benchmarks.peers.scores import ScoreFile
 
 OURS: Mapping[str, dict[str, Any]] = {
-    "AngioMorph, network alone": {"rounds": 0, "refine_steps": 0, "guard": False},
+    "AngioMorph, network alone": {"rounds": 0, "refine": 0, "guard": False},
     "AngioMorph, refined": {"guard": False},  # by the model's own number of steps or, where it has none, by one round
-    "AngioMorph (default)": {"rounds": 0, "refine_steps": None, "guard": True},
+    "AngioMorph (default)": {"rounds": 0, "refine": None, "guard": True},
 }
 OUR_MODULES = (
-    "angiomorph.training.dataset",
+    "angiomorph.networks.layers",
     "angiomorph.networks.losses",
     "angiomorph.networks.model",
+    "angiomorph.networks.warp",
     "angiomorph.registration.refinement",
+    "angiomorph.registration.inputs",
+    "angiomorph.registration.pyramid",
     "angiomorph.registration.series",
     "benchmarks.peers.peers",
 )
@@ -68,8 +71,8 @@ class Method:
 def methods(names: Sequence[str], model: Model, network: Path | None = None) -> list[Method]:
     """Return the named methods: peers, a subtracting network if given, AngioMorph, and what a warp can do at best."""
     peers = [Method(peer.name, peer.parameters, _of_peer(peer), MODULES) for peer in PEERS if peer.name in names]
-    about = {"model": model.sha256, "lambda": model.hyper}
-    refined = {"rounds": 0 if model.refine else 1, "refine_steps": model.refine}
+    about = {"model": model.sha256, "lambda": model.defaults.hyper}
+    refined = {"rounds": 0 if model.defaults.refine else 1, "refine": model.defaults.refine}
     hows = {name: refined | how for name, how in OURS.items() if name in names}
     ours = [Method(name, about | how, _of_ours(model, how), OUR_MODULES) for name, how in hows.items()]
     alone = OURS["AngioMorph, network alone"]
@@ -79,7 +82,7 @@ def methods(names: Sequence[str], model: Model, network: Path | None = None) -> 
 
 def _networks(names: Sequence[str], network: Path | None) -> list[Method]:
     """Return the named networks that are not the compared model."""
-    from angiomorph.registration.series import Model
+    from angiomorph.registration.model import Model
     from benchmarks.peers.subtraction import Subtraction
 
     found = []
@@ -89,7 +92,9 @@ def _networks(names: Sequence[str], network: Path | None) -> list[Method]:
     for line, name in PAPERS.items():
         if line in names:
             model, how = Model(name), OURS["AngioMorph, network alone"]
-            found.append(Method(line, {"model": model.sha256, "lambda": model.hyper} | how, _of_ours(model, how), OUR_MODULES))
+            found.append(
+                Method(line, {"model": model.sha256, "lambda": model.defaults.hyper} | how, _of_ours(model, how), OUR_MODULES)
+            )
     return found
 
 
@@ -105,11 +110,13 @@ def _of_peer(peer: Peer) -> Callable[[Sample], tuple[np.ndarray, float]]:
 
 
 def _of_ours(model: Model, how: Mapping[str, Any]) -> Callable[[Sample], tuple[np.ndarray, float]]:
-    from angiomorph.registration.series import register_series
+    from angiomorph.registration.options import RegistrationOptions
+
+    options = RegistrationOptions(**how)
 
     def warps(sample: Sample) -> tuple[np.ndarray, float]:
         start = time.perf_counter()
-        result = register_series(sample.series, model, **how)
+        result = model.register(sample.series, options)
         seconds = (time.perf_counter() - start) / len(sample.series.frames)
         if result.background.numbers != sample.numbers:
             raise InputError(
@@ -183,12 +190,12 @@ def _sets(arguments: argparse.Namespace) -> list[Path]:
 def peers(arguments: argparse.Namespace) -> None:
     """Simulate, register, score; print the table and write it and its pictures."""
     from angiomorph.evaluation import tables
-    from angiomorph.registration.series import SHIPPED, Model
+    from angiomorph.registration.model import Model
     from benchmarks.peers import pictures
     from benchmarks.peers.scores import ScoreFile
     from benchmarks.peers.validation import validation
 
-    model = Model(arguments.model or SHIPPED)
+    model = Model(arguments.model)
     chosen = methods(command.chosen(arguments.methods, NAMES), model, arguments.subtraction)
     paths = _sets(arguments)
     scores = ScoreFile(arguments.out / "scores.csv")

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from angiomorph.evaluation.score import Runs, Score
 from angiomorph.evaluation.tables import Line
-from angiomorph.networks.layers import warp_frames
+from angiomorph.networks.warp import warp_frames
 from angiomorph.pictures import DPI, frame_window
 from angiomorph.preprocessing.intensity import to_domain
 from benchmarks.peers.runs import Sample, read_sample

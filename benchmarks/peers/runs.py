@@ -13,10 +13,11 @@ import numpy as np
 from angiomorph import __version__
 from angiomorph.dicom import Series, read_series
 from angiomorph.errors import InputError
-from angiomorph.evaluation.score import Case, Score, Truth, read_truth, truth_path
+from angiomorph.evaluation.score import Case, Score
 from angiomorph.metrics import against_truth
 from angiomorph.preprocessing.field import clamp_warp
-from angiomorph.registration.series import see
+from angiomorph.registration.inputs import prepare_input
+from angiomorph.storage.truth import RunTruth, read_truth, truth_path
 from benchmarks.source import digest
 
 MOTION_MM, MOTION_DEG = (1.0, 5.0), (1.0, 3.0)
@@ -49,7 +50,7 @@ class Sample:
     fixed: np.ndarray
     field: np.ndarray
     ln_per_unit: float
-    truth: Truth
+    truth: RunTruth
     case: Case
 
     def first(self) -> Sample:
@@ -83,13 +84,13 @@ def read_sample(path: Path, count: int) -> Sample:
         InputError: unusable run or truth, or no frame with iodine.
     """
     series, truth = read_series(path), read_truth(truth_path(path))
-    seen = see(series, "auto")
+    seen = prepare_input(series, "auto")
     numbers = seen.background.numbers
     frames = _spread([t for t in np.flatnonzero(truth.vessel_mask.any((1, 2))).tolist() if t + 1 not in numbers], count)
     if not frames:
         raise InputError(f"{path}: expected frames with iodine beside the background, found none; simulate more frames")
     kept = [number - 1 for number in numbers] + frames
-    known = truth.part(kept)
+    known = truth.select_frames(kept)
     part = replace(series, frames=series.frames[kept], frame_times=series.frame_times[kept])
     return Sample(
         name=path.stem,

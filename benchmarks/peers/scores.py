@@ -18,7 +18,7 @@ from benchmarks.source import digest
 JUDGES = (
     "angiomorph.preprocessing.background",
     "angiomorph.preprocessing.intensity",
-    "angiomorph.networks.layers",
+    "angiomorph.networks.warp",
     "angiomorph.metrics.against_truth",
     "angiomorph.metrics.without_truth",
     "angiomorph.evaluation.score",

@@ -21,7 +21,7 @@ import numpy as np
 from angiomorph.errors import InputError
 
 if TYPE_CHECKING:
-    from angiomorph.training.dataset import Source
+    from angiomorph.training.source import Source
     from benchmarks.peers.runs import Sample
 
 ENCODER, DECODER = (16, 32, 32, 32), (32, 32, 32, 32, 16)  # as the registration network's, whose last two layers are one here
@@ -72,12 +72,12 @@ def train(stores: Sequence[Path], out: Path, steps: int, batch_size: int = 4, se
     from angiomorph import networks
     from angiomorph.backend import tf, without_remapper
     from angiomorph.training import precision
-    from angiomorph.training.augmentation import Augmentation
-    from angiomorph.training.dataset import Sampling, Source
+    from angiomorph.training.config import Augmentation, Sampling
+    from angiomorph.training.source import Source
 
     tf.keras.utils.set_random_seed(seed)
     try:
-        tf.keras.mixed_precision.set_global_policy(f"mixed_{precision.of_machine()}")
+        tf.keras.mixed_precision.set_global_policy(f"mixed_{precision.choose_type()}")
     except InputError as error:
         print(f"in float32: {error}", file=sys.stderr)
     model = build()

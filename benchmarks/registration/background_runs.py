@@ -25,6 +25,7 @@ from angiomorph.simulate.settings import SimulationSettings
 from angiomorph.simulate.vessels.trees import Vessels, load_vessels
 from angiomorph.simulate.xray.detector import modality_lut
 from angiomorph.storage import store
+from angiomorph.storage.atomic import replace_file
 from benchmarks.source import digest
 
 DOSES = ((5e2, 5e3), (5e3, 2.5e4), (2.5e4, 1.5e5))  # photons a mm^2 and frame
@@ -135,7 +136,7 @@ def make_runs(
         raise InputError(
             f"{folder}: expected the set that is asked for, found one made otherwise; remove it or name another --out"
         )
-    with store.replacing(record) as partial:
+    with replace_file(record) as partial:
         partial.write_text(text)
     missing = [plan for plan in wanted if not contrast_path(folder / f"{plan.name}.dcm").exists()]
     missing.sort(key=lambda plan: plan.ct)  # each process keeps one volume at a time
@@ -194,8 +195,7 @@ def _body(plan: Plan) -> Volume:
 
 
 def _without_first(run: SimulatedRun, cut: int) -> SimulatedRun:
-    names = ("frames", "background", "vessel", "vessel_mask", "anatomy")
-    return replace(run, **{name: getattr(run, name)[cut:] for name in names})
+    return replace(run, frames=run.frames[cut:], truth=run.truth.select_frames(slice(cut, None)))
 
 
 def write_run(run: SimulatedRun, plan: Plan, path: Path) -> None:
@@ -210,7 +210,7 @@ def write_run(run: SimulatedRun, plan: Plan, path: Path) -> None:
         modality_lut=modality_lut(encoding) if encoding.relation == "LOG" else None,
         entropy=[str(part) for part in plan.seed],
     )
-    contrast = np.maximum(-np.where(run.anatomy, run.vessel, 0), 0).sum((1, 2), dtype=np.float64)
+    contrast = np.maximum(-np.where(run.truth.anatomy, run.truth.vessel, 0), 0).sum((1, 2), dtype=np.float64)
     about = {
         "anatomy": Path(plan.ct).name.split(".")[0] or "procedural",
         "dose": plan.settings.dose[1],

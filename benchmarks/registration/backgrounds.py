@@ -28,7 +28,7 @@ from scipy import stats
 from angiomorph.errors import InputError
 from angiomorph.evaluation.machine import machine
 from angiomorph.preprocessing.background import Background
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 from benchmarks.peers import command
 from benchmarks.registration.background_runs import Contrast, make_runs, read_contrast
 from benchmarks.source import digest
@@ -46,7 +46,9 @@ MODULES = (
     "angiomorph.preprocessing.intensity",
     "angiomorph.networks.layers",
     "angiomorph.networks.model",
-    "angiomorph.registration.series",
+    "angiomorph.networks.warp",
+    "angiomorph.registration.inputs",
+    "angiomorph.registration.pyramid",
     "angiomorph.preprocessing.resizing",
 )
 HEADS = (
@@ -172,7 +174,7 @@ def _parsed(row: dict[str, str]) -> Choice:
 
 
 def _write(path: Path, rows: Iterable[Judged]) -> None:
-    with replacing(path) as partial, partial.open("w", newline="") as file:
+    with replace_file(path) as partial, partial.open("w", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *map(_cells, rows)])
 
 
@@ -234,15 +236,15 @@ def _chosen(run: str, code: str, background: Background) -> Choice:
 def choose(path: Path) -> Background:
     """Return the background that `register` chooses for a run."""
     from angiomorph.dicom import read_series
-    from angiomorph.registration.series import see
+    from angiomorph.registration.inputs import prepare_input
 
-    return see(read_series(path), "auto").background
+    return prepare_input(read_series(path), "auto").background
 
 
 def chooser_digest() -> str:
     """Return the digest of the code and of the model that choose the background."""
-    from angiomorph.networks.model import sha256
-    from angiomorph.registration.series import SHIPPED
+    from angiomorph.registration.model_defaults import SHIPPED
+    from angiomorph.storage.digest import sha256
 
     return f"{digest(*MODULES)} {sha256(SHIPPED)[:16]}"
 
@@ -350,9 +352,9 @@ def backgrounds(arguments: argparse.Namespace) -> None:
     rows = {name: figures(members) for name, members in groups([run for run in judged if not run.begins_with_iodine]).items()}
     beginning = [run for run in judged if run.begins_with_iodine]
     iodine = {"runs": len(beginning), "silent": sum(run.silent for run in beginning)}
-    with replacing(arguments.out / "backgrounds.md") as partial:
+    with replace_file(arguments.out / "backgrounds.md") as partial:
         partial.write_text(text)
-    with replacing(arguments.out / "backgrounds.json") as partial:
+    with replace_file(arguments.out / "backgrounds.json") as partial:
         partial.write_text(json.dumps({"about": about, "rows": rows, "begins_with_iodine": iodine}, indent=1))
     print(text)
     for name in ("backgrounds.md", "backgrounds.csv", "backgrounds.json"):

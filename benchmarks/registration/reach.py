@@ -19,12 +19,14 @@ from unittest.mock import patch
 import numpy as np
 
 from angiomorph.dicom import Series, read_series
-from angiomorph.evaluation.evaluate import find_runs
-from angiomorph.evaluation.score import Truth, check_same_frames, read_truth, truth_path
+from angiomorph.evaluation.find import find_runs
+from angiomorph.evaluation.score import check_same_frames
 from angiomorph.metrics import against_truth
-from angiomorph.networks.layers import warp_frames
+from angiomorph.networks.warp import warp_frames
 from angiomorph.registration import coarse
-from angiomorph.registration.series import BATCH_SIZE, SHIPPED, Model, see
+from angiomorph.registration.inputs import prepare_input
+from angiomorph.registration.model import Model
+from angiomorph.storage.truth import RunTruth, read_truth, truth_path
 
 FULL = 512  # pixels, of the frames in which displacements are named
 DIRECTION = 0.6, 0.8  # of a shift, (down, right)
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     wanted = [*(Displacement(shift, 0) for shift in arguments.shift), *(Displacement(0, turn) for turn in arguments.turn)]
     files = find_runs(arguments.runs).values()
     runs = [(read_series(each), read_truth(truth_path(each.paths[0]))) for each in files]
-    model = Model(SHIPPED)
+    model = Model()
     print("| displacement | artefact left | contrast kept | artefact left without start | contrast kept without start |")
     print("| --- | --- | --- | --- | --- |")
     for displacement in wanted:
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def without_start(
-    series: Series, truth: Truth, model: Model, displacement: Displacement, wanted: Sequence[Displacement]
+    series: Series, truth: RunTruth, model: Model, displacement: Displacement, wanted: Sequence[Displacement]
 ) -> tuple[float, float]:
     """Return the same as `left`, of the network by itself."""
     with patch.object(coarse, "LEAST", math.inf):
@@ -76,7 +78,7 @@ def without_start(
 
 
 def left(
-    series: Series, truth: Truth, model: Model, displacement: Displacement, wanted: Sequence[Displacement]
+    series: Series, truth: RunTruth, model: Model, displacement: Displacement, wanted: Sequence[Displacement]
 ) -> tuple[float, float]:
     """Return the artefact left of a run and the contrast kept.
 
@@ -91,16 +93,16 @@ def left(
         InputError: the truth is one of other frames.
     """
     check_same_frames(series, truth)
-    number = see(series, model.intensity).background.numbers[-1]
+    number = prepare_input(series, model.defaults.intensity).background.numbers[-1]
     iodine = np.flatnonzero(truth.vessel_mask.any((1, 2)))
     warp = displacement.warp(series.frames.shape[1:])[None]
     frames, clean = series.frames.copy(), truth.background[number - 1]
     frames[number - 1] = np.rint(warp_frames(frames[None, number - 1].astype(np.float32), warp).numpy()[0])
-    seen = see(replace(series, frames=frames), model.intensity, background=str(number))
-    warps = np.concatenate(list(model.predictor.warps(seen.moving, seen.frames[iodine], model.hyper, BATCH_SIZE)))
+    seen = prepare_input(replace(series, frames=frames), model.defaults.intensity, background=str(number))
+    warps = np.concatenate(list(model.predictor.warps(seen.moving, seen.frames[iodine], model.defaults.hyper)))
     there = warp_frames(clean[None], warp)
     moved = np.concatenate([warp_frames(there, each[None]).numpy() for each in warps])
-    part = truth.part(iodine.tolist())
+    part = truth.select_frames(iodine.tolist())
     margin = max(math.ceil(np.abs(each.warp(clean.shape)).max()) for each in wanted)
     inside = np.zeros(clean.shape, bool)
     inside[margin : clean.shape[0] - margin, margin : clean.shape[1] - margin] = True

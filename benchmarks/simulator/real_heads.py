@@ -16,11 +16,9 @@ from scipy import ndimage
 
 from angiomorph.dicom import write_run
 from angiomorph.errors import InputError
-from angiomorph.evaluation.score import read_truth, truth_path
-from angiomorph.metrics import against_truth
 from angiomorph.preprocessing.background import noise_deviation
 from angiomorph.preprocessing.resizing import shrink_frames
-from angiomorph.storage import store
+from angiomorph.storage.truth import BLOCK, RunTruth, read_truth, truth_path, write_truth
 
 SIZE = 512
 BACKGROUND, CONTRAST = 2, 4  # frames
@@ -90,18 +88,18 @@ def make_run(path: Path, frame: np.ndarray, bits: int, vessels: Sequence[np.ndar
     noisy = intensity + rng.normal(size=intensity.shape) * quanta * np.sqrt(intensity)
     stored = np.where(exposed, np.clip(np.rint(noisy), 1, 2**bits - 1), 0).astype(np.uint16)
     write_run(path, stored, BitsStored=bits, relation="LIN", frame_time=250.0, attributes={"MaskFrameNumbers": [1, 2]})
-    blocks = [length // against_truth.BLOCK for length in frame.shape]
-    cut = [count * against_truth.BLOCK for count in blocks]
-    truth = {
-        "background": background.astype(np.float32),
-        "vessel": vessel.astype(np.float32),
-        "vessel_mask": vessel < -0.01,
-        "anatomy": known,
-        "pose": np.zeros((len(stored), 6)),
-        "displacement": _block_means(np.stack(warps)[:, : cut[0], : cut[1]]).astype(np.float32),
-        "displacement_defined": _block_means(known[:, : cut[0], : cut[1], None])[..., 0] == 1,
-    }
-    store.write_arrays(truth_path(path), truth, {"stored_per_ln": 1.0})
+    blocks = [length // BLOCK for length in frame.shape]
+    cut = [count * BLOCK for count in blocks]
+    truth = RunTruth(
+        background=background.astype(np.float32),
+        vessel=vessel.astype(np.float32),
+        vessel_mask=vessel < -0.01,
+        anatomy=known,
+        pose=np.zeros((len(stored), 6)),
+        displacement=_block_means(np.stack(warps)[:, : cut[0], : cut[1]]).astype(np.float32),
+        displacement_defined=_block_means(known[:, : cut[0], : cut[1], None])[..., 0] == 1,
+    )
+    write_truth(truth_path(path), truth)
 
 
 def _looked_up(image: np.ndarray, at: np.ndarray, order: int) -> np.ndarray:
@@ -111,7 +109,7 @@ def _looked_up(image: np.ndarray, at: np.ndarray, order: int) -> np.ndarray:
 def _block_means(values: np.ndarray) -> np.ndarray:
     """Return the means over blocks of pixels, `(T, H / 4, W / 4, C)`."""
     count, rows, columns, channels = values.shape
-    side = against_truth.BLOCK
+    side = BLOCK
     return values.reshape(count, rows // side, side, columns // side, side, channels).mean((2, 4))
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import pydicom
 from scipy import ndimage
 
-from angiomorph.storage import store
+from angiomorph.preprocessing.resizing import average_blocks
+from angiomorph.storage.truth import read_truth, truth_path
 from benchmarks.peers.runs import run_paths
 
 SIZE = 512
@@ -86,10 +87,7 @@ def _slope(frame: np.ndarray, inside: np.ndarray) -> float:
 
 
 def _reduced(values: np.ndarray) -> np.ndarray:
-    block = max(round(values.shape[0] / SIZE), 1)
-    rows, columns = (length // block for length in values.shape)
-    means: np.ndarray = values[: rows * block, : columns * block].reshape(rows, block, columns, block).mean((1, 3))
-    return means
+    return average_blocks(values[None], SIZE)[0]
 
 
 def real(path: Path) -> dict[str, float]:
@@ -101,10 +99,10 @@ def real(path: Path) -> dict[str, float]:
 
 def simulated(path: Path) -> dict[str, float]:
     """Return the measures of the frame with the most iodine of a simulated run."""
-    truth, _ = store.read_arrays(path.with_name(f"{path.stem}_truth.h5"))
-    fullest = int(np.argmin(truth["vessel"].sum((1, 2))))
+    truth = read_truth(truth_path(path))
+    fullest = int(np.argmin(truth.vessel.sum((1, 2))))
     frame = _reduced(pydicom.dcmread(path).pixel_array[fullest].astype(np.float64))
-    return measures(np.log(np.maximum(frame, 1)), _reduced(truth["anatomy"][fullest].astype(np.float64)) == 1)
+    return measures(np.log(np.maximum(frame, 1)), _reduced(truth.anatomy[fullest].astype(np.float64)) == 1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

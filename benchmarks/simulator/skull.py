@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from angiomorph.errors import InputError
-from angiomorph.storage.store import replacing
+from angiomorph.storage.atomic import replace_file
 
 
 def read_project(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
@@ -60,7 +60,7 @@ def write_volume(path: Path, values: np.ndarray, spacing: Sequence[float]) -> No
     import nibabel
 
     image = nibabel.Nifti1Image(values.transpose(2, 1, 0), np.diag([*spacing, 1.0]))
-    with replacing(path) as partial:
+    with replace_file(path) as partial:
         whole = partial.with_name(f"{partial.name}.nii.gz")  # nibabel chooses the format by the name's end
         nibabel.save(image, whole)
         whole.replace(partial)

@@ -25,12 +25,12 @@ from angiomorph.simulate.settings import SimulationSettings
 from angiomorph.simulate.write import simulate
 
 STAGES: Mapping[str, tuple[tuple[str, str], ...]] = {  # module and function; none is called by another one
-    "reading": (("write", "_read"),),
-    "anatomy": (("anatomy", "vary"), ("volume", "materials")),
+    "reading": (("write", "_read_volumes"),),
+    "anatomy": (("anatomy", "vary_anatomy"), ("volume", "materials")),
     "vessels": (("run", "_draw_blood"),),
-    "projection": (("projector", "occupied"), ("projector", "project_volume")),
+    "projection": (("projector", "find_occupied"), ("projector", "project_volume")),
     "iodine": (("run", "_project_iodine"),),
-    "displacement": (("displacement", "deformed"), ("displacement", "displacement")),
+    "displacement": (("displacement", "deform"), ("displacement", "find_displacement")),
     "physics": (("run", "_take"), ("detector", "draw_detector")),
     "writing": (("write", "write_run"),),
 }

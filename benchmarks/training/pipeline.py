@@ -26,8 +26,7 @@ from angiomorph.storage import store
 from benchmarks.training.training_step import ratio
 
 if TYPE_CHECKING:
-    from angiomorph.training.dataset import Sampling
-    from angiomorph.training.train import TrainingConfig
+    from angiomorph.training.config import Sampling, TrainingConfig
 
 STEP_SIZE, STEP_BATCH = 256, 8  # of the training step that is fed
 SMALL = (4, 128, 128)  # frames, rows and columns of each of many series
@@ -47,12 +46,13 @@ def write_store(path: Path, runs: int, shape: tuple[int, int, int]) -> None:
 
 def speeds(path: Path, sampling: Sampling, epochs: int, clock: Callable[[], float]) -> list[float]:
     """Return the frames per second, contrast frames that is, of each epoch, nothing but the pipeline running."""
-    from angiomorph.training.dataset import Source, dataset, steps_per_epoch
+    from angiomorph.training.pipeline import make_dataset
+    from angiomorph.training.source import Source
 
     found = []
     with Source([path], sampling) as source:
-        steps = steps_per_epoch(len(source.runs), sampling)
-        batches = iter(dataset(source, (sampling.size // 2, sampling.size // 2, 2)))
+        steps = sampling.count_steps(len(source.runs))
+        batches = iter(make_dataset(source, (sampling.size // 2, sampling.size // 2, 2)))
         for _ in range(epochs):
             begun = clock()
             frames = sum(len(next(batches)[0][0]) for _ in range(steps))
@@ -65,16 +65,17 @@ def plain_step(path: Path, config: TrainingConfig) -> Callable[[], Any]:
     from angiomorph import networks
     from angiomorph.backend import tf
     from angiomorph.networks.losses import SIMILARITIES, GradientPenalty
-    from angiomorph.training import train
-    from angiomorph.training.dataset import Source, dataset
+    from angiomorph.training import objective
+    from angiomorph.training.pipeline import make_dataset
+    from angiomorph.training.source import Source
 
-    model = train.build(config)
+    model = objective.build_network(config)
     networks.promise_one_hyper(model)
     model.compile(
         tf.keras.optimizers.legacy.Adam(config.lr), [SIMILARITIES[config.image_loss](config.image_sigma), GradientPenalty()]
     )
     with Source([path], config.sampling) as source:
-        element = next(iter(dataset(source, model.output_shape[1][1:])))
+        element = next(iter(make_dataset(source, model.output_shape[1][1:])))
     batches = iter(tf.data.Dataset.from_tensors(element).repeat())
     take_step = model.make_train_function()
     return lambda: float(take_step(batches)["loss"])
@@ -91,10 +92,12 @@ def fitted(path: Path, config: TrainingConfig, rounds: int, steps: int) -> tuple
     """
     from angiomorph import networks
     from angiomorph.backend import tf
-    from angiomorph.training import train
+    from angiomorph.training import objective
+    from angiomorph.training.callbacks import Course, make_callbacks
     from angiomorph.training.checkpoints import Progress
-    from angiomorph.training.dataset import Source, dataset
     from angiomorph.training.distribution import Distribution
+    from angiomorph.training.pipeline import make_dataset
+    from angiomorph.training.source import Source
 
     plain = plain_step(path, config)
     seconds: list[tuple[float, float]] = []
@@ -113,15 +116,15 @@ def fitted(path: Path, config: TrainingConfig, rounds: int, steps: int) -> tuple
             seconds.append((between - self.begun, ended - between))
             self.begun = time.perf_counter()
 
-    model = train.build(config)
+    model = objective.build_network(config)
     networks.promise_one_hyper(model)
-    train.compile_model(model, config)
+    objective.compile_model(model, config)
     count = steps * (rounds + 1)
     with tempfile.TemporaryDirectory() as folder, Source([path], config.sampling) as source:
         # One step more than an epoch has here, so that what an epoch's end writes, once in hours, does not count.
-        upkeep = train.Upkeep(Path(folder), config, source, count + 1, Progress(), None, Distribution(), model)
-        batches = dataset(source, model.output_shape[1][1:])
-        model.fit(batches, steps_per_epoch=count, verbose=0, callbacks=[upkeep, Alternation()])
+        course = Course(Path(folder), config, source, count + 1, Progress(), Distribution(), model)
+        batches = make_dataset(source, model.output_shape[1][1:])
+        model.fit(batches, steps_per_epoch=count, verbose=0, callbacks=[*make_callbacks(course, None), Alternation()])
     through, alone = np.array(seconds[1:]).T
     return through, alone
 
@@ -140,12 +143,13 @@ def resident(status: str) -> float:
 
 def memory(path: Path) -> list[float]:
     """Return what this process holds, in MB, with a store open, and after each of some epochs that visit all its series."""
-    from angiomorph.training.dataset import Sampling, Source, steps_per_epoch
+    from angiomorph.training.config import Sampling
+    from angiomorph.training.source import Source
 
     sampling = Sampling(size=SMALL[1], batch_size=50)
     with Source([path], sampling) as source:
         found = [_resident_now()]
-        steps = steps_per_epoch(len(source.runs), sampling)
+        steps = sampling.count_steps(len(source.runs))
         for step in range(EPOCHS * steps):
             source.batch(step)
             if (step + 1) % steps == 0:
@@ -171,7 +175,7 @@ def memory_of(path: Path) -> list[float]:
 
 
 def _print_speeds(arguments: argparse.Namespace, folder: Path) -> None:
-    from angiomorph.training.dataset import Sampling
+    from angiomorph.training.config import Sampling
     from benchmarks.training.training_step import angiomorph, step
 
     train = step(angiomorph(STEP_SIZE, STEP_BATCH, shared=True))
@@ -194,8 +198,7 @@ def _print_speeds(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def _print_fit(arguments: argparse.Namespace, path: Path) -> None:
-    from angiomorph.training.dataset import Sampling
-    from angiomorph.training.train import TrainingConfig
+    from angiomorph.training.config import Sampling, TrainingConfig
 
     print("\n| frames | batch | plain step, ms | through fit, ms | ratio |\n| --- | --- | --- | --- | --- |")
     for batch in arguments.batch:

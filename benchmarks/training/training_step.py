@@ -3,7 +3,7 @@
 All steps run in one process, on the same frames and threads, in alternation: each round runs every step once, in an order drawn
 anew, and a ratio is taken within its round, so that whatever else the machine does cancels. The peak memory of each is that of
 a process of its own. VoxelMorph's networks are trained as its scripts do, with the same U-Net and Adam as TensorFlow's one
-fused operation, which these scripts got; AngioMorph is compiled by `angiomorph.training.train` as for users, VLE and all.
+fused operation, which these scripts got; AngioMorph is compiled by `angiomorph.training.objective` as for users, VLE and all.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def voxelmorph(size: int, batch: int) -> Training:
 
 
 def angiomorph(size: int, batch: int, *, shared: bool, mixed_precision: str | None = None, jit: bool = False) -> Training:
-    """Return AngioMorph's training as `angiomorph.training.train` compiles it.
+    """Return AngioMorph's training as `angiomorph.training.objective` compiles it.
 
     Args:
         size: rows and columns of the frames.
@@ -75,14 +75,14 @@ def angiomorph(size: int, batch: int, *, shared: bool, mixed_precision: str | No
         jit: compile by XLA.
     """
     from angiomorph.networks.model import mix_precision, promise_one_hyper
-    from angiomorph.training.dataset import Sampling
-    from angiomorph.training.train import TrainingConfig, build, compile_model
+    from angiomorph.training.config import Sampling, TrainingConfig
+    from angiomorph.training.objective import build_network, compile_model
 
     moving, fixed, hyper = frames(size, batch)
     if shared:
         hyper = np.full_like(hyper, 0.5)
     config = TrainingConfig(sampling=Sampling(size=size, batch_size=batch), mixed_precision=mixed_precision)
-    model = build(config)
+    model = build_network(config)
     if shared:
         promise_one_hyper(model)
     if mixed_precision:

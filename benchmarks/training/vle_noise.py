@@ -15,8 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from angiomorph.networks.layers import warp_frames
 from angiomorph.networks.losses import vessel_layer
+from angiomorph.networks.warp import warp_frames
 
 SIZE = 512
 LEVEL, NOISE = 0.5, 0.01  # of the normalised range

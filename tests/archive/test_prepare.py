@@ -93,7 +93,7 @@ IDENTITY = {
 }
 
 
-def test_nothing_of_a_patient_is_in_store_manifest_or_what_a_stop_leaves(tmp_path, xa_file, xa_folder):
+def test_nothing_of_a_patient_is_in_any_file(tmp_path, xa_file, xa_folder):
     frames = moving_frames((3, 8, 8))
     whole = xa_file("Lazarett/Zebulon/QZ-4711.dcm", attributes=IDENTITY | {"MaskFrameNumbers": [1]})
     broken = xa_file("Lazarett/Zebulon/Quartz.dcm", attributes=IDENTITY)
@@ -138,7 +138,7 @@ def scan(folder, words, count):
         ({"MaskFrameNumbers": [1, 2, 3, 4]}, "expected a contrast frame, found every frame named as background"),
     ],
 )
-def test_unusable_runs_are_left_out_with_the_rule_in_the_manifest(tmp_path, xa_file, attributes, reason):
+def test_unusable_runs_are_left_out_with_their_reason(tmp_path, xa_file, attributes, reason):
     xa_file("archive/a.dcm", attributes=attributes)
     xa_file("archive/b.dcm")
     report = prepare([tmp_path / "archive"], tmp_path / "s.h5")
@@ -168,15 +168,16 @@ def test_large_frames_shrink_and_keep_their_scale(tmp_path, xa_file):
     assert [(line["rows"], line["columns"]) for line in manifest_of(report)] == [("10", "15"), ("8", "6")]
 
 
-def deadly(files, *, size, unsubtracted):
+def deadly(files, **options):
     """Read a run as ever, unless it is the one whose decoder crashes."""
     if files.name == "Doe2":
         os.kill(os.getpid(), signal.SIGSEGV)
-    return module._read(files, size=size, unsubtracted=unsubtracted)
+    return module.read_run(files, **options)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_crashes_is_its_runs_error(archive, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_read", deadly)
+    monkeypatch.setattr(module, "read_run", deadly)
     report = prepare([archive], tmp_path / "s.h5", workers=2)
     assert [name for name, _ in report.left_out] == ["Doe2", "Doe4"]
     assert "the process that decoded them ended with signal SIGSEGV" in manifest_of(report)[1]["left_out"]
@@ -226,13 +227,14 @@ def test_other_work_under_the_same_name_is_refused_and_kept(archive, tmp_path):
         prepare([archive / "a_Doe"], target)
 
 
-def test_what_was_stopped_before_its_first_run_keeps_nobody_from_starting(archive, tmp_path):
+def test_a_stop_before_the_first_run_blocks_nobody(archive, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         prepare([archive], tmp_path / "s.h5", progress=stopped_after(0))
     assert prepare([archive / "a_Doe"], tmp_path / "s.h5").taken == 1
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_reasons_survive_a_stop(archive, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         prepare([archive], tmp_path / "s.h5", progress=stopped_after(3))
@@ -246,7 +248,7 @@ def test_reasons_survive_a_stop(archive, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["s.manifest.csv", "s.h5"])
-def test_stopped_while_the_final_names_are_given_it_gives_them_again(archive, tmp_path, monkeypatch, name):
+def test_a_stop_while_names_are_given_is_made_good(archive, tmp_path, monkeypatch, name):
     once, replace = prepare([archive], tmp_path / "once.h5"), os.replace
 
     def stop(source, target):
@@ -316,6 +318,7 @@ def spoil(path):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("after", "seconds"), [(0, 0.02), (1, 0), (3, 0.01), (RUNS, 0)])
 def test_a_killed_preparation_goes_on_and_reads_nothing_twice(tmp_path, long_archive, expected, after, seconds):
     archive, target = shutil.copytree(long_archive, tmp_path / "archive"), tmp_path / "out" / "s.h5"
@@ -341,6 +344,7 @@ def test_a_killed_preparation_goes_on_and_reads_nothing_twice(tmp_path, long_arc
     assert sorted(path.name for path in target.parent.iterdir()) == ["s.h5", "s.manifest.csv"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_in_one_line_and_nothing_is_lost(tmp_path, long_archive, expected):
     target = tmp_path / "s.h5"
     process = started(long_archive, target, limit=20 << 20)  # two runs and a half
@@ -380,10 +384,10 @@ def test_whatever_a_run_raises_leaves_out_that_run_alone(archive, monkeypatch, e
         raise error
 
     monkeypatch.setattr(module, "read_series", failing)
-    reason = module._read(find_series([archive / "a_Doe"])[0], size=None, unsubtracted=False)
+    reason = module.read_run(find_series([archive / "a_Doe"])[0], size=None, unsubtracted=False)
     assert isinstance(reason, str)
     assert reason.startswith(f"{archive / 'a_Doe' / 'Doe1.dcm'}: expected ")
-    line = module._line(0, find_series([archive / "a_Doe"])[0], None, reason)
+    line = module.manifest_line(0, find_series([archive / "a_Doe"])[0], None, reason)
     assert line["left_out"].startswith("file: expected ")
     assert "Doe" not in line["left_out"]
 
@@ -402,6 +406,7 @@ def test_copies_are_not_stored_twice(archive, tmp_path):
     assert all(line.startswith("warning: ") and "copies of the run's files are left out" in line for line in said)
 
 
+@pytest.mark.slow
 def test_files_passed_over_are_in_the_manifest_once_after_a_stop(archive, tmp_path):
     (archive / "Doe.txt").write_text("no picture")
     once = prepare([archive], tmp_path / "once.h5")
@@ -413,7 +418,8 @@ def test_files_passed_over_are_in_the_manifest_once_after_a_stop(archive, tmp_pa
     assert len(manifest_of(report)) == 5
 
 
-def test_an_archive_in_a_zip_goes_on_where_it_was_stopped_and_names_nobody(archive, tmp_path):
+@pytest.mark.slow
+def test_an_archive_in_a_zip_resumes_and_names_nobody(archive, tmp_path):
     packed = tmp_path / "QZ-Doe.zip"
     shutil.make_archive(str(packed.with_suffix("")), "zip", archive)
     once = prepare([archive], tmp_path / "once.h5")

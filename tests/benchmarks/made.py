@@ -8,8 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from angiomorph.dicom import write_run
-from angiomorph.evaluation.score import truth_path
-from angiomorph.storage import store
+from angiomorph.storage.truth import RunTruth, truth_path, write_truth
 
 SIDE, FRAMES, BACKGROUND = 64, 6, 2
 
@@ -37,14 +36,14 @@ def make_run(path: Path, shift: tuple[int, int] = (3, -2), seed: int = 0) -> Pat
     inside[:, 8:-8, 8:-8] = True  # where the torus is not seen
     displacement = np.zeros((FRAMES, SIDE // 4, SIDE // 4, 2), np.float32)
     displacement[BACKGROUND:] = shift
-    truth = {
-        "background": background.astype(np.float32),
-        "vessel": vessel.astype(np.float32),
-        "vessel_mask": vessel < 0,
-        "anatomy": inside,
-        "pose": np.zeros((FRAMES, 6)),
-        "displacement": displacement,
-        "displacement_defined": np.ones(displacement.shape[:3], bool),
-    }
-    store.write_arrays(truth_path(path), truth, {"stored_per_ln": 1.0})
+    truth = RunTruth(
+        background=background.astype(np.float32),
+        vessel=vessel.astype(np.float32),
+        vessel_mask=vessel < 0,
+        anatomy=inside,
+        pose=np.zeros((FRAMES, 6)),
+        displacement=displacement,
+        displacement_defined=np.ones(displacement.shape[:3], bool),
+    )
+    write_truth(truth_path(path), truth)
     return path

@@ -19,11 +19,11 @@ def test_every_compression_has_its_coder_here():
 
 
 def test_unknown_encodings_and_absent_coders_are_refused(monkeypatch):
-    with pytest.raises(InputError, match="--compress zip: expected one of none, rle, jpeg-ls, j2k"):
+    with pytest.raises(InputError, match="`compress` zip: expected one of none, rle, jpeg-ls, j2k"):
         check_encoding(Encoding(compress="zip"))
-    with pytest.raises(InputError, match="--pixel-depth 8: expected 12 or 16 bits"):
+    with pytest.raises(InputError, match="`pixel_depth` 8: expected 12 or 16 bits"):
         check_encoding(Encoding(8))
     monkeypatch.setattr(JPEGLSLosslessEncoder, "_available", {})
-    with pytest.raises(InputError, match=r"--compress jpeg-ls: expected its coder, .*; run pip install pyjpegls, or"):
+    with pytest.raises(InputError, match=r"`compress` jpeg-ls: expected its coder, .*; run pip install pyjpegls, or"):
         check_encoding(Encoding(compress="jpeg-ls"))
     check_encoding(Encoding(compress="j2k"))

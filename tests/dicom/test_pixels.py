@@ -120,6 +120,27 @@ def test_pixels_for_other_rows_or_columns_are_refused(xa_file, transfer_syntax):
             read_series(path)
 
 
+@pytest.mark.parametrize("transfer_syntax", [None, DeflatedExplicitVRLittleEndian])
+@pytest.mark.parametrize("wrong", [{"Rows": 8}, {"Columns": 4}, {"NumberOfFrames": 2}], ids=str)
+def test_pixels_for_a_whole_multiple_are_refused(xa_file, transfer_syntax, wrong):
+    path = xa_file(frames=moving_frames((4, 16, 12)))
+    if transfer_syntax:
+        path = reencoded(path, transfer_syntax)
+    dataset = pydicom.dcmread(path)
+    setting(**wrong)(dataset)
+    dataset.save_as(path)
+    ((keyword, found),) = wrong.items()
+    right = {"Rows": 16, "Columns": 12, "NumberOfFrames": 4}[keyword]
+    with pytest.raises(InputError, match=rf"expected .*{keyword} \([0-9A-F,]+\) {right}.* pixels for {right // found} times"):
+        read_series(path)
+
+
+def test_alike_bytes_for_a_whole_multiple_are_padding(xa_file):
+    frames = moving_frames((4, 16, 12))
+    path = xa_file(frames=frames, change=lambda d: setattr(d, "PixelData", d.PixelData + bytes(len(d.PixelData))))
+    check(path, frames, "NumberOfFrames (0028,0008) is 4, but there are pixels for 8 frames; the first 4 are read")
+
+
 def test_loose_frames_with_pixels_for_several_are_refused(xa_folder):
     folder = xa_folder(moving_frames((3, 8, 8)))
     whole = pydicom.dcmread(folder / "98.dcm")
@@ -341,7 +362,9 @@ def test_what_inflates_beyond_any_run_is_refused_without_inflating_it(xa_file, p
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = b"".join([*(deflate.compress(bytes(1 << 20)) for _ in range(200)), deflate.flush()])
     path.write_bytes(raw[:140] + struct.pack("<L", len(meta)) + meta + bomb)
-    with pytest.raises(InputError, match=r"bytes that inflate to more than \d+, which no run does"):
+    with pytest.raises(
+        InputError, match=r"expected a deflated file that inflates to at most \d+ MiB, found more; .* dcmconv \+te"
+    ):
         read_series(path)
 
 
@@ -360,3 +383,16 @@ def test_deflated_pixels_that_are_none(xa_file, representation, message):
     path.write_bytes(raw[:start] + deflate.compress(content) + deflate.flush())
     with pytest.raises(InputError, match=message):
         read_series(path)
+
+
+def test_what_inflates_to_whole_parts_and_goes_on_ends(xa_file):
+    """Bytes behind the end of deflated ones, which inflate to exactly 2 MiB: looking at their length went on for ever."""
+    path = xa_file()
+    raw = reencoded(path, DeflatedExplicitVRLittleEndian).read_bytes()
+    start = 144 + struct.unpack("<L", raw[140:144])[0]
+    content = zlib.decompress(raw[start:], -zlib.MAX_WBITS)
+    rest = (1 << 21) - len(content) - 12
+    content += struct.pack("<HH2sHL", 0xFFFC, 0xFFFC, b"OB", 0, rest) + bytes(rest)
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    path.write_bytes(raw[:start] + deflate.compress(content) + deflate.flush() + bytes(2))
+    check(path, moving_frames())

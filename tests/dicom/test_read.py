@@ -21,6 +21,7 @@ from pydicom.uid import (
 
 from angiomorph.dicom import find_series, read_series
 from angiomorph.dicom.attributes import NUMBERS
+from angiomorph.dicom.read import read_frame
 from angiomorph.errors import InputError
 from tests.conftest import moving_frames
 from tests.tools import shared_data
@@ -457,3 +458,12 @@ def test_the_user_may_overrule_what_headers_say_of_subtraction(xa_file):
     np.testing.assert_array_equal(series.frames, moving_frames())
     assert any("taken as acquired, as told by --unsubtracted, although ImageType DERIVED" in line for line in series.warnings)
     assert not read_series(xa_file(), unsubtracted=True).warnings
+
+
+def test_one_frame_by_itself(xa_file):
+    frames = moving_frames((1, 8, 8))
+    run = read_frame(xa_file("one.dcm", frames=frames))
+    np.testing.assert_array_equal(run.frames, frames)
+    assert (run.relation, run.bits_stored, len(run.headers)) == ("LIN", 12, 1)
+    with pytest.raises(InputError, match=r"run.dcm: expected one frame, found a run of 4; give it as RUN"):
+        read_frame(xa_file())

@@ -335,7 +335,7 @@ def test_real_deficient_run_is_valid_and_renders(tmp_path):
         ({"background_numbers": []}, r"background frame numbers of 1 to 4, got \[\]"),
         ({"background_numbers": [0]}, r"got \[0\]"),
         ({"units": "mm"}, "got 'mm'"),
-        ({"encoding": Encoding(14)}, "--pixel-depth 14: expected 12 or 16 bits"),
+        ({"encoding": Encoding(14)}, "`pixel_depth` 14: expected 12 or 16 bits"),
     ],
 )
 def test_illegal_input_leaves_nothing(xa_file, tmp_path, change, message):

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -11,9 +12,13 @@ from matplotlib.image import imread
 from angiomorph import networks
 from angiomorph.cli import main
 from angiomorph.evaluation import evaluate
-from angiomorph.registration.series import Model
+from angiomorph.evaluation.find import find_runs
+from angiomorph.registration.model import Model
+from angiomorph.registration.options import RegistrationOptions
 from tests.benchmarks.made import make_run
 from tests.runs import save_tiny_model
+
+pytestmark = pytest.mark.slow
 
 HYPERS = ("0", "0.5", "1")
 
@@ -70,7 +75,7 @@ def test_table_and_json_hold_the_means_of_the_runs(written):
     assert f"| {np.mean(left):.3f} [{min(left):.3f}, {max(left):.3f}] |" in table
     assert len([row for row in table.splitlines() if row.startswith("| ")]) == 2 + 2 * len(HYPERS)
     assert set(record["about"]["models"]) == {"mse/model", "vle/model"}
-    assert record["about"]["settings"] == {"background": "auto", "levels": None, "rounds": 0, "refine_steps": 0, "guard": False}
+    assert record["about"]["settings"] == asdict(RegistrationOptions(refine=0, guard=False))
 
 
 def test_the_figure_of_lambda_has_a_curve_a_model(written):
@@ -116,7 +121,7 @@ def test_refinement_of_a_model_of_truth_is_refused_before_any_run_is_read(models
     assert len(captured.err.splitlines()) == 1
     assert main(["evaluate", str(runs / "a.dcm"), "--model", str(truth), "--rounds", "2", "--quiet", "--json"]) == 0
     settings = json.loads(capsys.readouterr().out)["about"]["settings"]
-    assert (settings["rounds"], settings["refine_steps"]) == (2, None)
+    assert (settings["rounds"], settings["refine"]) == (2, None)
 
 
 def test_json_on_standard_output(models, runs, capsys):
@@ -153,13 +158,12 @@ def test_names_tell_models_and_runs_apart(tmp_path, models, runs):
     (tmp_path / "sub").mkdir()
     for folder, source in ((tmp_path, "a.dcm"), (tmp_path / "sub", "b.dcm")):
         (folder / "a.dcm").write_bytes((runs / source).read_bytes())
-    assert sorted(evaluate.find_runs([str(tmp_path)])) == ["a", "sub/a"]
+    assert sorted(find_runs([tmp_path])) == ["a", "sub/a"]
 
 
 def test_scores_do_not_depend_on_the_company_of_other_models(models, runs):
-    found = evaluate.find_runs([str(runs / "a.dcm")])
-    settings = evaluate.Settings(refine_steps=0, guard=False)
-    both, _ = evaluate.evaluate(found, [Model(path) for path in models], [0.5], settings, lambda done, total: None)
-    alone, _ = evaluate.evaluate(found, [Model(models[1])], [0.5], settings, lambda done, total: None)
+    options = RegistrationOptions(refine=0, guard=False)
+    both = evaluate.evaluate([runs / "a.dcm"], [Model(path) for path in models], [0.5], options).entries
+    alone = evaluate.evaluate([runs / "a.dcm"], [Model(models[1])], [0.5], options).entries
     assert both[1].scores["a"].artefact_left == alone[0].scores["a"].artefact_left
     assert not math.isnan(alone[0].scores["a"].artefact_left)

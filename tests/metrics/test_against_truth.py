@@ -29,7 +29,7 @@ def test_error_energy_of_none_perfect_half_and_worse():
     assert against_truth.error_energy(2 * background - truth, truth, EVERYWHERE) == pytest.approx(4 * whole, rel=1e-5)
 
 
-def test_error_energy_looks_where_it_is_told_and_takes_the_level_from_the_anatomy():
+def test_error_energy_looks_where_it_is_told():
     found = np.array([[[5.0, 5, 7, 99]], [[-1.0, -1, 3, 99]]])
     roi = np.array([[[1, 1, 1, 0]]] * 2, bool)
     region = np.array([[[1, 0, 1, 1]]] * 2, bool)
@@ -46,7 +46,7 @@ def test_contrast_kept_perfect_none_eaten_invented(kept, expected, level):
     assert found == pytest.approx(expected, abs=1e-6)
 
 
-def test_contrast_kept_takes_the_level_of_each_frame_and_only_vessels_in_the_field():
+def test_contrast_kept_takes_the_level_of_each_frame():
     _, _, vessel, vessel_mask = scene()
     levels = np.array([5.0, -1.0, 2.0])[:, None, None]
     roi = EVERYWHERE.copy()
@@ -84,12 +84,12 @@ def test_ring_is_between_two_shares_of_the_side():
 
 
 @pytest.mark.parametrize(("kept", "expected"), [(1.0, 1.0), (0.0, 0.0), (0.4, 0.4), (1.3, 1.3)])
-def test_local_contrast_perfect_none_eaten_invented_whatever_the_level(kept, expected):
+def test_local_contrast_perfect_none_eaten_invented(kept, expected):
     vessel, mask = crossing()
     assert local(kept * vessel + np.array([5.0, -2.0])[:, None, None], vessel, mask) == pytest.approx(expected)
 
 
-def test_local_contrast_sees_darkness_beside_vessels_which_contrast_kept_does_not():
+def test_local_contrast_sees_darkness_beside_vessels():
     vessel, mask = crossing()
     darker = vessel.copy()
     darker[1, :, 7:10] -= 0.1
@@ -115,7 +115,7 @@ def test_local_contrast_is_taken_beside_each_vessel():
     assert local(shaded, vessel, mask) == pytest.approx(1)
 
 
-def test_local_contrast_leaves_out_what_has_no_surroundings_in_the_anatomy():
+def test_local_contrast_needs_surroundings_in_the_anatomy():
     vessel, mask = crossing()
     roi = np.ones(WIDE, bool)
     roi[:, :, 36:40] = roi[:, :, 43:50] = False  # nothing beside the second vessel
@@ -131,7 +131,7 @@ def invented(found, truth=None, mask=None, roi=None):
     return against_truth.thin_darkness(found, truth, mask, np.ones(WIDE, bool) if roi is None else roi)
 
 
-def test_thin_darkness_of_a_line_is_its_energy_and_a_light_line_has_none():
+def test_thin_darkness_of_a_line_is_its_energy():
     line = np.zeros(WIDE)
     line[1, :, 30] = 0.3  # the background is too light there, the subtraction too dark
     assert invented(line) == pytest.approx(0.09 * 64 / (2 * 64 * 64))
@@ -140,7 +140,7 @@ def test_thin_darkness_of_a_line_is_its_energy_and_a_light_line_has_none():
     assert invented(line + 3, line + 3) == 0
 
 
-def test_thin_darkness_leaves_shades_out_and_keeps_the_line_on_them():
+def test_thin_darkness_leaves_shades_out():
     shade = np.zeros(WIDE)
     shade[1, 8:24, 8:24] = 0.2
     assert invented(shade) == 0
@@ -148,7 +148,7 @@ def test_thin_darkness_leaves_shades_out_and_keeps_the_line_on_them():
     assert invented(shade) == pytest.approx(0.01 * 16 / (2 * 64 * 64))
 
 
-def test_thin_darkness_is_sought_in_the_anatomy_away_from_vessels():
+def test_thin_darkness_is_sought_away_from_vessels():
     found, mask, roi = np.zeros(WIDE), np.zeros(WIDE, bool), np.ones(WIDE, bool)
     found[1, :, 30], found[1, :, 50], found[1, :, 10] = 0.3, 0.5, 0.2
     mask[1, :, 30] = True

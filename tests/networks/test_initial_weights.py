@@ -12,6 +12,8 @@ from angiomorph.networks import initial_weights
 from angiomorph.networks.model import AngioMorph
 from angiomorph.storage import store
 
+pytestmark = pytest.mark.slow
+
 FEATURES = [[4, 4], [4, 4, 4]]
 FEWEST = {"nb_unet_features": [[2], [2]]}
 TINY = ["--size", "32", "--enc", "4", "4", "--dec", "4", "4", "4", "--hyp-units", "4", "8", "--lr", "0.01", "--gpu", "-1"]
@@ -90,7 +92,7 @@ def test_a_hypernetwork_of_the_same_units_is_taken_too(tmp_path, whole):
     assert np.abs(flow(model, 0.0) - flow(model, 1.0)).max() > 0.1
 
 
-def test_weights_of_a_hypernetwork_whose_layers_have_other_names(tmp_path):
+def test_a_hypernetwork_whose_layers_have_other_names(tmp_path):
     given = last = tf.keras.Input((1,))
     for units in (4, 8):
         last = tf.keras.layers.Dense(units, activation="relu")(last)
@@ -106,7 +108,7 @@ def kernels(model, place, values):
     return np.stack([layer._call_dense_pseudo_layer(row[None], layer.hyperkernel)[0].numpy().ravel() for row in features])
 
 
-def test_another_hypernetwork_gives_the_nearest_kernels_over_lambda(tmp_path):
+def test_another_hypernetwork_gives_the_nearest_kernels(tmp_path):
     source, model = trained(hyper()), own([4, 16])
     said = initial_weights.load(model, saved(source, tmp_path / "m.h5"))
     # A new hypernetwork of ReLU layers without biases is linear in λ >= 0: the nearest that it generates is a straight line.
@@ -123,7 +125,7 @@ def test_another_hypernetwork_gives_the_nearest_kernels_over_lambda(tmp_path):
     assert said.endswith(f"{deviation}, as its hypernetwork has units 8 8, here 4 16")
 
 
-def test_the_same_network_is_taken_bit_for_bit_whatever_the_frame_size(tmp_path):
+def test_the_same_network_is_taken_at_any_frame_size(tmp_path):
     source, model = trained(own()), own(inshape=(64, 32))
     assert initial_weights.load(model, saved(source, tmp_path / "m.h5")).endswith(
         "taken 6 of 6 convolutions, and the hypernetwork"
@@ -231,7 +233,7 @@ def test_files_without_such_weights(tmp_path):
     with h5py.File(tmp_path / "damaged.h5", "r+") as file:
         del file["vxm_dense_flow"]
     for name, reason in {
-        "absent.h5": "expected a model or weights .* but it cannot be opened as HDF5",
+        "absent.h5": "expected a model or weights .* found no such file",
         "text.h5": "expected a model or weights .* but it cannot be opened as HDF5",
         "damaged.h5": "expected a model or weights .* but it cannot be read",
         "": "expected a model or weights .* but it cannot be opened as HDF5",
@@ -251,7 +253,7 @@ def archive(tmp_path):
     return tmp_path / "archive.h5"
 
 
-def test_a_training_begins_with_voxelmorphs_weights_and_learns_lambda(tmp_path, archive, capsys):
+def test_voxelmorphs_weights_begin_and_learn_lambda(tmp_path, archive, capsys):
     path = saved(trained(plain()), tmp_path / "theirs.h5")
     options = [archive, "--model-dir", tmp_path / "m", *TINY, "--epochs", 1, "--frames-per-series", 2, "--load-weights", path]
     assert main(["train", *map(str, options)]) == 0

@@ -5,17 +5,8 @@ import pytest
 from scipy import ndimage
 
 from angiomorph.backend import ne, tf, vxm
-from angiomorph.networks.layers import (
-    FinerWindow,
-    HyperConv2DFromDense,
-    UpsampledHyperConv2DFromDense,
-    add_bias,
-    compose_warps,
-    resize_frames,
-    resize_warp,
-    warp_frames,
-    window,
-)
+from angiomorph.networks.layers import HyperConv2DFromDense, UpsampledHyperConv2DFromDense, add_bias
+from angiomorph.networks.warp import FinerWindow, compose_warps, resize_frames, resize_warp, warp_frames, window
 
 
 def pair_of_layers():
@@ -30,7 +21,7 @@ def pair_of_layers():
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_hyper_convolution_equals_neurite_whether_or_not_the_batch_shares_lambda(shared):
+def test_hyper_convolution_equals_neurite(shared):
     models, _, features = pair_of_layers()
     hyper = np.random.default_rng(1).normal(size=(1 if shared else 4, 5)).astype(np.float32)
     hyper = np.broadcast_to(hyper, (4, 5))
@@ -53,7 +44,7 @@ def test_hyper_convolution_has_neurite_gradients(shared):
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_upsampled_hyper_convolution_has_the_values_and_gradients_of_upsampling_and_joining(shared):
+def test_upsampled_hyper_convolution_equals_joining(shared):
     rng = np.random.default_rng(4)
     given = tf.keras.Input((4, 6, 3)), tf.keras.Input((8, 12, 2)), tf.keras.Input((5,))
     fast, stock = (
@@ -144,7 +135,7 @@ def test_a_linear_warp_stays_the_same_map_at_another_size():
 
 @pytest.mark.parametrize("kind", [tf.float32, tf.float16, tf.bfloat16])
 @pytest.mark.parametrize("each", [True, False])
-def test_the_gradient_of_a_bias_is_the_sum_over_all_pixels_whatever_their_type(kind, each):
+def test_the_gradient_of_a_bias_is_the_sum_over_pixels(kind, each):
     rng = np.random.default_rng(0)
     features = tf.cast(rng.normal(size=(2, 128, 128, 3)), kind)
     weight = tf.cast(1 + rng.random((2, 128, 128, 3)), kind)
@@ -186,7 +177,7 @@ def test_a_window_has_its_own_corner_in_each_frame():
     np.testing.assert_array_equal(found[1], frames[1, 2:4, 1:4])
 
 
-def test_a_finer_window_is_cut_from_backgrounds_that_a_warp_of_half_their_size_has_moved():
+def test_a_finer_window_is_cut_from_moved_backgrounds():
     rng = np.random.default_rng(0)
     fixed, moving, clean = rng.random((3, 1, 16, 16, 1)).astype(np.float32)
     warp = tf.constant(np.broadcast_to(np.float32([0.5, 1]), (1, 8, 8, 2)))  # a row and two columns at twice the size

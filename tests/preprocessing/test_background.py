@@ -6,7 +6,8 @@ from scipy import ndimage
 
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.arrival import Arrival, find_arrival
-from angiomorph.preprocessing.background import Background, before_arrival, choose_background, named_frames, noise_deviation
+from angiomorph.preprocessing.background import Background, before_arrival, choose_background, noise_deviation
+from angiomorph.preprocessing.frame_numbers import named_frames
 
 ROWS, COLUMNS, FRAMES = 96, 80, 14
 FIELD = np.ones((ROWS, COLUMNS), bool)
@@ -43,7 +44,7 @@ def arriving(index, deviation=0.0):
 
 @pytest.mark.parametrize("arrival", [4, 7, 11])
 @pytest.mark.parametrize("noise", [0.002, 0.01])
-def test_a_still_run_gives_frames_before_iodine_and_passes_some_over(arrival, noise):
+def test_a_still_run_gives_frames_before_iodine(arrival, noise):
     chosen = before_arrival(run(arrival=arrival, noise=noise), FIELD, find)
     last = arrival - 1 if noise == 0.002 else arrival - 2
     assert chosen == Background(tuple(range(max(last - 2, 1), last + 1)), "arrival", arrival + 1)
@@ -63,7 +64,7 @@ def test_an_early_arrival_is_not_sure(index, numbers, sure):
 
 
 @pytest.mark.parametrize(("deviation", "last"), [(0.002, 8), (0.0025, 8), (0.003, 7), (0.1, 7)])
-def test_one_frame_more_is_passed_over_where_a_hundredth_of_the_iodine_would_be_hidden(deviation, last):
+def test_noise_that_hides_iodine_costs_one_more_frame(deviation, last):
     chosen = before_arrival(run(noise=0.002, arrival=99), FIELD, arriving(9, deviation)[0])
     assert chosen.numbers == (last - 2, last - 1, last)
     assert chosen.iodine_from == 10
@@ -122,7 +123,7 @@ def test_a_named_background_that_shows_iodine_is_told(choice):
     assert filled.shows_iodine
     assert filled.warnings == (
         f"background frame 8, chosen by {choice}, shows iodine, or motion like it, which begins with frame 8: vessels may be "
-        "missing; look at it, or name an earlier frame with --background N",
+        "missing; look at it, or name an earlier frame with `background` N",
     )
 
 
@@ -142,16 +143,16 @@ def test_words_that_name_no_frame_are_refused(wanted):
 
 @pytest.mark.parametrize("wanted", ["15", "1-15", "999999999"])
 def test_frames_beyond_the_last_are_refused(wanted):
-    with pytest.raises(InputError, match=f"--background {wanted}: expected frame numbers from 1 to 14, the run's last"):
+    with pytest.raises(InputError, match=f"`background` {wanted}: expected frame numbers from 1 to 14, the run's last"):
         choose_background(wanted, run(), (), FIELD, find)
 
 
 def test_tag_without_one_is_refused():
-    with pytest.raises(InputError, match="--background tag: expected MaskSubtractionSequence with MaskFrameNumbers"):
+    with pytest.raises(InputError, match="`background` tag: expected MaskSubtractionSequence with MaskFrameNumbers"):
         choose_background("tag", run(), (), FIELD, find)
 
 
-def test_the_noise_of_the_root_is_that_of_quanta_whatever_the_intensity():
+def test_the_noise_of_the_root_is_that_of_quanta():
     rng = np.random.default_rng(0)
     expected = np.linspace(200, 900, 128)[None].repeat(128, 0)
     roots = np.sqrt(rng.poisson(expected, (1, 128, 128)))

@@ -10,7 +10,9 @@ from scipy import ndimage
 
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.field import clamp_warp, fill_outside, find_field
-from angiomorph.registration.series import Model, register_series, see
+from angiomorph.registration.inputs import prepare_input
+from angiomorph.registration.model import Model
+from angiomorph.registration.options import RegistrationOptions
 from tests.runs import phantom, save_tiny_model, series
 
 SIDE = 256
@@ -48,14 +50,14 @@ EVERYWHERE = np.ones((SIDE, SIDE), bool)
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_field_is_the_inside_of_the_blades_without_their_soft_edges(name, bits):
+def test_the_field_is_the_inside_of_the_blades(name, bits):
     depth = SHAPES[name]
     field = find_field(stored(tissue() + blades(depth), bits), EVERYWHERE)
     assert not field[depth < 0].any()
     assert field[depth > 9].all()
 
 
-def test_the_field_of_a_frame_that_is_shrunk_or_not_square_lies_at_its_own_pixels():
+def test_the_field_lies_at_the_frames_own_pixels():
     run = stored(tissue() + blades(SHAPES["rectangle"]))[:, 10:250]
     field = find_field(np.repeat(np.repeat(run, 2, 1), 2, 2), np.ones((480, 512), bool))
     inside = np.repeat(np.repeat(SHAPES["rectangle"][10:250], 2, 0), 2, 1)
@@ -63,7 +65,7 @@ def test_the_field_of_a_frame_that_is_shrunk_or_not_square_lies_at_its_own_pixel
     assert field[inside > 9].all()
 
 
-def test_black_of_one_value_and_white_corners_of_a_round_detector_are_outside():
+def test_black_and_white_borders_are_outside():
     run, outside = stored(tissue()), SHAPES["circle"] < 0
     for value in (0, 4095):
         run[:, outside] = value
@@ -72,39 +74,43 @@ def test_black_of_one_value_and_white_corners_of_a_round_detector_are_outside():
         assert field[SHAPES["circle"] > 9].all()
 
 
-def tags_alone(ln):
+def assert_all_is_field(ln):
     np.testing.assert_array_equal(find_field(stored(ln), EVERYWHERE), EVERYWHERE)
 
 
 def test_a_run_without_collimator_is_all_field():
-    tags_alone(tissue())
-    tags_alone(np.full((5, SIDE, SIDE), 6.5))
+    assert_all_is_field(tissue())
+    assert_all_is_field(np.full((5, SIDE, SIDE), 6.5))
     np.testing.assert_array_equal(find_field(np.zeros((5, SIDE, SIDE), np.uint16), EVERYWHERE), EVERYWHERE)
     np.testing.assert_array_equal(find_field(np.full((5, SIDE, SIDE), 4095, np.uint16), EVERYWHERE), EVERYWHERE)
 
 
-def test_dense_bone_metal_and_markers_are_not_blades():
+def dense_shapes():
     bone = -1.5 / (1 + np.exp(-(60 - np.hypot(ROWS - 140, COLUMNS + 20)) / 2))  # a dome at the lower border
     skull = -1.2 / (1 + np.exp(-(110 - np.hypot(ROWS / 1.1, COLUMNS)) / 1.5))  # dark inside
     metal = np.where((np.abs(ROWS - 60) < 12) & (COLUMNS < -100), -6, 0)
     marker = np.where((np.abs(ROWS + 100) < 15) & (np.abs(COLUMNS - 100) < 4), -6, 0)
-    for dark in (bone, skull, metal, marker, bone + metal + marker):
-        tags_alone(tissue() + dark)
+    return {"bone": bone, "skull": skull, "metal": metal, "marker": marker, "all": bone + metal + marker}
+
+
+@pytest.mark.parametrize("name", ["bone", "skull", "metal", "marker", "all"])
+def test_dense_bone_metal_and_markers_are_not_blades(name):
+    assert_all_is_field(tissue() + dense_shapes()[name])
 
 
 def test_a_table_through_which_anatomy_shows_is_not_a_blade():
     ribs = 0.2 * np.sin(COLUMNS / 4)
-    tags_alone(tissue() + ribs - 0.8 * (ROWS > 70))
+    assert_all_is_field(tissue() + ribs - 0.8 * (ROWS > 70))
 
 
 def test_a_straight_edge_that_moves_is_not_a_blades():
     ln = tissue()
     for t, frame in enumerate(ln):
         frame += blades(70 + 6 * t - COLUMNS)
-    tags_alone(ln)
+    assert_all_is_field(ln)
 
 
-def test_a_ball_in_white_air_is_not_the_field_of_a_round_detector():
+def test_a_ball_in_white_air_is_no_round_detector():
     run = stored(tissue())
     run[:, np.hypot(ROWS - 20, COLUMNS) > 80] = 4095
     np.testing.assert_array_equal(find_field(run, EVERYWHERE), EVERYWHERE)
@@ -117,7 +123,7 @@ def test_tags_hide_more():
     assert not field[~shutter | (SHAPES["rectangle"] < 0)].any()
 
 
-def test_frames_of_less_than_96_pixels_have_the_field_of_their_tags():
+def test_small_frames_have_the_field_of_their_tags():
     shutter = np.random.default_rng(0).random((95, 200)) < 0.5
     np.testing.assert_array_equal(find_field(np.zeros((3, 95, 200), np.uint16), shutter), shutter)
 
@@ -127,7 +133,7 @@ def test_frames_and_shutter_of_different_sizes_are_an_error():
         find_field(np.zeros((3, 8, 8), np.uint16), np.ones((8, 9), bool))
 
 
-def test_what_is_outside_is_filled_with_the_nearest_inside_frame_by_frame():
+def test_the_outside_is_filled_with_the_nearest_inside():
     frames = np.arange(20, dtype=np.float32).reshape(2, 1, 10)
     field = np.zeros((1, 10), bool)
     field[0, 3:6] = True
@@ -166,7 +172,7 @@ def test_a_warp_that_is_not_a_number_remains_one():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 12), st.integers(2, 12), st.floats(0.1, 30))
-def test_no_bilinear_sample_of_a_clamped_warp_touches_a_pixel_outside(seed, rows, columns, size):
+def test_no_sample_of_a_clamped_warp_touches_the_outside(seed, rows, columns, size):
     """The sample is worked out anew, as `warp_frames` has it, of a field that is 1 outside: all moved values are 0."""
     rng = np.random.default_rng(seed)
     field = ndimage.binary_dilation(rng.random((rows, columns)) < 0.2, np.ones((2, 2)))
@@ -190,19 +196,21 @@ def test_no_bilinear_sample_of_a_clamped_warp_touches_a_pixel_outside(seed, rows
         assert field.all() or np.isfinite(given_warp).all()
 
 
-def test_the_network_sees_no_blade_and_nothing_behind_one_is_brought_in(tmp_path):
+@pytest.mark.slow
+def test_the_network_sees_nothing_of_blades(tmp_path):
     model = Model(save_tiny_model(tmp_path / "m.h5"))
     depth = 40 - (np.arange(128) - 63.5)[None, :] * np.ones((128, 1))
     ln = np.log(phantom((4, 128, 128)) / 1.0) + blades(depth)
     run = series(np.rint(np.exp(ln)).astype(np.uint16))
-    seen = see(run, "auto", background="1")
+    seen = prepare_input(run, "auto", background="1")
     assert not seen.field[depth < 0].any()
     assert seen.field[depth > 12].all()
     np.testing.assert_array_equal(seen.frames, fill_outside(seen.frames, seen.field))
-    result = register_series(run, model, background="1", guard=False)
+    result = model.register(run, RegistrationOptions(background="1", guard=False))
     np.testing.assert_array_equal(result.field, seen.field)
     assert np.abs(result.warp).max() > 0.5
     np.testing.assert_array_equal(result.warp, clamp_warp(result.warp, result.field))
     altered = np.where(seen.field, run.frames, 7).astype(np.uint16)
-    other = register_series(dataclasses.replace(run, frames=altered, shutter=seen.field), model, background="1")
+    hidden = dataclasses.replace(run, frames=altered, shutter=seen.field)
+    other = model.register(hidden, RegistrationOptions(background="1"))
     assert other.moved[:, seen.field].min() >= np.log(run.frames[0][seen.field].min()) - 1e-5

@@ -17,11 +17,10 @@ from angiomorph.preprocessing.intensity import (
     level,
     normalisation,
     normalise,
-    pad,
     resolve_mode,
     stored_normalisation,
     to_domain,
-    unpad,
+    to_ln,
 )
 from tests.tools import shared_data
 
@@ -56,7 +55,7 @@ def test_mode_refuses_what_makes_no_sense():
         normalisation(np.zeros((2, 3, 3)), np.ones((2, 3), bool), "log")
 
 
-def test_exposed_range_of_what_lies_in_the_field_without_outliers_and_blades():
+def test_exposed_range_without_outliers_and_blades():
     """A ramp of 0 to 1000 in 1001 columns: 0.5 and 99.5 percentiles at 5 and 995."""
     ramp = np.broadcast_to(np.arange(1001, dtype=np.uint16), (3, 2, 1001)).copy()
     everywhere = np.ones((2, 1001), bool)
@@ -80,6 +79,13 @@ def test_domain_by_hand(dtype):
     np.testing.assert_array_equal(to_domain(frames, "linear"), [0, 1, 2, 255])
     assert to_domain(frames, "log").dtype == to_domain(frames, "linear").dtype == np.float32
     np.testing.assert_array_equal(frames, np.array([0, 1, 2, 255], dtype))
+
+
+@pytest.mark.parametrize(("relation", "expected"), [("LIN", [0, math.log(200)]), ("LOG", [0, 4]), ("DISP", [0, 4])])
+def test_ln_units_by_hand(relation, expected):
+    found = to_ln(np.array([[[0, 200]]], np.uint16), relation, 1.0 if relation == "LIN" else 50.0)
+    np.testing.assert_allclose(found[0, 0], expected, rtol=1e-6)
+    assert found.dtype == np.float32
 
 
 def test_linear_scale_is_minimum_and_maximum():
@@ -146,22 +152,6 @@ def test_normalised_values_are_finite_ordered_and_within_0_and_1(data, mode):
     assert result.max() <= 1
     order = np.argsort(frames, axis=None, kind="stable")
     assert (np.diff(result.ravel()[order]) >= 0).all()
-
-
-@given(data=st.data(), multiple=st.integers(1, 17))
-def test_unpad_undoes_pad(data, multiple):
-    shape = data.draw(arrays.array_shapes(min_dims=3, max_dims=4, max_side=9))
-    frames = data.draw(arrays.arrays(data.draw(DTYPES), shape, elements={"min_value": 0, "max_value": 200}))
-    padded = pad(frames, multiple)
-    assert padded.shape[0] == shape[0]
-    assert padded.shape[3:] == shape[3:]
-    assert all(size % multiple == 0 and size - old < multiple for size, old in zip(padded.shape[1:3], shape[1:3], strict=True))
-    np.testing.assert_array_equal(unpad(padded, shape[1:3]), frames)
-
-
-def test_padding_repeats_the_bottom_and_right_edge():
-    padded = pad(np.array([[[1, 2], [3, 4], [5, 6]]], np.uint8), 4)
-    np.testing.assert_array_equal(padded, [[[1, 2, 2, 2], [3, 4, 4, 4], [5, 6, 6, 6], [5, 6, 6, 6]]])
 
 
 def test_real_run_uses_its_range():

@@ -2,8 +2,20 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
-from angiomorph.preprocessing.resizing import fitted_shape, level_shapes, shrink_frames
+from angiomorph.preprocessing.resizing import (
+    average_areas,
+    average_blocks,
+    fit_frames,
+    fitted_shape,
+    level_shapes,
+    pad,
+    shrink_frames,
+    unpad,
+)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +80,49 @@ def test_small_frames_are_left_as_they_are():
 )
 def test_levels_double_up_to_the_networks_own_or_the_frames_size(shape, levels, own, expected):
     assert level_shapes(shape, 128, levels, own) == expected
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_means_keep_their_type_and_the_frames_mean(dtype):
+    frames = np.random.default_rng(0).random((2, 30, 21)).astype(dtype)
+    small = average_areas(frames, (7, 5))
+    assert (small.shape, small.dtype) == ((2, 7, 5), dtype)
+    np.testing.assert_allclose(small.mean((1, 2)), frames.mean((1, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((2, 32, 32), 16), ((2, 40, 24), 16), ((1, 20, 12), 32)])
+def test_frames_fit_the_network_shrunk_or_padded(shape, size):
+    frames = np.random.default_rng(1).random(shape, np.float32)
+    fitted = fit_frames(frames, size)
+    assert fitted.shape == (shape[0], size, size)
+    rows, columns = fitted_shape(shape[1:], size)
+    inside = frames if max(shape[1:]) <= size else average_areas(frames, (rows, columns))
+    np.testing.assert_array_equal(fitted[:, :rows, :columns], inside)
+    np.testing.assert_array_equal(
+        fitted[:, rows:, columns:], np.broadcast_to(inside[:, -1:, -1:], fitted[:, rows:, columns:].shape)
+    )
+
+
+def test_whole_blocks_by_hand():
+    frames = np.array([[[0, 1, 2, 3, 4], [4, 5, 6, 7, 9]]], np.uint16)
+    np.testing.assert_array_equal(average_blocks(frames, 1), [[[2.5, 4.5]]])
+    np.testing.assert_array_equal(average_blocks(frames, 2), frames)
+
+
+DTYPES = st.sampled_from([np.uint8, np.uint16, np.float32])
+
+
+@given(data=st.data(), multiple=st.integers(1, 17))
+def test_unpad_undoes_pad(data, multiple):
+    shape = data.draw(arrays.array_shapes(min_dims=3, max_dims=4, max_side=9))
+    frames = data.draw(arrays.arrays(data.draw(DTYPES), shape, elements={"min_value": 0, "max_value": 200}))
+    padded = pad(frames, multiple)
+    assert padded.shape[0] == shape[0]
+    assert padded.shape[3:] == shape[3:]
+    assert all(size % multiple == 0 and size - old < multiple for size, old in zip(padded.shape[1:3], shape[1:3], strict=True))
+    np.testing.assert_array_equal(unpad(padded, shape[1:3]), frames)
+
+
+def test_padding_repeats_the_bottom_and_right_edge():
+    padded = pad(np.array([[[1, 2], [3, 4], [5, 6]]], np.uint8), 4)
+    np.testing.assert_array_equal(padded, [[[1, 2, 2, 2], [3, 4, 4, 4], [5, 6, 6, 6], [5, 6, 6, 6]]])

@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from angiomorph.backend import tf
-from angiomorph.networks.layers import warp_frames
 from angiomorph.networks.losses import VLE, GradientPenalty
+from angiomorph.networks.warp import warp_frames
 from angiomorph.registration.refinement import refine
 
 LOSS = VLE(image_sigma=0.1)

@@ -2,23 +2,37 @@
 
 import json
 import os
+import re
 import resource
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import EnhancedXAImageStorage
 
-from angiomorph.dicom.encoding import Encoding
 from angiomorph.errors import InputError
-from angiomorph.preprocessing.background import Background
-from angiomorph.registration import runs
-from angiomorph.registration.runs import Options, Outcome, _most_iodine, _stem, register_runs
-from angiomorph.registration.series import Registration, register_series
+from angiomorph.registration import result
+from angiomorph.registration.model import Model
+from angiomorph.registration.options import ENDINGS, OutputOptions, RegistrationOptions
+from angiomorph.registration.outputs import write_together
+from angiomorph.registration.runs import Outcome, name_results, register_runs
 from angiomorph.storage import store
+from angiomorph.storage.atomic import replace_file
+from tests.dicom_tools import dciodvfy_errors
 from tests.runs import phantom, save_tiny_model
 from tests.storage.test_nifti import by_simpleitk
 
-ALL = tuple(runs.ENDINGS)
+pytestmark = pytest.mark.slow
+
+ALL = tuple(ENDINGS)
+OF_OUTPUT = {part.name for part in fields(OutputOptions)}
+
+
+def options(**given):
+    """Return the options of a registration, and those of what is written."""
+    output = {name: given.pop(name) for name in OF_OUTPUT & set(given)}
+    return RegistrationOptions(**given), OutputOptions(**output)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +52,8 @@ def files_in(folder):
 
 
 def test_what_is_written_and_told(tmp_path, model_path, run_path):
-    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(save=ALL, background="1-2", frame=3))
-    endings = ["bsa.dcm", "bsa.h5", "bsa.png", "dsa.dcm", "dsa_state.dcm", "warp.nii.gz"]
+    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, *options(kinds=ALL, background="1-2", frame=3))
+    endings = ["bsa.dcm", "bsa.h5", "bsa.png", "dsa.dcm", "dsa_state.dcm", "key.dcm", "shift_state.dcm", "warp.nii.gz"]
     assert files_in(tmp_path / "out") == [f"run_{ending}" for ending in endings]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files_in(tmp_path / "out")
     assert (outcome.name, outcome.error) == ("run", "")
@@ -50,6 +64,13 @@ def test_what_is_written_and_told(tmp_path, model_path, run_path):
     np.testing.assert_allclose(arrays["bsa"], np.log(phantom((3, 64, 64)).astype(np.float32)) - arrays["moved"], atol=1e-6)
     assert (attributes["lambda"], attributes["units"], attributes["relation"]) == (0.6, "ln(intensity)", "LIN")
     assert outcome.summary["background"] == [1, 2]
+    state = pydicom.dcmread(tmp_path / "out" / "run_shift_state.dcm")
+    (mask,) = state.MaskSubtractionSequence
+    shifts = [item.RegionPixelShiftSequence[0].MaskSubPixelShift for item in mask.PixelShiftSequence]
+    np.testing.assert_allclose(np.array(shifts) * [-1, 1], arrays["warp"].mean(axis=(1, 2)), atol=1e-5)
+    key = pydicom.dcmread(tmp_path / "out" / "run_key.dcm")
+    assert key.SourceImageSequence[0].ReferencedFrameNumber == 3
+    np.testing.assert_allclose((key.pixel_array - 2048.0) / 1000, arrays["bsa"][2], atol=0.001)
     assert outcome.summary["largest_shift"] == pytest.approx(np.linalg.norm(arrays["warp"], axis=-1).max(), rel=1e-5)
     assert "3 frames of 64x64, background 1-2 (by number; no iodine seen), lambda 0.60" in outcome.line()
 
@@ -62,6 +83,7 @@ GIVEN = {
     "background_sure": True,
     "iodine_from": 8,
     "background": [1],
+    "background_steps": [],
     "lambda": 0.5,
     "ms_per_frame": 1.0,
 }
@@ -72,8 +94,8 @@ FIGURES |= dict.fromkeys(("residue_dsa", "residue_bsa", "residue_dsa_percent", "
 def test_simpleitk_moves_the_background_as_we_do(tmp_path, model_path, xa_file):
     frames = phantom((3, 64, 64))
     run = str(xa_file("in/run.dcm", frames=frames, attributes={"ImagerPixelSpacing": [0.3, 0.2]}))
-    options = Options(save=("h5", "nifti"), background="1", guard=False, refine=0)
-    next(register_runs([run], tmp_path, model_path, options))
+    chosen = options(kinds=("h5", "nifti"), background="1", guard=False, refine=0)
+    next(register_runs([run], tmp_path, model_path, *chosen))
     arrays, _ = store.read_arrays(tmp_path / "run_bsa.h5")
     assert np.abs(arrays["warp"]).max() > 1e-3
     found = by_simpleitk(tmp_path / "run_warp.nii.gz", np.log(frames[0].astype(np.float64)))
@@ -86,6 +108,38 @@ def test_background_frames_with_a_gap_are_listed():
     for numbers, shown in {(4,): "4", (4, 5, 6): "4-6", (1, 7): "1, 7"}.items():
         outcome = Outcome("run", "", (), {**GIVEN, **FIGURES, "background": list(numbers)})
         assert f"background {shown} (by tag; iodine from frame 8)" in outcome.line()
+
+
+def name_two_masks(dataset):
+    """Have a run's frames 1 and 2 name frame 1 as their mask, its frames 3 to 6 frame 4."""
+    items = []
+    for number, limits in ((1, [1, 2]), (4, [3, 6])):
+        item = pydicom.Dataset()
+        item.MaskOperation, item.MaskFrameNumbers, item.ApplicableFrameRange = "AVG_SUB", number, limits
+        items.append(item)
+    dataset.MaskSubtractionSequence = items
+
+
+def test_frames_of_several_masks_are_told_and_written_with_their_own(tmp_path, model_path, xa_file):
+    run = str(xa_file("in/run.dcm", frames=phantom((6, 64, 64)), change=name_two_masks))
+    (outcome,) = register_runs([run], tmp_path, model_path, output=OutputOptions(kinds=("h5", "dsa")))
+    assert outcome.summary["background"] == [1, 4]
+    assert outcome.summary["background_steps"] == [
+        {"background": [1], "frames": [1, 2]},
+        {"background": [4], "frames": [3, 4, 5, 6]},
+    ]
+    assert "background 1 of frames 1-2, 4 of frames 3-6 (by tag; " in outcome.line()
+    arrays, _ = store.read_arrays(tmp_path / "run_bsa.h5")
+    np.testing.assert_array_equal(arrays["background"], [1, 4])
+    np.testing.assert_array_equal(arrays["background_of_frame"], [(1, 1), (2, 1), (3, 4), (4, 4), (5, 4), (6, 4)])
+    masks = pydicom.dcmread(tmp_path / "run_dsa.dcm").MaskSubtractionSequence
+    assert [(mask.MaskFrameNumbers, list(mask.ApplicableFrameRange)) for mask in masks] == [(1, [1, 2]), (4, [3, 6])]
+    assert dciodvfy_errors(tmp_path / "run_dsa.dcm") == []
+    (refused,) = register_runs([run], tmp_path, model_path, output=OutputOptions(kinds=("dsa-state",)))
+    assert "expected a multi-frame run with UIDs and one mask for --save dsa-state, got a run of several masks" in refused.error
+    output = OutputOptions(kinds=("h5", "dsa-state"))
+    next(register_runs([run], tmp_path, model_path, RegistrationOptions(background="2"), output))
+    assert "background_of_frame" not in store.read_arrays(tmp_path / "run_bsa.h5")[0]
 
 
 @pytest.mark.parametrize(
@@ -118,8 +172,8 @@ def test_bright_residue_is_told_as_a_share_of_the_runs_range_whatever_its_encodi
         str(xa_file(f"in/{name}.dcm", frames=np.rint(frames).astype(np.uint16), relation="DISP"))
         for name, frames in runs.items()
     ]
-    options = Options(save=("h5",), background="1", refine=0, guard=False)
-    high, low = (one.summary for one in register_runs(sorted(paths), tmp_path / "out", model_path, options))
+    chosen = options(kinds=("h5",), background="1", refine=0, guard=False)
+    high, low = (one.summary for one in register_runs(sorted(paths), tmp_path / "out", model_path, *chosen))
     assert high["units"] == low["units"] == "stored value"
     assert high["residue_dsa"] == pytest.approx(10 * low["residue_dsa"], rel=0.02)
     assert high["residue_dsa_percent"] == pytest.approx(low["residue_dsa_percent"], rel=0.02)
@@ -140,30 +194,31 @@ def test_the_line_tells_the_share_and_not_the_raw_figure():
 
 def test_a_constant_run_has_no_residue(tmp_path, model_path, xa_file):
     path = xa_file("flat.dcm", frames=np.full((3, 64, 64), 700, np.uint16), relation="DISP")
-    (outcome,) = register_runs([str(path)], tmp_path / "out", model_path, Options(save=("h5",), background="1", refine=0))
+    (outcome,) = register_runs([str(path)], tmp_path / "out", model_path, *options(kinds=("h5",), background="1", refine=0))
     figures = [outcome.summary[name] for name in ("exposed_range", "residue_dsa", "residue_dsa_percent")]
     assert figures == [0, 0, 0]
 
 
 def unwarping(monkeypatch, frames):
     """Let the registration leave frames, indices from 0, unwarped and no other one."""
+    register = Model.register
 
-    def changed(*given, **options):
-        result = register_series(*given, **options | {"guard": False})
-        warp = np.ones_like(result.warp)
+    def changed(model, run, how):
+        found = register(model, run, replace(how, guard=False))
+        warp = np.ones_like(found.warp)
         warp[frames] = 0
-        return replace(result, warp=warp)
+        return replace(found, warp=warp)
 
-    monkeypatch.setattr(runs, "register_series", changed)
+    monkeypatch.setattr(Model, "register", changed)
 
 
 def test_frames_that_were_left_unwarped_are_named_but_for_the_background(tmp_path, model_path, run_path, monkeypatch):
     unwarping(monkeypatch, [0, 2])
-    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(save=("h5",), background="1", refine=0))
+    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, *options(kinds=("h5",), background="1", refine=0))
     assert (outcome.summary["unwarped"], outcome.summary["unwarped_frames"]) == (1, [3])
     assert "picture_frame" not in outcome.summary
     json.dumps(outcome.summary)
-    (outcome,) = register_runs([run_path], tmp_path / "all", model_path, Options(save=("h5",), background="1-3", refine=0))
+    (outcome,) = register_runs([run_path], tmp_path / "all", model_path, *options(kinds=("h5",), background="1-3", refine=0))
     assert (outcome.summary["unwarped"], outcome.summary["unwarped_frames"]) == (0, [])
 
 
@@ -179,40 +234,29 @@ def test_frames_that_were_left_unwarped_are_named_but_for_the_background(tmp_pat
 def test_the_picture_says_what_it_shows(tmp_path, model_path, run_path, monkeypatch, frame, number, titles):
     unwarping(monkeypatch, [2])
     drawn = []
-    monkeypatch.setattr(runs, "side_by_side", lambda panels, path: drawn.extend(panels) or path.touch())
-    options = Options(save=("png",), background="2", frame=frame, refine=0)
-    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, options)
+    monkeypatch.setattr(result, "side_by_side", lambda panels, path: drawn.extend(panels))
+    chosen = options(kinds=("png",), background="2", frame=frame, refine=0)
+    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, *chosen)
     assert outcome.error == ""
     assert [panel.title for panel in drawn] == titles
     assert outcome.summary["picture_frame"] == number
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (Options(save=("dicom", "gif")), "--save dicom,gif: expected some of dicom,h5,png,dsa,dsa-state,nifti, got gif"),
-        (Options(save=()), "expected some of dicom,h5,png,dsa,dsa-state,nifti, got none"),
-        (Options(background="middle"), "--background middle: expected auto, tag"),
-        (Options(encoding=Encoding(compress="gif")), "--compress gif: expected one of none, rle, jpeg-ls, j2k"),
-        (Options(frame=0), "--frame 0: expected a frame number, counted from 1"),
-    ],
-)
-def test_wrong_options_are_refused_before_anything_is_read(tmp_path, options, message):
-    with pytest.raises(InputError, match=message):
-        register_runs([str(tmp_path / "absent.dcm")], tmp_path, str(tmp_path / "absent.h5"), options)
-
-
 def test_a_bad_model_is_refused_before_any_run_is_read(tmp_path, run_path):
     with pytest.raises(InputError, match=r"absent\.h5: expected a model"):
-        register_runs([run_path, run_path], tmp_path / "out", str(tmp_path / "absent.h5"), Options())
+        register_runs(
+            [run_path, run_path],
+            tmp_path / "out",
+            str(tmp_path / "absent.h5"),
+        )
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("inside", ["", "deeper/still"])
 def test_an_out_path_that_is_a_file_is_refused_before_any_run_is_read(tmp_path, model_path, run_path, inside):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match=r"--out .*: expected a folder or a name for a new one, found the file .*file;"):
-        register_runs([run_path], tmp_path / "file" / inside, model_path, Options())
+    with pytest.raises(InputError, match=r"`out` .*: expected a folder or a name for a new one, found the file .*file;"):
+        register_runs([run_path], tmp_path / "file" / inside, model_path)
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -227,7 +271,7 @@ def little_room():
 
 def test_a_run_that_cannot_be_written_whole_is_not_written_at_all(tmp_path, model_path, run_path, little_room):
     """The DICOM file of 26 kB would fit, the h5 of more than 60 kB does not."""
-    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(save=ALL, background="1"))
+    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, *options(kinds=ALL, background="1"))
     assert outcome.error.startswith(f"{tmp_path / 'out' / 'run'}: expected to write the results there, but: ")
     assert "partial" not in outcome.error
     assert "\n" not in outcome.error
@@ -236,42 +280,33 @@ def test_a_run_that_cannot_be_written_whole_is_not_written_at_all(tmp_path, mode
 
 def test_a_folder_of_the_results_name_is_left_alone(tmp_path, model_path, run_path):
     (tmp_path / "out" / "run_bsa.h5").mkdir(parents=True)
-    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(background="1"))
+    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, *options(background="1"))
     assert "run: expected to write the results there, but: a folder has that name" in outcome.error
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["run_bsa.h5"]
 
 
 def test_a_frame_that_the_run_does_not_have_is_an_error_of_that_run(tmp_path, model_path, xa_file, run_path):
     longer = str(xa_file("in/longer.dcm", frames=phantom((5, 64, 64))))
-    bad, good = register_runs([run_path, longer], tmp_path / "out", model_path, Options(frame=4, save=("png",), background="1"))
-    assert bad.error == "run: --frame 4: expected a frame number from 1 to 3, the run's last"
+    bad, good = register_runs(
+        [run_path, longer], tmp_path / "out", model_path, *options(frame=4, kinds=("png",), background="1")
+    )
+    assert bad.error == "run: `frame` 4: expected a frame number from 1 to 3, the run's last"
     assert good.error == ""
     assert files_in(tmp_path / "out") == ["longer_bsa.png"]
 
 
 def test_warnings_of_the_run_are_passed_on(tmp_path, model_path, xa_file):
     path = xa_file("burnt.dcm", frames=phantom((3, 64, 64)), attributes={"BurnedInAnnotation": "YES"})
-    (outcome,) = register_runs([str(path)], tmp_path / "out", model_path, Options(save=("h5",), background="1"))
+    (outcome,) = register_runs([str(path)], tmp_path / "out", model_path, *options(kinds=("h5",), background="1"))
     assert len(outcome.warnings) == 1
     assert "burnt-in text" in outcome.warnings[0]
     assert outcome.summary["warnings"] == list(outcome.warnings)
 
 
 def test_a_run_of_background_frames_alone_has_a_picture_and_figures(tmp_path, model_path, run_path):
-    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, Options(background="1-3", save=("png",)))
+    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, *options(background="1-3", kinds=("png",)))
     assert outcome.error == ""
     assert np.isfinite(outcome.summary["residue_bsa"])
-
-
-@pytest.mark.parametrize(("choice", "shown"), [("tag", 3), ("arrival", 3), ("number", 0)])
-def test_the_picture_is_of_a_frame_after_the_background_unless_the_user_chose_it(choice, shown):
-    """An exposure ramp in the first frame is darker than the iodine of the fourth."""
-    bsa = np.zeros((5, 16, 16), np.float32)
-    bsa[0, :4], bsa[3, :, 7:9], bsa[4, :, 7] = -3, -1, -1
-    field, whole = np.ones((16, 16), bool), np.ones(5)
-    warp = np.zeros((5, 16, 16, 2))
-    result = Registration(bsa, bsa, bsa, warp, Background((2, 3), choice), "", "log", 0.5, 1, 0, 0, field, whole)
-    assert _most_iodine(result) == shown
 
 
 def filled_run(arrival: int) -> np.ndarray:
@@ -289,8 +324,8 @@ def filled_run(arrival: int) -> np.ndarray:
 def test_a_background_that_may_hold_iodine_is_told_or_refused(tmp_path, model_path, xa_file, arrival, sure):
     path = str(xa_file("filled.dcm", frames=filled_run(arrival)))
 
-    def register(**options):
-        return next(register_runs([path], tmp_path / "out", model_path, Options(refine=0, save=("h5",), **options)))
+    def register(**given):
+        return next(register_runs([path], tmp_path / "out", model_path, *options(refine=0, kinds=("h5",), **given)))
 
     told, strict, named = register(), register(require_clean=True), register(background="7")
     assert told.summary["iodine_from"] == arrival + 1
@@ -302,24 +337,86 @@ def test_a_background_that_may_hold_iodine_is_told_or_refused(tmp_path, model_pa
 
 
 def test_a_source_that_a_kind_does_not_allow_fails_before_it_is_registered(tmp_path, model_path, xa_folder, monkeypatch):
-    monkeypatch.setattr(runs, "register_series", lambda *_, **__: pytest.fail("registered"))
+    monkeypatch.setattr(Model, "register", lambda *_, **__: pytest.fail("registered"))
     folder = str(xa_folder(phantom((3, 64, 64))))
-    (outcome,) = register_runs([folder], tmp_path / "out", model_path, Options(save=("dicom", "dsa-state")))
-    assert "multi-frame run with UIDs for --save dsa-state, got single frames" in outcome.error
+    (outcome,) = register_runs([folder], tmp_path / "out", model_path, *options(kinds=("dicom", "dsa-state")))
+    assert "multi-frame run with UIDs and one mask for --save dsa-state, got single frames" in outcome.error
     assert files_in(tmp_path / "out") == []
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"keep_frames": "2-4"}, "`keep_frames` 2-4: expected frame numbers from 1 to 3"),
+        ({"save_class": "enhanced"}, "leave `save_class` out"),
+    ],
+)
+def test_output_that_a_run_does_not_allow_fails_before_it_is_registered(
+    tmp_path, model_path, xa_file, monkeypatch, given, message
+):
+    run = str(xa_file("in/run.dcm", frames=phantom((3, 64, 64)), attributes={"BurnedInAnnotation": "YES"}))
+    monkeypatch.setattr(Model, "register", lambda *_, **__: pytest.fail("registered"))
+    (outcome,) = register_runs([run], tmp_path / "out", model_path, *options(**given))
+    assert message in outcome.error
+
+
+def test_kept_frames_and_the_enhanced_class_are_written(tmp_path, model_path, run_path):
+    stored = {"pixel_depth": 16, "compress": "rle", "save_class": "enhanced", "keep_frames": "contrast"}
+    (outcome,) = register_runs([run_path], tmp_path, model_path, *options(background="1", **stored))
+    assert outcome.error == ""
+    written = pydicom.dcmread(tmp_path / "run_bsa.dcm")
+    assert (written.NumberOfFrames, written.BitsStored, written.SOPClassUID) == (2, 16, EnhancedXAImageStorage)
+    bsa = store.read_arrays(tmp_path / "run_bsa.h5")[0]["bsa"]
+    np.testing.assert_allclose((written.pixel_array.astype(float) - 32768) / 8000, bsa[1:], atol=1 / 8000)
+
+
+def test_nothing_of_an_anonymous_run_names_the_patient(tmp_path, model_path, xa_file):
+    marks = {"PatientName": "Qzfamily^Wxgiven", "PatientID": "QZ-4711", "AccessionNumber": "QZA1", "StudyDate": "19530607"}
+    path = xa_file("in/Qzfamily/Qzfamily.dcm", frames=phantom((3, 64, 64)), attributes=marks)
+    original = str(pydicom.dcmread(path).SOPInstanceUID)
+    given = options(kinds=ALL, background="1", anonymize=True)
+    outcomes = [next(register_runs([str(tmp_path / "in")], tmp_path / out, model_path, *given)) for out in ("out", "again")]
+    assert [outcome.error for outcome in outcomes] == ["", ""]
+    name = outcomes[0].summary["result"]
+    assert re.fullmatch(r"XA_1-[0-9a-f]{8}", name)
+    assert files_in(tmp_path / "out") == sorted(f"{name}{ending}" for ending in ENDINGS.values())
+    for file in files_in(tmp_path / "out"):
+        content = (tmp_path / "out" / file).read_bytes()
+        assert not [
+            mark for mark in ("Qzfamily", "Wxgiven", "QZ-4711", "QZA1", "19530607", original) if mark.encode() in content
+        ]
+        if file.endswith(".dcm"):
+            assert content == (tmp_path / "again" / file).read_bytes()
+
+
+def test_runs_of_one_name_do_not_overwrite_each_other(tmp_path, model_path, xa_file):
+    frames = phantom((3, 64, 64))
+    paths = [str(xa_file(f"in/{number}.dcm", frames=frames + number)) for number in range(2)]
+    same = {"entropy": ["same"], "attributes": {"SeriesDescription": "one"}}
+    paths += [str(xa_file(f"in/{name}.dcm", frames=frames, **same)) for name in ("a", "b")]
+    changed = pydicom.dcmread(paths[-1])
+    changed.PixelData = (frames + 5).tobytes()
+    changed.save_as(paths[-1])
+    given = options(kinds=("h5",), background="1", name="{SeriesNumber}_{stem}")
+    names = [outcome.summary["result"] for outcome in register_runs(paths, tmp_path / "out", model_path, *given)]
+    assert [name.partition("-")[0] for name in names] == ["1_0", "1_1", "1_a", "1_b"]
+    given = options(kinds=("h5",), background="1", name="{SeriesNumber}")
+    again = [outcome.summary["result"] for outcome in register_runs(paths, tmp_path / "out", model_path, *given)]
+    assert again[3] == f"{again[2]}-2"
+    assert len({*names, *again}) == len(files_in(tmp_path / "out")) == 8
+
+
 def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):
-    assert _stem("run") == "run"
+    assert name_results("run") == "run"
     names = ["n" * 247, "n" * 246 + "m", "ü" * 120, os.fsdecode(b"M\xfcller" * 40)]
-    stems = [_stem(name) for name in names]
+    stems = [name_results(name) for name in names]
     assert len(set(stems)) == len(names)
     for stem in stems:
-        with runs._together(tmp_path, stem, tuple(runs.ENDINGS)) as paths:
+        with write_together(tmp_path / stem, ENDINGS) as paths:
             for path in paths.values():
-                with store.replacing(path) as partial:
+                with replace_file(path) as partial:
                     partial.write_bytes(b"x")
-    assert len(list(tmp_path.iterdir())) == len(names) * len(runs.ENDINGS)
+    assert len(list(tmp_path.iterdir())) == len(names) * len(ENDINGS)
 
 
 @pytest.mark.parametrize(
@@ -328,13 +425,15 @@ def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):
 def test_whatever_a_run_raises_is_its_own_failure_and_the_next_goes_on(tmp_path, model_path, xa_file, monkeypatch, error):
     paths = [str(xa_file(f"in/{name}.dcm", frames=phantom((3, 64, 64)))) for name in ("bad", "good")]
 
-    def failing(series, *given, **options):
+    register = Model.register
+
+    def failing(model, series, options):
         if series.name == "bad":
             raise error
-        return register_series(series, *given, **options)
+        return register(model, series, options)
 
-    monkeypatch.setattr(runs, "register_series", failing)
-    bad, good = register_runs(paths, tmp_path / "out", model_path, Options(save=("h5",), background="1", refine=0))
+    monkeypatch.setattr(Model, "register", failing)
+    bad, good = register_runs(paths, tmp_path / "out", model_path, *options(kinds=("h5",), background="1", refine=0))
     assert bad.error.startswith(f"{paths[0]}: expected ")
     assert "\n" not in bad.error
     assert "Jane" not in bad.error
@@ -344,12 +443,12 @@ def test_whatever_a_run_raises_is_its_own_failure_and_the_next_goes_on(tmp_path,
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_interrupt_ends_the_batch(tmp_path, model_path, run_path, monkeypatch, error):
-    def interrupted(*given, **options):
+    def interrupted(*given):
         raise error
 
-    monkeypatch.setattr(runs, "register_series", interrupted)
+    monkeypatch.setattr(Model, "register", interrupted)
     with pytest.raises(error):
-        next(register_runs([run_path], tmp_path / "out", model_path, Options()))
+        next(register_runs([run_path], tmp_path / "out", model_path))
 
 
 def test_a_header_that_announces_more_than_memory_holds_is_that_runs_failure(tmp_path, model_path, xa_file, run_path):
@@ -361,7 +460,7 @@ def test_a_header_that_announces_more_than_memory_holds_is_that_runs_failure(tmp
         [str(xa_file("in/huge.dcm", change=huge)), run_path],
         tmp_path / "out",
         model_path,
-        Options(save=("h5",), background="1", refine=0),
+        *options(kinds=("h5",), background="1", refine=0),
     )
     assert "huge.dcm: expected" in bad.error
     assert good.error == ""

@@ -1,26 +1,26 @@
 """A registered run is what the equations say, restated with SciPy and the bare network."""
 
-import functools
-import inspect
-from dataclasses import fields
-
 import h5py
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from angiomorph import cli, networks
+from angiomorph import networks
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
-from angiomorph.evaluation.evaluate import Settings
-from angiomorph.networks.layers import resize_frames, resize_warp
+from angiomorph.networks.warp import resize_frames, resize_warp
+from angiomorph.preprocessing.background import Step
 from angiomorph.preprocessing.intensity import Normalisation, level, normalise
+from angiomorph.registration.model import Model
+from angiomorph.registration.model_defaults import MODELS, SHIPPED
+from angiomorph.registration.options import RegistrationOptions
+from angiomorph.registration.pyramid import Predictor
 from angiomorph.registration.refinement import refine
-from angiomorph.registration.runs import Options
-from angiomorph.registration.series import MODELS, SHIPPED, Model, Predictor, register_series
 from tests.runs import SIZE, TINY, phantom, save_tiny_model, series
 
-network_alone = functools.partial(register_series, refine_steps=0, guard=False)
+
+def network_alone(run, model, **options):
+    return model.register(run, RegistrationOptions(**{"refine": 0, "guard": False} | options))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def averaged(values, numbers):
 
 def test_a_shipped_model_is_found_by_its_name():
     assert Model("truth").path == MODELS["truth"] == SHIPPED
-    assert all(Model(name).image_loss == name for name in MODELS)
+    assert all(Model(name).defaults.image_loss == name for name in MODELS)
     with pytest.raises(InputError, match=r"reg-truth: expected a model"):
         Model("reg-truth")
 
@@ -77,6 +77,25 @@ def test_bsa_is_frame_minus_warped_background(model, shape):
         np.testing.assert_allclose(moved, warped(reference, warp), atol=2e-5)
     assert (result.background.numbers, result.background.choice) == ((1, 2), "number")
     assert (result.units, result.intensity, result.hyper) == ("ln(intensity)", "log", 0.6)
+
+
+@pytest.mark.parametrize("background", ["auto", "tag"])
+def test_frames_of_several_masks_are_registered_from_their_own(model, background):
+    steps = (Step((1, 2), (1, 2, 3)), Step((5,), (4, 6)), Step((4,), (5,)))
+    run = series(phantom((6, 48, 40), filled=3), background_numbers=(1, 2), steps=steps)
+    assert model.register(run).weights.shape == (6,)
+    result = network_alone(run, model, background=background)
+    assert result.background.choice == "tag"
+    for step in result.background.steps:
+        alone = network_alone(run, model, background=f"{step.numbers[0]}-{step.numbers[-1]}")
+        own = [number - 1 for number in step.frames]
+        for name in ("bsa", "dsa", "moved", "warp"):
+            np.testing.assert_allclose(getattr(result, name)[own], getattr(alone, name)[own], atol=1e-4)
+    assert [step.frames for step in result.background.steps] == [step.frames for step in steps]
+    if background == "tag":
+        assert result.background.steps == steps
+        assert result.background.numbers == (1, 2, 4, 5)
+    assert network_alone(run, model, background="6").background.steps == ()
 
 
 def bare_flow(model_path, moving, fixed, hyper):
@@ -186,12 +205,6 @@ def test_lambda_reaches_the_network(model):
     assert np.abs(low.warp - high.warp).max() > 1e-4
 
 
-@pytest.mark.parametrize("hyper", [-0.1, 1.1, float("nan")])
-def test_lambda_outside_its_range_is_refused(model, hyper):
-    with pytest.raises(InputError, match="--lambda: expected a number from 0 to 1"):
-        network_alone(series(phantom((2, 32, 32))), model, hyper=hyper)
-
-
 def test_a_network_of_more_levels_gets_frames_that_it_can_halve(tmp_path):
     deep = networks.AngioMorph((64, 64), nb_unet_features=[[2] * 6, [2] * 6], hyp_units=[4])
     deep.metadata.update(size=64)
@@ -201,7 +214,7 @@ def test_a_network_of_more_levels_gets_frames_that_it_can_halve(tmp_path):
 
 
 def test_the_models_own_words(model, model_path):
-    assert (model.size, model.intensity, model.hyper) == (SIZE, "auto", 0.6)
+    assert (model.defaults.size, model.defaults.intensity, model.defaults.hyper) == (SIZE, "auto", 0.6)
     assert model.sha256 == networks.sha256(model_path)
 
 
@@ -229,8 +242,8 @@ def test_the_guard_leaves_still_runs_as_they_are_and_lets_moving_ones_pass(tmp_p
     moving = np.stack([base, base, ndimage.shift(base, (0, 2), mode="nearest")])
     for frames, weights in ((still, [0, 0, 0]), (moving, [1, 1, 1])):
         run = series((frames + rng.normal(0, 5, frames.shape)).astype(np.uint16))
-        free = network_alone(run, model, background="1", hyper=0.3, refine_steps=60)
-        guarded = network_alone(run, model, background="1", hyper=0.3, refine_steps=60, guard=True)
+        free = network_alone(run, model, background="1", hyper=0.3, refine=60)
+        guarded = network_alone(run, model, background="1", hyper=0.3, refine=60, guard=True)
         assert free.warp[1].any()
         np.testing.assert_array_equal(free.weights, [1, 1, 1])
         np.testing.assert_array_equal(guarded.weights, weights)
@@ -285,8 +298,6 @@ def test_levels_are_the_models_unless_said_and_no_more_than_the_frames_have(tmp_
     np.testing.assert_array_equal(own.warp, two.warp)
     np.testing.assert_array_equal(own.warp, three.warp)
     assert np.abs(own.warp - one.warp).max() > 0.5
-    with pytest.raises(InputError, match="--levels: expected a number of levels from 1, got 0"):
-        network_alone(run, model, levels=0)
 
 
 @pytest.mark.parametrize("image_loss", ["truth", "vle"])
@@ -311,7 +322,7 @@ def test_refinement_begins_where_the_rounds_have_ended(model):
     run = series(phantom((2, 64, 64)), relation="DISP")
     seen = network_input(run)
     rounds = network_alone(run, model, background="1", rounds=2)
-    both = network_alone(run, model, background="1", rounds=2, refine_steps=3)
+    both = network_alone(run, model, background="1", rounds=2, refine=3)
     assert (both.rounds, both.refine) == (2, 3)
     moving, fixed = (tf.constant(part)[..., None] for part in (np.repeat(seen[:1], 2, 0), seen))
     expected = refine(moving, fixed, tf.constant(rounds.warp), 0.6, 3, model.similarity)
@@ -323,35 +334,17 @@ def test_refinement_is_the_models_own_where_none_is_named(tmp_path):
     run = series(phantom((3, 64, 64)))
     for image_loss, steps in (("truth", 0), ("vle", 40)):
         model = Model(save_tiny_model(tmp_path / "m.h5", image_loss=image_loss))
-        own, named = (network_alone(run, model, refine_steps=given) for given in (None, steps))
+        own, named = (network_alone(run, model, refine=given) for given in (None, steps))
         assert (own.refine, own.rounds) == (steps, 0)
         np.testing.assert_array_equal(own.warp, named.warp)
 
 
-def test_what_does_not_apply_is_refused(tmp_path, model):
+def test_refinement_by_a_model_of_truth_is_refused(tmp_path):
     run = series(phantom((2, 32, 32)))
     truth = Model(save_tiny_model(tmp_path / "m.h5", image_loss="truth"))
-    with pytest.raises(
-        InputError, match=r"--refine 3: expected 0 for .*m\.h5, a model of --image-loss truth, .* use --rounds N"
-    ):
-        register_series(run, truth, refine_steps=3)
-    assert register_series(run, truth, background="1", refine_steps=0).refine == 0
-    for given, message in (({"refine_steps": -1}, "--refine: .* got -1"), ({"rounds": -1}, "--rounds: .* from 0, got -1")):
-        with pytest.raises(InputError, match=message):
-            register_series(run, model, **given)
-
-
-def test_defaults_of_the_library_are_those_of_the_command_line():
-    options = inspect.signature(register_series).parameters.values()
-    own = {option.name: option.default for option in options if option.default is not option.empty}
-    names = {"no_guard": "guard", "refine": "refine_steps"}
-    for verb, settings in (("register", Options), ("evaluate", Settings)):
-        typed = vars(cli.parser().parse_args([verb, "run.dcm"]))
-        typed["no_guard"] = not typed["no_guard"]
-        for given in (typed, {part.name: part.default for part in fields(settings)}):
-            shared = {names.get(name, name): value for name, value in given.items() if names.get(name, name) in own}
-            assert {"background", "levels", "rounds", "refine_steps", "guard"} <= set(shared)
-            assert shared == {name: own[name] for name in shared}
+    with pytest.raises(InputError, match=r"`refine` 3: expected 0 for .*m\.h5, a model of image loss truth, .* use `rounds` N"):
+        truth.register(run, RegistrationOptions(refine=3))
+    assert truth.register(run, RegistrationOptions(background="1", refine=0)).refine == 0
 
 
 def test_a_warp_that_is_not_a_number_comes_back_from_every_level():

@@ -5,7 +5,7 @@ from matplotlib.image import imread
 from angiomorph.dicom import write_run
 from angiomorph.pictures import CAPTION, GAP
 from angiomorph.simulate.contact_sheet import contact_sheet
-from angiomorph.storage import store
+from angiomorph.storage.truth import BLOCK, RunTruth, write_truth
 
 SIZE = 64
 
@@ -19,8 +19,14 @@ def written(folder, name, relation="LIN", per_ln=1.0):
         folder / f"{name}.dcm", np.rint(values).astype(np.uint16), BitsStored=12, relation=relation, frame_time=100,
         attributes={"MaskFrameNumbers": [1, 2]},
     )  # fmt: skip
-    truth = {"vessel": vessel, "anatomy": np.ones(vessel.shape, bool)}
-    store.write_arrays(folder / f"{name}_truth.h5", truth, {"stored_per_ln": per_ln})
+    everywhere = np.ones(vessel.shape, bool)
+    blocks = 3, SIZE // BLOCK, SIZE // BLOCK
+    truth = RunTruth(
+        background=np.full(vessel.shape, 6.0, np.float32), vessel=vessel, vessel_mask=vessel < 0, anatomy=everywhere,
+        pose=np.zeros((3, 6)), displacement=np.zeros((*blocks, 2)), displacement_defined=np.ones(blocks, bool),
+        stored_per_ln=per_ln,
+    )  # fmt: skip
+    write_truth(folder / f"{name}_truth.h5", truth)
     return folder / f"{name}.dcm"
 
 

@@ -10,8 +10,11 @@ import pytest
 from angiomorph.errors import InputError
 from angiomorph.simulate.write import simulate
 from angiomorph.storage import store
-from tests.simulate.test_run import SETTINGS, TRUTH
+from angiomorph.storage.truth import ARRAYS
+from tests.simulate.test_run import SETTINGS
 from tests.tools import require_tool, shared_data
+
+pytestmark = pytest.mark.slow
 
 
 def test_writes_dicom_truth_and_store_that_agree(tmp_path):
@@ -27,7 +30,7 @@ def test_writes_dicom_truth_and_store_that_agree(tmp_path):
     assert (kept.relation, kept.bits_stored, kept.background) == ("LIN", 12, (1, 2))
     assert list(dataset.MaskSubtractionSequence[0].MaskFrameNumbers) == [1, 2]
     truth, attributes = store.read_arrays(tmp_path / "out" / "run-000002_truth.h5")
-    assert set(truth) == set(TRUTH)
+    assert set(truth) == set(ARRAYS)
     assert json.loads(attributes["settings"])["size"] == 64
     assert list(attributes["seed"]) == [5, 2]
     arm = json.loads(attributes["arm"])
@@ -49,7 +52,7 @@ def test_worker_processes_change_no_bit(tmp_path):
 @pytest.mark.parametrize("bits", [8, 10, 12])
 def test_dciodvfy_finds_no_error(tmp_path, bits):
     program = require_tool("dciodvfy")
-    simulate(tmp_path, runs=1, seed=bits, settings=replace(SETTINGS, frames=2, bits_stored=((bits, 1.0),)))
+    simulate(tmp_path, runs=1, seed=bits, settings=replace(SETTINGS, frames=2, bits_stored=(bits,)))
     done = subprocess.run([program, str(tmp_path / "run-000001.dcm")], capture_output=True, text=True, check=False)
     report = (done.stdout + done.stderr).splitlines()
     assert "XAImage" in report
@@ -76,7 +79,8 @@ def test_a_real_head_and_real_vessels_project(tmp_path):
 
 @pytest.mark.parametrize("arguments", [{"runs": 0}, {"seed": -1}, {"workers": 0}])
 def test_impossible_counts_are_refused(tmp_path, arguments):
-    with pytest.raises(InputError, match="expected runs >= 1"):
+    ((name, value),) = arguments.items()
+    with pytest.raises(InputError, match=f"`{name}` {value}: expected a whole number from {value + 1}, got {value}"):
         simulate(tmp_path, **({"runs": 1, "seed": 0} | arguments))
 
 
@@ -94,7 +98,7 @@ def test_an_unusable_ct_leaves_nothing_behind(tmp_path):
 
 @pytest.mark.parametrize("relation", ["LOG", "DISP"])
 def test_clean_frames_are_in_stored_units(tmp_path, relation):
-    settings = replace(SETTINGS, relations=((relation, 1.0),))
+    settings = replace(SETTINGS, relations=(relation,))
     simulate(tmp_path, runs=1, seed=3, settings=settings, store=tmp_path / "store.h5")
     truth, attributes = store.read_arrays(tmp_path / "run-000001_truth.h5")
     with store.reading(tmp_path / "store.h5") as training:

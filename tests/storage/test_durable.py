@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from contextlib import contextmanager
 
 import h5py
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from angiomorph.errors import InputError
 from angiomorph.storage import durable
+from angiomorph.storage.atomic import replace_file
 from angiomorph.storage.durable import PAGE, DurableFile
 
 PLACES = st.integers(0, 4 * PAGE)
@@ -74,16 +76,27 @@ def test_hdf5_is_whole_whichever_write_was_the_last(tmp_path, monkeypatch):
     work, states = tmp_path / "work", []
     work.mkdir()
 
-    def after(method):
-        def called(self, *arguments):
-            result = method(self, *arguments)
-            states.append(shutil.copytree(work, tmp_path / f"state-{len(states):04d}"))
-            return result
+    def keep_state():
+        states.append(shutil.copytree(work, tmp_path / f"state-{len(states):04d}"))
 
-        return called
+    @contextmanager
+    def replace_and_keep(path, *, durable):
+        with replace_file(path, durable=durable) as partial:
+            yield partial
+        keep_state()
 
-    for name in ("_put", "_replace_log", "_apply"):
-        monkeypatch.setattr(DurableFile, name, after(getattr(DurableFile, name)))
+    class Disk(io.FileIO):
+        def write(self, data):
+            count = super().write(data)
+            keep_state()
+            return count
+
+        def truncate(self, size):
+            super().truncate(size)
+            keep_state()
+
+    monkeypatch.setattr(durable, "replace_file", replace_and_keep)
+    monkeypatch.setattr(durable, "open", lambda path, mode, buffering: Disk(path, mode), raising=False)
     file = opened(work / "s.h5")
     for start, mode in ((0, "w"), (3, "r+")):
         with h5py.File(file, mode) as hdf5:
@@ -121,20 +134,25 @@ def test_without_its_log_a_killed_store_is_lost(tmp_path):
 
 
 def test_a_full_disk_leaves_the_last_commit_and_lets_hdf5_close(tmp_path, monkeypatch):
-    file = opened(tmp_path / "s.h5")
+    class Disk(io.FileIO):
+        full = False
+
+        def write(self, data):
+            if Disk.full:
+                raise OSError(28, "No space left on device")
+            return super().write(data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(durable, "open", lambda path, mode, buffering: Disk(path, mode), raising=False)
+        file = opened(tmp_path / "s.h5")
     with h5py.File(file, "w") as hdf5:
         add_run(hdf5, 0)
     file.commit(b"1")
     before = content(file)
-
-    def full(self, start, data):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(DurableFile, "_put", full)
-        with h5py.File(file, "r+") as hdf5:
-            for index in range(1, 5):
-                add_run(hdf5, index)
+    Disk.full = True
+    with h5py.File(file, "r+") as hdf5:
+        for index in range(1, 5):
+            add_run(hdf5, index)
     with pytest.raises(OSError, match="No space left"):
         file.commit(b"5")
     file.close()

@@ -15,10 +15,12 @@ from angiomorph.backend import tf, vxm
 from angiomorph.cli import main
 from angiomorph.errors import InputError
 from angiomorph.networks import initial_weights
-from angiomorph.registration.series import SHIPPED
+from angiomorph.registration.model_defaults import SHIPPED
 from angiomorph.storage import model_file, store
 from angiomorph.training import checkpoints
 from tests.runs import phantom
+
+pytestmark = pytest.mark.slow
 
 TINY = ["--size", "32", "--enc", "4", "4", "--dec", "4", "4", "4", "--hyp-units", "4", "8", "--lr", "0.001", "--gpu", "-1"]
 ONE = ["--epochs", "1", "--steps-per-epoch", "1", "--batch-size", "1"]
@@ -252,7 +254,7 @@ def test_no_verb_builds_what_a_file_of_anyone_describes(tmp_path, trained, xa_fi
 
 
 @pytest.mark.parametrize("kind", MALICIOUS)
-def test_a_resumed_training_builds_nothing_of_a_checkpoint_of_anyone(tmp_path, trained, bad, capsys, kind):
+def test_resuming_builds_nothing_of_a_strange_checkpoint(tmp_path, trained, bad, capsys, kind):
     shutil.copytree(trained / "m", tmp_path / "m")
     path = tmp_path / "m" / "checkpoints" / "00000001.h5"
     marker = bad(kind, path)
@@ -329,13 +331,13 @@ def test_what_the_program_writes_is_taken(tmp_path, good):
         {"int_steps": 5, "svf_resolution": 4, "nb_unet_features": [[2, 3, 4], [5, 6, 7, 8]], "name": "mine"},
     ],
 )
-def test_the_shapes_of_weights_are_those_of_the_network_as_voxelmorph_builds_it(options):
+def test_shapes_of_weights_are_those_of_voxelmorphs_network(options):
     given = {"inshape": (32, 32), "nb_unet_features": [[4, 4], [4, 4, 4]], "hyp_units": [4, 8], **options}
     built = {weight.name.split(":")[0]: tuple(weight.shape) for weight in networks.AngioMorph(**given).weights}
     assert {f"{layer}/{part}": shape for layer, part, shape in model_file.weight_shapes(given)} == built
 
 
-def test_voxelmorphs_own_models_are_taken_with_their_hypernetworks(tmp_path):
+def test_voxelmorphs_own_models_are_accepted(tmp_path):
     given = {"nb_unet_features": [[4, 4], [4, 4, 4]], "int_steps": 0}
     target = networks.AngioMorph((32, 32), [[4, 4], [4, 4, 4]], [4, 8])
     for name, model in {

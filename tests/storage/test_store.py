@@ -91,7 +91,7 @@ def test_what_is_no_store(tmp_path):
     with h5py.File(tmp_path / "newer.h5", "w") as file:
         file.attrs.update({"format": store.FORMAT, "version": store.VERSION + 1})
     for name, reason in {
-        "absent.h5": "cannot be opened",
+        "absent.h5": "found no such file",
         "text.h5": "cannot be opened",
         "": "cannot be opened",
         "other.h5": "found None version None; make one with `angiomorph prepare`",
@@ -125,7 +125,7 @@ def test_arrays_and_attributes_round_trip(tmp_path):
 def test_arrays_that_cannot_be_read(tmp_path):
     (tmp_path / "text.h5").write_text("hello")
     for name in ("absent.h5", "text.h5"):
-        with pytest.raises(InputError, match=f"{name}: expected an HDF5 file written by angiomorph, but"):
+        with pytest.raises(InputError, match=f"{name}: expected an HDF5 file written by angiomorph, "):
             store.read_arrays(tmp_path / name)
     with store.create(tmp_path / "store.h5") as file:
         store.append(file, "run-000001", store.StoredRun(FRAMES, "LIN", 12))
@@ -140,17 +140,6 @@ def test_a_failed_write_keeps_what_was_there(tmp_path):
         store.write_arrays(tmp_path / "a.h5", {"bsa": FRAMES}, {"lambda": object()})
     assert (tmp_path / "a.h5").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
-
-
-def test_replacing_leaves_no_partial_file_on_interruption(tmp_path):
-    def interrupted():
-        with store.replacing(tmp_path / "a.txt") as partial:
-            partial.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_frames_are_counted_without_being_read(tmp_path):

@@ -12,19 +12,11 @@ from angiomorph.cli import main, parser
 from angiomorph.cli.train import read_training_config as training_config
 from angiomorph.preprocessing.intensity import Normalisation, normalisation, normalise, resolve_mode, to_domain
 from angiomorph.storage import store
-from angiomorph.training.augmentation import (
-    Augmentation,
-    Change,
-    Tone,
-    add_noise,
-    augment,
-    draw_change,
-    move,
-    scale_attenuation,
-    tone,
-)
+from angiomorph.training.augmentation import Change, Tone, add_noise, augment, draw_change, move, scale_attenuation, tone
 from angiomorph.training.checkpoints import found as checkpoints_found
-from angiomorph.training.dataset import Sampling, Source, dataset
+from angiomorph.training.config import Augmentation, Sampling
+from angiomorph.training.pipeline import make_dataset
+from angiomorph.training.source import Source
 from tests.runs import phantom
 
 EVERYTHING = Augmentation(flip=0.5, rotate=20.0, zoom=0.2, gamma=0.3, noise=0.02)
@@ -88,7 +80,7 @@ def test_a_point_comes_to_lie_where_it_should(change, place):
         np.testing.assert_allclose(ndimage.center_of_mass(frame), place, atol=0.02)
 
 
-def test_frames_are_resampled_as_scipy_does_with_the_nearest_pixel_beyond_the_border():
+def test_frames_are_resampled_as_scipy_does():
     frames = pairs()
     changes = [Change(angle=0.3, scale=1.1), Change(True, -0.7, 0.8), Change(scale=0.9)]
     moved = move(frames, changes)
@@ -113,7 +105,7 @@ def test_equal_frames_stay_equal_without_noise(scale):
     assert np.abs(moving - frame).max() > 0.1
 
 
-def test_a_logarithmic_subtraction_is_warped_and_scaled_and_nothing_else():
+def test_a_logarithmic_subtraction_is_only_warped_and_scaled():
     frames, augmentation, key = pairs(), Augmentation(0.5, 25.0, 0.3, 0.5), (3, 11)
     moving, fixed = augment(frames[:, 0], frames[:, 1], augmentation, LOGARITHMIC, key)
     for place, (moved, filled) in enumerate(zip(moving, fixed, strict=True)):
@@ -216,7 +208,7 @@ def test_all_off_returns_the_very_frames():
     assert varied[1] is fixed
 
 
-def test_draws_cover_their_ranges_evenly_and_leave_each_other_alone():
+def test_draws_cover_their_ranges_evenly_and_are_apart():
     rng = np.random.default_rng(0)
     changes = [draw_change(rng, EVERYTHING) for _ in range(4000)]
 
@@ -252,25 +244,25 @@ def sampling(augmentation=EVERYTHING, seed=0) -> Sampling:
 
 def taken(archive, count, first_step=0, **options) -> list[tuple[np.ndarray, ...]]:
     with Source([archive], sampling(**options)) as source:
-        elements = dataset(source, (16, 16, 2), first_step).take(count).as_numpy_iterator()
+        elements = make_dataset(source, (16, 16, 2), first_step).take(count).as_numpy_iterator()
         return [inputs for inputs, _, _ in elements]
 
 
 def test_the_pipeline_without_augmentation_is_what_is_read(archive):
     with Source([archive], sampling(Augmentation())) as source:
         for step, (moving, fixed, _) in enumerate(taken(archive, 6, augmentation=Augmentation())):
-            plain = source.read(source.draws(step)[0])
+            plain = source.read(source.draw_step(step).draws[0])
             np.testing.assert_array_equal(moving[..., 0], plain.moving)
             np.testing.assert_array_equal(fixed[..., 0], plain.fixed)
 
 
-def test_augmentation_changes_pairs_but_neither_frames_nor_lambda_drawn(archive):
+def test_augmentation_changes_pairs_but_not_what_is_drawn(archive):
     for one, other in zip(taken(archive, 6), taken(archive, 6, augmentation=Augmentation()), strict=True):
         assert all(np.abs(a - b).max() > 0.05 for a, b in zip(one[:2], other[:2], strict=True))
         np.testing.assert_array_equal(one[2], other[2])
     with Source([archive], sampling()) as source:
         for step in range(6):
-            draw = source.draws(step)[0]
+            draw = source.draw_step(step).draws[0]
             plain = source.read(draw)
             expected = augment(plain.moving, plain.fixed, EVERYTHING, stored_tone(archive, f"run-{draw.run}"), (0, step))
             batch = source.batch(step)
@@ -297,7 +289,7 @@ def test_pairs_steps_and_seeds_are_augmented_apart():
         assert np.abs(varied(key) - first).max() > 0.05
 
 
-def test_the_papers_preset_has_no_augmentation_but_the_users_own():
+def test_the_papers_preset_takes_a_users_augmentation():
     def config(*options):
         return training_config(parser().parse_args(["train", "x.h5", *options])).sampling.augmentation
 
@@ -310,8 +302,8 @@ def test_the_papers_preset_has_no_augmentation_but_the_users_own():
     ("option", "value", "expected"),
     [
         ("--flip", "1.5", "a number from 0 to 1, got 1.5"),
-        ("--rotate", "181", "degrees from 0 to 180, got 181"),
-        ("--rotate", "nan", "degrees from 0 to 180, got nan"),
+        ("--rotate", "181", "a number from 0 to 180, got 181"),
+        ("--rotate", "nan", "a number from 0 to 180, got nan"),
         ("--zoom", "-0.1", "a number from 0 to 1, got -0.1"),
         ("--gamma", "much", "a number from 0 to 1, got much"),
         ("--noise", "inf", "a number from 0 to 1, got inf"),
@@ -324,7 +316,8 @@ def test_values_that_mean_nothing_are_refused(option, value, expected, capsys):
     assert f"argument {option}: expected {expected}" in capsys.readouterr().err
 
 
-def test_an_augmented_training_goes_on_as_if_undisturbed_and_only_with_the_same_augmentation(tmp_path, archive, capsys):
+@pytest.mark.slow
+def test_an_augmented_training_resumes_only_with_the_same(tmp_path, archive, capsys):
     def train(name, *options):
         few = ["--frames-per-series", "2", "--batch-size", "2"]
         return main(["train", str(archive), "--model-dir", str(tmp_path / name), *TINY, *few, *options])
@@ -343,7 +336,7 @@ def test_an_augmented_training_goes_on_as_if_undisturbed_and_only_with_the_same_
     assert resolved == {"flip": 0.5, "rotate": 20.0, "zoom": 0.2, "gamma": 0.3, "noise": 0.02}
 
 
-def test_clean_frames_are_moved_and_scaled_with_the_pair_and_get_no_noise():
+def test_clean_frames_change_with_the_pair_and_get_no_noise():
     frames, key = pairs(), (3, 11)
     moving, fixed = frames[:, 0], frames[:, 1]
     noisy = augment(moving, fixed, EVERYTHING, LOGARITHMIC, key, clean=(moving, fixed))

@@ -19,10 +19,14 @@ from angiomorph.cli import main
 from angiomorph.errors import InputError
 from angiomorph.networks.model import AngioMorph
 from angiomorph.training import checkpoints, distribution
-from angiomorph.training.dataset import Sampling, Source, dataset
+from angiomorph.training.config import Sampling
 from angiomorph.training.distribution import Cluster, cluster, join, meet
+from angiomorph.training.pipeline import make_dataset
+from angiomorph.training.source import Source
 from tests.tools import REPOSITORY, require_tool
-from tests.training.test_train import TINY, archive, table  # noqa: F401 (archive is a fixture)
+from tests.training.trainings import TINY, table
+
+pytestmark = pytest.mark.slow
 
 PATIENCE = 400  # seconds, on a machine that has much else to do
 # 6 pairs a visit: batches of 4 and 2, so that the last one is smaller and has to be cut too.
@@ -34,7 +38,7 @@ from angiomorph.training import distribution
 from angiomorph.backend import tf
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-distribution._devices = lambda gpus: ["CPU:0", "CPU:1"]
+distribution.list_devices = lambda gpus: ["CPU:0", "CPU:1"]
 from angiomorph.cli import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -80,8 +84,8 @@ def workers(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def options(archive):  # noqa: F811
-    return [archive, *OPTIONS, "--validation", archive]
+def options(moving_archive):
+    return [moving_archive, *OPTIONS, "--validation", moving_archive]
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +123,7 @@ def test_two_workers_train_as_one_process_with_the_joint_batch(tmp_path, workers
     assert "Epoch" not in (tmp_path / "log1").read_text()
 
 
-def test_a_worker_that_is_killed_ends_the_other_and_one_process_goes_on(tmp_path, workers, options, undisturbed):
+def test_a_killed_worker_ends_the_other_and_one_resumes(tmp_path, workers, options, undisturbed):
     model_dir = tmp_path / "m"
     chief, other = workers([[*options, "--model-dir", model_dir]] * 2)
     deadline = time.monotonic() + PATIENCE
@@ -144,16 +148,16 @@ def test_two_devices_train_as_one_and_go_on_from_what_one_left(tmp_path, options
     check_equal(tmp_path / "m", undisturbed)
 
 
-def test_each_part_reads_its_own_frames_and_all_parts_are_the_joint_batch(archive):  # noqa: F811
+def test_all_parts_together_are_the_joint_batch(moving_archive):
     sampling = Sampling(frames_per_series=12, batch_size=8, size=32)
-    with Source([archive], sampling) as whole:
+    with Source([moving_archive], sampling) as whole:
         joint = [whole.batch(step) for step in range(2)]
         assert [len(pairs.fixed) for pairs in joint] == [8, 4]
     moving, fixed, hypers = ([], []), ([], []), []
     for index in range(2):
-        with Source([archive], sampling, (index, 2)) as part:
-            assert len(part.draws(0)[0].contrast) == 8
-            for number, (inputs, _, _) in enumerate(dataset(part, (32, 32, 2), slices=2).take(4)):
+        with Source([moving_archive], sampling, (index, 2)) as part:
+            assert len(part.draw_step(0).draws[0].contrast) == 8
+            for number, (inputs, _, _) in enumerate(make_dataset(part, (32, 32, 2), slices=2).take(4)):
                 moving[number // 2].append(inputs[0].numpy()[..., 0])
                 fixed[number // 2].append(inputs[1].numpy()[..., 0])
                 hypers.append(inputs[2].numpy())
@@ -164,10 +168,10 @@ def test_each_part_reads_its_own_frames_and_all_parts_are_the_joint_batch(archiv
     np.testing.assert_array_equal(np.unique(np.concatenate(hypers)), np.unique(np.float32([pairs.hyper for pairs in joint])))
 
 
-@pytest.mark.parametrize(("batch", "frames", "said"), [(3, 6, "--batch-size 3"), (4, 5, "--frames-per-series 5")])
-def test_a_batch_that_cannot_be_cut_is_refused_before_anything_is_written(
+@pytest.mark.parametrize(("batch", "frames", "said"), [(3, 6, "batch-size 3"), (4, 5, "frames-per-series 5")])
+def test_a_batch_that_cannot_be_cut_is_refused_at_once(
     tmp_path,
-    archive,  # noqa: F811
+    moving_archive,
     capsys,
     monkeypatch,
     batch,
@@ -176,11 +180,11 @@ def test_a_batch_that_cannot_be_cut_is_refused_before_anything_is_written(
 ):
     monkeypatch.setenv("TF_CONFIG", config(free_ports(2), 0))
     options = ["--model-dir", tmp_path / "m", *TINY, "--batch-size", batch, "--frames-per-series", frames]
-    assert main(["train", *map(str, [archive, *options])]) == 2
+    assert main(["train", *map(str, [moving_archive, *options])]) == 2
     error = capsys.readouterr().err
-    assert f"{said}: expected a multiple of 2" in error
+    assert f"--{said}: expected a multiple of 2" in error
     assert not (tmp_path / "m").exists()
-    with pytest.raises(InputError, match=f"{said}: expected a multiple of 2"):
+    with pytest.raises(InputError, match="`{}` {}: expected a multiple of 2".format(*said.replace("-", "_").split())):
         join(None, 2, Sampling(batch_size=batch, frames_per_series=frames), {})
 
 
@@ -195,9 +199,9 @@ def test_a_batch_that_cannot_be_cut_is_refused_before_anything_is_written(
         '{"cluster": {"worker": ["a:1", "b:1"], "ps": ["c:1"]}, "task": {"type": "worker", "index": 0}}',
     ],
 )
-def test_a_malformed_tf_config_is_refused(tmp_path, archive, capsys, monkeypatch, text):  # noqa: F811
+def test_a_malformed_tf_config_is_refused(tmp_path, moving_archive, capsys, monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
-    assert main(["train", str(archive), "--model-dir", str(tmp_path / "m"), *TINY]) == 2
+    assert main(["train", str(moving_archive), "--model-dir", str(tmp_path / "m"), *TINY]) == 2
     error = capsys.readouterr().err
     assert "TF_CONFIG: expected JSON such as" in error
     assert "unset it to train on this machine alone" in error
@@ -234,7 +238,7 @@ def met(descriptions, seconds):
     return heard
 
 
-def test_workers_meet_and_hear_of_one_that_differs_or_stays_away():
+def test_workers_hear_of_one_that_differs_or_stays_away():
     same = {"batch_size": 4, "enc": (4, 4)}
     assert met([same, same, same], 30) == {0: "", 1: "", 2: ""}
     differing = met([same, same, {**same, "batch_size": 2}], 30)
@@ -263,7 +267,7 @@ def test_dicom_is_not_prepared_by_each_of_several_workers(tmp_path, xa_file, cap
 
 def test_only_the_loss_of_a_worker_is_told_as_such():
     team = distribution.Distribution(None, 1, 2)
-    with pytest.raises(InputError, match=r"worker 1 of 2 \(from 0\): .*--resume.*says: peer is down$"), team.watching():
+    with pytest.raises(InputError, match=r"worker 1 of 2 \(from 0\): .*`resume`.*says: peer is down$"), team.watching():
         raise tf.errors.UnavailableError(None, None, "peer is down\nmore")
     with pytest.raises(InputError, match=r"says: peer is down$"), team.watching():
         raise tf.errors.InternalError(None, None, "Graph error:\nCollective ops is aborted by: peer is down\nmore")
@@ -274,7 +278,7 @@ def test_only_the_loss_of_a_worker_is_told_as_such():
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_the_slurm_example_gives_each_worker_its_tf_config_and_resumes_if_it_can(tmp_path, monkeypatch, resumed):
+def test_the_slurm_example_configures_workers_and_resumes(tmp_path, monkeypatch, resumed):
     bash = require_tool("bash")
     programs = {
         "scontrol": 'echo "$*" >> "$OUT/scontrol"; printf "gpu03\\ngpu17\\n"',

@@ -7,38 +7,53 @@ from angiomorph.errors import InputError
 from angiomorph.training import precision
 
 
-@pytest.mark.parametrize("flags", ["fpu avx512f avx512_bf16 sse4_2", "amx_bf16 amx_tile"])
-def test_a_cpu_with_bfloat16_is_known_by_its_flags(flags):
-    precision._check_cpu(f"processor\t: 0\nflags\t\t: {flags}\nbogomips\t: 4000\n")
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx512f avx512_bf16 sse4_2\nbogomips\t: 4000\n", True),
+        ("processor\t: 0\nflags\t\t: amx_bf16 amx_tile\nbogomips\t: 4000\n", True),
+        ("", False),
+        ("flags : fpu avx512f\n", False),
+        ("model name : avx512_bf16\nflags : fpu avx512_bf16x\n", False),
+    ],
+)
+def test_a_cpu_with_bfloat16_is_known_by_its_flags(cpuinfo, expected):
+    assert precision.has_bfloat16(cpuinfo) is expected
 
 
-@pytest.mark.parametrize("cpuinfo", ["", "flags : fpu avx512f\n", "model name : avx512_bf16\nflags : fpu avx512_bf16x\n"])
-def test_a_cpu_without_it_is_refused(cpuinfo):
-    with pytest.raises(InputError, match=r"expected a GPU, or a CPU with bfloat16 .*, found neither; leave out --mixed"):
-        precision._check_cpu(cpuinfo)
+@pytest.mark.parametrize(
+    ("capability", "found"), [((6, 1), "found 6.1 (GPU:0)"), (None, "found one of unknown capability (GPU:0)")]
+)
+def test_gpus_before_volta_are_refused(capability, found):
+    with pytest.raises(InputError) as error:
+        precision.check_gpu("GPU:0", capability)
+    assert "expected a GPU of compute capability 7.0 or more" in str(error.value)
+    assert str(error.value).endswith(f"{found}; leave out `mixed_precision` to train in float32")
 
 
-def test_gpus_from_volta_on_are_taken():
-    precision._check_gpu("GPU:0", (7, 0))
-    with pytest.raises(InputError, match=r"capability 7\.0 or more .*, found 6\.1 \(GPU:0\); leave out --mixed-precision"):
-        precision._check_gpu("GPU:0", (6, 1))
-    with pytest.raises(InputError, match=r"found one of unknown capability \(GPU:0\)"):
-        precision._check_gpu("GPU:0", None)
+def show_gpus(monkeypatch, capabilities):
+    gpus = {f"GPU:{number}": capability for number, capability in enumerate(capabilities)}
+    devices = [tf.config.PhysicalDevice(name, "GPU") for name in gpus]
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: devices)
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"compute_capability": gpus[gpu.name]})
 
 
-def test_gpus_that_tensorflow_uses_decide(monkeypatch):
-    gpus = [tf.config.PhysicalDevice(f"GPU:{number}", "GPU") for number in range(2)]
-    capability = {"GPU:0": (8, 6), "GPU:1": (7, 5)}
-    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: gpus)
-    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"compute_capability": capability[gpu.name]})
-    assert precision.of_machine() == "float16"
-    capability["GPU:1"] = (5, 2)
+def test_gpus_from_volta_on_take_float16(monkeypatch):
+    show_gpus(monkeypatch, [(8, 6), (7, 0)])
+    assert precision.choose_type() == "float16"
+
+
+def test_one_older_gpu_is_too_many(monkeypatch):
+    show_gpus(monkeypatch, [(8, 6), (5, 2)])
     with pytest.raises(InputError, match=r"found 5\.2 \(GPU:1\)"):
-        precision.of_machine()
-    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
+        precision.choose_type()
+
+
+def test_without_a_gpu_the_cpu_decides(monkeypatch):
+    show_gpus(monkeypatch, [])
     monkeypatch.setattr(precision.Path, "exists", lambda path: False)
-    with pytest.raises(InputError, match="found neither"):
-        precision.of_machine()
+    with pytest.raises(InputError, match=r"expected a GPU, or a CPU with bfloat16 .*, found neither; leave out `mixed_prec"):
+        precision.choose_type()
     monkeypatch.setattr(precision.Path, "exists", lambda path: True)
     monkeypatch.setattr(precision.Path, "read_text", lambda path: "flags : avx512_bf16")
-    assert precision.of_machine() == "bfloat16"
+    assert precision.choose_type() == "bfloat16"

@@ -13,16 +13,20 @@ from angiomorph.cli import main
 from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
 from angiomorph.evaluation.entry import Entry
-from angiomorph.evaluation.evaluate import find_runs
+from angiomorph.evaluation.find import find_runs
 from angiomorph.evaluation.score import Score
-from angiomorph.networks.layers import warp_frames
 from angiomorph.networks.losses import MSE, Truth, contrast_error, iodine, local_contrast_error
+from angiomorph.networks.warp import warp_frames
 from angiomorph.storage import store
-from angiomorph.training.augmentation import Augmentation
-from angiomorph.training.dataset import Sampling, Source
-from angiomorph.training.validation import FIGURES, LAMBDAS, PAIRS, Measured, Validation, _draws, sort_out
+from angiomorph.training.config import Augmentation, Sampling
+from angiomorph.training.draws import draw_fixed_pairs
+from angiomorph.training.held_out import read_held_out
+from angiomorph.training.source import Source
+from angiomorph.training.validation import FIGURES, LAMBDAS, PAIRS, Measured, Validation, sort_out
 from tests.benchmarks.made import make_run
 from tests.runs import SIZE, TINY, phantom
+
+pytestmark = pytest.mark.slow
 
 SAMPLING = Sampling(batch_size=3, size=SIZE)
 
@@ -121,7 +125,7 @@ def simulated(tmp_path_factory):
     return folder
 
 
-def test_figures_are_those_of_evaluate_after_further_training_too(simulated, tmp_path):
+def test_figures_are_those_of_evaluate_as_training_goes_on(simulated, tmp_path):
     # A network of another size than the runs', which are registered by a copy of it that has to follow.
     sampling = Sampling(size=96)
     network = networks.AngioMorph((96, 96), **TINY)
@@ -161,7 +165,7 @@ def test_the_cost_is_that_of_the_best_lambda():
     assert [row["edge_left"] for row in found.rows()] == ["", ""]
 
 
-def test_a_dicom_run_and_the_same_run_stored_have_the_same_loss_and_figures(simulated, model, tmp_path):
+def test_a_dicom_run_is_judged_like_the_same_run_stored(simulated, model, tmp_path):
     run = read_series(simulated / "real.dcm")
     with store.create(tmp_path / "same.h5") as file:
         store.append(file, "run-1", store.StoredRun(run.frames, "LIN", 12, (1, 2)))
@@ -214,10 +218,11 @@ def test_scalars_and_the_picture_show_what_the_runs_have(simulated, model):
 @pytest.mark.parametrize("contrast_weight", [0.0, 5.0])
 def test_truth_is_judged_by_the_clean_frames_moved(simulated, model, contrast_weight):
     similarity = Truth(image_sigma=0.3, contrast_weight=contrast_weight)
-    validation = Validation(None, find_runs([str(simulated / "a.dcm")]), model, similarity, SAMPLING)
-    found = validation.measure(0).history()
-    run = next(validation._dicom_runs())
-    pairs = [run.read(draw, SIZE) for draw in _draws(0, len(run.seen.frames), run.seen.background.numbers, SAMPLING)]
+    files = find_runs([str(simulated / "a.dcm")])
+    found = Validation(None, files, model, similarity, SAMPLING).measure(0).history()
+    run, sampling = read_held_out("a", files["a"], "auto"), dataclasses.replace(SAMPLING, frames_per_series=PAIRS)
+    draws = draw_fixed_pairs(0, len(run.seen.frames), run.seen.background.numbers, sampling)
+    pairs = [run.read(draw, SIZE) for draw in draws]
     moving, fixed = (np.concatenate([getattr(pair, name) for pair in pairs])[..., None] for name in ("moving", "fixed"))
     clean, target = (np.concatenate([pair.clean[which] for pair in pairs]) for which in (0, 1))
     vessel = iodine(target[..., None], fixed).numpy()

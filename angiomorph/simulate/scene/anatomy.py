@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from numba import njit, prange
 from scipy import fft, ndimage
 
 from angiomorph.dicom.ct import is_dicom, read_ct
 from angiomorph.errors import InputError
+from angiomorph.simulate.extra import njit, prange
 from angiomorph.simulate.scene.nifti import Triple, load_nifti
 from angiomorph.simulate.scene.territory import patient
 from angiomorph.simulate.scene.volume import BONE, TISSUE, Volume, attenuation_from_hu
 from angiomorph.simulate.xray.projector import resample
 
-__all__ = ["Volume", "elastic_control", "load_ct", "prolong", "sharpen_bone", "thin_out", "vary"]
+__all__ = ["Volume", "elastic_control", "load_ct", "prolong", "sharpen_bone", "thin_out", "vary_anatomy"]
 
 POINT_SPREAD = (0.45, 0.55)  # mm and voxels, the larger: standard deviation of a CT's blur and of its interpolation
 DEBLURRINGS = 2  # iterations: more amplify the CT's noise
@@ -110,7 +110,7 @@ def prolong(volume: Volume, length: float = NECK) -> Volume:
     return Volume(attenuation, volume.spacing, (x, y, z - low * volume.spacing[2]))
 
 
-def vary(volume: Volume, rng: np.random.Generator, deformation: float) -> Volume:
+def vary_anatomy(volume: Volume, rng: np.random.Generator, deformation: float) -> Volume:
     """Make another patient of a head: mirrored or not, scaled, elastically deformed, with other bone.
 
     Args:

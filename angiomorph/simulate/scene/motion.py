@@ -8,8 +8,16 @@ import numpy as np
 
 KINDS = ("drift", "jerk", "periodic")
 
+# All chosen by eye, so that runs move as patients who breathe, swallow and lose their patience do.
+BEND = 0.5  # deviation of a drift's curve, over its length
+RISE = (0.1, 0.4)  # s that a jerk takes
+BEGINNING = (0.1, 0.8)  # of the run, when a jerk begins
+RETURN, RETURNING = (0.0, 0.6), 1.5  # share of a jerk that is taken back, and the time constant of that, s
+FREQUENCY, LOUDNESS = (0.2, 1.2), (0.3, 1.0)  # Hz, from breathing to tremor; size over that of the other kinds
+HEARTBEAT = (0.8, 1.1)  # s, 55 to 75 a minute
 
-def trajectory(times: np.ndarray, rng: np.random.Generator, motion_mm: float, motion_deg: float) -> np.ndarray:
+
+def draw_trajectory(times: np.ndarray, rng: np.random.Generator, motion_mm: float, motion_deg: float) -> np.ndarray:
     """Draw a rigid head motion: one or two of drift, jerk and periodic (breathing, tremor), at random directions and axes.
 
     Args:
@@ -21,38 +29,38 @@ def trajectory(times: np.ndarray, rng: np.random.Generator, motion_mm: float, mo
     Returns:
         `(T, 6)` float64 pose: degrees about x, y, z, then mm; the first frame's is 0, the largest reach the amplitudes.
     """
-    parts = [_scaled(_course(times, rng), size) for size in (motion_deg, motion_mm)]
+    parts = [_scale_to(_draw_course(times, rng), size) for size in (motion_deg, motion_mm)]
     return np.concatenate(parts, axis=1)
 
 
-def _scaled(course: np.ndarray, size: float) -> np.ndarray:
+def _scale_to(course: np.ndarray, size: float) -> np.ndarray:
     course = course - course[0]
     largest = np.linalg.norm(course, axis=1).max()
     return course * (size / largest) if largest > 0 else course
 
 
-def _course(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _draw_course(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     kinds = rng.choice(KINDS, size=rng.integers(1, 3), replace=False)
-    return sum((_one(str(kind), times, rng) for kind in kinds), np.zeros((len(times), 3)))
+    return sum((_draw_course_of(str(kind), times, rng) for kind in kinds), np.zeros((len(times), 3)))
 
 
-def _one(kind: str, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _draw_course_of(kind: str, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     direction = rng.normal(size=3)
     direction /= np.linalg.norm(direction)
     span = max(times[-1] - times[0], 1e-9)
     u = (times - times[0]) / span
     if kind == "drift":
-        bend = rng.normal(0, 0.5, 3)
+        bend = rng.normal(0, BEND, 3)
         return u[:, None] * direction + (u * (1 - u))[:, None] * bend
     if kind == "jerk":
-        rise = 0.1 + 0.3 * rng.random()
-        start = rng.uniform(0.1 * span, 0.8 * span)
-        back = rng.uniform(0, 0.6) * (1 - np.exp(-np.maximum(times - times[0] - start - rise, 0) / 1.5))
+        rise = RISE[0] + (RISE[1] - RISE[0]) * rng.random()
+        start = rng.uniform(BEGINNING[0] * span, BEGINNING[1] * span)
+        back = rng.uniform(*RETURN) * (1 - np.exp(-np.maximum(times - times[0] - start - rise, 0) / RETURNING))
         ramp = np.clip((times - times[0] - start) / rise, 0, 1)
         return (ramp * ramp * (3 - 2 * ramp) * (1 - back))[:, None] * direction
-    frequency = rng.uniform(0.2, 1.2)
+    frequency = rng.uniform(*FREQUENCY)
     phase = rng.uniform(0, 2 * np.pi)
-    return np.sin(2 * np.pi * frequency * (times - times[0]) + phase)[:, None] * direction * rng.uniform(0.3, 1)
+    return np.sin(2 * np.pi * frequency * (times - times[0]) + phase)[:, None] * direction * rng.uniform(*LOUDNESS)
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class Parts:
         return np.tensordot(self.amplitude[frame].astype(np.float32), self.field, axes=1)
 
 
-def pulse(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def draw_pulse(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw the arterial pulse wave: a steep rise and a slower fall, 0.8 to 1.1 s apart.
 
     Args:
@@ -87,7 +95,7 @@ def pulse(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Returns:
         `(T,)` float64 between -1 and 1, relative to the first frame's, which is 0.
     """
-    return since_first(beat((times - times[0]) / rng.uniform(0.8, 1.1) + rng.random()))
+    return since_first(beat((times - times[0]) / rng.uniform(*HEARTBEAT) + rng.random()))
 
 
 def beat(cycles: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from angiomorph.errors import InputError
+from angiomorph.simulate.extra import import_extra
 
 Triple = tuple[float, float, float]  # x, y, z
 
@@ -27,14 +28,13 @@ def load_nifti(path: str | os.PathLike[str]) -> tuple[np.ndarray, Triple, Triple
     Raises:
         InputError: not NIfTI, not 3-D, empty, without a voxel size, or with axes oblique by more than 5 degrees.
     """
-    import nibabel
-    from nibabel.spatialimages import HeaderDataError
-
+    nibabel = import_extra("nibabel")
+    unreadable = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, zlib.error)
     try:
         source = nibabel.load(os.fspath(path))
         image = nibabel.as_closest_canonical(nibabel.funcs.squeeze_image(source))
         values = np.asanyarray(image.dataobj)
-    except (nibabel.filebasedimages.ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (*unreadable, OSError, EOFError, ValueError) as error:
         raise InputError(f"{path}: expected a NIfTI volume (.nii, .nii.gz), but it cannot be read: {error}") from error
     if not isinstance(source, nibabel.Nifti1Pair):
         raise InputError(f"{path}: expected a NIfTI volume (.nii, .nii.gz), found {type(source).__name__}; convert it to NIfTI")

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from angiomorph.simulate.scene.motion import Parts, beat, since_first
-from angiomorph.simulate.scene.territory import Grid, Territory, thinned
+from angiomorph.simulate.scene.motion import HEARTBEAT, Parts, beat, since_first
+from angiomorph.simulate.scene.territory import Grid, Territory, thin_volume
 from angiomorph.simulate.scene.volume import BONE, TISSUE, Volume
 
 NODES = 64  # of a field along each axis
 STEEPEST = 0.7  # largest change of a displacement over distance; below 1, nothing folds
 TEETH = 2.4  # attenuation of enamel and fillings
+# Courses over time, chosen by eye: seconds, or shares of the run where a name says so.
+JAW_TIMES, JAW_START = (0.5, 1.5), (-0.2, 0.8)  # s to open and to stay open; share of the run when it opens
+SWALLOW_TIME, SWALLOW_START = (0.8, 1.2), (0.1, 0.8)  # s; share of the run when it begins
+BREATH = (3.0, 6.0)  # s, 10 to 20 a minute
 AMPLITUDES = {
     "jaw": (1.0, 6.0),
     "swallow": (5.0, 15.0),
@@ -116,7 +120,7 @@ def steepness(field: np.ndarray, volume: Volume) -> float:
 def _place(volume: Volume, territory: Territory) -> _Place:
     size = (np.array(volume.attenuation.shape[::-1]) - 1) * volume.spacing
     x, y, z = (volume.origin[axis] + np.linspace(0, size[axis], NODES) for axis in range(3))
-    return _Place(x[None, None, :], y[None, :, None], z[:, None, None], territory, thinned(volume))
+    return _Place(x[None, None, :], y[None, :, None], z[:, None, None], territory, thin_volume(volume))
 
 
 def _rise(value: np.ndarray, start: float | np.ndarray, width: float) -> np.ndarray:
@@ -233,13 +237,13 @@ def _course(name: str, times: np.ndarray, rng: np.random.Generator) -> np.ndarra
     since = times - times[0]
     span = max(float(since[-1]), 1.0)
     if name == "jaw":
-        rise, hold = rng.uniform(0.5, 1.5, 2)
-        start = rng.uniform(-0.2, 0.8) * span
+        rise, hold = rng.uniform(*JAW_TIMES, 2)
+        start = rng.uniform(*JAW_START) * span
         return _rise(since, start, rise) * _rise(since, start + 2 * rise + hold, -rise)
     if name == "swallow":
-        length = rng.uniform(0.8, 1.2)
-        u = np.clip((since - rng.uniform(0.1, 0.8) * span) / length, 0, 1)
+        length = rng.uniform(*SWALLOW_TIME)
+        u = np.clip((since - rng.uniform(*SWALLOW_START) * span) / length, 0, 1)
         return np.sin(np.pi * u) ** 2
     if name == "heart":
-        return beat(since / rng.uniform(0.8, 1.1) + rng.random())
-    return 0.5 - 0.5 * np.cos(2 * np.pi * (since / rng.uniform(3, 6) + rng.random()))
+        return beat(since / rng.uniform(*HEARTBEAT) + rng.random())
+    return 0.5 - 0.5 * np.cos(2 * np.pi * (since / rng.uniform(*BREATH) + rng.random()))

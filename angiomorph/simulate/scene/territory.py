@@ -76,7 +76,7 @@ def find_territory(volume: Volume) -> Territory:
     Raises:
         InputError: there is neither.
     """
-    grid = thinned(volume)
+    grid = thin_volume(volume)
     lungs = _lungs(grid)
     if lungs is not None:
         return _heart(grid, lungs)
@@ -97,7 +97,7 @@ def patient(volume: Volume) -> Volume:
     Returns:
         the same volume with attenuation 0 where there is neither tissue nor what an axial slice of it encloses.
     """
-    grid = thinned(volume)
+    grid = thin_volume(volume)
     tissue = grid.values > TISSUE
     pieces = ndimage.binary_dilation(_thick(tissue), mask=tissue, iterations=round(THIN / STEP))
     inside = np.stack([ndimage.binary_fill_holes(section) for section in pieces])
@@ -111,7 +111,7 @@ def _steps(volume: Volume) -> np.ndarray:
     return np.maximum(np.rint(STEP / np.array(volume.spacing)), 1).astype(int)
 
 
-def thinned(volume: Volume) -> Grid:
+def thin_volume(volume: Volume) -> Grid:
     """Return every so many voxels of a volume, about 3 mm apart."""
     step = _steps(volume)
     values = volume.attenuation[:: step[2], :: step[1], :: step[0]]

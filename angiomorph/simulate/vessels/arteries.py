@@ -8,8 +8,19 @@ from dataclasses import replace
 import numpy as np
 
 from angiomorph.simulate.scene.territory import Territory
-from angiomorph.simulate.vessels.cloud import Inflow, Vessels, both, carried, joined
-from angiomorph.simulate.vessels.growth import Branches, Tips, Trunk, along, flow_into, grow, normal, supplied, trunk, within
+from angiomorph.simulate.vessels.cloud import Inflow, Vessels, join_inflows, join_vessels, murray_flow
+from angiomorph.simulate.vessels.growth import (
+    Branches,
+    Tips,
+    Trunk,
+    flow_into,
+    grow,
+    keep_along,
+    keep_within,
+    lay_trunk,
+    normalise_vectors,
+    supply_branches,
+)
 
 Points = Sequence[tuple[float, float, float]]
 
@@ -50,15 +61,17 @@ def head_arteries(rng: np.random.Generator, cavity: Territory) -> tuple[Vessels,
     else:
         grown = [_basilar(rng, cavity)]
     first = grown[0][0]
-    branches = [(_at_end(tube, tips), grow(tips, rng, within(cavity), cavity.half)) for tube, tips in grown]
+    branches = [(_at_end(tube, tips), grow(tips, rng, keep_within(cavity), cavity.half)) for tube, tips in grown]
     if choice < 0.5 and rng.random() < 0.3:
         fork, outside, trees = _external(rng, cavity, side, first)
-        cloud, ends, times = supplied(first, branches, beside=[(fork, flow_into(trees))])
-        more, others, _ = supplied(outside, trees, times[fork])
-        return _injected(joined([cloud, more]), both(ends, others), first, times, rng.uniform(0, 15))
-    clouds, into, reached = zip(*(supplied(tube, [one]) for (tube, _), one in zip(grown, branches, strict=True)), strict=True)
+        cloud, ends, times = supply_branches(first, branches, beside=[(fork, flow_into(trees))])
+        more, others, _ = supply_branches(outside, trees, times[fork])
+        return _injected(join_vessels([cloud, more]), join_inflows(ends, others), first, times, rng.uniform(0, 15))
+    clouds, into, reached = zip(
+        *(supply_branches(tube, [one]) for (tube, _), one in zip(grown, branches, strict=True)), strict=True
+    )
     tip = 0.0 if len(grown) == 2 else rng.uniform(0, 50)  # both are filled from the arch, below them
-    return _injected(joined(clouds), both(*into), first, reached[0], tip)
+    return _injected(join_vessels(clouds), join_inflows(*into), first, reached[0], tip)
 
 
 def _at_end(tube: Trunk, tips: Tips) -> np.ndarray:
@@ -78,42 +91,42 @@ def _injected(cloud: Vessels, ends: Inflow, tube: Trunk, times: np.ndarray, tip:
 def _carotid(rng: np.random.Generator, cavity: Territory, side: int) -> tuple[Trunk, Tips]:
     """Internal carotid with its siphon, and its end forked into middle and anterior cerebral artery."""
     path = (CAROTID + rng.normal(0, 2, CAROTID.shape)) * (side, 1, 1)
-    tube = trunk(path + base(cavity), rng.uniform(1.9, 2.8))
+    tube = lay_trunk(path + base(cavity), rng.uniform(1.9, 2.8))
     targets = places(cavity, [(0.7 * side, 0.0, 0.2), (0.12 * side, 0.5, 0.45)])
     ways = np.array([(side, 0.1, 0.2), (-0.3 * side, 1, 0.3)]) + rng.normal(0, 0.1, (2, 3))
     split = rng.uniform(0.5, 0.7)
     radius = tube.radius[-1] * NARROWER * np.array([split, 1 - split]) ** (1 / 3)
-    return tube, Tips(np.tile(tube.end, (2, 1)), normal(ways + 0.2 * tube.direction), radius, targets)
+    return tube, Tips(np.tile(tube.end, (2, 1)), normalise_vectors(ways + 0.2 * tube.direction), radius, targets)
 
 
 def _basilar(rng: np.random.Generator, cavity: Territory) -> tuple[Trunk, Tips]:
     side = rng.choice([-1, 1])
     path = (VERTEBRAL + rng.normal(0, 1.5, VERTEBRAL.shape)) * (side, 1, 1)
-    tube = trunk(path + base(cavity), rng.uniform(1.5, 2.1))
+    tube = lay_trunk(path + base(cavity), rng.uniform(1.5, 2.1))
     targets = places(cavity, [(0.3, -0.7, 0.1), (-0.3, -0.7, 0.1), (0.4, -0.5, -0.55), (-0.4, -0.5, -0.55)])
     ways = np.array([(1, -0.2, 0.3), (-1, -0.2, 0.3), (1, -0.6, -0.5), (-1, -0.6, -0.5)]) + 0.1 * tube.direction
     radius = tube.radius[-1] * np.array([0.75, 0.75, 0.5, 0.5])
-    return tube, Tips(np.tile(tube.end, (4, 1)), normal(ways), radius, targets)
+    return tube, Tips(np.tile(tube.end, (4, 1)), normalise_vectors(ways), radius, targets)
 
 
 def _external(rng: np.random.Generator, cavity: Territory, side: int, internal: Trunk) -> tuple[int, Trunk, list[Branches]]:
     """External carotid of a head, from a piece of the internal: to scalp over temple and occiput, dura, jaw and face."""
     path = (EXTERNAL + rng.normal(0, 1.5, EXTERNAL.shape)) * (side, 1, 1) + base(cavity)
     fork = int(np.argmin(np.linalg.norm(internal.position - path[0], axis=1)))
-    tube = trunk(np.concatenate([internal.position[fork : fork + 1], path]), 1.9, 1.3)
+    tube = lay_trunk(np.concatenate([internal.position[fork : fork + 1], path]), 1.9, 1.3)
     scalp = [(1.1 * side, 0.35, 0.3), (1.05 * side, -0.2, 0.5), (0.7 * side, -0.95, 0.0)]
     face = [(0.3 * side, 1.15, -1.2), (0.45 * side, 0.85, -0.9), (0.2 * side, 0.7, -1.5)]
     at_scalp, at_face = np.array([0.99, 0.99, 0.45]), np.array([0.3, 0.8, 0.15])
     dura = side_tips(rng, tube, np.array([0.8]), places(cavity, [(0.9 * side, 0.1, 0.1)]), 0.6)
     outside = side_tips(rng, tube, at_scalp, places(cavity, scalp), 0.7)
     facial = side_tips(rng, tube, at_face, places(cavity, face), 0.75)
-    within_face = within(Territory("face", *_face(cavity)))
+    within_face = keep_within(Territory("face", *_face(cavity)))
     return (
         fork,
         tube,
         [
-            (outside[0], grow(outside[1], rng, along(cavity, 1.17), 0.4 * cavity.half, 0.3)),
-            (dura[0], grow(dura[1], rng, along(cavity, 1.0), 0.4 * cavity.half, 0.25)),
+            (outside[0], grow(outside[1], rng, keep_along(cavity, 1.17), 0.4 * cavity.half, 0.3)),
+            (dura[0], grow(dura[1], rng, keep_along(cavity, 1.0), 0.4 * cavity.half, 0.25)),
             (facial[0], grow(facial[1], rng, within_face, 0.3 * cavity.half, 0.3)),
         ],
     )
@@ -139,8 +152,10 @@ def side_tips(
         the trunk's piece at whose end each leaves, and the tips.
     """
     index = np.minimum((share * len(tube.radius)).astype(int), len(tube.radius) - 2)
-    forwards = normal(tube.position[index + 1] - tube.position[index])
-    ways = normal(normal(targets - tube.position[index]) + 0.5 * forwards + rng.normal(0, 0.15, forwards.shape))
+    forwards = normalise_vectors(tube.position[index + 1] - tube.position[index])
+    ways = normalise_vectors(
+        normalise_vectors(targets - tube.position[index]) + 0.5 * forwards + rng.normal(0, 0.15, forwards.shape)
+    )
     radius = tube.radius[index] * part * rng.uniform(0.8, 1.0, len(index))
     return index, Tips(tube.position[index], ways, radius, targets)
 
@@ -159,7 +174,7 @@ def neck_arteries(rng: np.random.Generator, territory: Territory) -> tuple[Vesse
     x, y, low, high = 0.42 * side, 0.15, -1.0, 1.0
     fork = rng.uniform(-0.05, 0.25)
     wobble = rng.normal(0, 1.0, (4, 3))
-    common = trunk(
+    common = lay_trunk(
         places(
             territory, [(0.85 * x, y - 0.15, low - 0.4), (0.95 * x, y - 0.05, low), (x, y, 0.5 * (low + fork)), (x, y, fork)]
         )
@@ -170,21 +185,21 @@ def neck_arteries(rng: np.random.Generator, territory: Territory) -> tuple[Vesse
         territory,
         [(1.05 * x, y - 0.12, fork + 0.12), (1.1 * x, y - 0.1, 0.6), (0.95 * x, y - 0.1, high), (0.9 * x, y, high + 0.5)],
     )
-    internal = trunk(np.concatenate([[common.end], top + rng.normal(0, 1.0, top.shape)]), rng.uniform(2.2, 2.7))
+    internal = lay_trunk(np.concatenate([[common.end], top + rng.normal(0, 1.0, top.shape)]), rng.uniform(2.2, 2.7))
     up = places(territory, [(0.95 * x, y + 0.12, fork + 0.12), (1.1 * x, y + 0.12, 0.5), (1.3 * x, y + 0.05, high)])
-    external = trunk(np.concatenate([[common.end], up + rng.normal(0, 1.0, up.shape)]), 2.0, 1.4)
+    external = lay_trunk(np.concatenate([[common.end], up + rng.normal(0, 1.0, up.shape)]), 2.0, 1.4)
     targets = places(
         territory,
         [(0.25 * side, 0.6, fork - 0.35), (0.2 * side, 0.8, fork + 0.1), (0.4 * side, 0.85, 0.6), (0.6 * side, -0.7, 0.6),
          (0.7 * side, 0.5, 0.95), (0.75 * side, -0.3, 1.0)],
     )  # fmt: skip
     index, tips = side_tips(rng, external, np.array([0.05, 0.2, 0.35, 0.4, 0.98, 0.98]), targets, 0.55)
-    branches = [(index, grow(tips, rng, within(territory, 0.85), 0.35 * territory.half, 0.25))]
-    upwards = float(carried(NARROWER * internal.radius[-1]))
+    branches = [(index, grow(tips, rng, keep_within(territory, 0.85), 0.35 * territory.half, 0.25))]
+    upwards = float(murray_flow(NARROWER * internal.radius[-1]))
     below, times = common.supply(np.array([len(common.length) - 1]), np.array([upwards + flow_into(branches)]))
     above, passed = internal.supply(np.array([len(internal.length) - 1]), np.array([upwards]), times[-1])
-    outside, ends, _ = supplied(external, branches, times[-1])
+    outside, ends, _ = supply_branches(external, branches, times[-1])
     out = Inflow(internal.end[None], np.array([upwards]), np.array([upwards]), passed[-1:])
     tip = rng.uniform(0.1, 0.6) * float(common.length.sum())
-    cloud, leaving = _injected(joined([below, above, outside]), both(out, ends), common, times, tip)
+    cloud, leaving = _injected(join_vessels([below, above, outside]), join_inflows(out, ends), common, times, tip)
     return cloud, leaving.part(slice(1, None)), leaving.part(slice(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from angiomorph.simulate.scene.territory import Territory
-from angiomorph.simulate.vessels.cloud import CAPILLARY, NO_FLOW, Inflow, Vessels, bodies
+from angiomorph.simulate.vessels.cloud import CAPILLARY, NO_FLOW, Inflow, Vessels, make_bodies
 
 MOST = 4000  # bodies of one region
 SMALLEST = 5.0  # mm between them
@@ -49,7 +49,7 @@ def capillaries(
     fed = np.where(fed > NO_FLOW, fed, 0.0)
     arrival = moment / np.maximum(fed, NO_FLOW)
     perfusion = fed.sum() / max(len(keep), 1)
-    cloud = bodies(place[keep], transit * fed[keep], _radius(rng, len(keep), spacing), arrival[keep], CAPILLARY)
+    cloud = make_bodies(place[keep], transit * fed[keep], _radius(rng, len(keep), spacing), arrival[keep], CAPILLARY)
     return cloud, Inflow(place, np.maximum(fed, perfusion), fed, arrival)
 
 
@@ -81,7 +81,7 @@ def scanned_capillaries(arteries: Vessels, region: Territory, rng: np.random.Gen
     fed = _near(distance)
     keep = np.flatnonzero(fed > 0)
     amount = blood * spacing**3 * fed[keep]
-    return bodies(place[keep], amount, _radius(rng, len(keep), spacing), arteries.arrival[nearest[keep]], CAPILLARY)
+    return make_bodies(place[keep], amount, _radius(rng, len(keep), spacing), arteries.arrival[nearest[keep]], CAPILLARY)
 
 
 def _pieces(region: Territory, rng: np.random.Generator, depth: tuple[float, float]) -> tuple[np.ndarray, float]:

@@ -45,7 +45,7 @@ class Vessels:
         return replace(self, path=np.asarray(path, np.float32))
 
 
-def bodies(
+def make_bodies(
     position: np.ndarray,
     amount: np.ndarray,
     radius: np.ndarray,
@@ -67,7 +67,7 @@ def bodies(
     )
 
 
-def joined(clouds: Sequence[Vessels]) -> Vessels:
+def join_vessels(clouds: Sequence[Vessels]) -> Vessels:
     """Return several clouds as one; its path is the first one's that has any."""
     path = next((cloud.path for cloud in clouds if len(cloud.path)), np.empty((0, 3), np.float32))
     return Vessels(**{name: np.concatenate([getattr(cloud, name) for cloud in clouds]) for name in COLUMNS}, path=path)
@@ -78,7 +78,7 @@ def speed(radius: np.ndarray) -> np.ndarray:
     return SPEED * radius / 2
 
 
-def carried(radius: np.ndarray) -> np.ndarray:
+def murray_flow(radius: np.ndarray) -> np.ndarray:
     """Return the flow of arteries by Murray's law, `pi radius^2 * speed(radius)`, mm^3/s; radius in mm.
 
     It is as radius^3: what flows into a fork with r^3 = r1^3 + r2^3 flows out of it (C. D. Murray, PNAS 12 (1926) 207-214).
@@ -87,7 +87,7 @@ def carried(radius: np.ndarray) -> np.ndarray:
 
 
 def width(flow: np.ndarray) -> np.ndarray:
-    """Return the radius of arteries that carry a flow, mm, the inverse of `carried`; flow in mm^3/s."""
+    """Return the radius of arteries that carry a flow, mm, the inverse of `murray_flow`; flow in mm^3/s."""
     return np.cbrt(2 * flow / (np.pi * SPEED))
 
 
@@ -130,6 +130,6 @@ class Inflow:
         return np.stack([np.bincount(at, weight, count) for weight in (self.flow, self.fed, self.fed * self.arrival)])
 
 
-def both(*inflows: Inflow) -> Inflow:
+def join_inflows(*inflows: Inflow) -> Inflow:
     """Return several inflows as one list of places."""
     return Inflow(*(np.concatenate([getattr(one, name) for one in inflows]) for name in INFLOW))

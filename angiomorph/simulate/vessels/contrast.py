@@ -9,6 +9,10 @@ import numpy as np
 from angiomorph.simulate.vessels.cloud import ARTERY, CAPILLARY, VEIN, Vessels
 
 STEP = 0.01  # s, of the table that the curve is read from
+# Chosen by eye within what textbooks of angiography name.
+INJECTION = (0.8, 3.0)  # s, by hand or by pump
+SPREAD_SHAPE, SPREAD_SCALE = (1.5, 3.0), (0.08, 0.25)  # of the gamma variate that blurs the bolus: number, and s
+TRANSIT = (1.2, 3.0)  # s through the capillaries
 DISPERSION = 0.45  # standard deviation of the time through the capillaries over its mean
 
 
@@ -83,7 +87,7 @@ class Bolus:
         return np.interp(time, times, np.maximum(volume, 0), left=0.0, right=0.0)  # where all has passed, rounding is left
 
 
-def share(bolus: Bolus, cloud: Vessels, since_injection: float) -> np.ndarray:
+def share_of_bolus(bolus: Bolus, cloud: Vessels, since_injection: float) -> np.ndarray:
     """Concentration in each body of a vessel cloud, relative to what is injected.
 
     Args:
@@ -104,5 +108,5 @@ def share(bolus: Bolus, cloud: Vessels, since_injection: float) -> np.ndarray:
 
 def draw_bolus(rng: np.random.Generator) -> Bolus:
     """Draw a hand or pump injection into an artery: 0.8 to 3 s, transit spread 0.1 to 0.4 s, 1.2 to 3 s through capillaries."""
-    duration, shape, scale = rng.uniform(0.8, 3.0), rng.uniform(1.5, 3.0), rng.uniform(0.08, 0.25)
-    return Bolus(duration, shape, scale, transit=rng.uniform(1.2, 3.0))
+    duration, shape, scale = rng.uniform(*INJECTION), rng.uniform(*SPREAD_SHAPE), rng.uniform(*SPREAD_SCALE)
+    return Bolus(duration, shape, scale, transit=rng.uniform(*TRANSIT))

@@ -6,13 +6,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from angiomorph.simulate.scene.territory import Territory
-from angiomorph.simulate.vessels.cloud import NO_FLOW, Inflow, Vessels, bodies, both, carried, joined, speed
+from angiomorph.simulate.vessels.cloud import (
+    NO_FLOW,
+    Inflow,
+    Vessels,
+    join_inflows,
+    join_vessels,
+    make_bodies,
+    murray_flow,
+    speed,
+)
 
 THINNEST = 0.21  # mm radius at which a tree ends; what follows is its capillary bed
 STEPS = 40  # samples along one branch
 PIECE = 0.4  # mm, of a trunk
+
+# Chosen by eye, so that grown trees look like those of angiograms.
+TURN_BACK, TURN_BACK_WITHIN = 0.15, 0.1  # push away from a region's surface, and the share of its axes over which it sets in
+HOLD, HOLD_WITHIN = 0.3, 0.05  # push towards a surface, and the share of the axes from which it is full
+LENGTH, LENGTH_PER_RADIUS = 8.0, 12.0  # mm of a branch, and mm more for each mm of its radius
+SHORTER, LONGER = 0.6, 1.5  # range of a branch's length over that
+KEPT_BEND, NEW_BEND = 0.92, 0.05  # winding: share of the bend that stays from step to step, and the deviation of what comes
+PULL = 0.07  # towards the target, a step
+SPLIT = (0.25, 0.75)  # share of the flow that the first child takes
+FORK = (0.35, 0.9)  # tangent of the angle between two children
+LESS_SPREAD, LEAST_SPREAD = 0.85, 0.15  # of targets: factor a fork, and where it ends
 
 Steering = Callable[[np.ndarray], np.ndarray]  # places (n, 3) to a push (n, 3), added to unit directions
 Branches = tuple[np.ndarray, "list[Generation]"]  # pieces (n,) of a trunk at whose end they leave, and what grew from there
@@ -20,7 +41,14 @@ Branches = tuple[np.ndarray, "list[Generation]"]  # pieces (n,) of a trunk at wh
 
 @dataclass(frozen=True)
 class Tips:
-    """Growing ends: where, whither, how wide (mm), and the place each is to supply; `(n, 3)`, `(n, 3)`, `(n,)`, `(n, 3)`."""
+    """Growing ends of branches.
+
+    Args:
+        position: `(n, 3)` mm.
+        direction: `(n, 3)`, of unit length.
+        radius: `(n,)` mm.
+        target: `(n, 3)` mm, the place that each is to supply.
+    """
 
     position: np.ndarray
     direction: np.ndarray
@@ -78,10 +106,10 @@ class Trunk:
         keep = np.arange(len(within)) <= at.max()
         time = np.where(keep, self.amount() / np.maximum(within, NO_FLOW), 0.0)
         after = start + np.cumsum(time)
-        return bodies(self.position[keep], self.amount()[keep], self.radius[keep], (after - time / 2)[keep]), after
+        return make_bodies(self.position[keep], self.amount()[keep], self.radius[keep], (after - time / 2)[keep]), after
 
 
-def trunk(path: np.ndarray, radius: float, end_radius: float | None = None) -> Trunk:
+def lay_trunk(path: np.ndarray, radius: float, end_radius: float | None = None) -> Trunk:
     """Lay a smooth tube through points.
 
     Args:
@@ -92,21 +120,19 @@ def trunk(path: np.ndarray, radius: float, end_radius: float | None = None) -> T
     Returns:
         the tube, in pieces of 0.4 mm.
     """
-    from scipy.interpolate import CubicSpline
-
     chord = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
     fine = CubicSpline(chord, path)(np.arange(0, chord[-1], PIECE))
     piece = np.linalg.norm(np.diff(fine, axis=0), axis=1)
     radii = np.linspace(radius, radius if end_radius is None else end_radius, len(piece))
-    return Trunk((fine[1:] + fine[:-1]) / 2, piece, radii, fine[-1], normal(fine[-1] - fine[-2]))
+    return Trunk((fine[1:] + fine[:-1]) / 2, piece, radii, fine[-1], normalise_vectors(fine[-1] - fine[-2]))
 
 
-def normal(vectors: np.ndarray) -> np.ndarray:
+def normalise_vectors(vectors: np.ndarray) -> np.ndarray:
     """Return vectors `(..., 3)` at unit length."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def within(region: Territory, depth: float = 0.9) -> Steering:
+def keep_within(region: Territory, depth: float = 0.9) -> Steering:
     """Turn back what comes near an ellipsoid's surface.
 
     Args:
@@ -117,12 +143,12 @@ def within(region: Territory, depth: float = 0.9) -> Steering:
     def push(position: np.ndarray) -> np.ndarray:
         unit = (position - region.centre) / region.half
         away = np.linalg.norm(unit, axis=1, keepdims=True)
-        return -0.15 * unit / np.maximum(away, 1e-6) * np.clip((away - depth) / 0.1, 0, 2)
+        return -TURN_BACK * unit / np.maximum(away, 1e-6) * np.clip((away - depth) / TURN_BACK_WITHIN, 0, 2)
 
     return push
 
 
-def along(region: Territory, depth: float) -> Steering:
+def keep_along(region: Territory, depth: float) -> Steering:
     """Keep what grows near an ellipsoid's surface.
 
     Args:
@@ -133,7 +159,7 @@ def along(region: Territory, depth: float) -> Steering:
     def push(position: np.ndarray) -> np.ndarray:
         unit = (position - region.centre) / region.half
         away = np.linalg.norm(unit, axis=1, keepdims=True)
-        return -0.3 * unit / np.maximum(away, 1e-6) * np.clip((away - depth) / 0.05, -2, 2)
+        return -HOLD * unit / np.maximum(away, 1e-6) * np.clip((away - depth) / HOLD_WITHIN, -2, 2)
 
     return push
 
@@ -157,8 +183,8 @@ def grow(
         steer: keeps branches in their region.
         scatter: `(3,)` mm, the region's size.
         thinnest: radius at which branches end, mm.
-        spread: standard deviation of the first children's targets, in `scatter`; falls by 0.85 with each fork, to 0.15.
-        stretch: of the branches' length over `8 mm + 12 radius`; above 1 they are straighter too.
+        spread: standard deviation of the first children's targets, in `scatter`; falls with each fork.
+        stretch: factor of the branches' length; above 1 they are straighter too.
 
     Returns:
         the generations.
@@ -168,7 +194,7 @@ def grow(
         generation, tips = _extend(tips, parent, rng, steer, stretch)
         generations.append(generation)
         tips, parent = _fork(tips, spread * scatter, thinnest, rng)
-        spread = max(0.85 * spread, 0.15)
+        spread = max(LESS_SPREAD * spread, LEAST_SPREAD)
     return generations
 
 
@@ -177,14 +203,14 @@ def _extend(
 ) -> tuple[Generation, Tips]:
     """Let every tip grow one branch, winding towards its target."""
     count = len(tips.radius)
-    length = stretch * (8 + 12 * tips.radius) * rng.uniform(0.6, 1.5, count)
+    length = stretch * (LENGTH + LENGTH_PER_RADIUS * tips.radius) * rng.uniform(SHORTER, LONGER, count)
     piece = (length / STEPS)[:, None]
     position, direction, bend = tips.position, tips.direction, np.zeros((count, 3))
     track = np.empty((STEPS, count, 3))
     for step in range(STEPS):
-        bend = 0.92 * bend + rng.normal(0, 0.05, (count, 3)) / max(stretch, 1.0)
-        pull = 0.07 * normal(tips.target - position + 1e-6)
-        direction = normal(direction + np.sqrt(piece) * bend + pull + steer(position))
+        bend = KEPT_BEND * bend + rng.normal(0, NEW_BEND, (count, 3)) / max(stretch, 1.0)
+        pull = PULL * normalise_vectors(tips.target - position + 1e-6)
+        direction = normalise_vectors(direction + np.sqrt(piece) * bend + pull + steer(position))
         track[step] = position + piece * direction / 2
         position = position + piece * direction
     return Generation(track, length, tips.radius, parent), Tips(position, direction, tips.radius, tips.target)
@@ -193,16 +219,16 @@ def _extend(
 def _fork(tips: Tips, spread: np.ndarray, thinnest: float, rng: np.random.Generator) -> tuple[Tips, np.ndarray]:
     """Split every tip in two; the thinnest end."""
     count = len(tips.radius)
-    share = rng.uniform(0.25, 0.75, count)
+    share = rng.uniform(*SPLIT, count)
     radius = np.concatenate([tips.radius * share ** (1 / 3), tips.radius * (1 - share) ** (1 / 3)])
-    across = normal(np.cross(tips.direction, rng.normal(size=(count, 3))))
-    angle = rng.uniform(0.35, 0.9, (count, 1))
+    across = normalise_vectors(np.cross(tips.direction, rng.normal(size=(count, 3))))
+    angle = rng.uniform(*FORK, (count, 1))
     direction = np.concatenate(
         [tips.direction + angle * (1 - share[:, None]) * across, tips.direction - angle * share[:, None] * across]
     )
     target = np.tile(tips.target, (2, 1)) + rng.normal(0, 1, (2 * count, 3)) * spread
     keep = radius > thinnest
-    children = Tips(np.tile(tips.position, (2, 1))[keep], normal(direction)[keep], radius[keep], target[keep])
+    children = Tips(np.tile(tips.position, (2, 1))[keep], normalise_vectors(direction)[keep], radius[keep], target[keep])
     return children, np.tile(np.arange(count), 2)[keep]
 
 
@@ -222,21 +248,21 @@ def arteries(generations: list[Generation], start: np.ndarray) -> tuple[Vessels,
         begin, time = start[one.parent], one.length / speed(one.radius)
         steps = len(one.track)
         arrival = begin + (np.arange(0.5, steps)[:, None] / steps) * time
-        clouds.append(bodies(one.track.reshape(-1, 3), one.amount().ravel(), np.tile(one.radius, steps), arrival.ravel()))
-        start, flow = begin + time, carried(one.radius)
+        clouds.append(make_bodies(one.track.reshape(-1, 3), one.amount().ravel(), np.tile(one.radius, steps), arrival.ravel()))
+        start, flow = begin + time, murray_flow(one.radius)
         if children is not None:
-            flow = flow - np.bincount(children.parent, carried(children.radius), len(flow))
+            flow = flow - np.bincount(children.parent, murray_flow(children.radius), len(flow))
         leaving = flow > NO_FLOW
         ends.append(Inflow(one.track[-1], flow, flow, start).part(leaving))
-    return joined(clouds), both(*ends)
+    return join_vessels(clouds), join_inflows(*ends)
 
 
 def flow_into(branches: Sequence[Branches]) -> float:
     """Return what branches of a trunk carry together by Murray's law, mm^3/s."""
-    return float(sum(carried(tree[0].radius).sum() for _, tree in branches))
+    return float(sum(murray_flow(tree[0].radius).sum() for _, tree in branches))
 
 
-def supplied(
+def supply_branches(
     tube: Trunk, branches: Sequence[Branches], start: float = 0.0, beside: Sequence[tuple[int, float]] = ()
 ) -> tuple[Vessels, Inflow, np.ndarray]:
     """Let a trunk carry the blood of its branches.
@@ -251,7 +277,7 @@ def supplied(
         the bodies of all, what they bring to the tissue, and when the bolus is at the end of each piece of the trunk, s.
     """
     at = np.concatenate([*(index for index, _ in branches), [piece for piece, _ in beside]]).astype(int)
-    flow = np.concatenate([*(carried(tree[0].radius) for _, tree in branches), [flow for _, flow in beside]])
+    flow = np.concatenate([*(murray_flow(tree[0].radius) for _, tree in branches), [flow for _, flow in beside]])
     cloud, times = tube.supply(at, flow, start)
     clouds, ends = zip(*(arteries(tree, times[index]) for index, tree in branches), strict=True)
-    return joined([cloud, *clouds]), both(*ends), times
+    return join_vessels([cloud, *clouds]), join_inflows(*ends), times

@@ -7,8 +7,17 @@ import numpy as np
 from angiomorph.simulate.scene.territory import Territory
 from angiomorph.simulate.vessels.arteries import Points, places, side_tips
 from angiomorph.simulate.vessels.capillaries import capillaries
-from angiomorph.simulate.vessels.cloud import Inflow, Vessels, both, joined
-from angiomorph.simulate.vessels.growth import Branches, Trunk, along, flow_into, grow, supplied, trunk, within
+from angiomorph.simulate.vessels.cloud import Inflow, Vessels, join_inflows, join_vessels
+from angiomorph.simulate.vessels.growth import (
+    Branches,
+    Trunk,
+    flow_into,
+    grow,
+    keep_along,
+    keep_within,
+    lay_trunk,
+    supply_branches,
+)
 from angiomorph.simulate.vessels.veins import collect, drain, tributaries
 
 THINNEST_CORONARY, THINNEST_PULMONARY, THINNEST_PULMONARY_VEIN = 0.25, 0.5, 0.75  # mm radius
@@ -52,12 +61,12 @@ def chest_vessels(rng: np.random.Generator, heart: Territory, transit: float) ->
         arteries, ends = coronary_arteries(rng, heart)
         muscle, outflow = capillaries(ends, heart, rng, transit, (0.72, 1.02))
         veins, out = cardiac_veins(rng, heart, outflow)
-        return joined([arteries, muscle, veins]), out
+        return join_vessels([arteries, muscle, veins]), out
     sides = [int(rng.choice([-1, 1]))] if rng.random() < 0.6 else [-1, 1]
     lungs = [_lung_vessels(rng, heart, side, len(sides) == 2, transit) for side in sides]
     clouds, outs = zip(*lungs, strict=True)
     way = CAVA if len(sides) == 2 else [*CAVA, TO_LUNG[sides[0]][0]]
-    return joined(clouds).reached_by(trunk(places(heart, way), 1.0).position[::5]), both(*outs)
+    return join_vessels(clouds).reached_by(lay_trunk(places(heart, way), 1.0).position[::5]), join_inflows(*outs)
 
 
 def _lung_vessels(
@@ -66,7 +75,7 @@ def _lung_vessels(
     arteries, ends = pulmonary_arteries(rng, heart, side, from_trunk)
     tissue, outflow = capillaries(ends, lung(heart, side), rng, transit)
     veins, out = pulmonary_veins(rng, heart, side, outflow)
-    return joined([arteries, tissue, veins]), out
+    return join_vessels([arteries, tissue, veins]), out
 
 
 def cardiac_veins(rng: np.random.Generator, heart: Territory, tissue: Inflow) -> tuple[Vessels, Inflow]:
@@ -80,26 +89,26 @@ def cardiac_veins(rng: np.random.Generator, heart: Territory, tissue: Inflow) ->
     Returns:
         bodies of phase 2, and what leaves the coronary sinus.
     """
-    tube = trunk(places(heart, CARDIAC_VEIN), 1.0)
+    tube = lay_trunk(places(heart, CARDIAC_VEIN), 1.0)
     at = np.sort((rng.uniform(0, 0.9, 10) * len(tube.length)).astype(int))
     targets = tube.position[at] + rng.normal(0, 0.6, (10, 3)) * heart.half
     radius = rng.uniform(0.6, 1.1, 10)
-    [(veins, inflow)] = drain([tributaries(rng, tube, at, targets, radius, along(heart, 1.0), 0.45 * heart.half)], tissue)
+    [(veins, inflow)] = drain([tributaries(rng, tube, at, targets, radius, keep_along(heart, 1.0), 0.45 * heart.half)], tissue)
     sinus, out = collect(tube, at, inflow)
-    return joined([veins, sinus]), out
+    return join_vessels([veins, sinus]), out
 
 
 def pulmonary_veins(rng: np.random.Generator, heart: Territory, side: int, tissue: Inflow) -> tuple[Vessels, Inflow]:
     """Grow the veins of a lung, into the left atrium; arguments and returns as of `cardiac_veins` and `lung`."""
     region = lung(heart, side)
-    tube = trunk(places(heart, FROM_LUNG[side]), 1.0)
+    tube = lay_trunk(places(heart, FROM_LUNG[side]), 1.0)
     at = np.zeros(4, int)
     targets = places(region, [(0.1 * side, 0.2, 0.6), (0.2 * side, -0.3, -0.6), (0.4 * side, 0.4, -0.2), (0.0, -0.6, 0.2)])
     radius = rng.uniform(3.0, 4.5, 4)
-    tree = tributaries(rng, tube, at, targets, radius, within(region), region.half, THINNEST_PULMONARY_VEIN, SHORTER)
+    tree = tributaries(rng, tube, at, targets, radius, keep_within(region), region.half, THINNEST_PULMONARY_VEIN, SHORTER)
     [(veins, inflow)] = drain([tree], tissue)
     wide, out = collect(tube, at, inflow)
-    return joined([veins, wide]), out
+    return join_vessels([veins, wide]), out
 
 
 def coronary_arteries(rng: np.random.Generator, heart: Territory) -> tuple[Vessels, Inflow]:
@@ -114,30 +123,30 @@ def coronary_arteries(rng: np.random.Generator, heart: Territory) -> tuple[Vesse
     """
     if rng.random() < 0.4:
         tube, branches = _coronary(rng, heart, RIGHT, rng.uniform(1.6, 2.1))
-        cloud, ends, _ = supplied(tube, [branches])
+        cloud, ends, _ = supply_branches(tube, [branches])
         return cloud.reached_by(_through_aorta(heart, RIGHT[0])), ends
-    main = trunk(places(heart, LEFT_MAIN), rng.uniform(1.9, 2.4))
+    main = lay_trunk(places(heart, LEFT_MAIN), rng.uniform(1.9, 2.4))
     grown = [_coronary(rng, heart, LEFT_ANTERIOR, 1.8), _coronary(rng, heart, CIRCUMFLEX, 1.6)]
     whole = flow_into([branches for _, branches in grown])
     cloud, times = main.supply(np.array([len(main.length) - 1]), np.array([whole]))
-    trees = [supplied(tube, [branches], times[-1]) for tube, branches in grown]
-    joint = joined([cloud, *(cloud for cloud, _, _ in trees)])
-    return joint.reached_by(_through_aorta(heart, LEFT_MAIN[0])), both(*(ends for _, ends, _ in trees))
+    trees = [supply_branches(tube, [branches], times[-1]) for tube, branches in grown]
+    joint = join_vessels([cloud, *(cloud for cloud, _, _ in trees)])
+    return joint.reached_by(_through_aorta(heart, LEFT_MAIN[0])), join_inflows(*(ends for _, ends, _ in trees))
 
 
 def _coronary(rng: np.random.Generator, heart: Territory, points: Points, radius: float) -> tuple[Trunk, Branches]:
     """Lay a coronary artery and let branches grow from it, the last of which carries it on."""
     bent = places(heart, points)
     bent[1:] += rng.normal(0, 1.5, bent[1:].shape)
-    tube = trunk(bent, radius, 0.5 * radius)
+    tube = lay_trunk(bent, radius, 0.5 * radius)
     share = np.append(np.sort(rng.uniform(0.12, 0.95, 8)), 0.97)
     targets = tube.position[(share * len(tube.radius)).astype(int)] + rng.normal(0, 0.5, (9, 3)) * heart.half
     index, tips = side_tips(rng, tube, share, targets, np.array([0.6] * 8 + [1.0]))
-    return tube, (index, grow(tips, rng, along(heart, 0.97), 0.45 * heart.half, THINNEST_CORONARY))
+    return tube, (index, grow(tips, rng, keep_along(heart, 0.97), 0.45 * heart.half, THINNEST_CORONARY))
 
 
 def _through_aorta(heart: Territory, ostium: tuple[float, float, float]) -> np.ndarray:
-    return trunk(places(heart, [*AORTA, ostium]), 1.0).position[::5]
+    return lay_trunk(places(heart, [*AORTA, ostium]), 1.0).position[::5]
 
 
 def lung(heart: Territory, side: int) -> Territory:
@@ -159,11 +168,11 @@ def pulmonary_arteries(rng: np.random.Generator, heart: Territory, side: int, fr
         bodies along the centre lines, amount = pi radius^2 ds, and what they bring to the tissue.
     """
     first = [CAVA[-1]] if from_trunk else []
-    tube = trunk(places(heart, [*first, *TO_LUNG[side]]), rng.uniform(6.5, 8.5), 6.0)
+    tube = lay_trunk(places(heart, [*first, *TO_LUNG[side]]), rng.uniform(6.5, 8.5), 6.0)
     region = lung(heart, side)
     targets = places(region, [(0.1 * side, 0.3, 0.6), (0.2 * side, -0.3, -0.5), (0.4 * side, 0.4, -0.2), (0.0, -0.6, 0.3)])
     index, tips = side_tips(rng, tube, np.array([0.8, 0.98, 0.98, 0.9]), targets, 0.42)
-    cloud, ends, _ = supplied(
-        tube, [(index, grow(tips, rng, within(region), region.half, THINNEST_PULMONARY, stretch=SHORTER))]
+    cloud, ends, _ = supply_branches(
+        tube, [(index, grow(tips, rng, keep_within(region), region.half, THINNEST_PULMONARY, stretch=SHORTER))]
     )
     return cloud, ends

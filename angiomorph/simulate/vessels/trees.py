@@ -11,11 +11,11 @@ from angiomorph.simulate.scene.nifti import load_nifti
 from angiomorph.simulate.scene.territory import Territory
 from angiomorph.simulate.vessels.arteries import head_arteries, neck_arteries
 from angiomorph.simulate.vessels.capillaries import capillaries, scanned_capillaries
-from angiomorph.simulate.vessels.cloud import ARTERY, Vessels, bodies, joined
+from angiomorph.simulate.vessels.cloud import ARTERY, Vessels, join_vessels, make_bodies
 from angiomorph.simulate.vessels.thorax import chest_vessels
 from angiomorph.simulate.vessels.veins import head_veins, neck_veins
 
-__all__ = ["Vessels", "inlet", "load_vessels", "place", "pulsed", "vessel_tree"]
+__all__ = ["Vessels", "apply_pulse", "find_inlet", "grow_vessels", "load_vessels", "place_vessels"]
 
 FULL = 0.7  # of a CTA's 99.9th percentile: from here a voxel is all vessel
 OVERLAP = 2.0  # half a voxel is seen as a disc so much wider than a ball of its volume: wide vessels then look filled, to 4 %
@@ -24,13 +24,18 @@ BRAIN_BLOOD = (0.02, 0.04)  # volume share of capillary blood in the brain about
 SCANNED_SPEED = 125.0  # mm/s of the bolus over the distance from the inlet to a scanned vessel
 PULSE = 0.35  # mm by which the pulse wave moves the widest artery
 SWING = np.array(((0.05, 0.09, 0.12), (-0.1, 0.06, 0.05), (0.08, -0.09, 0.07)))  # 1/mm, wave vectors of its direction
+# Placing a scan in another head, chosen by eye; lengths in half axes of the cavity.
+BENT, TURNED = 0.06, 6.0  # deviation of the smooth change of shape, and degrees about each axis to either side
+FILLED = (0.85, 0.97)  # of the cavity's half axes
+WHOLE, HALF = 0.4, (-0.3, -0.1)  # share of injections that fill both sides, and where the midline lies for the others
+SLOWEST, SLOWING = 3.0, 0.3  # how much later than the nearest the blood of some places comes, and how that varies
 BELOW = 100.0  # mm of the catheter below the lowest scanned artery
 
 
 def load_vessels(path: str | os.PathLike[str]) -> Vessels:
     """Read a CT angiography from which bone and tissue were removed (vessels bright, all else 0).
 
-    Each voxel's blood share is its value over 0.7 of the 99.9th percentile of the vessels' values; `place` sets the arrival.
+    Each voxel's blood share is its value over 0.7 of the 99.9th percentile of the vessels' values. `place_vessels` adds times.
 
     Args:
         path: NIfTI file.
@@ -53,7 +58,7 @@ def load_vessels(path: str | os.PathLike[str]) -> Vessels:
     place, half = _halves(index[:, ::-1], np.array(spacing))
     amount = np.tile(fraction[tuple(index.T)] * half, 2)
     radius = np.full(len(amount), OVERLAP * (3 / (4 * np.pi) * half) ** (1 / 3), np.float32)
-    return bodies(np.array(origin) + place, amount, radius, np.zeros_like(radius))
+    return make_bodies(np.array(origin) + place, amount, radius, np.zeros_like(radius))
 
 
 def _halves(index: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, float]:
@@ -64,7 +69,7 @@ def _halves(index: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, float]:
     return (places + scatter) * spacing, float(np.prod(spacing)) / 2
 
 
-def place(vessels: Vessels, cavity: Territory, rng: np.random.Generator) -> Vessels:
+def place_vessels(vessels: Vessels, cavity: Territory, rng: np.random.Generator) -> Vessels:
     """Fit a scanned vessel cloud into a head's cavity, mirrored, stretched, turned and bent, sometimes one side alone.
 
     Arrival is the distance from the inlet, the lowest tenth's centre, over the bolus speed, unevenly slowed. The brain's
@@ -82,17 +87,17 @@ def place(vessels: Vessels, cavity: Territory, rng: np.random.Generator) -> Vess
     unit = ((vessels.position - (low + high) / 2) / ((high - low) / 2)).astype(np.float32)
     if rng.random() < 0.5:
         unit = unit * np.array((-1, 1, 1), np.float32)
-    bent = unit + _smooth(unit, rng, 0.06)
-    angle = np.radians(rng.uniform(-6, 6, 3))
+    bent = unit + _smooth(unit, rng, BENT)
+    angle = np.radians(rng.uniform(-TURNED, TURNED, 3))
     bent = bent + np.cross(angle, bent)
-    position = cavity.centre + bent * cavity.half * rng.uniform(0.85, 0.97, 3)
-    keep = np.ones(len(unit), bool) if rng.random() < 0.4 else unit[:, 0] > rng.uniform(-0.3, -0.1)
+    position = cavity.centre + bent * cavity.half * rng.uniform(*FILLED, 3)
+    keep = np.ones(len(unit), bool) if rng.random() < WHOLE else unit[:, 0] > rng.uniform(*HALF)
     lowest = position[:, 2] <= np.percentile(position[:, 2], 10)
-    slowness = 1 + 3 * np.abs(_smooth(unit, rng, 0.3)[:, 0])
+    slowness = 1 + SLOWEST * np.abs(_smooth(unit, rng, SLOWING)[:, 0])
     arrival = np.linalg.norm(position - position[lowest].mean(axis=0), axis=1) / SCANNED_SPEED * slowness
     path = _widest(position[lowest & keep]) + np.linspace(-BELOW, 0, 51)[:, None] * (0.0, 0.05, 1)
-    cloud = bodies(position[keep], vessels.amount[keep], vessels.radius[keep], arrival[keep], path=path)
-    return joined([cloud, scanned_capillaries(cloud, cavity, rng, rng.uniform(*BRAIN_BLOOD))])
+    cloud = make_bodies(position[keep], vessels.amount[keep], vessels.radius[keep], arrival[keep], path=path)
+    return join_vessels([cloud, scanned_capillaries(cloud, cavity, rng, rng.uniform(*BRAIN_BLOOD))])
 
 
 def _widest(position: np.ndarray) -> np.ndarray:
@@ -112,7 +117,7 @@ def _smooth(unit: np.ndarray, rng: np.random.Generator, size: float) -> np.ndarr
     return np.sin(unit @ waves.T + phases) @ weights
 
 
-def vessel_tree(rng: np.random.Generator, territory: Territory, transit: float = 2.0) -> Vessels:
+def grow_vessels(rng: np.random.Generator, territory: Territory, transit: float = 2.0) -> Vessels:
     """Grow the vessels that one injection shows: arteries, the tissue they feed, and the veins that drain it.
 
     At each fork r^3 = r1^3 + r2^3 (C. D. Murray, PNAS 12 (1926) 207-214); branches carry `pi r^2 * 400 mm/s * r / 2 mm`, trunks
@@ -134,23 +139,23 @@ def vessel_tree(rng: np.random.Generator, territory: Territory, transit: float =
     if territory.kind == "neck":
         arteries, ends, upwards = neck_arteries(rng, territory)
         tissue, _ = capillaries(ends, territory, rng, transit, (0.0, 0.85))
-        return joined([arteries, tissue, neck_veins(rng, territory, upwards)[0]])
+        return join_vessels([arteries, tissue, neck_veins(rng, territory, upwards)[0]])
     arteries, ends = head_arteries(rng, territory)
     tissue, outflow = capillaries(ends, territory, rng, transit)
-    return joined([arteries, tissue, head_veins(rng, territory, outflow)[0]])
+    return join_vessels([arteries, tissue, head_veins(rng, territory, outflow)[0]])
 
 
-def inlet(cloud: Vessels) -> np.ndarray:
+def find_inlet(cloud: Vessels) -> np.ndarray:
     """Return the catheter's way to its tip in the injected artery, from where it enters the region, `(M, 3)` float32, mm."""
     return cloud.path
 
 
-def pulsed(cloud: Vessels, beat: float) -> np.ndarray:
+def apply_pulse(cloud: Vessels, beat: float) -> np.ndarray:
     """Return where the pulse wave moves the vessels: arteries swing by up to 0.35 mm, the wider the more, neighbours alike.
 
     Args:
         cloud: the vessels at rest.
-        beat: of `motion.pulse`, -1..1.
+        beat: of `motion.draw_pulse`, -1..1.
 
     Returns:
         `(N, 3)` float32 positions, mm; tissue and veins rest.

@@ -9,8 +9,29 @@ import numpy as np
 
 from angiomorph.simulate.scene.territory import Territory
 from angiomorph.simulate.vessels.arteries import base, places
-from angiomorph.simulate.vessels.cloud import NO_FLOW, VEIN, Inflow, Vessels, bodies, both, carried, joined, speed, width
-from angiomorph.simulate.vessels.growth import Generation, Steering, Tips, Trunk, along, grow, normal, trunk, within
+from angiomorph.simulate.vessels.cloud import (
+    NO_FLOW,
+    VEIN,
+    Inflow,
+    Vessels,
+    join_inflows,
+    join_vessels,
+    make_bodies,
+    murray_flow,
+    speed,
+    width,
+)
+from angiomorph.simulate.vessels.growth import (
+    Generation,
+    Steering,
+    Tips,
+    Trunk,
+    grow,
+    keep_along,
+    keep_within,
+    lay_trunk,
+    normalise_vectors,
+)
 
 SLOWER = 0.6  # of the blood in veins than in arteries of the same radius
 SINUS = 1.2  # of a sinus's radius over that of a vein by Murray's law
@@ -71,13 +92,13 @@ def _drained(tree: list[Generation], own: list[np.ndarray]) -> tuple[Vessels, In
         clouds.append(_branch_cloud(one, radius, begin, time, fed / np.maximum(flow, NO_FLOW)))
         if below is not None:
             flows = below + after.gathered(one.parent, below.shape[1])
-    return joined(clouds), after
+    return join_vessels(clouds), after
 
 
 def _branch_cloud(one: Generation, radius: np.ndarray, begin: np.ndarray, time: np.ndarray, dilution: np.ndarray) -> Vessels:
     steps, keep = len(one.track), dilution > 0
     since = 1 - np.arange(0.5, steps)[:, None] / steps  # the track leads from the root, against the flow
-    return bodies(
+    return make_bodies(
         one.track[:, keep].reshape(-1, 3),
         np.tile(np.pi * radius**2 * one.length / steps, (steps, 1))[:, keep].ravel(),
         np.tile(radius[keep], steps),
@@ -109,7 +130,7 @@ def collect(tube: Trunk, at: np.ndarray, inflow: Inflow) -> tuple[Vessels, Inflo
     arrival = moment / np.maximum(fed, NO_FLOW) + after
     keep = fed > 0
     dilution = fed[keep] / flow[keep]
-    cloud = bodies(tube.position[keep], amount[keep], radius[keep], (arrival - time / 2)[keep], VEIN, dilution)
+    cloud = make_bodies(tube.position[keep], amount[keep], radius[keep], (arrival - time / 2)[keep], VEIN, dilution)
     return cloud, Inflow(tube.end[None], flow[-1:], fed[-1:], arrival[-1:])
 
 
@@ -125,7 +146,7 @@ def tributaries(
     stretch: float = STRAIGHTER,
 ) -> list[Generation]:
     """Grow veins from pieces `at` of a tube towards targets, as wide as to fork alike; arguments as elsewhere."""
-    ways = normal(normal(targets - tube.position[at]) + rng.normal(0, 0.2, targets.shape))
+    ways = normalise_vectors(normalise_vectors(targets - tube.position[at]) + rng.normal(0, 0.2, targets.shape))
     return grow(Tips(tube.position[at], ways, radius, targets), rng, steer, scatter, thinnest, 0.25, stretch)
 
 
@@ -143,23 +164,23 @@ def head_veins(rng: np.random.Generator, cavity: Territory, tissue: Inflow) -> t
     Returns:
         bodies of phase 2, and what leaves the two jugular veins.
     """
-    surface, scatter = along(cavity, 0.97), 0.5 * cavity.half
-    sagittal, straight = trunk(places(cavity, SAGITTAL), 1.0), trunk(places(cavity, STRAIGHT), 1.0)
+    surface, scatter = keep_along(cavity, 0.97), 0.5 * cavity.half
+    sagittal, straight = lay_trunk(places(cavity, SAGITTAL), 1.0), lay_trunk(places(cavity, STRAIGHT), 1.0)
     at, targets = _cortical(rng, cavity, sagittal)
     upper = tributaries(rng, sagittal, at, targets, rng.uniform(0.8, 1.7, len(at)), surface, scatter)
     inner = places(cavity, [(0.12, 0.25, 0.1), (-0.12, 0.25, 0.1), (0.3, 0.15, -0.3), (-0.3, 0.15, -0.3)])
     start = np.zeros(4, int)
-    deep = tributaries(rng, straight, start, inner, rng.uniform(0.8, 1.3, 4), within(cavity, 0.6), 0.3 * cavity.half)
+    deep = tributaries(rng, straight, start, inner, rng.uniform(0.8, 1.3, 4), keep_within(cavity, 0.6), 0.3 * cavity.half)
     sides = [_transverse(rng, cavity, side) for side in (1, -1)]
     veins, outflows = zip(*drain([upper, deep, *(tree for _, _, tree in sides)], tissue), strict=True)
     sinus, above = collect(sagittal, at, outflows[0])
     galen, under = collect(straight, start, outflows[1])
     right, clouds, out = rng.uniform(0.3, 0.8), [*veins, sinus, galen], []
     for (tube, at, _), share, more in zip(sides, (right, 1 - right), outflows[2:], strict=True):
-        jugular, leaving = collect(tube, np.concatenate([[0], at]), both(both(above, under).whole(share), more))
+        jugular, leaving = collect(tube, np.concatenate([[0], at]), join_inflows(join_inflows(above, under).whole(share), more))
         clouds.append(jugular)
         out.append(leaving)
-    return joined(clouds), both(*out)
+    return join_vessels(clouds), join_inflows(*out)
 
 
 def _cortical(rng: np.random.Generator, cavity: Territory, sagittal: Trunk) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +190,9 @@ def _cortical(rng: np.random.Generator, cavity: Territory, sagittal: Trunk) -> t
     at = (share * len(sagittal.length)).astype(int)
     unit = (sagittal.position[at] - cavity.centre) / cavity.half
     side = np.repeat((-1.0, 1.0), count)
-    unit = normal(unit * (0, 0.8, 0.55) + np.stack([side * rng.uniform(0.6, 1.0, 2 * count), 0 * side, 0 * side], axis=1))
+    unit = normalise_vectors(
+        unit * (0, 0.8, 0.55) + np.stack([side * rng.uniform(0.6, 1.0, 2 * count), 0 * side, 0 * side], axis=1)
+    )
     return at, places(cavity, 0.95 * unit)
 
 
@@ -178,13 +201,13 @@ def _transverse(rng: np.random.Generator, cavity: Territory, side: int) -> tuple
     path = np.concatenate([places(cavity, TRANSVERSE), base(cavity) + JUGULAR])
     path[:, 0] = cavity.centre[0] + side * (path[:, 0] - cavity.centre[0])
     path[1:] += rng.normal(0, 1.5, path[1:].shape)
-    tube = trunk(path, 1.0)
+    tube = lay_trunk(path, 1.0)
     inside = np.linalg.norm((tube.position - cavity.centre) / cavity.half, axis=1) < 1
     at = (np.array((0.25, 0.45, 0.55, 0.7)) * inside.sum()).astype(int)
     targets = places(
         cavity, [(0.5 * side, -0.7, -0.6), (0.9 * side, 0.0, 0.15), (0.93 * side, 0.25, -0.2), (0.85 * side, -0.4, 0.25)]
     )
-    return tube, at, tributaries(rng, tube, at, targets, rng.uniform(0.8, 1.4, 4), along(cavity, 0.95), 0.4 * cavity.half)
+    return tube, at, tributaries(rng, tube, at, targets, rng.uniform(0.8, 1.4, 4), keep_along(cavity, 0.95), 0.4 * cavity.half)
 
 
 def neck_veins(rng: np.random.Generator, territory: Territory, upwards: Inflow) -> tuple[Vessels, Inflow]:
@@ -202,6 +225,6 @@ def neck_veins(rng: np.random.Generator, territory: Territory, upwards: Inflow) 
     way = [(0.6, -0.05, 1.5), (0.6, -0.05, 0.8), (0.62, 0.1, 0.0), (0.55, 0.15, -0.8), (0.4, 0.2, -1.5)]
     path = places(territory, np.array(way) * (side, 1, 1)) + rng.normal(0, 1.5, (len(way), 3))
     back = upwards.whole(rng.uniform(0.3, 0.7))
-    other = SLOWER * carried(rng.uniform(3.5, 6.0, 1) / SINUS)
+    other = SLOWER * murray_flow(rng.uniform(3.5, 6.0, 1) / SINUS)
     inflow = replace(back, flow=back.fed + other, arrival=back.arrival + rng.uniform(1.5, 2.5))
-    return collect(trunk(path, 1.0), np.zeros(1, int), inflow)
+    return collect(lay_trunk(path, 1.0), np.zeros(1, int), inflow)

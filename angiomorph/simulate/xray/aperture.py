@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 LEAK = 0.004  # open-beam share that passes the collimator's blades
-SHAPES = ("CIRCULAR", "RECTANGULAR", "POLYGONAL")
+SHAPES = {"CIRCULAR": 0.45, "RECTANGULAR": 0.35, "POLYGONAL": 0.2}  # and how often each is drawn
+# Chosen by eye; lengths in half sides of the frame, from its centre.
+RADIUS = (0.97, 1.05)  # of a circle
+COVERED = (0.02, 0.25)  # by each blade of a rectangle
+TURNED, REACH = 4.0, (0.94, 1.02)  # of an octagon: degrees to either side, and distance of its sides
+SOFT = (0.003, 0.008)  # width of the edge
 TOLD = 0.6  # share of collimated runs whose header says so
 
 
@@ -38,22 +43,22 @@ def draw_aperture(rng: np.random.Generator, rows: int, columns: int, collimated:
     """
     if not collimated:
         return Aperture(np.ones((rows, columns), np.float32))
-    shape = SHAPES[rng.choice(3, p=(0.45, 0.35, 0.2))]
+    shape = list(SHAPES)[rng.choice(len(SHAPES), p=list(SHAPES.values()))]
     half = np.array((rows - 1, columns - 1)) / 2
     y, x = (np.indices((rows, columns)) - half[:, None, None]) / half[:, None, None]
     if shape == "CIRCULAR":
-        radius = rng.uniform(0.97, 1.05)
+        radius = rng.uniform(*RADIUS)
         inside = radius - np.hypot(x, y)
         described = _circle(half, radius)
     elif shape == "RECTANGULAR":
-        edges = 1 - rng.uniform(0.02, 0.25, 4)
+        edges = 1 - rng.uniform(*COVERED, 4)
         inside = np.minimum(np.minimum(x + edges[0], edges[1] - x), np.minimum(y + edges[2], edges[3] - y))
         described = _rectangle(half, edges)
     else:
         normals, distance = _octagon(rng)
         inside = np.min([distance - x * a - y * b for a, b in normals], axis=0)
         described = _polygon(half, normals, distance)
-    edge = rng.uniform(0.003, 0.008)
+    edge = rng.uniform(*SOFT)
     share = (LEAK + (1 - LEAK) / (1 + np.exp(-np.clip(inside / edge, -50, 50)))).astype(np.float32)
     told = rng.random() < TOLD
     return Aperture(share, {"CollimatorShape": shape, "ShutterShape": shape, **described} if told else {})
@@ -61,8 +66,8 @@ def draw_aperture(rng: np.random.Generator, rows: int, columns: int, collimated:
 
 def _octagon(rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Outward normals x, y of the eight sides and their common distance from the centre."""
-    angles = np.radians(rng.uniform(-4, 4) + np.arange(8) * 45)
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1), float(rng.uniform(0.94, 1.02))
+    angles = np.radians(rng.uniform(-TURNED, TURNED) + np.arange(8) * 45)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1), float(rng.uniform(*REACH))
 
 
 def _both(**attributes: Any) -> dict[str, Any]:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-from numba import njit, prange
 from scipy import ndimage
 
 from angiomorph.errors import InputError
-from angiomorph.simulate.settings import SimulationSettings
+from angiomorph.simulate.extra import njit, prange
+from angiomorph.simulate.settings import BITS, RELATIONS, SimulationSettings
 from angiomorph.simulate.xray.aperture import Aperture, draw_aperture
-from angiomorph.simulate.xray.spectrum import Beam, beam
+from angiomorph.simulate.xray.spectrum import Beam, make_beam
 
+# The ranges were chosen by eye against clinical runs, unless a source is named.
 SPREAD = (0.17, 0.42)  # mm, standard deviation of the light's spread in the detector
-PIXEL_SPREAD = (
-    6**-0.5
-)  # pixels, of sampling: with it, frames of half the size equal 2 x 2 means in sharpness and noise (tested)
+# Pixels, of sampling: with it, frames of half the size equal 2 x 2 means in sharpness and noise (tested).
+PIXEL_SPREAD = 6**-0.5
+SCATTER = (0.1, 0.5)  # scattered over primary intensity behind the patient, with an anti-scatter grid
+ELECTRONIC = (2.0, 8.0)  # photons, deviation of electronic noise in a pixel of FIELD
+STEEPNESS, SHARPENING = (1.5, 2.5), (0.0, 0.5)  # of DISP's curve
+DRIFTING, DRIFT = 0.4, 0.01  # share of runs whose exposure drifts, and the drift's deviation over the run
+RAMPING, RAMP, RAMP_FRAMES = 0.25, (0.02, 0.2), (0.3, 1.0)  # share of runs that begin too dark, by how much, time constant
+FLICKER = 0.002  # deviation of exposure from frame to frame
 FIELD = 300.0 / 512  # mm, the pixel for which electronic noise is drawn
 MIDDLE = (0.08, 0.3)  # stored value of the patient's median over the largest value
 BRIGHTER = (1.2, 2.2)  # ln units from the patient's median to where a logarithmic curve ends
@@ -136,7 +143,7 @@ def _transmit(paths, coefficients, weights, out):  # type: ignore[no-untyped-def
             out[row, column] = total
 
 
-def exposed(paths: np.ndarray, detector: Detector) -> np.ndarray:
+def expose(paths: np.ndarray, detector: Detector) -> np.ndarray:
     """Beam at the detector: `P = aperture * transmission` and smooth scatter `scatter * smooth(P)`.
 
     Args:
@@ -161,11 +168,11 @@ def _smooth(image: np.ndarray) -> np.ndarray:
     return ndimage.zoom(small, (rows / small.shape[0], columns / small.shape[1]), order=1, mode="nearest", grid_mode=True)
 
 
-def expected(intensity: np.ndarray, detector: Detector, frame: int) -> np.ndarray:
+def expect_signal(intensity: np.ndarray, detector: Detector, frame: int) -> np.ndarray:
     """Noise-free signal: `exposure * gain * blur(intensity)`.
 
     Args:
-        intensity: `(H, W)` from `exposed`.
+        intensity: `(H, W)` from `expose`.
         detector: of the run.
         frame: index from 0.
 
@@ -176,29 +183,29 @@ def expected(intensity: np.ndarray, detector: Detector, frame: int) -> np.ndarra
     return signal * np.float32(detector.exposure * detector.gain[frame])
 
 
-def logarithm(signal: np.ndarray, detector: Detector) -> np.ndarray:
+def to_ln_units(signal: np.ndarray, detector: Detector) -> np.ndarray:
     """What a subtraction sees of a noise-free signal, in ln units: `ln(stored)` of LIN, else `stored / stored_per_ln`.
 
     Args:
-        signal: `(H, W)` from `expected`.
+        signal: `(H, W)` from `expect_signal`.
         detector: of the run.
 
     Returns:
         `(H, W)` float32; the truth that the frames have in expectation.
     """
-    values = encoded(signal, detector.encoding)
+    values = encode(signal, detector.encoding)
     if detector.encoding.relation == "LIN":
         return np.log(np.maximum(values, 1))
     return values / np.float32(detector.stored_per_ln)
 
 
-def unsaturated(signal: np.ndarray, detector: Detector) -> np.ndarray:
+def find_unsaturated(signal: np.ndarray, detector: Detector) -> np.ndarray:
     """Return where a signal's stored value lies within the encoding's range, `(H, W)` bool."""
-    values = encoded(signal, detector.encoding)
+    values = encode(signal, detector.encoding)
     return np.asarray((values > 1) & (values < 0.98 * detector.encoding.top))
 
 
-def encoded(signal: np.ndarray, encoding: Encoding) -> np.ndarray:
+def encode(signal: np.ndarray, encoding: Encoding) -> np.ndarray:
     """Stored value before rounding, within 0..top (see `Encoding`).
 
     Args:
@@ -236,11 +243,11 @@ def _curve(shade: np.ndarray, encoding: Encoding) -> np.ndarray:
     return np.asarray(np.float32(0.5) + bend / np.float32(2 * math.tanh(encoding.steepness / 2)))
 
 
-def measured(intensity: np.ndarray, detector: Detector, frame: int, rng: np.random.Generator) -> np.ndarray:
+def measure(intensity: np.ndarray, detector: Detector, frame: int, rng: np.random.Generator) -> np.ndarray:
     """Stored values of one frame: Poisson photons, then the detector's blur, which also correlates them, and electronic noise.
 
     Args:
-        intensity: `(H, W)` from `exposed`.
+        intensity: `(H, W)` from `expose`.
         detector: of the run.
         frame: index from 0.
         rng: of this frame's noise.
@@ -251,7 +258,7 @@ def measured(intensity: np.ndarray, detector: Detector, frame: int, rng: np.rand
     photons = rng.poisson(intensity * (detector.photons * detector.gain[frame])).astype(np.float32)
     signal = ndimage.gaussian_filter(photons, detector.blur, mode="nearest")
     signal += np.float32(detector.electronic) * rng.standard_normal(signal.shape, np.float32)
-    stored = np.rint(encoded(signal * np.float32(detector.exposure / detector.photons), detector.encoding))
+    stored = np.rint(encode(signal * np.float32(detector.exposure / detector.photons), detector.encoding))
     return stored.astype(np.uint8 if detector.encoding.bits_stored <= 8 else np.uint16)
 
 
@@ -283,11 +290,11 @@ def draw_detector(paths: np.ndarray, pixel_spacing: float, settings: SimulationS
         InputError: nothing of the patient is inside the field of view.
     """
     aperture = draw_aperture(rng, paths.shape[1], paths.shape[2], bool(rng.random() < settings.collimated))
-    spectrum = beam(float(np.round(rng.uniform(*settings.kv), 1)), float(np.round(rng.uniform(*settings.copper), 1)))
-    scatter = rng.uniform(0.1, 0.5)
+    spectrum = make_beam(float(np.round(rng.uniform(*settings.kv), 1)), float(np.round(rng.uniform(*settings.copper), 1)))
+    scatter = rng.uniform(*SCATTER)
     behind = (aperture.share > 0.5) & (paths[WATER] + paths[BONE] > BEHIND)
     if not behind.any():
-        raise InputError("simulation: expected a patient inside the field of view, found air only; use a larger field of view")
+        raise InputError("`field_of_view`: expected a patient inside it, found air only; use a larger one")
     intensity = _with_scatter(aperture.share * transmission(paths, spectrum), scatter)
     middle = float(np.median(intensity[behind]))
     dose = np.exp(rng.uniform(*np.log(settings.dose)))
@@ -297,7 +304,7 @@ def draw_detector(paths: np.ndarray, pixel_spacing: float, settings: SimulationS
         photons=dose * pixel_spacing**2 / middle,
         scatter=scatter,
         blur=float(np.hypot(rng.uniform(*SPREAD) / pixel_spacing, PIXEL_SPREAD)),
-        electronic=rng.uniform(2, 8) * pixel_spacing / FIELD,
+        electronic=rng.uniform(*ELECTRONIC) * pixel_spacing / FIELD,
         exposure=exposure,
         encoding=encoding,
         stored_per_ln=_slope(intensity * exposure, behind, encoding),
@@ -308,10 +315,10 @@ def draw_detector(paths: np.ndarray, pixel_spacing: float, settings: SimulationS
 
 def _draw_encoding(middle: float, settings: SimulationSettings, rng: np.random.Generator) -> tuple[Encoding, float]:
     """Draw the encoding, and the signal of an open pixel that suits it."""
-    relation = _chosen(settings.relations, rng)
-    bits = _chosen(settings.bits_stored, rng)
+    relation = _draw_one(settings.relations, RELATIONS, rng)
+    bits = _draw_one(settings.bits_stored, BITS, rng)
     share, brighter, span = np.exp(rng.uniform(*np.log(MIDDLE))), rng.uniform(*BRIGHTER), rng.random()
-    steepness, sharpening = rng.uniform(1.5, 2.5), rng.uniform(0.0, 0.5)
+    steepness, sharpening = rng.uniform(*STEEPNESS), rng.uniform(*SHARPENING)
     if relation == "LIN":
         return Encoding(relation, bits), share * 2**bits / middle
     low, high = LOG_SPAN if relation == "LOG" else DISP_SPAN
@@ -324,9 +331,10 @@ def _draw_encoding(middle: float, settings: SimulationSettings, rng: np.random.G
     return Encoding(relation, bits, top - (1 - compression) * width, top, steepness, sharpening, compression), 1.0
 
 
-def _chosen(pairs: tuple[tuple[_Choice, float], ...], rng: np.random.Generator) -> _Choice:
-    values, weights = zip(*pairs, strict=True)
-    return values[rng.choice(len(values), p=np.array(weights) / sum(weights))]
+def _draw_one(values: Sequence[_Choice], often: Mapping[_Choice, float], rng: np.random.Generator) -> _Choice:
+    """Draw one of the values, each as often among them as `often` says."""
+    weights = np.array([often[value] for value in values])
+    return values[rng.choice(len(values), p=weights / weights.sum())]
 
 
 def _slope(signal: np.ndarray, behind: np.ndarray, encoding: Encoding) -> float:
@@ -353,7 +361,7 @@ def draw_gain(rng: np.random.Generator, frames: int) -> np.ndarray:
         `(T,)` float64 about 1.
     """
     index = np.arange(frames)
-    drift = rng.normal(0, 0.01) * index / max(frames - 1, 1) if rng.random() < 0.4 else 0 * index
-    ramp = -rng.uniform(0.02, 0.2) * np.exp(-index / rng.uniform(0.3, 1)) if rng.random() < 0.25 else 0 * index
-    flicker = rng.normal(0, 0.002, frames)
+    drift = rng.normal(0, DRIFT) * index / max(frames - 1, 1) if rng.random() < DRIFTING else 0 * index
+    ramp = -rng.uniform(*RAMP) * np.exp(-index / rng.uniform(*RAMP_FRAMES)) if rng.random() < RAMPING else 0 * index
+    flicker = rng.normal(0, FLICKER, frames)
     return (1 + drift) * (1 + ramp) * (1 + flicker)

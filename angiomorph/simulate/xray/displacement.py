@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
 
+from angiomorph.simulate.extra import njit, prange
 from angiomorph.simulate.xray.geometry import CArm
-from angiomorph.simulate.xray.projector import BLOCK, content, occupied, planes, rays_in_voxels, steepest, trilinear
+from angiomorph.simulate.xray.projector import BLOCK, content, find_occupied, planes, rays_in_voxels, steepest, trilinear
 
 
-def deformed(density: np.ndarray, spacing: np.ndarray, control: np.ndarray) -> np.ndarray:
+def deform(density: np.ndarray, spacing: np.ndarray, control: np.ndarray) -> np.ndarray:
     """Return a volume after its parts moved: the value at a voxel x is that at rest at `x + control(x)`, edges repeated.
 
     Args:
@@ -51,7 +51,7 @@ def _deform(density, control, low, high, out):  # type: ignore[no-untyped-def]
                 out[i, j, k, 1] = trilinear(density[..., 1], z, y, x)
 
 
-def at_moment(
+def move_points(
     position: np.ndarray, spacing: np.ndarray, origin: np.ndarray, shape: tuple[int, ...], control: np.ndarray
 ) -> np.ndarray:
     """Return where points that rest at `position` lie once their parts have moved: the q with `q + control(q) = position`.
@@ -98,7 +98,7 @@ def _invert(position, spacing, origin, size, control, out):  # type: ignore[no-u
         out[i, 0], out[i, 1], out[i, 2] = x, y, z
 
 
-def displacement(
+def find_displacement(
     density: np.ndarray,
     spacing: np.ndarray,
     origin: np.ndarray,
@@ -132,7 +132,7 @@ def displacement(
     start, first, right, down = rays_in_voxels(arm, pose, spacing, origin, block)
     source, corner, across, along = arm.rays()
     area = arm.pixel_spacing**2
-    filled = occupied(density) if blocks is None else blocks
+    filled = find_occupied(density) if blocks is None else blocks
     sums = np.zeros((arm.rows // block, arm.columns // block, 4))
     detector = (corner - source, np.cross(across, along) / area, across / area, along / area)
     _weigh(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
 
+from angiomorph.simulate.extra import njit, prange
 from angiomorph.simulate.xray.geometry import CArm, rotation
 
 EDGE = 1e-6  # voxels kept from the grid's border, more than rounding along a ray can add up to
@@ -16,7 +16,7 @@ TILE = 16  # rays side by side that pass over the same empty blocks
 BANDS = 16  # detector bands projected independently; fixed, so that sums do not depend on the thread count
 
 
-def occupied(density: np.ndarray) -> np.ndarray:
+def find_occupied(density: np.ndarray) -> np.ndarray:
     """Say which materials there are in blocks of 8 x 8 x 8 voxels.
 
     Args:
@@ -72,7 +72,7 @@ def project_volume(
     size = np.array(density.shape[2::-1], np.int64)
     _march(
         density.ravel(),
-        occupied(density) if blocks is None else blocks,
+        find_occupied(density) if blocks is None else blocks,
         size,
         np.asarray(spacing, np.float64),
         start,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import xraydb
 
 from angiomorph.errors import InputError
+from angiomorph.simulate.extra import import_extra
 
 MATERIALS = ("water", "bone", "iodine", "metal")  # order of `Beam.coefficients` and of every stack of paths
 KV = (60.0, 125.0)  # tube voltages of angiography; the quadrature is exact enough between them
@@ -55,10 +55,10 @@ class Beam:
 
 
 @cache
-def beam(kv: float, copper_mm: float) -> Beam:
+def make_beam(kv: float, copper_mm: float) -> Beam:
     """Return a beam as 12 energies, by Gauss-Legendre quadrature between the K edges of iodine, caesium and tungsten.
 
-    With the photons N(E) of `emitted` the signal is that of a caesium iodide screen of 0.6 mm that integrates energy:
+    With the photons N(E) of `emit` the signal is that of a caesium iodide screen of 0.6 mm that integrates energy:
     `weights(E) ~ N(E) E (1 - exp(-mu_CsI(E) d))`. The error is below 0.3 % of any transmission of a patient.
 
     Args:
@@ -80,16 +80,16 @@ def beam(kv: float, copper_mm: float) -> Beam:
             f"found {kv:g} kV, {copper_mm:g} mm; choose values of an angiography suite"
         )
     energies, lengths = _nodes(kv)
-    stopped = 1 - np.exp(-SCINTILLATOR * coefficient("scintillator", energies))
-    weights = lengths * emitted(energies, kv, copper_mm) * energies * stopped
-    coefficients = np.stack([coefficient(material, energies) for material in MATERIALS])
+    stopped = 1 - np.exp(-SCINTILLATOR * find_coefficients("scintillator", energies))
+    weights = lengths * emit(energies, kv, copper_mm) * energies * stopped
+    coefficients = np.stack([find_coefficients(material, energies) for material in MATERIALS])
     weights /= weights.sum()
     for array in (energies, weights, coefficients):
         array.flags.writeable = False  # every caller is given the same beam
     return Beam(kv, energies, weights, coefficients)
 
 
-def emitted(energies: np.ndarray, kv: float, copper_mm: float) -> np.ndarray:
+def emit(energies: np.ndarray, kv: float, copper_mm: float) -> np.ndarray:
     """Photons per keV by Kramers' law behind 10 um of anode and the filters: `(kv / E - 1) exp(-sum_f mu_f(E) d_f)`.
 
     Args:
@@ -103,11 +103,11 @@ def emitted(energies: np.ndarray, kv: float, copper_mm: float) -> np.ndarray:
     Source: H. A. Kramers, Phil. Mag. 46 (1923) 836-871; the characteristic lines are left out.
     """
     thickness = {"anode": ANODE, "aluminium": ALUMINIUM, "copper": COPPER_DENSITY * copper_mm / 10}
-    depth = sum(thickness[name] * coefficient(name, energies) for name in thickness)
+    depth = sum(thickness[name] * find_coefficients(name, energies) for name in thickness)
     return np.maximum(kv / np.asarray(energies) - 1, 0) * np.exp(-depth)
 
 
-def coefficient(material: str, energies: np.ndarray) -> np.ndarray:
+def find_coefficients(material: str, energies: np.ndarray) -> np.ndarray:
     """Mass attenuation coefficient, coherent scattering included.
 
     Args:
@@ -118,6 +118,7 @@ def coefficient(material: str, energies: np.ndarray) -> np.ndarray:
         `(E,)` cm^2/g.
     """
     electronvolts = 1000 * np.asarray(energies, np.float64)
+    xraydb = import_extra("xraydb")
     return np.sum([share * xraydb.mu_elam(element, electronvolts) for element, share in COMPOSITION[material].items()], axis=0)
 
 

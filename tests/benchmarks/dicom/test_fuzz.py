@@ -12,6 +12,8 @@ from benchmarks.dicom.fuzz import Child, Outcome, fault
 from benchmarks.dicom.mutations import Mutation
 from benchmarks.dicom.trees import Tree
 
+pytestmark = pytest.mark.slow
+
 GOOD = Outcome("read", digest="a", warnings=1)
 
 

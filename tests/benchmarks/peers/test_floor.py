@@ -8,6 +8,7 @@ from benchmarks.peers.runs import read_sample
 from tests.benchmarks.made import SIDE, make_run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [(0.0, 0.0), (3.0, -2.0)])
 def test_what_the_truth_shows_is_found(tmp_path, start):
     sample = read_sample(make_run(tmp_path / "run.dcm", shift=(3, -2)), 2)

@@ -10,6 +10,8 @@ from scipy import ndimage
 from benchmarks.peers.methods import PEERS, Peer, levelled, lit, none, pixel_shift
 from tests.tools import require_package
 
+pytestmark = pytest.mark.slow
+
 SIDE = 256
 MARGIN = 32  # pixels: beyond the border nothing is known
 

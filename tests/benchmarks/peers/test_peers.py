@@ -78,19 +78,20 @@ def test_first_call_is_not_scored_and_nothing_is_run_twice(paths, tmp_path):
 
 @pytest.fixture
 def model(tmp_path):
-    from angiomorph.registration.series import Model
+    from angiomorph.registration.model import Model
 
     return Model(save_tiny_model(tmp_path / "tiny.h5"))
 
 
+@pytest.mark.slow
 def test_ours_is_what_register_series_gives_of_the_same_frames(paths, model):
-    from angiomorph.registration.series import register_series
+    from angiomorph.registration.options import RegistrationOptions
     from benchmarks.peers.runs import read_sample
 
     sample = read_sample(paths[0], 2)
     (method,) = peers.methods(["AngioMorph, network alone"], model)
     warps, seconds = method.warps(sample)
-    alone = register_series(sample.series, model, refine_steps=0, guard=False)
+    alone = model.register(sample.series, RegistrationOptions(refine=0, guard=False))
     np.testing.assert_array_equal(warps, alone.warp[list(sample.frames)])
     assert seconds > 0
     assert method.parameters["model"] == model.sha256
@@ -98,13 +99,13 @@ def test_ours_is_what_register_series_gives_of_the_same_frames(paths, model):
 
 @pytest.mark.parametrize(("image_loss", "rounds", "steps"), [("truth", 1, 0), ("vle", 0, 40)])
 def test_refined_is_one_round_of_a_model_of_truth_and_steps_of_others(tmp_path, image_loss, rounds, steps):
-    from angiomorph.registration.series import Model
+    from angiomorph.registration.model import Model
 
     model = Model(save_tiny_model(tmp_path / "tiny.h5", image_loss=image_loss))
     alone, refined, default = (method.parameters for method in peers.methods(list(peers.OURS), model))
-    assert (alone["rounds"], alone["refine_steps"], alone["guard"]) == (0, 0, False)
-    assert (refined["rounds"], refined["refine_steps"], refined["guard"]) == (rounds, steps, False)
-    assert (default["rounds"], default["refine_steps"], default["guard"]) == (0, None, True)
+    assert (alone["rounds"], alone["refine"], alone["guard"]) == (0, 0, False)
+    assert (refined["rounds"], refined["refine"], refined["guard"]) == (rounds, steps, False)
+    assert (default["rounds"], default["refine"], default["guard"]) == (0, None, True)
 
 
 def test_every_method_names_the_code_that_its_scores_depend_on(model):
@@ -125,7 +126,7 @@ def test_other_background_than_the_peers_is_refused(paths, model, monkeypatch):
     from benchmarks.peers.runs import read_sample
 
     sample = read_sample(paths[0], 1)
-    monkeypatch.setattr("angiomorph.registration.series.choose_background", lambda *_, **__: Background((1,), "number"))
+    monkeypatch.setattr("angiomorph.registration.inputs.choose_background", lambda *_, **__: Background((1,), "number"))
     (method,) = peers.methods(["AngioMorph, network alone"], model)
     with pytest.raises(InputError, match="expected the same background frames"):
         method.warps(sample)

@@ -7,6 +7,8 @@ import pytest
 from angiomorph.errors import InputError
 from benchmarks.registration.background_runs import ARRIVAL, CUT, DOSES, FRAMES, LEAST_AFTER, Plan, make_runs, plans
 
+pytestmark = pytest.mark.slow
+
 CTS = ("head", "", "chest")
 
 

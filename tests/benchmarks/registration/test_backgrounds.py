@@ -13,6 +13,8 @@ from benchmarks.registration import backgrounds
 from benchmarks.registration.background_runs import Contrast, contrast_path, read_contrast
 from benchmarks.registration.backgrounds import Choice, judge, judge_runs, percent
 
+pytestmark = pytest.mark.slow
+
 ABOUT = {"anatomy": "neck", "dose": 5000.0, "still": False, "begins_with_iodine": False}
 RISE = [0, 0.004, 0.01, 0.02, 0.5, 1, 0.005]  # clean up to the third frame, and again in the last
 

@@ -7,10 +7,12 @@ from scipy import ndimage
 
 from angiomorph.cli import main as angiomorph
 from angiomorph.dicom import read_series, write_run
-from angiomorph.evaluation import score
-from angiomorph.networks.layers import warp_frames
+from angiomorph.networks.warp import warp_frames
 from angiomorph.storage import store
+from angiomorph.storage.truth import read_truth, truth_path
 from benchmarks.simulator import real_heads
+
+pytestmark = pytest.mark.slow
 
 SIDE = 128
 
@@ -46,7 +48,7 @@ def test_the_truth_beside_a_run_is_that_of_its_frames(frame, vessels, tmp_path, 
     paths = sorted(out.glob("*.dcm"))
     assert capsys.readouterr().out.splitlines() == list(map(str, paths))
     assert [path.name for path in paths] == ["head-1-1.dcm", "head-1-2.dcm"]
-    series, truth = read_series(paths[0]), score.read_truth(score.truth_path(paths[0]))
+    series, truth = read_series(paths[0]), read_truth(truth_path(paths[0]))
     assert series.frames.shape == (6, 2 * SIDE, 2 * SIDE)
     assert series.bits_stored == 12
     inside = truth.anatomy

@@ -5,6 +5,7 @@ from benchmarks.simulator.speed import STAGES, main, shares
 from tests.simulate.test_run import SETTINGS
 
 
+@pytest.mark.slow
 def test_every_stage_is_found_and_all_shares_make_one(tmp_path):
     found = shares(lambda: simulate(tmp_path, runs=1, seed=0, settings=SETTINGS))
     assert set(found) == {*STAGES, "rest"}
@@ -16,6 +17,7 @@ def test_work_of_another_kind_is_rest():
     assert shares(lambda: sorted(range(10000)))["rest"] == 1
 
 
+@pytest.mark.slow
 def test_the_command_prints_frames_per_second_and_a_row_a_stage(capsys):
     assert main(["--runs", "1", "--size", "64", "--workers", "1"]) == 0
     rate, *rows = capsys.readouterr().out.splitlines()

@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from angiomorph.training.dataset import Sampling
-from angiomorph.training.train import TrainingConfig
+from angiomorph.training.config import Sampling, TrainingConfig
 from benchmarks.training import pipeline
 
 
@@ -22,6 +21,7 @@ def test_frames_per_second_by_a_made_clock(path):
     assert pipeline.speeds(path, Sampling(size=16, batch_size=8), 2, clock) == [75, 75]
 
 
+@pytest.mark.slow
 def test_fit_and_plain_steps_are_timed_in_each_round(path):
     config = TrainingConfig(sampling=Sampling(size=16, batch_size=2), enc=(4, 4), dec=(4, 4), hyp_units=(4,))
     through, alone = pipeline.fitted(path, config, rounds=2, steps=3)
@@ -30,6 +30,7 @@ def test_fit_and_plain_steps_are_timed_in_each_round(path):
     assert np.all(alone > 0)
 
 
+@pytest.mark.slow
 def test_plain_step_trains(path):
     config = TrainingConfig(sampling=Sampling(size=16, batch_size=2), enc=(4, 4), dec=(4, 4), hyp_units=(4,), lr=1e-3)
     step = pipeline.plain_step(path, config)
@@ -41,6 +42,7 @@ def test_resident_memory_in_megabytes():
     assert pipeline.resident("VmHWM:\t 9 kB\nVmRSS:\t 2000000 kB\nRssAnon:\t 1 kB\n") == pytest.approx(2048.0)
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_another_process(tmp_path):
     pipeline.write_store(tmp_path / "made.h5", 3, pipeline.SMALL)
     found = pipeline.memory_of(tmp_path / "made.h5")

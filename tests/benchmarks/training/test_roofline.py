@@ -27,6 +27,7 @@ def test_short_steps_wait_for_the_launches():
     assert roofline.ms_per_frame([Cost("short", 0, 1, 1, 30)], gpu, batch=3) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_count_is_that_of_tensorflows_profiler():
     model = AngioMorph((32, 32))
     counted, profiled = roofline.doubled_flops(model, 1), roofline.profiled_flops(model)

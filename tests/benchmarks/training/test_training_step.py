@@ -6,6 +6,8 @@ import pytest
 from benchmarks.training import training_step
 from benchmarks.training.training_step import HYPERMORPH, VOXELMORPH
 
+pytestmark = pytest.mark.slow
+
 
 def test_alternation_times_each_step_in_each_round():
     now = [0.0]

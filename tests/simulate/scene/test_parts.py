@@ -9,7 +9,7 @@ from angiomorph.simulate.scene.parts import AMPLITUDES, NODES, STEEPEST, draw_pa
 from angiomorph.simulate.scene.phantom import procedural_head
 from angiomorph.simulate.scene.territory import find_territory
 from angiomorph.simulate.scene.volume import Volume
-from angiomorph.simulate.xray.displacement import at_moment
+from angiomorph.simulate.xray.displacement import move_points
 from tests.simulate.bodies import HEART, HEART_HALF, chest, neck
 
 TIMES = np.arange(40) * 0.15
@@ -63,7 +63,7 @@ def test_where_material_went_is_found_from_where_it_came(kind, name):
     size = (np.array(volume.attenuation.shape[::-1]) - 1) * volume.spacing
     nodes = np.argwhere(np.linalg.norm(fields[name], axis=0)[2:-2, 2:-2, 2:-2] > 0.1)[:, ::-1] + 2
     rest = volume.origin + np.random.default_rng(0).permutation(nodes)[:500] * size / (NODES - 1)
-    now = at_moment(rest, np.array(volume.spacing), np.array(volume.origin), volume.attenuation.shape, control)
+    now = move_points(rest, np.array(volume.spacing), np.array(volume.origin), volume.attenuation.shape, control)
     index = ((now - volume.origin) / size * (NODES - 1)).T[::-1]
     there = np.stack([ndimage.map_coordinates(part, index, order=1, mode="constant") for part in control], axis=1)
     inside = ((index >= 0) & (index <= NODES - 1)).all(axis=0)
@@ -103,7 +103,7 @@ def test_breathing_moves_the_shoulders_and_not_the_spine():
     np.testing.assert_array_equal(at("neck", "breathing", 50, 0, 60), 0)
 
 
-def test_the_diaphragm_sinks_and_neither_spine_nor_ribs_nor_apex_do():
+def test_the_diaphragm_sinks_and_bones_stay():
     assert at("chest", "diaphragm", 70, 0, -72)[2] > 0.9
     for rest in ((0, -65, -72), (0, -65, 50), (160, 0, -72), (70, 0, 110)):
         assert abs(at("chest", "diaphragm", *rest)[2]) < 0.05
@@ -137,7 +137,7 @@ def test_all_parts_move_from_rest_by_what_they_may(kind):
         assert np.median(sizes) > low
 
 
-def test_the_share_says_how_often_a_part_moves_and_a_heart_always_beats():
+def test_the_share_says_how_often_a_part_moves():
     volume, territory, _ = body("chest")
     drawn = [draw_parts(volume, territory, TIMES, np.random.default_rng(seed), 0.4).names for seed in range(20)]
     assert all("heart" in names for names in drawn)

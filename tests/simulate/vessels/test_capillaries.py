@@ -4,7 +4,7 @@ import pytest
 from angiomorph.simulate.scene.territory import Territory
 from angiomorph.simulate.vessels.arteries import head_arteries
 from angiomorph.simulate.vessels.capillaries import FED, MOST, capillaries, scanned_capillaries
-from angiomorph.simulate.vessels.cloud import Inflow, bodies
+from angiomorph.simulate.vessels.cloud import Inflow, make_bodies
 
 CAVITY = Territory("head", np.array((5.0, -10.0, 20.0)), np.array((64.0, 76.0, 62.0)))
 SMALL = Territory("head", np.array((3.0, 2.0, 1.0)), np.array((40.0, 50.0, 60.0)))
@@ -59,7 +59,7 @@ def test_tissue_among_unlike_ends_is_perfused_alike():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_brains_tissue_gets_what_its_arteries_bring_at_a_plausible_volume(seed):
+def test_a_brains_tissue_gets_what_its_arteries_bring(seed):
     """1 to 5 % of blood in the mean; only an external carotid's branches feed what is not shown."""
     _, into = head_arteries(np.random.default_rng(seed), CAVITY)
     cloud, out = capillaries(into, CAVITY, np.random.default_rng(seed), 2.0)
@@ -73,7 +73,7 @@ def test_a_brains_tissue_gets_what_its_arteries_bring_at_a_plausible_volume(seed
 def test_tissue_holds_its_share_of_blood_near_scanned_arteries():
     """Arteries everywhere: 0.04 * 4/3 pi a b c * 0.95^3 of blood. In one half: about half of it, none far from them."""
     places = grid()
-    every = bodies(places, np.ones(len(places)), 0.3, places[:, 2] + 100)
+    every = make_bodies(places, np.ones(len(places)), 0.3, places[:, 2] + 100)
     tissue = scanned_capillaries(every, SMALL, np.random.default_rng(0), 0.04)
     whole = 0.04 * 4 / 3 * np.pi * 40 * 50 * 60 * 0.95**3
     assert tissue.amount.sum() == pytest.approx(whole, rel=0.03)

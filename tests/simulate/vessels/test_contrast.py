@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from angiomorph.simulate.vessels.cloud import bodies, joined
-from angiomorph.simulate.vessels.contrast import DISPERSION, Bolus, draw_bolus, share
+from angiomorph.simulate.vessels.cloud import join_vessels, make_bodies
+from angiomorph.simulate.vessels.contrast import DISPERSION, Bolus, draw_bolus, share_of_bolus
 
 BOLI = [Bolus(1.0, 2.0, 0.2), Bolus(3.0, 1.5, 0.1, 3.0), draw_bolus(np.random.default_rng(4))]
 TIME = np.arange(-2, 40, 0.002)
@@ -52,12 +52,14 @@ def test_no_transit_leaves_the_bolus_as_it_comes():
 def three():
     """One body of each phase at the same place; the vein's blood is injected to two fifths."""
     place, one = np.zeros((1, 3)), np.ones(1)
-    return joined([bodies(place, one, 1.0, np.array([0.7]), number, 0.4 if number == 2 else 1.0) for number in range(3)])
+    return join_vessels(
+        [make_bodies(place, one, 1.0, np.array([0.7]), number, 0.4 if number == 2 else 1.0) for number in range(3)]
+    )
 
 
 def test_each_phase_holds_its_share_of_what_was_injected():
     bolus, cloud = Bolus(1.0, 2.0, 0.2, 2.0), three()
-    curves = np.array([share(bolus, cloud, time) for time in np.arange(0, 20, 0.01)])
+    curves = np.array([share_of_bolus(bolus, cloud, time) for time in np.arange(0, 20, 0.01)])
     assert curves.dtype == np.float32
     np.testing.assert_allclose(curves.sum(axis=0) * 0.01, (1.0, 1.0, 0.4), rtol=2e-3)
     peaks = np.argmax(curves, axis=0) * 0.01

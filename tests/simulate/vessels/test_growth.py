@@ -3,8 +3,18 @@ import pytest
 
 from angiomorph.simulate.scene.territory import Territory
 from angiomorph.simulate.vessels.arteries import head_arteries, neck_arteries
-from angiomorph.simulate.vessels.cloud import carried, speed, width
-from angiomorph.simulate.vessels.growth import THINNEST, Generation, Tips, arteries, flow_into, grow, supplied, trunk, within
+from angiomorph.simulate.vessels.cloud import murray_flow, speed, width
+from angiomorph.simulate.vessels.growth import (
+    THINNEST,
+    Generation,
+    Tips,
+    arteries,
+    flow_into,
+    grow,
+    keep_within,
+    lay_trunk,
+    supply_branches,
+)
 from angiomorph.simulate.vessels.thorax import coronary_arteries, pulmonary_arteries
 
 CAVITY = Territory("head", np.array((5.0, -10.0, 20.0)), np.array((64.0, 76.0, 62.0)))
@@ -14,14 +24,14 @@ HEART = Territory("chest", np.array((-30.0, 15.0, -146.0)), np.array((53.0, 49.0
 
 def grown(seed=0):
     tips = Tips(np.zeros((2, 3)), np.eye(3)[:2], np.array((1.5, 1.0)), np.array([(30.0, 0, 0), (0, 30.0, 0)]))
-    return grow(tips, np.random.default_rng(seed), within(CAVITY), CAVITY.half)
+    return grow(tips, np.random.default_rng(seed), keep_within(CAVITY), CAVITY.half)
 
 
 def test_flow_is_cross_section_times_speed():
     """2 mm: 400 mm/s through 4 pi mm^2; half of the radius carries an eighth."""
-    np.testing.assert_allclose(carried(np.array((2.0, 1.0))), (1600 * np.pi, 200 * np.pi))
+    np.testing.assert_allclose(murray_flow(np.array((2.0, 1.0))), (1600 * np.pi, 200 * np.pi))
     np.testing.assert_allclose(speed(np.array((2.0, 1.0))), (400, 200))
-    np.testing.assert_allclose(width(carried(np.array((0.3, 7.0)))), (0.3, 7.0))
+    np.testing.assert_allclose(width(murray_flow(np.array((0.3, 7.0)))), (0.3, 7.0))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -49,7 +59,7 @@ def test_a_branch_that_is_too_thin_leaves_its_blood_at_the_fork():
 
 def test_a_trunk_carries_what_leaves_it_and_ends_there():
     """Radius 2, flow pi * 400 and from 10 mm on pi * 100: 100 mm/s, then 25 mm/s; nothing after 20 mm."""
-    tube = trunk(np.array([(0.0, 0, 0), (0, 0, 20), (0, 0, 40)]), 2.0)
+    tube = lay_trunk(np.array([(0.0, 0, 0), (0, 0, 20), (0, 0, 40)]), 2.0)
     cloud, times = tube.supply(np.array([24, 49]), np.pi * np.array((300.0, 100.0)), 1.0)
     assert len(cloud.amount) == 50
     np.testing.assert_allclose(times[[24, 49, -1]], (1.1, 1.5, 1.5), rtol=1e-6)
@@ -57,10 +67,10 @@ def test_a_trunk_carries_what_leaves_it_and_ends_there():
     np.testing.assert_allclose(cloud.amount, 4 * np.pi * 0.4, rtol=1e-5)
 
 
-def test_a_trunk_with_branches_and_another_trunk_keeps_its_volume_over_flow():
-    tube, tree = trunk(np.array([(0.0, 0, 0), (0, 0, 20), (0, 0, 40)]), 2.0), grown()
+def test_a_trunk_with_branches_keeps_volume_over_flow():
+    tube, tree = lay_trunk(np.array([(0.0, 0, 0), (0, 0, 20), (0, 0, 40)]), 2.0), grown()
     branches = [(np.array([40, 90]), tree)]
-    cloud, ends, times = supplied(tube, branches, 0.0, [(60, 500.0)])
+    cloud, ends, times = supply_branches(tube, branches, 0.0, [(60, 500.0)])
     assert ends.flow.sum() == pytest.approx(flow_into(branches)) == pytest.approx(200 * np.pi * (1.5**3 + 1), rel=1e-9)
     leaving = (ends.flow * ends.arrival).sum() + 500 * times[60]
     assert cloud.amount.sum(dtype=float) == pytest.approx(leaving, rel=1e-6)

@@ -4,9 +4,9 @@ import pytest
 from angiomorph.simulate.scene.territory import Territory
 from angiomorph.simulate.vessels.arteries import head_arteries
 from angiomorph.simulate.vessels.capillaries import capillaries
-from angiomorph.simulate.vessels.cloud import VEIN, Inflow, both
-from angiomorph.simulate.vessels.growth import Generation, trunk
-from angiomorph.simulate.vessels.trees import vessel_tree
+from angiomorph.simulate.vessels.cloud import VEIN, Inflow, join_inflows
+from angiomorph.simulate.vessels.growth import Generation, lay_trunk
+from angiomorph.simulate.vessels.trees import grow_vessels
 from angiomorph.simulate.vessels.veins import SINUS, SLOWER, collect, drain, head_veins
 
 CAVITY = Territory("head", np.array((5.0, -10.0, 20.0)), np.array((64.0, 76.0, 62.0)))
@@ -38,7 +38,7 @@ def way(length, flow):
 LEFT, RIGHT, MIDDLE = (32.0, 28.0, 0.0), (32.0, -28.0, 0.0), (28.0, 1.0, 0.0)
 
 
-def test_a_vein_that_drains_injected_and_other_tissue_is_half_diluted():
+def test_a_vein_of_injected_and_other_tissue_is_half_diluted():
     """As much blood from either branch's tissue, only the one's injected and there after 1.5 s: the root has half of it."""
     [(veins, out)] = drain([fork()], tissue([LEFT, RIGHT], (300, 300), (300, 0), (1.5, 0)))
     assert (veins.phase == VEIN).all()
@@ -63,7 +63,7 @@ def test_arrivals_mix_by_what_flows():
     np.testing.assert_allclose((out.flow, out.fed, out.arrival), ([400], [400], [end]), rtol=1e-6)
 
 
-def test_tissue_drains_once_into_the_next_end_or_fork_of_all_trees():
+def test_tissue_drains_once_into_the_next_end_or_fork():
     """Two trees 100 mm apart; what lies at the fork of the first enters there, far tissue the tree that is nearer."""
     other = [Generation(one.track + np.array((100.0, 0, 0)), one.length, one.radius, one.parent) for one in fork()]
     places = [LEFT, MIDDLE, (150.0, 28.0, 0.0), (132.0, 28.0, 40.0)]
@@ -83,7 +83,7 @@ def test_tissue_without_injected_blood_shows_no_veins():
 def test_a_sinus_widens_dilutes_and_keeps_the_injected_blood():
     """Flow 8 k, 6 k injected, at its start, 19 k, none injected, at its half: radius 2.4 and 3.6, dilution 3/4 and 6/27."""
     k = 0.6 * 200 * np.pi
-    tube = trunk(np.array([(0.0, 0, 0), (0, 0, 20), (0, 0, 40)]), 1.0)
+    tube = lay_trunk(np.array([(0.0, 0, 0), (0, 0, 20), (0, 0, 40)]), 1.0)
     inflow = tissue([(0, 0, 0), (0, 0, 20)], (8 * k, 19 * k), (6 * k, 0), (2, 0))
     cloud, out = collect(tube, np.array([0, 50]), inflow)
     first, second = cloud.position[:, 2] < 20, cloud.position[:, 2] > 20
@@ -101,7 +101,7 @@ def test_a_sinus_widens_dilutes_and_keeps_the_injected_blood():
 def test_a_whole_share_keeps_ratio_and_mean():
     part = tissue(np.zeros((2, 3)), (1, 3), (1, 1), (2, 4)).whole(0.25)
     np.testing.assert_allclose((part.flow, part.fed, part.arrival), ([1], [0.5], [3]))
-    assert both(part, part).flow.sum() == 2
+    assert join_inflows(part, part).flow.sum() == 2
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -121,7 +121,7 @@ def test_the_jugular_veins_carry_what_the_tissue_gives(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_late_frames_show_a_cerebral_venogram(seed):
     """A midline sinus along the inner vault, fed by cortical veins, and both jugular veins below the skull, in this order."""
-    cloud = vessel_tree(np.random.default_rng(seed), CAVITY)
+    cloud = grow_vessels(np.random.default_rng(seed), CAVITY)
     vein = cloud.part(cloud.phase == VEIN)
     unit = (vein.position - CAVITY.centre) / CAVITY.half
     depth = np.linalg.norm(unit, axis=1)

@@ -41,7 +41,7 @@ def drawn(seed, share=1.0, geometry=ARM):
     return draw_static(geometry, INLET, np.random.default_rng(seed), share)
 
 
-def test_nothing_is_there_without_a_share_and_nothing_is_negative_with_one():
+def test_no_share_no_object_and_none_is_negative():
     assert drawn(0, 0.0).max() == 0
     paths = drawn(0)
     assert paths.shape == (4, 96, 96)
@@ -51,7 +51,7 @@ def test_nothing_is_there_without_a_share_and_nothing_is_negative_with_one():
     assert 0.005 < paths[3].max() < 3
 
 
-def test_the_same_generator_gives_the_same_and_another_other_things():
+def test_the_same_generator_gives_the_same_things():
     np.testing.assert_array_equal(drawn(3), drawn(3))
     assert np.abs(drawn(3) - drawn(4)).max() > 0.01
 
@@ -68,7 +68,7 @@ def catheter_only(seed):
     return np.maximum(paths, 0)
 
 
-def test_the_catheter_follows_the_vessel_up_to_its_tip_and_no_further():
+def test_the_catheter_follows_the_vessel_to_its_tip():
     metal = catheter_only(1)[3]
     rows, columns = np.nonzero(metal > 1e-4)
     tip = 47.5 - 10 * 1100 / 740 / 3

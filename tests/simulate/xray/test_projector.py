@@ -4,7 +4,7 @@ import pytest
 from scipy import ndimage
 
 from angiomorph.simulate.xray.geometry import CArm, rotation
-from angiomorph.simulate.xray.projector import occupied, project_points, project_volume, resample
+from angiomorph.simulate.xray.projector import find_occupied, project_points, project_volume, resample
 
 STILL = np.zeros(6)
 
@@ -58,7 +58,7 @@ def test_a_thick_slab_has_the_length_of_each_ray_within_it():
     np.testing.assert_allclose(image, 21 * secant, rtol=1e-5)
 
 
-def test_equals_dense_sampling_of_a_random_volume_at_a_random_pose():
+def test_projection_equals_dense_sampling():
     rng = np.random.default_rng(3)
     volume = ndimage.gaussian_filter(rng.random((40, 44, 36)), 3).astype(np.float32)
     volume[[0, -1]] = volume[:, [0, -1]] = volume[:, :, [0, -1]] = 0
@@ -81,7 +81,7 @@ def test_blocks_say_which_materials_they_hold():
     density[7, 8, 0, 0] = density[8, 0, 7, 1] = density[16, 0, 0] = 0.1
     blocks = np.zeros((3, 2, 1))
     blocks[0, 1, 0], blocks[1, 0, 0], blocks[2, 0, 0] = 1, 2, 3
-    np.testing.assert_array_equal(occupied(density), blocks)
+    np.testing.assert_array_equal(find_occupied(density), blocks)
 
 
 @pytest.mark.parametrize("view", [(0, 0), (90, 0), (45, 35), (-44, 10)])
@@ -90,10 +90,10 @@ def test_passing_over_empty_blocks_loses_nothing(view):
     rng = np.random.default_rng(8)
     density = (rng.random((52, 44, 61, 2)) < 2e-4).astype(np.float32)
     place = (np.array((1.0, 1.3, 0.8)), np.array((-28.0, -26.0, -20.0)), arm(*view, size=96, spacing=1.1), np.full(6, 3.0))
-    full = np.full(occupied(density).shape, 3, np.uint8)
+    full = np.full(find_occupied(density).shape, 3, np.uint8)
     sparse = project_volume(density, *place)
     assert (sparse.max((1, 2)) > 0.5).all()
-    assert (occupied(density) == 0).mean() > 0.4
+    assert (find_occupied(density) == 0).mean() > 0.4
     np.testing.assert_allclose(sparse, project_volume(density, *place, full), atol=1e-5)
 
 
@@ -181,7 +181,7 @@ def test_the_number_of_threads_changes_no_bit():
     np.testing.assert_array_equal(images[0][1], images[1][1])
 
 
-def test_resampling_without_change_returns_the_volume_and_a_shift_shifts():
+def test_resampling_at_rest_and_by_a_shift():
     volume = np.random.default_rng(0).random((12, 11, 10), np.float32)
     control = np.zeros((3, 4, 4, 4), np.float32)
     np.testing.assert_allclose(resample(volume, np.ones(3), np.zeros(3), control), volume, atol=1e-6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from angiomorph.errors import InputError
-from angiomorph.simulate.xray.spectrum import beam, coefficient, emitted
+from angiomorph.simulate.xray.spectrum import emit, find_coefficients, make_beam
 
 # J. H. Hubbell and S. M. Seltzer, NISTIR 5632 (NIST Standard Reference Database 126): keV, cm^2/g.
 NIST = {
@@ -26,7 +26,7 @@ GRID = np.arange(8.025, 126, 0.1)
 
 @cache
 def tabulated(material):
-    return np.log(coefficient(material, GRID))
+    return np.log(find_coefficients(material, GRID))
 
 
 def fine(material, energies):
@@ -40,21 +40,21 @@ def photons(energies, kv, copper):
 
 
 def transmission(kv, copper, paths):
-    tube = beam(kv, copper)
+    tube = make_beam(kv, copper)
     return np.sum(tube.weights * np.exp(-np.asarray(paths) @ tube.coefficients))
 
 
 @pytest.mark.parametrize("material", NIST)
 def test_coefficients_are_those_of_nist(material):
     energies = np.array(list(NIST[material]), float)
-    np.testing.assert_allclose(coefficient(material, energies), list(NIST[material].values()), rtol=0.02)
-    at_60 = coefficient(material, np.array([60.0]))
+    np.testing.assert_allclose(find_coefficients(material, energies), list(NIST[material].values()), rtol=0.02)
+    at_60 = find_coefficients(material, np.array([60.0]))
     np.testing.assert_allclose(at_60, NIST[material][60], rtol=5e-3)
 
 
 @pytest.mark.parametrize(("kv", "copper"), BEAMS)
 def test_a_beam_is_a_distribution_below_its_voltage(kv, copper):
-    tube = beam(kv, copper)
+    tube = make_beam(kv, copper)
     assert tube.weights.sum() == pytest.approx(1)
     assert tube.weights.min() > 0
     assert np.all(np.diff(tube.energies) > 0)
@@ -80,10 +80,10 @@ def test_few_energies_transmit_what_a_fine_grid_does(kv, copper, paths):
     assert transmission(kv, copper, paths) == pytest.approx(exact, rel=3e-3)
 
 
-def test_the_emitted_photons_are_those_of_kramers_behind_the_filters():
+def test_photons_are_those_of_kramers_behind_filters():
     energies = GRID[::200]
     expected = np.where(energies < 80, photons(energies, 80, 0.2), 0)
-    np.testing.assert_allclose(emitted(energies, 80, 0.2), expected, rtol=1e-12)
+    np.testing.assert_allclose(emit(energies, 80, 0.2), expected, rtol=1e-12)
 
 
 def half_value_layer(kv, copper):
@@ -117,10 +117,10 @@ def test_water_hardens_the_beam():
     layers = -np.diff(np.log([transmission(80, 0.0, (depth, 0, 0, 0)) for depth in depths]))
     assert np.all(np.diff(layers) < 0)
     assert layers[0] == pytest.approx(0.3, abs=0.06)
-    assert layers[-1] > coefficient("water", np.array([80.0]))[0]
+    assert layers[-1] > find_coefficients("water", np.array([80.0]))[0]
 
 
 @pytest.mark.parametrize(("kv", "copper"), [(50, 0.1), (140, 0.1), (80, -0.1), (80, 0.9)])
 def test_other_beams_are_refused(kv, copper):
     with pytest.raises(InputError, match="kV"):
-        beam(kv, copper)
+        make_beam(kv, copper)

@@ -1,10 +1,10 @@
-"""A function over many tasks by worker processes: results in order, few at a time, and a worker may die."""
+"""Worker processes: a function of many tasks, results in order, few at a time, and a worker may die."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, resource_tracker
@@ -36,7 +36,9 @@ class Died:
         return f"signal {known.get(-self.exit_code, -self.exit_code)}"
 
 
-def in_order(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result | Died]:
+def map_in_order(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int
+) -> Generator[Result | Died, None, None]:
     """Yield `function(task)` of each task, in the order of the tasks.
 
     A started process runs one task at a time and no more than `2 * workers` are under way or wait to be yielded, so that

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from angiomorph.archive.workers import Died, in_order
 from angiomorph.errors import InputError
+from angiomorph.workers import Died, map_in_order
 
 
 def slow_if_even(task):
@@ -35,7 +35,7 @@ def noting(task):
 
 
 def test_results_are_in_order_and_by_several_processes():
-    results = list(in_order(slow_if_even, range(12), 2))
+    results = list(map_in_order(slow_if_even, range(12), 2))
     assert [task for task, _ in results] == list(range(12))
     processes = {process for _, process in results}
     assert len(processes) == 2
@@ -43,23 +43,23 @@ def test_results_are_in_order_and_by_several_processes():
 
 
 def test_without_tasks_nothing_is_started():
-    assert list(in_order(deadly, [], 2)) == []
+    assert list(map_in_order(deadly, [], 2)) == []
 
 
 def test_a_death_is_the_result_of_its_task_alone():
     tasks = ["a", "segfault", "b", "exit", "segfault", "c"]
     died, left = Died(-signal.SIGSEGV), Died(3)
-    assert list(in_order(deadly, tasks, 2)) == ["a", died, "b", left, died, "c"]
+    assert list(map_in_order(deadly, tasks, 2)) == ["a", died, "b", left, died, "c"]
     assert (str(died), str(left)) == ("signal SIGSEGV", "exit status 3")
 
 
 def test_an_error_is_raised_here():
     with pytest.raises(InputError, match="no good"):
-        list(in_order(deadly, ["a", "raise", "b"], 1))
+        list(map_in_order(deadly, ["a", "raise", "b"], 1))
 
 
 def test_work_runs_ahead_by_two_tasks_a_worker(tmp_path):
-    results = in_order(noting, [(tmp_path, number) for number in range(20)], 2)
+    results = map_in_order(noting, [(tmp_path, number) for number in range(20)], 2)
     for wanted in range(3):
         assert next(results) == wanted
         time.sleep(0.2)
@@ -69,8 +69,8 @@ def test_work_runs_ahead_by_two_tasks_a_worker(tmp_path):
 
 def test_a_script_without_a_guard_is_told_so(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text("from angiomorph.archive.workers import in_order\nprint(list(in_order(abs, [-1], 1)))\n")
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    script.write_text("from angiomorph.workers import map_in_order\nprint(list(map_in_order(abs, [-1], 1)))\n")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 1
     assert "expected a process to start, but it ended with exit status 1" in done.stderr
@@ -82,16 +82,16 @@ def test_an_interrupt_from_the_terminal_is_the_parents_alone(tmp_path, seconds):
     script = tmp_path / "script.py"
     script.write_text(
         "import signal, sys, time\n"
-        "from angiomorph.archive.workers import in_order\n"
+        "from angiomorph.workers import map_in_order\n"
         "if __name__ == '__main__':\n"
         "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
         "    try:\n"
         "        print('started', flush=True)\n"
-        "        list(in_order(time.sleep, [20, 20], 2))\n"
+        "        list(map_in_order(time.sleep, [20, 20], 2))\n"
         "    except KeyboardInterrupt:\n"
         "        sys.exit(130)\n"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, script]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True

@@ -1,0 +1,129 @@
+"""What `register`, `prepare` and `train` take of runs that are not DICOM."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from angiomorph.cli.voxelmorph import add_answer
+from angiomorph.dicom.find import is_marked
+from angiomorph.errors import InputError
+from angiomorph.images import ImageOptions, find_image_runs, find_pairs
+from angiomorph.images.options import RELATIONS
+from angiomorph.images.readers import ending_of
+from angiomorph.storage.store import is_hdf5
+
+
+def read_milliseconds(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected milliseconds above 0, got {text}")
+
+
+def add_images(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group(
+        "images", "Runs that are not DICOM: PNG, JPEG, TIFF, AVI, MP4, NumPy and NIfTI files, and folders of them."
+    )
+    said = "; ".join(f"{name}: {meaning}" for name, meaning in RELATIONS.items())
+    group.add_argument("--relation", choices=tuple(RELATIONS), help=f"the runs are images. {said}")
+    group.add_argument("--frame-time", type=read_milliseconds, metavar="MS", help="between frames (default: unknown)")
+
+
+def read_images(arguments: argparse.Namespace, paths: Sequence[str | PathLike[str]]) -> ImageOptions | None:
+    """Return what the user says of images, None where the runs are DICOM; without TensorFlow.
+
+    Raises:
+        InputError: images without --relation, --frame-time without it, or paths under which there is no image.
+    """
+    if arguments.relation is None:
+        _refuse_images(arguments, [Path(path) for path in paths])
+        return None
+    find_image_runs(paths)
+    return ImageOptions(arguments.relation, arguments.frame_time or 0.0)
+
+
+def _refuse_images(arguments: argparse.Namespace, paths: Sequence[Path]) -> None:
+    if arguments.frame_time is not None:
+        raise InputError("--frame-time: expected --relation with it, got none; DICOM says its own time")
+    for path in paths:
+        if ending_of(path) and path.is_file() and not is_marked(path):
+            raise InputError(
+                f"{path}: expected --relation with images, got none; add --relation LIN, LOG or DISP, by what their values "
+                "have to do with X-ray intensity"
+            )
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the user gives to train on.
+
+    Args:
+        paths: stores, and DICOM or, with `images`, image files and folders.
+        pairs: image files, moving and fixed.
+        images: what the user says of images; None where there are none.
+    """
+
+    paths: list[Path]
+    pairs: list[tuple[Path, Path]]
+    images: ImageOptions | None
+
+
+def add_image_lists(verb: argparse.ArgumentParser) -> None:
+    """Add --img-list and what VoxelMorph's programs have beside it."""
+    verb.add_argument(
+        "--img-list", metavar="FILE", help="text file that names DATA, one a line, or pairs of images: moving fixed"
+    )
+    verb.add_argument("--img-prefix", metavar="TEXT", default="", help="before each name in --img-list")
+    verb.add_argument("--img-suffix", metavar="TEXT", default="", help="after each name in --img-list")
+    add_images(verb)
+    add_answer(verb, "--multichannel", "images have one grey channel here; save it by itself")
+    add_answer(verb, "--bidir", "warps go one way here, from the background to each frame; leave it out")
+    add_answer(verb, "--atlas", "each run has its own moving image, its background; list pairs (moving fixed) in --img-list")
+
+
+def read_training_data(arguments: argparse.Namespace) -> TrainingData:
+    """Return DATA and what --img-list names, checked as far as they are images; without TensorFlow.
+
+    Pairs count as `DISP` unless --relation says otherwise, as in `register`.
+
+    Raises:
+        InputError: a list that cannot be read, a pair that is not there, or what `read_images` refuses.
+    """
+    paths = [Path(path) for path in arguments.data]
+    pairs: list[tuple[Path, Path]] = []
+    if arguments.img_list:
+        listed, pairs = _read_list(Path(arguments.img_list), arguments.img_prefix, arguments.img_suffix)
+        paths += listed
+    elif arguments.img_prefix or arguments.img_suffix:
+        raise InputError("--img-prefix, --img-suffix: expected --img-list with them, got none; name DATA in full")
+    find_pairs(pairs)
+    runs = [path for path in paths if not is_hdf5(path)]
+    if pairs and not runs and arguments.relation is None:
+        return TrainingData(paths, pairs, ImageOptions("DISP"))
+    images = read_images(arguments, runs)
+    if pairs and images is None:
+        raise InputError(f"{runs[0]}: expected no DICOM beside pairs of images; prepare it first, and give the store as DATA")
+    return TrainingData(paths, pairs, images)
+
+
+def _read_list(path: Path, prefix: str, suffix: str) -> tuple[list[Path], list[tuple[Path, Path]]]:
+    """Return the names in a list, and its pairs: lines of two names with space between that are no name as a whole."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--img-list {path}: expected a text file of paths, one a line, but: {error}") from error
+    paths, pairs = [], []
+    for line in filter(None, lines):
+        whole = Path(f"{prefix}{line}{suffix}")
+        names = [Path(f"{prefix}{name}{suffix}") for name in line.split()]
+        if len(names) == 2 and not whole.exists():
+            pairs.append((names[0], names[1]))
+        else:
+            paths.append(whole)
+    return paths, pairs

@@ -1,0 +1,73 @@
+"""Reading a run of images into what a DICOM run gives."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from angiomorph.dicom import Series, SeriesFiles
+from angiomorph.errors import InputError
+from angiomorph.images.options import ImageOptions
+from angiomorph.images.readers import MOST_BYTES, read_frames, read_volume
+from angiomorph.images.values import store_values
+
+
+def read_image_run(files: SeriesFiles, options: ImageOptions) -> Series:
+    """Read one run of images, in which iodine is dark.
+
+    Of two frames the first is the background: they are a pair, moving and fixed.
+
+    Args:
+        files: one file of several images, or files of one each, in order.
+        options: what the user says of it.
+
+    Returns:
+        the run, without headers, and warnings.
+
+    Raises:
+        InputError: a file that cannot be read, see `readers.read_frames`; one image alone, images of several sizes or types,
+            negative values, or values that are not finite.
+    """
+    return files.read(partial(_read, options=options))
+
+
+def _read(files: SeriesFiles, options: ImageOptions) -> Series:
+    frames = read_frames(files.paths[0]) if len(files.paths) == 1 else _stack(files.paths)
+    if len(frames) < 2:
+        raise InputError(
+            f"{files.paths[0]}: expected a run of at least one background and one contrast frame, found one image; give the "
+            "folder or all files of the run"
+        )
+    stored, bits, warnings = store_values(str(files.paths[0]), frames)
+    return Series(
+        frames=stored,
+        relation=options.relation,
+        bits_stored=bits,
+        frame_times=np.arange(len(stored)) * options.frame_time,
+        background_numbers=(1,) if len(stored) == 2 else (),
+        name=files.name,
+        shutter=np.ones(stored.shape[1:], bool),
+        headers=(),
+        warnings=warnings,
+    )
+
+
+def _stack(paths: tuple[Path, ...]) -> np.ndarray:
+    first = read_volume(paths[0])
+    if first.nbytes * len(paths) > MOST_BYTES:
+        raise InputError(
+            f"{paths[0].parent}: expected at most {MOST_BYTES / 2**30:.0f} GiB of pixels, found {len(paths)} images of shape "
+            f"{first.shape}; give fewer"
+        )
+    frames = np.empty((len(paths), *first.shape), first.dtype)
+    for place, path in enumerate(paths):
+        frame = read_volume(path) if place else first
+        if (frame.shape, frame.dtype) != (first.shape, first.dtype):
+            raise InputError(
+                f"{path}: expected {first.shape} of {first.dtype} as {paths[0].name}, found {frame.shape} of {frame.dtype}; "
+                "give the frames of one run"
+            )
+        frames[place] = frame
+    return frames

@@ -1,0 +1,22 @@
+"""Frame numbers as users name them."""
+
+from __future__ import annotations
+
+import re
+
+from angiomorph.errors import InputError
+
+
+def named_frames(wanted: str) -> range | None:
+    """Return the frame numbers that "N" or "N-M" names, or None for "auto" and "tag".
+
+    Raises:
+        InputError: another word, or numbers that do not ascend from 1.
+    """
+    if wanted in ("auto", "tag"):
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", wanted.strip())
+    named = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+    if not named or named.start < 1:
+        raise InputError(f"`background` {wanted}: expected auto, tag, a frame number N or a range N-M, counted from 1")
+    return named

@@ -1,0 +1,97 @@
+"""Models by file or by name, and what they say of themselves; without TensorFlow, so that a wrong one is refused at once."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from angiomorph.errors import InputError
+from angiomorph.paper import DEFAULT_LAMBDA
+from angiomorph.registration.options import CompleteOptions, RegistrationOptions
+from angiomorph.storage import model_file
+
+REFINE = 40  # steps
+# By name, which is that of the loss: reg-truth.h5 is "truth".
+MODELS = {path.stem.removeprefix("reg-"): path for path in sorted((Path(__file__).parents[1] / "models").glob("reg-*.h5"))}
+SHIPPED = MODELS["truth"]
+
+
+@dataclass(frozen=True)
+class ModelDefaults:
+    """What a model's file says of its training, and so how it registers by default.
+
+    Args:
+        path: the file.
+        size: side of the network's frames, pixels.
+        levels: sizes at which it sees frames.
+        intensity: "auto", "log" or "linear", what it sees.
+        hyper: λ, [0, 1].
+        image_loss: that it was trained with.
+        image_sigma: scale of that loss.
+        baked: whether the file is baked, so that `hyper` is the only λ that it stands for.
+    """
+
+    path: Path
+    size: int = 512
+    levels: int = 1
+    intensity: str = "auto"
+    hyper: float = DEFAULT_LAMBDA["vle"]
+    image_loss: str = "vle"
+    image_sigma: float = 0.3
+    baked: bool = False
+
+    @property
+    def refine(self) -> int:
+        """Steps of refinement: 40, but 0 of a model of truth, whose loss needs what no run shows."""
+        return 0 if self.image_loss == "truth" else REFINE
+
+    def complete(self, options: RegistrationOptions) -> CompleteOptions:
+        """Return the options with this model's own values where they name none.
+
+        Args:
+            options: of a registration.
+
+        Raises:
+            InputError: refinement by a model of truth, or another λ than a baked model's.
+        """
+        if self.baked and options.hyper not in (None, self.hyper):
+            raise InputError(
+                f"`hyper` {options.hyper}: expected {self.hyper}, at which {self.path} was baked; leave it out, or give the "
+                "model that it was baked from"
+            )
+        if options.refine and self.image_loss == "truth":
+            raise InputError(
+                f"`refine` {options.refine}: expected 0 for {self.path}, a model of image loss truth, as its loss needs the "
+                "truth, which no run shows; for further passes of the network use `rounds` N"
+            )
+        own = {"hyper": self.hyper, "levels": self.levels, "refine": self.refine}
+        named = {name: value for name, value in vars(options).items() if value is not None}
+        return CompleteOptions(**own | named)
+
+
+def find_model(model: str | os.PathLike[str] | None = None) -> Path:
+    """Return the file of a model.
+
+    Args:
+        model: a `.h5`, or the name of a shipped model, see `MODELS`; None for the shipped default.
+    """
+    return SHIPPED if model is None else MODELS.get(os.fspath(model)) or Path(model)
+
+
+def read_model_defaults(model: str | os.PathLike[str] | None = None) -> ModelDefaults:
+    """Check all of a model's file and return what it says of itself; nothing is built.
+
+    Args:
+        model: see `find_model`.
+
+    Raises:
+        InputError: the file is no AngioMorph model, or not a whole one.
+    """
+    path = find_model(model)
+    with model_file.reading(path, (*model_file.OWN, model_file.BAKED), "a model (.h5)", model_file.FOREIGN) as found:
+        metadata = (found.config or {}).get("metadata") or {}
+    names = {"size": "size", "levels": "levels", "intensity": "intensity", "lambda": "hyper"}
+    names |= {"image_loss": "image_loss", "image_sigma": "image_sigma"}
+    baked = found.kind == model_file.BAKED
+    return ModelDefaults(path, baked=baked, **{names[name]: metadata[name] for name in names.keys() & metadata.keys()})

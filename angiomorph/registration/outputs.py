@@ -1,0 +1,88 @@
+"""What can be written of a run, and files that appear together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from angiomorph.dicom import Series, check_dsa_run, check_dsa_state, check_save_class, check_shift_state
+from angiomorph.errors import InputError
+from angiomorph.preprocessing.frame_numbers import named_frames
+from angiomorph.registration import kept
+from angiomorph.registration.options import OutputOptions
+from angiomorph.storage.atomic import replace_together
+
+OF_SOURCES = {  # kinds that not every source allows
+    "dsa": check_dsa_run,
+    "dsa-state": check_dsa_state,
+    "shift-state": check_shift_state,
+}
+
+
+def forget_masks(series: Series, background: str) -> Series:
+    """Return the run without the masks of its source, where the user names a background, which then serves all frames.
+
+    Args:
+        series: the run.
+        background: see `RegistrationOptions`.
+    """
+    return series if named_frames(background) is None else replace(series, steps=())
+
+
+def check_images(output: OutputOptions) -> None:
+    """Raise where something is wanted of images that only DICOM headers give.
+
+    Args:
+        output: what is wanted.
+
+    Raises:
+        InputError: identity is to be taken out, or names are to follow a pattern.
+    """
+    if output.anonymize:
+        raise InputError("`anonymize`: expected DICOM runs with it, got images, which have no headers; leave it out")
+    if output.name is not None:
+        raise InputError(f"`name` {output.name}: expected DICOM runs with it, got images, which have no headers; leave it out")
+
+
+def check_run(series: Series, output: OutputOptions) -> None:
+    """Raise where not all that is wanted can be written of a run.
+
+    Args:
+        series: the run.
+        output: what is wanted.
+
+    Raises:
+        InputError: a frame of the picture that the run does not have, or a kind or a class that it does not
+            allow, or frames that it does not have.
+    """
+    count = len(series.frames)
+    if output.frame is not None and output.frame > count:
+        raise InputError(f"{series.name}: `frame` {output.frame}: expected a frame number from 1 to {count}, the run's last")
+    for kind in OF_SOURCES.keys() & set(output.kinds):
+        OF_SOURCES[kind](series)
+    if "dicom" in output.kinds:
+        check_save_class(series, output.encoding)
+        kept.check_frames(series.name, output.keep_frames, count)
+
+
+@contextmanager
+def write_together(stem: Path, endings: Mapping[str, str]) -> Iterator[dict[str, Path]]:
+    """Yield a path to write for each kind of file; all get their final names when the block succeeds, else none.
+
+    Args:
+        stem: what all of them are called, with their folder; made if missing.
+        endings: by kind.
+
+    Raises:
+        InputError: the folder cannot be made, written or filled.
+    """
+    try:
+        with replace_together():
+            yield {kind: stem.with_name(f"{stem.name}{ending}") for kind, ending in endings.items()}
+    except OSError as error:
+        raise InputError(
+            f"{stem}: expected to write the results there, but: {error.strerror or error}; make room, or name another folder "
+            "with `out`"
+        ) from error

@@ -1,0 +1,83 @@
+"""Files that get their names whole or not at all."""
+
+import os
+
+import pytest
+
+from angiomorph.storage.atomic import replace_file, replace_together
+
+
+def write(path, text, *, durable=False, error=None):
+    with replace_file(path, durable=durable) as partial:
+        partial.write_text(text)
+        if error is not None:
+            raise error
+
+
+def write_group(folder, texts, error=None):
+    with replace_together():
+        for name, text in texts.items():
+            write(folder / name, text)
+        if error is not None:
+            raise error
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_file_takes_the_place_of_another(tmp_path, durable):
+    write(tmp_path / "new" / "a.txt", "old")
+    write(tmp_path / "new" / "a.txt", "new", durable=durable)
+    assert (tmp_path / "new" / "a.txt").read_text() == "new"
+    assert names(tmp_path / "new") == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, ValueError])
+def test_a_failed_write_leaves_what_was_there(tmp_path, error):
+    write(tmp_path / "a.txt", "whole")
+    with pytest.raises(error):
+        write(tmp_path / "a.txt", "half", error=error)
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_group_takes_its_names_at_its_end(tmp_path):
+    with replace_together():
+        write(tmp_path / "a.txt", "a")
+        write(tmp_path / "b" / "c.txt", "c")
+        assert not (tmp_path / "a.txt").exists()
+        assert not (tmp_path / "b" / "c.txt").exists()
+    assert names(tmp_path) == ["a.txt", "b"]
+    assert names(tmp_path / "b") == ["c.txt"]
+
+
+def test_a_group_that_fails_leaves_none_of_its_files(tmp_path):
+    write(tmp_path / "a.txt", "before")
+    with pytest.raises(KeyboardInterrupt):
+        write_group(tmp_path, {"a.txt": "after", "b.txt": "b"}, KeyboardInterrupt)
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "before"
+
+
+def test_after_a_group_files_take_their_names_at_once(tmp_path):
+    with replace_together():
+        pass
+    write(tmp_path / "a.txt", "a")
+    assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("texts", [{"b.txt": "b"}, {"a.txt": "a", "b.txt": "b"}])
+def test_a_folder_of_that_name_is_kept_and_named(tmp_path, texts):
+    (tmp_path / "b.txt").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"a folder has that name: .*b\.txt'$"):
+        write_group(tmp_path, texts)
+    assert names(tmp_path) == ["b.txt"]
+
+
+def test_errors_of_the_disk_name_the_file(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(FileExistsError) as caught:
+        write(tmp_path / "file" / "a.txt", "a")
+    assert os.fspath(caught.value.filename) == str(tmp_path / "file")
