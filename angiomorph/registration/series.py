@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -113,7 +114,7 @@ def _find_indices(numbers: Sequence[int], count: int) -> np.ndarray | slice:
 def _join(parts: Sequence[Registration], steps: Sequence[Step]) -> Registration:
     """Return registrations of some frames each as that of the whole run."""
     order = np.argsort(np.concatenate([step.frames for step in steps]))
-    joined = {name: np.concatenate([getattr(part, name) for part in parts])[order] for name in OF_FRAMES}
+    joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts])[order] for name in OF_FRAMES}
     return replace(parts[0], **joined)
 
 
