@@ -44,14 +44,14 @@ def series(frames: np.ndarray, relation: str = "LIN", **changed: Any) -> Series:
     return Series(**(given | changed))
 
 
-def save_tiny_model(path: Path, **metadata: Any) -> Path:
+def save_tiny_model(path: Path, flow_sigma: float = 2.0, **metadata: Any) -> Path:
     """Write an AngioMorph of a few hundred parameters whose warps are a few pixels and differ from place to place."""
     from angiomorph import networks
     from angiomorph.backend import tf
 
     tf.keras.utils.set_random_seed(4)
     network = networks.AngioMorph((SIZE, SIZE), **TINY)
-    networks.initialise(network, flow_sigma=2.0)
+    networks.initialise(network, flow_sigma=flow_sigma)
     network.metadata.update({"size": SIZE, "intensity": "auto", "lambda": 0.6} | metadata)
     networks.save(network, path)
     return path

@@ -24,7 +24,7 @@ PAGES = sorted(
 )
 VERBS = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)).choices
 COMMAND = re.compile(
-    r"(?:angiomorph|python) (train|register|prepare|simulate|evaluate|import-weights|compact|bake|info)(?:\.py)?\b"
+    r"(?:angiomorph|python) (train|register|prepare|simulate|evaluate|import-weights|compact|bake|export|info)(?:\.py)?\b"
 )
 
 

@@ -16,6 +16,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 DEBIAN_PACKAGES = {"dciodvfy": "dicom3tools", "dcentvfy": "dicom3tools", "dcdump": "dicom3tools", "Orthanc": "orthanc"}
 DEBIAN_PACKAGES |= {"chromium": "chromium", "chromedriver": "chromium-driver"}
+DEBIAN_PACKAGES |= {"node": "nodejs", "npm": "npm"}
 SERVERS = "/usr/sbin:/usr/local/sbin"  # where Debian keeps Orthanc, and only root looks
 
 

@@ -1,4 +1,5 @@
-"""The command line: `angiomorph train | register | prepare | simulate | evaluate | import-weights | compact | bake | info`.
+"""The command line: `angiomorph train | register | prepare | simulate | evaluate | import-weights | compact | bake | export |
+info`.
 
 TensorFlow is imported by the verbs that compute with it, so that `--help` and data preparation are instant.
 """
@@ -7,13 +8,17 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from angiomorph import __version__
 from angiomorph.cli.arguments import EXAMPLES, name_flags
 from angiomorph.cli.evaluate import add_evaluate
-from angiomorph.cli.models import add_bake, add_compact, add_import_weights, add_info
+from angiomorph.cli.models import add_bake, add_compact, add_export, add_import_weights, add_info
 from angiomorph.cli.prepare import add_prepare
 from angiomorph.cli.register import add_register
 from angiomorph.cli.simulate import add_simulate
@@ -34,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     logging.captureWarnings(True)
     try:
-        status: int = arguments.run(arguments)
+        with end_as_interrupted():
+            status: int = arguments.run(arguments)
     except InputError as error:
         complain(arguments.verb, name_flags(str(error), arguments.parser))
         return 2
@@ -42,10 +48,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         subject = f"{error.filename}: " if error.filename else ""
         complain(arguments.verb, f"{subject}cannot be read or written: {error.strerror or error}")
         return 2
-    except KeyboardInterrupt:
-        print(f"angiomorph {arguments.verb}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        kept = name_flags("".join(f"; {part}" for part in error.args), arguments.parser)
+        print(f"angiomorph {arguments.verb}: interrupted{kept}", file=sys.stderr)
         return 130
     return status
+
+
+@contextmanager
+def end_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, by which schedulers end a program, do within the block what Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may change it
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         add_import_weights,
         add_compact,
         add_bake,
+        add_export,
         add_info,
     ):
         add(verbs)

@@ -77,7 +77,9 @@ class TrainingData:
 def add_image_lists(verb: argparse.ArgumentParser) -> None:
     """Add --img-list and what VoxelMorph's programs have beside it."""
     verb.add_argument(
-        "--img-list", metavar="FILE", help="text file that names DATA, one a line, or pairs of images: moving fixed"
+        "--img-list",
+        metavar="FILE",
+        help="text file that names DATA, one a line, or pairs of images: moving fixed; # begins a comment",
     )
     verb.add_argument("--img-prefix", metavar="TEXT", default="", help="before each name in --img-list")
     verb.add_argument("--img-suffix", metavar="TEXT", default="", help="after each name in --img-list")
@@ -113,13 +115,18 @@ def read_training_data(arguments: argparse.Namespace) -> TrainingData:
 
 
 def _read_list(path: Path, prefix: str, suffix: str) -> tuple[list[Path], list[tuple[Path, Path]]]:
-    """Return the names in a list, and its pairs: lines of two names with space between that are no name as a whole."""
+    """Return the names in a list, and its pairs: lines of two names with space between that are no name as a whole.
+
+    Lines that begin with # are comments.
+    """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--img-list {path}: expected a text file of paths, one a line, but: {error}") from error
     paths, pairs = [], []
-    for line in filter(None, lines):
+    for line in lines:
+        if not line or line.startswith("#"):
+            continue
         whole = Path(f"{prefix}{line}{suffix}")
         names = [Path(f"{prefix}{name}{suffix}") for name in line.split()]
         if len(names) == 2 and not whole.exists():

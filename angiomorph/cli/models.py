@@ -1,4 +1,4 @@
-"""`angiomorph import-weights | compact | bake | info`."""
+"""`angiomorph import-weights | compact | bake | export | info`."""
 
 from __future__ import annotations
 
@@ -76,6 +76,39 @@ def _bake(arguments: argparse.Namespace) -> int:
     source = {"source_sha256": networks.sha256(arguments.model), "version": __version__}
     model = networks.AngioMorph.load(arguments.model)
     return _saved(networks.bake(model, arguments.hyper, arguments.size, **source), arguments.out)
+
+
+def add_export(verbs: Any) -> None:
+    summary = "Write the registration of pairs at one lambda as ONNX or as a SavedModel, for programs without this one."
+    verb = add_verb(verbs, "export", _export, summary)
+    verb.add_argument("model", metavar="M.h5", help="the file of a model, or the name of a shipped one")
+    verb.add_argument("out", metavar="OUT", help="OUT.onnx, or the name of a new folder for a SavedModel")
+    verb.add_argument(
+        "--lambda", dest="hyper", type=read_fraction, metavar="L", help="0 to 1 (default: what the model registers with)"
+    )
+    verb.add_argument("--licence", metavar="TEXT", help="of the model, to stand in the file (default: a shipped model's own)")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from angiomorph.registration.model_defaults import MODELS, find_model, read_model_defaults
+    from angiomorph.registration.options import RegistrationOptions
+
+    path, out = find_model(arguments.model), Path(arguments.out)
+    hyper = read_model_defaults(path).complete(RegistrationOptions(hyper=arguments.hyper)).hyper
+    if out.suffix.lower() in (".h5", ".keras", ".pb", ".tflite"):
+        raise InputError(f"{out}: expected a name that ends in .onnx, or a folder's, got {out.suffix}; rename it")
+
+    from angiomorph.backend import configure_gpu
+    from angiomorph.networks import export, sha256
+    from angiomorph.networks.baked import load_any
+
+    configure_gpu("-1")
+    licence = arguments.licence or ("Apache-2.0" if path in MODELS.values() else "not stated")
+    said = {"source": path.name, "sha256": sha256(path), "version": __version__, "licence": licence}
+    write = export.export_onnx if out.suffix.lower() == ".onnx" else export.export_saved_model
+    write(load_any(path), out, hyper, **said)
+    print(f"{out}: lambda {hyper}, of {path.name}, SHA-256 {said['sha256']}")
+    return 0
 
 
 def add_info(verbs: Any) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from angiomorph.cli.arguments import add_options, add_unsubtracted, add_verb, name_flags, read_options
 from angiomorph.cli.images import add_images, read_images
 from angiomorph.cli.pairs import OF_RUNS, add_pair, is_pair, register_pair_of
-from angiomorph.cli.terminal import complain, print_line
+from angiomorph.cli.terminal import complain, print_line, show_runs
 from angiomorph.dicom import say_passed_over
 from angiomorph.images import choose_kinds
 from angiomorph.registration.model_defaults import MODELS, read_model_defaults
@@ -35,6 +35,11 @@ def add_register(verbs: Any) -> None:
     add_pair(verb)
     add_options(verb, OutputOptions)
     verb.add_argument("-g", "--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
+    verb.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="skip runs whose results are there whole, made with this option of the same files, model and options",
+    )
     verb.add_argument("--quiet", action="store_true", help="say nothing but errors")
     verb.add_argument("--json", action="store_true", help="one JSON object a run on standard output")
     verb.set_defaults(usual=argparse.Namespace(**{name: verb.get_default(name) for name in OF_RUNS}))
@@ -61,6 +66,8 @@ def _register(arguments: argparse.Namespace) -> int:
         gpu=arguments.gpu,
         passed_over=passed_over,
         images=images,
+        skip_existing=arguments.skip_existing,
+        progress=show_runs(quiet=arguments.quiet),
     )
     failed, total = [], 0
     for outcome in outcomes:
@@ -71,7 +78,8 @@ def _register(arguments: argparse.Namespace) -> int:
         _tell(outcome, as_json=arguments.json, quiet=arguments.quiet)
     for outcome in failed:
         complain("register", f"failed: {outcome.error}")
-    last = [f"{len(failed)} of {total} runs failed, the others are written"] if failed and total > 1 else []
+    others = "all runs failed" if len(failed) == total else f"{len(failed)} of {total} runs failed, the others are written"
+    last = [others] if failed and total > 1 else []
     if passed_over and not arguments.quiet:
         last.append(say_passed_over(passed_over))
     if last:
@@ -84,6 +92,6 @@ def _tell(outcome: Outcome, *, as_json: bool, quiet: bool) -> None:
         for warning in outcome.warnings:
             complain("register", f"warning: {warning}")
     if as_json:
-        print(json.dumps(outcome.summary or {"name": outcome.name, "error": outcome.error}), flush=True)
+        print(json.dumps(outcome.report()), flush=True)
     elif not quiet and not outcome.error:
         print_line(outcome.line())

@@ -66,5 +66,19 @@ def _left(elapsed: float, done: int, left: int) -> str:
     return f", about {timedelta(seconds=round(elapsed / done * left))} left"
 
 
+def show_runs(*, quiet: bool) -> Callable[[int, int], None]:
+    """Return a callback that shows how many of several runs are done, on a terminal; elsewhere the runs' own lines tell."""
+    if quiet or not sys.stderr.isatty():
+        return show_nothing
+    shown: list[Callable[[int, int], None]] = []
+
+    def update(done: int, total: int) -> None:
+        if total > 1:
+            shown[:] = shown or [show_progress("runs registered")]
+            shown[0](done, total)
+
+    return update
+
+
 def show_nothing(done: int, total: int) -> None:
     """Show no progress."""

@@ -9,9 +9,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from angiomorph.cli.arguments import add_options, add_verb
+from angiomorph.cli.arguments import add_options, add_verb, name_flags
 from angiomorph.cli.images import TrainingData, add_image_lists, read_training_data
 from angiomorph.cli.prepare import write_store
+from angiomorph.cli.terminal import say
 from angiomorph.cli.voxelmorph import refuse_ncc
 from angiomorph.errors import InputError
 from angiomorph.training.config import Augmentation, Sampling, TrainingConfig
@@ -77,11 +78,18 @@ def _train(arguments: argparse.Namespace) -> int:
     if not given.paths and not given.pairs:
         raise InputError("train: expected DATA (training stores, DICOM files or folders) or --img-list, found neither")
     model_dir = Path(arguments.model_dir)
+    if arguments.gpu is not None:  # before an archive is decoded for nothing
+        from angiomorph.backend import configure_gpu
+
+        configure_gpu(arguments.gpu)
     stores = _stores(given, model_dir, arguments.resume)
 
     from angiomorph.training.train import train
 
-    path = train(stores, model_dir, config, validation=validation, resume=arguments.resume, gpu=arguments.gpu)
+    def tell(line: str) -> None:
+        say(name_flags(line, arguments.parser))
+
+    path = train(stores, model_dir, config, validation=validation, resume=arguments.resume, gpu=arguments.gpu, say=tell)
     print(f"trained: {path}")
     return 0
 
@@ -90,6 +98,9 @@ def _stores(given: TrainingData, model_dir: Path, resume: bool) -> list[Path]:
     """Return the training stores among DATA, and one made of the runs that are no store if there are any."""
     from angiomorph.storage.store import is_hdf5
 
+    for path in given.paths:
+        if path.suffix == ".h5" and not is_hdf5(path):
+            raise InputError(f"{path}: expected a training store, found {'no HDF5 file' if path.exists() else 'no such file'}")
     stores = [path for path in given.paths if is_hdf5(path)]
     archive = [path for path in given.paths if path not in stores]
     if not archive and not given.pairs:

@@ -9,6 +9,7 @@ import numpy as np
 
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
+from angiomorph.networks.layers import expect_one_hyper
 from angiomorph.networks.model import AngioMorph
 from angiomorph.paper import DECODER, ENCODER
 from angiomorph.storage import model_file
@@ -19,7 +20,7 @@ REMEDY = "bake it again with `angiomorph bake`, or train from it with `angiomorp
 
 
 def load_any(path: str | os.PathLike[str]) -> AngioMorph:
-    """Return the network of a model `.h5`, or one that registers as a baked model does.
+    """Return the network of a model `.h5`, or one that registers as a baked model does, for batches of one λ each.
 
     Of a baked model `metadata["baked"]` is true, and `metadata["lambda"]` is the only λ that it stands for.
 
@@ -28,8 +29,10 @@ def load_any(path: str | os.PathLike[str]) -> AngioMorph:
     """
     with model_file.reading(path, (*model_file.OWN, model_file.BAKED), "a model (.h5)", model_file.FOREIGN) as found:
         if found.kind == model_file.BAKED:
-            return _unbake(path, found)
-    return AngioMorph.load(path)
+            with expect_one_hyper():
+                return _unbake(path, found)
+    with expect_one_hyper():
+        return AngioMorph.load(path)
 
 
 def _unbake(path: str | os.PathLike[str], found: model_file.ModelFile) -> AngioMorph:

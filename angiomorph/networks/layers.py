@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from angiomorph.backend import ne, tf
@@ -22,6 +23,7 @@ class HyperConv2DFromDense(ne.layers.HyperConv2DFromDense):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "autocast": False})  # λ's features keep their digits
+        self.one_hyper = type(self).one_hyper
 
     def call(self, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
         """Convolve.
@@ -61,6 +63,16 @@ class HyperConv2DFromDense(ne.layers.HyperConv2DFromDense):
         shape = tf.shape(features[-1])
         apart = tf.transpose(tf.reshape(convolved, [shape[1], shape[2], shape[0], filters]), [2, 0, 1, 3])
         return tf.ensure_shape(add_bias(apart, biases), [*features[-1].shape[:3], filters])
+
+
+@contextmanager
+def expect_one_hyper() -> Iterator[None]:
+    """Build hyper-convolutions for batches of one λ each; those of several λ are not traced, which takes half as long."""
+    HyperConv2DFromDense.one_hyper = True
+    try:
+        yield
+    finally:
+        HyperConv2DFromDense.one_hyper = False
 
 
 def _side_by_side(features: tf.Tensor) -> tf.Tensor:

@@ -130,8 +130,10 @@ class AngioMorph(ne.modelio.LoadableModel):
                 f"svf_resolution {svf_resolution}: expected int_steps > 0 and int_resolution > 1, got {int_steps} and "
                 f"{int_resolution}; VoxelMorph brings a coarse flow to full size only after integration"
             )
+        # No layer has Python branches for AutoGraph to turn into a graph's; to look for them takes half of the building time.
+        build = tf.autograph.experimental.do_not_convert(vxm.networks.VxmDense)
         with _batched_layers():
-            dense = vxm.networks.VxmDense(
+            dense = build(
                 tuple(int(side) for side in inshape),
                 [list(features) for features in nb_unet_features],
                 int_steps=int_steps,

@@ -8,8 +8,8 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from angiomorph import networks
 from angiomorph.dicom import Series
+from angiomorph.networks.baked import load_any
 from angiomorph.networks.warp import warp_frames
 from angiomorph.preprocessing.arrival import Arrival, find_arrival
 from angiomorph.preprocessing.background import Background, choose_background
@@ -49,7 +49,7 @@ class NetworkInput:
 
 @lru_cache(maxsize=1)
 def _shipped() -> Predictor:
-    return Predictor(networks.AngioMorph.load(SHIPPED))
+    return Predictor(load_any(SHIPPED))
 
 
 def find_iodine(frames: np.ndarray, field: np.ndarray, mode: str) -> Arrival:

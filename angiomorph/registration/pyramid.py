@@ -9,28 +9,28 @@ import numpy as np
 from angiomorph import networks
 from angiomorph.backend import tf
 from angiomorph.networks.warp import compose_warps, resize_frames, resize_warp, warp_frames
-from angiomorph.preprocessing.resizing import fitted_shape, level_shapes, pad, unpad
+from angiomorph.preprocessing.resizing import fitted_shape, level_shapes
 from angiomorph.registration import coarse
 from angiomorph.registration.options import RegistrationOptions
 
-Predict = Callable[[np.ndarray, np.ndarray, np.ndarray], tf.Tensor]  # (moving, fixed, hyper) to the warp
+Shape = tuple[int, int]
+Predict = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]  # (moving, fixed, start, hyper) to warps
 
 
 class Predictor:
-    """The warps of a network in memory for frames of any size, built once for each size.
+    """The warps of a network in memory for frames of any size; one graph for each size, traced once.
 
     Args:
-        network: of which `metadata` says what it was trained on; it may be trained on, see `refresh`.
+        network: of which `metadata` says what it was trained on; it may be trained on, and is seen as it is then.
     """
 
     def __init__(self, network: networks.AngioMorph) -> None:
-        self._network = network
+        self._model = network.get_registration_model()
         self.size = int(network.metadata.get("size", 512))
         self.levels = int(network.metadata.get("levels", 1))
         self.intensity = str(network.metadata.get("intensity", "auto"))
         self._multiple = max(networks.MULTIPLE, 2 ** len(network.get_config()["nb_unet_features"][0]))
-        self._others: list[networks.AngioMorph] = []
-        self._predictors: dict[tuple[int, int], Predict] = {}
+        self._graphs: dict[tuple[Shape, ...], Predict] = {}
 
     def warps(
         self,
@@ -60,65 +60,58 @@ class Predictor:
             `(B, H, W, 2)` float32, pixels of the given frames.
         """
         shapes = level_shapes(fixed.shape[1:], self.size, self.levels if levels is None else levels, self.levels)
+        steps = (*shapes, *rounds * (shapes[1:] or shapes))
         searched = fitted_shape(fixed.shape[1:], coarse.SIZE)
         search = coarse.RigidSearch(resize(moving[None], searched)[0])
-        steps = [(shape, resize(moving[None], shape)) for shape in shapes]
-        steps += rounds * (steps[1:] or steps)
+        predict = self._graph(fixed.shape[1:], searched, steps)
         for start in range(0, len(fixed), batch_size):
             batch = fixed[start : start + batch_size]
-            warp = search.warps(resize(batch, searched))
-            for shape, background in steps:
-                warp = self._finer(warp, np.repeat(background, len(batch), 0), resize(batch, shape), hyper)
-            yield resize_warp(warp, fixed.shape[1:]).numpy()
+            yield predict(moving, batch, search.warps(resize(batch, searched)), hyper)
 
-    def _finer(self, warp: np.ndarray, moving: np.ndarray, fixed: np.ndarray, hyper: float) -> np.ndarray:
-        """Return the warp of a level from the warp before it; one that is not finite comes back for others to tell of."""
-        if not warp.any():
-            return self._warp(moving, fixed, hyper)
-        before = resize_warp(tf.constant(warp), fixed.shape[1:]).numpy()
-        if not np.isfinite(before).all():
-            return before
-        own = self._warp(warp_frames(moving, before).numpy(), fixed, hyper)
-        return compose_warps(before, own).numpy() if np.isfinite(own).all() else own
+    def _graph(self, shape: Shape, searched: Shape, steps: tuple[Shape, ...]) -> Predict:
+        """Return all levels of frames of one size as one graph, for batches of any number of frames."""
+        key = (shape, searched, *steps)
+        if key not in self._graphs:
+            self._graphs[key] = self._trace(shape, searched, steps)
+        return self._graphs[key]
 
-    def _warp(self, moving: np.ndarray, fixed: np.ndarray, hyper: float) -> np.ndarray:
-        """Return the network's own warp of frames of any one size, `(B, H, W, 2)`."""
-        padded, onto = (pad(each, self._multiple)[..., None] for each in (moving, fixed))
-        predict = self._predictor(padded.shape[1:3])
-        return unpad(predict(padded, onto, np.full((len(fixed), 1), hyper, np.float32)).numpy(), fixed.shape[1:])
+    def _trace(self, shape: Shape, searched: Shape, steps: tuple[Shape, ...]) -> Predict:
+        given = [shape, [None, *shape], [None, *searched, 2], []]
 
-    def refresh(self) -> None:
-        """Take the network's weights as they are now, for frames of other sizes than its own too."""
-        for other in self._others:
-            other.set_weights(self._network.get_weights())
+        @tf.function(input_signature=[tf.TensorSpec(each) for each in given], autograph=False)
+        def predict(moving: tf.Tensor, fixed: tf.Tensor, start: tf.Tensor, hyper: tf.Tensor) -> tf.Tensor:
+            warp, count = start, tf.shape(fixed)[0]
+            broken = tf.zeros(count, tf.bool)
+            for step in steps:
+                background = tf.repeat(resize_frames(moving[None], step), count, axis=0)
+                before = resize_warp(warp, step)
+                own = self._warp(warp_frames(background, before), resize_frames(fixed, step), hyper)
+                finite = tf.reduce_all(tf.math.is_finite(own), axis=[1, 2, 3])
+                # A warp that is not finite leads nowhere; it comes back at the end, for others to tell of.
+                warp = compose_warps(before, tf.where(finite[:, None, None, None], own, 0))
+                broken |= ~finite
+            return tf.where(broken[:, None, None, None], np.nan, resize_warp(warp, shape))
 
-    def _predictor(self, shape: tuple[int, int]) -> Predict:
-        if shape not in self._predictors:
-            self._predictors[shape] = _compiled(self._sized(shape).get_registration_model())
-        return self._predictors[shape]
+        # One graph each for several sizes is meant; TensorFlow takes it for one function traced again and again, and warns.
+        graph = predict.get_concrete_function()
+        return lambda *given: graph(*(tf.constant(each, tf.float32) for each in given)).numpy()
 
-    def _sized(self, shape: tuple[int, int]) -> networks.AngioMorph:
-        if self._network.output_shape[0][1:3] == shape:
-            return self._network
-        config = {key: value for key, value in self._network.get_config().items() if key != "metadata"}
-        network = networks.AngioMorph(**{**config, "inshape": shape})
-        network.set_weights(self._network.get_weights())
-        self._others.append(network)
-        return network
+    def _warp(self, moving: tf.Tensor, fixed: tf.Tensor, hyper: tf.Tensor) -> tf.Tensor:
+        """Return the network's own warp of frames `(B, h, w)` of any one size, `(B, h, w, 2)`."""
+        shape = moving.shape[1:]
+        frames = [self._pad(each)[..., None] for each in (moving, fixed)]
+        # Called without Keras' check of sizes: the layers take any that is a multiple of what the levels need.
+        warp = self._model.call([*frames, tf.fill([tf.shape(fixed)[0], 1], hyper)], training=False)
+        return warp[:, : shape[0], : shape[1]]
 
-
-def _compiled(model: tf.keras.Model) -> Predict:
-    """Return the model as a graph for batches of any number of frames, traced once."""
-
-    @tf.function(input_signature=[tf.TensorSpec(given.shape) for given in model.inputs])
-    def predict(moving: tf.Tensor, fixed: tf.Tensor, hyper: tf.Tensor) -> tf.Tensor:
-        return model([moving, fixed, hyper], training=False)
-
-    # One graph each for several sizes is meant; TensorFlow takes it for one function traced again and again, and warns.
-    graph = predict.get_concrete_function()
-    return lambda *frames: graph(*map(tf.constant, frames))
+    def _pad(self, frames: tf.Tensor) -> tf.Tensor:
+        """Return frames whose sides are multiples of what the network needs, edges repeated; see `resizing.pad`."""
+        for axis, side in enumerate(frames.shape[1:], start=1):
+            places = np.minimum(np.arange(side + -side % self._multiple), side - 1)
+            frames = frames if len(places) == side else tf.gather(frames, places, axis=axis)
+        return frames
 
 
-def resize(frames: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resize(frames: np.ndarray, shape: Shape) -> np.ndarray:
     """Return frames `(T, H, W)` at another size, see `layers.resize_frames`; the same array where they have it."""
     return frames if frames.shape[1:] == shape else resize_frames(tf.constant(frames), shape).numpy()

@@ -9,21 +9,30 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from angiomorph.dicom import ANONYMOUS, Series, SeriesFiles, anonymize, find_series, name_run, read_series
-from angiomorph.errors import say_failure
+from angiomorph.errors import InputError, say_failure
 from angiomorph.images import ImageOptions, find_image_runs, read_image_run
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import FILES, USUAL, OutputOptions, RegistrationOptions, check_folder
 from angiomorph.registration.outputs import check_images, check_run, forget_masks
+from angiomorph.registration.record import hash_job, is_complete, write_record
+from angiomorph.storage.atomic import remove_leftovers
+from angiomorph.storage.digest import sha256
+from angiomorph.storage.hold import hold_name
 
 if TYPE_CHECKING:
     from angiomorph.registration.model import Model
 
+THERE, HELD = "its results are there", "another process is registering it"
 LONGEST_NAME = 200  # bytes, of the 255 that file systems take: room for a hash, endings, and names while writing
+
+
+class ModelError(InputError):
+    """No run can be registered with this model, or on this machine's GPU."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +43,17 @@ class Outcome:
         name: the run's name.
         error: why it failed; empty if it did not.
         warnings: what a user should know about the run.
-        summary: figures of the registration, ready for JSON; empty if it failed.
+        summary: figures of the registration, ready for JSON; empty if it failed or was skipped.
+        source: the run's file, or the folder of its files, as the user knows it.
+        skipped: why it was skipped; empty if it was not.
     """
 
     name: str
     error: str
     warnings: tuple[str, ...]
     summary: dict[str, Any]
+    source: str = ""
+    skipped: str = ""
 
     def translate(self, words: Callable[[str], str]) -> Outcome:
         """Return the same with its error and its warnings in other words.
@@ -52,18 +65,31 @@ class Outcome:
         summary = {**self.summary, "warnings": list(warnings)} if self.summary else {}
         return replace(self, error=words(self.error), warnings=warnings, summary=summary)
 
+    def report(self) -> dict[str, Any]:
+        """Return all of it, ready for JSON."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            **({"error": self.error} if self.error else {}),
+            **({"skipped": self.skipped} if self.skipped else {}),
+            **self.summary,
+        }
+
     def line(self) -> str:
         """Return the summary in one line for people."""
+        if self.skipped:
+            return f"{self.source}: skipped, {self.skipped}"
         given = self.summary
         gain = 1 - given["residue_bsa"] / given["residue_dsa"] if given["residue_dsa"] else 0.0
         return (
-            f"{self.name}: {given['frames']} frames of {given['rows']}x{given['columns']}, "
+            f"{self.source}: {given['frames']} frames of {given['rows']}x{given['columns']}, "
             f"background {_backgrounds(given)} ({_said_of_background(given)}), lambda {given['lambda']:.2f}: "
             f"bright residue (motion and noise) {given['residue_dsa_percent']:.2f}% of the run's range in plain DSA, "
             f"{given['residue_bsa_percent']:.2f}% in BSA, {abs(gain):.0%} {'less' if gain >= 0 else 'more'}; "
             f"frames left unwarped: {given['unwarped']}, warped in part: {given['partly_warped']}; "
             f"largest shift {given['largest_shift']:.1f} px, folded {given['folding']:.3%}, "
-            f"{given['ms_per_frame']:.0f} ms a frame"
+            f"{given['seconds']['all']:.1f} s to read, register and write, {given['ms_per_frame']:.0f} ms a frame to register; "
+            f"written: {', '.join(given['outputs'])}"
         )
 
 
@@ -87,6 +113,57 @@ def _ranges(numbers: Sequence[int]) -> str:
     return f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"
 
 
+@dataclass(frozen=True)
+class Job:
+    """What is made of every run, by whatever process.
+
+    Args:
+        out: folder for the results.
+        model: its file.
+        model_sha256: of that file.
+        options: of the registration.
+        output: what is written.
+        unsubtracted: see `register_runs`.
+        images: see `register_runs`.
+        gpu: see `backend.configure_gpu`.
+        skip_existing: see `register_runs`.
+    """
+
+    out: Path
+    model: Path
+    model_sha256: str
+    options: RegistrationOptions
+    output: OutputOptions
+    unsubtracted: bool
+    images: ImageOptions | None
+    gpu: str | None
+    skip_existing: bool
+
+    def read(self, files: SeriesFiles) -> Series:
+        """Return a run as it is registered, checked for what is to be written of it.
+
+        Raises:
+            InputError: it cannot be read, or does not allow what is wanted.
+        """
+        series = read_image_run(files, self.images) if self.images else read_series(files, unsubtracted=self.unsubtracted)
+        series = anonymize(series) if self.output.anonymize else series
+        check_run(forget_masks(series, self.options.background), self.output)
+        return series
+
+    @property
+    def pattern(self) -> str | None:
+        """The pattern of results' names, or None where they are called as their runs."""
+        return self.output.name or (ANONYMOUS if self.output.anonymize else None)
+
+    def hash(self, files: SeriesFiles) -> str:
+        """Return what tells this job's results of a run from others."""
+        return hash_job(files, self.model_sha256, self.options, self.output, self.unsubtracted, self.images)
+
+    def has_results(self, files: SeriesFiles, place: Path) -> bool:
+        """Return whether a run is to be skipped because its results are there whole."""
+        return self.skip_existing and is_complete(self.out / place, self.hash(files))
+
+
 def register_runs(
     paths: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
@@ -98,12 +175,16 @@ def register_runs(
     gpu: str | None = None,
     passed_over: Counter[str] | None = None,
     images: ImageOptions | None = None,
+    skip_existing: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Outcome]:
     """Register every run found under `paths` and yield what became of each.
 
         >>> for outcome in am.register_runs(["data/example_run.dcm"], "out", options=am.RegistrationOptions(levels=1)):
         ...     print(outcome.name, outcome.error or "registered", outcome.summary["frames"])
         example_run registered 8
+
+    A run that another process is just registering into the same folder is skipped.
 
     Args:
         paths: DICOM files, folders of single frames, or trees of series.
@@ -115,6 +196,8 @@ def register_runs(
         gpu: see `backend.configure_gpu`.
         passed_over: see `find_series`.
         images: of runs that are images and not DICOM, what the user says of them; `paths` are then files and folders of these.
+        skip_existing: skip runs whose results are there whole, made by this argument too, of the same files, model and options.
+        progress: called with (runs done, runs) before the first and after each.
 
     Raises:
         InputError: a path that is not there, no run under `paths`, no usable model, or options that it cannot take; before
@@ -123,54 +206,103 @@ def register_runs(
     folder = check_folder(out)
     if images is not None:
         check_images(output)
-    read_model_defaults(model).complete(options)
+    defaults = read_model_defaults(model)
+    defaults.complete(options)
     found = find_image_runs(paths, passed_over) if images else find_series(paths, passed_over=passed_over)
-    read = partial(read_image_run, options=images) if images else partial(read_series, unsubtracted=unsubtracted)
-    from angiomorph.backend import configure_gpu
-    from angiomorph.registration.model import Model
+    job = Job(folder, defaults.path, sha256(defaults.path), options, output, unsubtracted, images, gpu, skip_existing)
+    return _register_each(found, job, progress or ignore_progress)
 
-    configure_gpu(gpu)
-    network = Model(model)
+
+def ignore_progress(done: int, total: int) -> None:
+    """Take note of nothing."""
+
+
+def _register_each(found: Sequence[SeriesFiles], job: Job, progress: Callable[[int, int], None]) -> Iterator[Outcome]:
     taken: set[Path] = set()
-    return (_register(files, read, folder, network, options, output, taken) for files in found)
+    progress(0, len(found))
+    for number, files in enumerate(found, start=1):
+        outcome = register_run(files, job, taken)
+        yield outcome
+        progress(number, len(found))
 
 
-def _register(
-    files: SeriesFiles,
-    read: Callable[[SeriesFiles], Series],
-    out: Path,
-    model: Model,
-    options: RegistrationOptions,
-    output: OutputOptions,
-    taken: set[Path],
-) -> Outcome:
+def register_run(files: SeriesFiles, job: Job, taken: set[Path]) -> Outcome:
+    """Register one run and write its results; whatever it raises is its own failure, so that the next goes on.
+
+    Args:
+        files: of the run.
+        job: what is made of it.
+        taken: places of results that patterns of names have given so far; added to.
+
+    Raises:
+        InputError: the model cannot be rebuilt, or there is no such GPU.
+    """
+    source = files.sources()[0] if len(files.paths) == 1 else str(Path(files.sources()[0]).parent)
     try:
-        series = read(files)
-        series = anonymize(series) if output.anonymize else series
-        check_run(forget_masks(series, options.background), output)
-        start = time.perf_counter()
-        result = model.register(series, options)
-        seconds = time.perf_counter() - start
-        stem = _place_results(files, series, output, taken)
-        result.save(out / stem, output=output)
-        summary = result.summary() | {"ms_per_frame": 1e3 * seconds / len(series.frames), "result": stem.as_posix()}
-        pictured = {"picture_frame": output.frame or result.fullest_frame} if "png" in output.kinds else {}
-    except Exception as error:  # whatever a run raises is its own failure, and the next goes on
-        return Outcome(files.name, say_failure(files.sources()[0], error), (), {})
+        return replace(_register(files, job, taken), source=source)
+    except ModelError:
+        raise
+    except Exception as error:
+        return Outcome(files.name, say_failure(files.sources()[0], error), (), {}, source)
+
+
+def _register(files: SeriesFiles, job: Job, taken: set[Path]) -> Outcome:
+    begun = time.perf_counter()
+    place = _place_beside(files) if job.pattern is None else None
+    if place is not None and job.has_results(files, place):
+        return Outcome(files.name, "", (), {}, skipped=THERE)
+    series = job.read(files)
+    read = time.perf_counter()
+    place = place or _place_by_pattern(str(job.pattern), files, series, taken, flat=job.output.anonymize)
+    with hold_name(job.out / place) as held:
+        if not held:
+            return Outcome(files.name, "", (), {}, skipped=HELD)
+        if job.has_results(files, place):
+            return Outcome(files.name, "", (), {}, skipped=THERE)
+        remove_leftovers((job.out / place).parent)
+        result = _load_model(job.model, job.model_sha256, job.gpu).register(series, job.options)
+        registered = time.perf_counter()
+        written = result.save(job.out / place, output=job.output)
+        if job.skip_existing:
+            write_record(job.out / place, job.hash(files), written)
+    seconds = {"read": read - begun, "register": registered - read, "write": time.perf_counter() - registered}
+    summary = result.summary() | {
+        "ms_per_frame": 1e3 * seconds["register"] / len(series.frames),
+        "seconds": seconds | {"all": time.perf_counter() - begun},
+        "result": place.as_posix(),
+        "outputs": [str(path) for path in written],
+        "series_uid": files.uid,
+    }
+    pictured = {"picture_frame": job.output.frame or result.fullest_frame} if "png" in job.output.kinds else {}
     return Outcome(files.name, "", tuple(summary["warnings"]), summary | pictured)
 
 
-def _place_results(files: SeriesFiles, series: Series, output: OutputOptions, taken: set[Path]) -> Path:
-    """Return the folder, in that of all results, and the name of a run's results; of patterns none that is taken."""
-    pattern = output.name or (ANONYMOUS if output.anonymize else None)
-    if pattern is None:
-        return files.folder / name_results(files.name)
-    folder = Path() if output.anonymize else files.folder
+@lru_cache(maxsize=1)
+def _load_model(path: Path, model_sha256: str, gpu: str | None) -> Model:
+    """Return the model, read once; with another digest, anew."""
+    from angiomorph.backend import configure_gpu
+    from angiomorph.registration.model import Model
+
+    try:
+        configure_gpu(gpu)
+        return Model(path)
+    except InputError as error:
+        raise ModelError(str(error)) from error
+
+
+def _place_beside(files: SeriesFiles) -> Path:
+    """Return the folder, in that of all results, and the name of a run's results, called as the run."""
+    return files.folder / name_results(files.name)
+
+
+def _place_by_pattern(pattern: str, files: SeriesFiles, series: Series, taken: set[Path], *, flat: bool) -> Path:
+    """Return the folder, in that of all results, and the name of a run's results; of those that a pattern gives a free one."""
+    folder = Path() if flat else files.folder
     name = name_results(name_run(pattern, series, files.name))
     names = (name if count == 1 else f"{name}-{count}" for count in itertools.count(1))
-    stem = next(path for path in (folder / name for name in names) if path not in taken)
-    taken.add(stem)
-    return stem
+    place = next(path for path in (folder / name for name in names) if path not in taken)
+    taken.add(place)
+    return place
 
 
 def name_results(name: str) -> str:

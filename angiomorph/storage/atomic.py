@@ -1,15 +1,22 @@
-"""Files that get their names whole or not at all: one by itself, or several together."""
+"""Files and folders that get their names whole or not at all: one by itself, or several files together."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import platform
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+# Names tell the host, so that no process of another one is taken for dead where a folder is shared.
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+PARTIAL = re.compile(rf"\..*\.{HOST}-(\d+)\.partial")
 # Temporary path to final name of each file written so far in this thread's `replace_together`.
 _group: ContextVar[dict[Path, Path] | None] = ContextVar("group", default=None)
 
@@ -34,7 +41,7 @@ def replace_file(path: str | os.PathLike[str], *, durable: bool = False) -> Iter
     final.parent.mkdir(parents=True, exist_ok=True)
     if final.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder has that name", str(final))
-    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
+    partial = final.with_name(f".{final.name}.{HOST}-{os.getpid()}.partial")
     group = _group.get()
     try:
         yield partial
@@ -70,6 +77,60 @@ def replace_together() -> Iterator[None]:
         _group.reset(token)
         for partial in group:
             partial.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
+    """Remove the temporary files and folders that ended processes of this host left in a folder, and return them.
+
+    Args:
+        folder: of final names; it need not be there.
+    """
+    paths = Path(folder).iterdir() if Path(folder).is_dir() else ()
+    left = [path for path in paths if (found := PARTIAL.fullmatch(path.name)) and not _is_running(int(found[1]))]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return left
+
+
+def _is_running(process: int) -> bool:
+    if sys.platform == "win32":  # where asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
+@contextmanager
+def make_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside `path` that takes its name when the block succeeds and vanishes when it fails.
+
+    Args:
+        path: the final name, which nothing may have yet; its parent is made if missing.
+
+    Returns:
+        the temporary folder, made and empty.
+
+    Raises:
+        OSError: something has the final name, or the disk fails.
+    """
+    final = Path(path)
+    if os.path.lexists(final):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final))
+    partial = final.with_name(f".{final.name}.{HOST}-{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        os.rename(partial, final)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def sync_path(path: str | os.PathLike[str]) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from angiomorph import networks
@@ -26,6 +28,7 @@ from angiomorph.training.logs import HISTORY, STEPS, VALIDATION, Board, Table
 from angiomorph.training.source import Source
 from angiomorph.training.validation import Measured, Validation
 
+REPORT = 60  # seconds between two reports
 MOST_SKIPPED = 100  # in a row: weights that give nothing finite any more do not recover
 
 logger = logging.getLogger(__name__)
@@ -44,6 +47,7 @@ class Course:
         team: how it is spread; only the chief writes, but all workers take the same decisions.
         network: what is written: the model that Keras trains, or, of "truth" and of two sizes, its part.
         stopped: whether it ends before its last epoch.
+        interrupted: whether somebody asked for its end; it then ends after the step, with a checkpoint of it.
     """
 
     model_dir: Path
@@ -54,6 +58,7 @@ class Course:
     team: Distribution
     network: networks.AngioMorph
     stopped: bool = False
+    interrupted: bool = False
 
     @property
     def ends_epoch(self) -> bool:
@@ -261,10 +266,14 @@ class Checkpointer(tf.keras.callbacks.Callback):
 
         Raises:
             InputError: the disk is full or fails, or the workers read other runs.
+            KeyboardInterrupt: the training is to end; says what is kept.
         """
         if self.course.team.workers > 1:
             for draw in self.course.source.draw_step(self.course.progress.step - 1).draws:
                 self._runs = zlib.crc32(draw.run.to_bytes(8, "little"), self._runs)
+        if self.course.interrupted and not self.course.ends_epoch:
+            self._save()
+            self._interrupt()
         if self.course.is_due(self.course.config.checkpoint_steps):
             self._save()
 
@@ -276,6 +285,11 @@ class Checkpointer(tf.keras.callbacks.Callback):
         """
         self.course.write_model("model.h5")
         self._save()
+        if self.course.interrupted:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        raise KeyboardInterrupt(f"step {self.course.progress.step} is kept; continue with `resume`")
 
     def _save(self) -> None:
         team = self.course.team
@@ -297,6 +311,33 @@ class Checkpointer(tf.keras.callbacks.Callback):
         checkpoints.save(course.network, course.model_dir, progress, course.config.keep)
 
 
+class StepReport(tf.keras.callbacks.Callback):
+    """Say once a minute how far an epoch is and how long all will take: for logs, as a terminal has Keras' bar."""
+
+    def __init__(self, course: Course, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self.course, self.say = course, say
+        self._begun, self._last, self._first = 0.0, 0.0, 0
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Note the time."""
+        self._begun = self._last = time.monotonic()
+        self._first = self.course.progress.step
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Say it, if a minute has passed."""
+        now, step = time.monotonic(), self.course.progress.step
+        if now - self._last < REPORT:
+            return
+        self._last = now
+        each = (now - self._begun) / (step - self._first)
+        total = self.course.config.epochs * self.course.steps
+        left = timedelta(seconds=round((total - step) * each))
+        self.say(
+            f"step {step} of {total}: loss {(logs or {}).get('loss', math.nan):.4f}, {each:.2f} s a step, about {left} left"
+        )
+
+
 class LearningCurve(tf.keras.callbacks.Callback):
     """Draw the losses of all epochs."""
 
@@ -315,12 +356,15 @@ class LearningCurve(tf.keras.callbacks.Callback):
             learning_curve(self.model_dir / HISTORY, picture)
 
 
-def make_callbacks(course: Course, validation: Validation | None) -> list[tf.keras.callbacks.Callback]:
+def make_callbacks(
+    course: Course, validation: Validation | None, say: Callable[[str], None] | None = None
+) -> list[tf.keras.callbacks.Callback]:
     """Return the callbacks of a training, in their order.
 
     Args:
         course: the training.
         validation: what the best model and early stopping are judged by; None for the epoch's loss.
+        say: takes a line a minute; None for none.
     """
     board, best = Board(course.model_dir, course.team.chief), BestModel(course, by_epoch=validation is None)
     validator = None if validation is None else Validator(course, validation, best, board)
@@ -333,6 +377,7 @@ def make_callbacks(course: Course, validation: Validation | None) -> list[tf.ker
         *([validator] if validator else []),
         best,
         epoch_log,
+        *([StepReport(course, say)] if say else []),
         Checkpointer(course, logs),
         *([LearningCurve(course.model_dir)] if course.team.chief else []),
     ]

@@ -188,7 +188,6 @@ def list_devices(gpus: int) -> list[str]:
 
 def _joined(team: Cluster, description: Mapping[str, Any]) -> Distribution:
     meet(team, description)
-    terminate = signal.getsignal(signal.SIGTERM)
     # TensorFlow holds Python's lock while it connects, so that neither a thread nor a signal could end it.
     faulthandler.dump_traceback_later(CONNECTING, exit=True, file=2)
     try:
@@ -200,7 +199,8 @@ def _joined(team: Cluster, description: Mapping[str, Any]) -> Distribution:
         ) from error
     finally:
         faulthandler.cancel_dump_traceback_later()
-        signal.signal(signal.SIGTERM, terminate)  # TensorFlow takes it over and goes on
+        # TensorFlow takes it over and goes on; a handler in Python would wait while TensorFlow waits for another worker.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return Distribution(strategy, team.index, len(team.workers))
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from angiomorph import networks
@@ -34,6 +38,7 @@ def train(
     validation: Sequence[Path] = (),
     resume: bool = False,
     gpu: str | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
     """Train a network and leave a model directory: model.h5, best.h5, checkpoints, config.json, logs, curve, TensorBoard.
 
@@ -45,14 +50,16 @@ def train(
             the epoch's loss.
         resume: go on from the directory's last checkpoint.
         gpu: see `backend.configure_gpu`.
+        say: takes what is trained, in a line, at the start, and a line a minute where there is no terminal.
 
     Returns:
-        the path of model.h5.
+        the path of model.h5; at once, if a resumed training is done already.
 
     Raises:
         InputError: nothing to train on, nothing to resume, a resumed training that differs from the one begun, a loss that
             is not finite, too many runs that cannot be read, one of the validation that cannot, a full disk, or a machine that
             gains nothing by mixed precision.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; of a training by one process after the step under way and a checkpoint of it.
     """
     gpus, workers = configure_gpu(gpu), cluster()
     if config.mixed_precision == "auto":
@@ -78,16 +85,21 @@ def train(
             around.distribute_reduction_method = "first"  # Keras would add up means that are the joint batch's already
             if team.strategy is not None:
                 checkpoints.image(model, progress)  # Keras makes metrics at the first save, which has to be on all workers
-        _check_unfinished(model_dir, config, progress, steps)
+        if done := _say_done(config, progress, steps):
+            (say or ignore)(f"{model_dir}: {done}")
+            return model_dir / "model.h5"
         prepare_network(model, config)
         judge = Validation(held_out, validation_runs, model, build_similarity(config), whole) if validation else None
         _check_judge(config, judge)
         model.metadata.update(describe_model(described))
         if team.chief:
             checkpoints.write(model_dir / "config.json", (json.dumps(described, indent=2) + "\n").encode())
-        with without_remapper():
-            course = Course(model_dir, config, source, steps, progress, team, model)
-            _fit(around, course, make_callbacks(course, judge))
+        say = say if say and team.chief else ignore
+        course = Course(model_dir, config, source, steps, progress, team, model)
+        say(_describe_begin(config, source, course, gpus))
+        report = None if sys.stdout.isatty() else say
+        with without_remapper(), _ending_after_step(course, say):
+            _fit(around, course, make_callbacks(course, judge, report))
         team.mean([0.0])  # until the chief has written all, which it would not if it saw another end
     return model_dir / "model.h5"
 
@@ -100,17 +112,48 @@ def _check_judge(config: TrainingConfig, judge: Validation | None) -> None:
         )
 
 
-def _check_unfinished(model_dir: Path, config: TrainingConfig, progress: Progress, steps: int) -> None:
+def _say_done(config: TrainingConfig, progress: Progress, steps: int) -> str:
+    """Return why nothing is left to train, or nothing where something is."""
     if progress.step >= config.epochs * steps:
-        raise InputError(
-            f"{model_dir}: expected fewer than `epochs` {config.epochs} done, found {progress.step // steps}; "
-            "give more `epochs`"
-        )
+        return f"all of `epochs` {config.epochs} are done; give more to train on"
     if config.patience and progress.since_best >= config.patience:
-        raise InputError(
-            f"{model_dir}: expected fewer than `patience` {config.patience} validations without a lower {config.best_by}, "
-            f"found {progress.since_best}; give more `patience`"
-        )
+        return f"`patience` {config.patience} validations without a lower {config.best_by} are over; give more to train on"
+    return ""
+
+
+def _describe_begin(config: TrainingConfig, source: Source, course: Course, devices: int) -> str:
+    """Return in a line what is trained."""
+    gpus = f"{devices} GPU{'s' if devices > 1 else ''}" if devices else f"CPU, {os.cpu_count()} cores"
+    return (
+        f"training on {len(source.runs)} runs, {config.epochs} epochs of {course.steps} steps of "
+        f"{config.sampling.batch_size} pairs, "
+        f"{course.network.count_params():,} parameters, by {gpus}; from step {course.progress.step}"
+    )
+
+
+@contextmanager
+def _ending_after_step(course: Course, say: Callable[[str], None]) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the training after the step under way; the second one ends it at once."""
+    if course.team.workers > 1 or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if course.interrupted:
+            raise KeyboardInterrupt
+        course.interrupted = True
+        say("ending after this step; once more ends at once")
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ignore(line: str) -> None:
+    """Say nothing."""
 
 
 def _fit(model: tf.keras.Model, course: Course, callbacks: Sequence[tf.keras.callbacks.Callback]) -> None:

@@ -193,7 +193,6 @@ class Validation:
         Raises:
             InputError: a warp is not finite, a DICOM run cannot be read any more, or more than half of the stored runs cannot.
         """
-        self._predictor.refresh()
         image_loss = str(self.model.metadata.get("image_loss", "vle"))
         entries = tuple(Entry(f"step {step}", image_loss, hyper) for hyper in LAMBDAS)
         losses = [self._losses(pairs) for pairs in self._pairs(self.draws)]

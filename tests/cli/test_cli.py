@@ -70,7 +70,8 @@ def test_a_tree_with_a_bad_run_goes_on_and_lists_it(tmp_path, capsys, xa_file, m
     out = tmp_path / "out"
     assert register([tmp_path / "tree"], model, out, "--background", "1") == 1
     said = capsys.readouterr()
-    assert [line.partition(":")[0] for line in said.out.splitlines()] == ["run", "run"]
+    registered = [str(tmp_path / "tree" / folder / "run.dcm") for folder in "ac"]
+    assert [line.partition(":")[0] for line in said.out.splitlines()] == registered
     failed, summary = said.err.splitlines()
     assert failed.startswith(f"angiomorph register: failed: {cut}: ")
     assert "truncated" in failed
@@ -119,6 +120,8 @@ def test_json_quiet_and_repetition(tmp_path, capsys, xa_file, model):
     assert {"frames", "rows", "columns", "background", "lambda", "residue_dsa", "residue_bsa", "folding"} <= set(lines[0])
     assert (lines[0]["frames"], lines[0]["background"], len(lines[0]["warnings"])) == (3, [2], 1)
     assert "one single frame" in lines[2]["error"]
+    assert [line["source"] for line in lines] == [str(run), str(other), str(bad)]
+    assert [line.get("outputs") for line in lines] == [[str(out / "run_bsa.h5")], [str(out / "run-2_bsa.h5")], None]
     assert left_in(out) == ["run-2_bsa.h5", "run_bsa.h5"]
     (out / "run_bsa.h5").write_text("old")
     (out / "mine.txt").write_text("mine")
@@ -128,6 +131,38 @@ def test_json_quiet_and_repetition(tmp_path, capsys, xa_file, model):
     assert left_in(out) == ["mine.txt", "run-2_bsa.h5", "run_bsa.h5"]
     with h5py.File(out / "run_bsa.h5") as file:
         assert file["bsa"].shape == FRAMES.shape
+
+
+@pytest.mark.slow
+def test_a_tree_is_resumed_without_tensorflow(tmp_path, capsys, xa_file, model):
+    run, out = xa_file("run.dcm", frames=FRAMES), tmp_path / "out"
+    assert register([run], model, out, "--background", "2", "--save", "h5", "--skip-existing") == 0
+    capsys.readouterr()
+    program = (
+        "import sys; from angiomorph.cli import main; status = main(); print('tensorflow' in sys.modules); sys.exit(status)"
+    )
+    given = ["--model", str(model), "--out", str(out), "--refine", "0", "--background", "2", "--save", "h5", "--skip-existing"]
+    again = subprocess.run([sys.executable, "-c", program, "register", str(run), *given], capture_output=True, text=True)
+    assert (again.returncode, again.stdout) == (0, f"{run}: skipped, its results are there\nFalse\n")
+
+
+def test_sigterm_ends_as_ctrl_c_does(tmp_path):
+    program = (
+        "import os, signal, sys; from angiomorph.cli import main; from angiomorph.registration import runs\n"
+        "def end(paths, passed_over): os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
+        "runs.find_series = end; sys.exit(main(['register', 'run.dcm']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "angiomorph register: interrupted\n")
+
+
+def test_a_file_that_is_no_run_is_refused_without_tensorflow(tmp_path):
+    (tmp_path / "notes.txt").write_text("no run")
+    program = "import sys; from angiomorph.cli import main; print(main(), 'tensorflow' in sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "register", "notes.txt"], capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
+    assert ended.stdout == "2 False\n"
 
 
 def ultrasound(dataset):

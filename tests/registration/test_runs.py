@@ -4,6 +4,8 @@ import json
 import os
 import re
 import resource
+import subprocess
+import sys
 from dataclasses import fields, replace
 
 import numpy as np
@@ -72,7 +74,13 @@ def test_what_is_written_and_told(tmp_path, model_path, run_path):
     assert key.SourceImageSequence[0].ReferencedFrameNumber == 3
     np.testing.assert_allclose((key.pixel_array - 2048.0) / 1000, arrays["bsa"][2], atol=0.001)
     assert outcome.summary["largest_shift"] == pytest.approx(np.linalg.norm(arrays["warp"], axis=-1).max(), rel=1e-5)
-    assert "3 frames of 64x64, background 1-2 (by number; no iodine seen), lambda 0.60" in outcome.line()
+    assert outcome.line().startswith(f"{run_path}: 3 frames of 64x64, background 1-2 (by number; no iodine seen), lambda 0.60")
+    seconds = outcome.summary["seconds"]
+    assert f"{seconds['all']:.1f} s to read, register and write" in outcome.line()
+    assert 0 < seconds["read"] + seconds["register"] + seconds["write"] <= seconds["all"]
+    assert sorted(outcome.summary["outputs"]) == [str(tmp_path / "out" / name) for name in files_in(tmp_path / "out")]
+    assert outcome.report()["source"] == run_path
+    assert outcome.report()["series_uid"] == pydicom.dcmread(run_path).SeriesInstanceUID
 
 
 GIVEN = {
@@ -86,6 +94,8 @@ GIVEN = {
     "background_steps": [],
     "lambda": 0.5,
     "ms_per_frame": 1.0,
+    "seconds": {"all": 2.0},
+    "outputs": ["out/run_bsa.dcm"],
 }
 FIGURES = {"largest_shift": 0.0, "folding": 0.0, "unwarped": 0, "partly_warped": 0}
 FIGURES |= dict.fromkeys(("residue_dsa", "residue_bsa", "residue_dsa_percent", "residue_bsa_percent"), 0.0)
@@ -464,3 +474,91 @@ def test_a_header_that_announces_more_than_memory_holds_is_that_runs_failure(tmp
     )
     assert "huge.dcm: expected" in bad.error
     assert good.error == ""
+
+
+def register_once(paths, out, model, **given):
+    chosen = options(**{"kinds": ("dicom", "h5"), "background": "1", "refine": 0, **given})
+    return [outcome.skipped for outcome in register_runs(paths, out, model, *chosen, skip_existing=True)]
+
+
+def change_options(folder, run, model):
+    return {"hyper": 0.3}
+
+
+def change_output(folder, run, model):
+    return {"kinds": ("dicom",)}
+
+
+def touch_source(folder, run, model):
+    os.utime(run, ns=(1, 1))
+    return {}
+
+
+def remove_result(folder, run, model):
+    (folder / "run_bsa.h5").unlink()
+    return {}
+
+
+def cut_result(folder, run, model):
+    with (folder / "run_bsa.dcm").open("r+b") as file:
+        file.truncate(100)
+    return {}
+
+
+def damage_record(folder, run, model):
+    (folder / ".run_bsa.json").write_text("[]")
+    return {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [change_options, change_output, touch_source, remove_result, cut_result, damage_record],
+    ids=lambda each: each.__name__,
+)
+def test_whole_results_are_skipped_until_something_changes(tmp_path, model_path, run_path, change):
+    out = tmp_path / "out"
+    assert register_once([run_path], out, model_path) == [""]
+    assert register_once([run_path], out, model_path) == ["its results are there"]
+    again = change(out, run_path, model_path)
+    assert register_once([run_path], out, model_path, **again) == [""]
+    assert register_once([run_path], out, model_path, **again) == ["its results are there"]
+
+
+def test_another_model_registers_anew(tmp_path, model_path, run_path):
+    other = str(save_tiny_model(tmp_path / "other.h5", image_sigma=0.2))
+    found = [register_once([run_path], tmp_path / "out", path) for path in (model_path, other, other)]
+    assert found == [[""], [""], ["its results are there"]]
+
+
+def test_without_the_option_nothing_is_skipped_or_kept_for_it(tmp_path, model_path, run_path):
+    register_once([run_path], tmp_path / "out", model_path)
+    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, *options(background="1", refine=0))
+    assert outcome.skipped == ""
+    next(register_runs([run_path], tmp_path / "other", model_path, *options(background="1", refine=0)))
+    assert files_in(tmp_path / "other") == ["run_bsa.dcm", "run_bsa.h5"]
+
+
+def test_a_run_that_another_process_registers_is_skipped(tmp_path, model_path, run_path):
+    program = (
+        "import sys; from pathlib import Path; from angiomorph.storage.hold import hold_name\n"
+        "with hold_name(Path(sys.argv[1])) as held: print(held, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "out" / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "True\n"
+        (outcome,) = register_runs([run_path], tmp_path / "out", model_path)
+        assert outcome.skipped == "another process is registering it"
+        assert outcome.line() == f"{run_path}: skipped, another process is registering it"
+        assert files_in(tmp_path / "out") == [".run.lock"]
+        other.kill()
+    (outcome,) = register_runs([run_path], tmp_path / "out", model_path, *options(background="1", refine=0))
+    assert (outcome.skipped, outcome.error) == ("", "")
+    assert files_in(tmp_path / "out") == ["run_bsa.dcm", "run_bsa.h5"]
+
+
+def test_progress_counts_every_run(tmp_path, model_path, run_path):
+    told = []
+    runs = [run_path, str(tmp_path / "in")]
+    chosen = options(background="1", refine=0, kinds=("dicom",))
+    outcomes = list(register_runs(runs, tmp_path / "out", model_path, *chosen, progress=lambda *counts: told.append(counts)))
+    assert told == [(done, len(outcomes)) for done in range(len(outcomes) + 1)]

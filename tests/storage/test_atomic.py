@@ -1,10 +1,12 @@
 """Files that get their names whole or not at all."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
-from angiomorph.storage.atomic import replace_file, replace_together
+from angiomorph.storage.atomic import HOST, make_folder, remove_leftovers, replace_file, replace_together
 
 
 def write(path, text, *, durable=False, error=None):
@@ -81,3 +83,53 @@ def test_errors_of_the_disk_name_the_file(tmp_path):
     with pytest.raises(FileExistsError) as caught:
         write(tmp_path / "file" / "a.txt", "a")
     assert os.fspath(caught.value.filename) == str(tmp_path / "file")
+
+
+def test_leftovers_of_ended_processes_of_this_host_go(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    gone = f".a.dcm.{HOST}-{ended.stdout.strip()}.partial"
+    kept = [f".a.dcm.{HOST}-{os.getpid()}.partial", f".a.dcm.0000ff-{ended.stdout.strip()}.partial", ".a.partial", "a.dcm"]
+    for name in (gone, *kept):
+        (tmp_path / name).touch()
+    assert [path.name for path in remove_leftovers(tmp_path)] == [gone]
+    assert names(tmp_path) == sorted(kept)
+
+
+def test_a_killed_write_is_a_leftover(tmp_path):
+    program = (
+        "import os, sys; from angiomorph.storage.atomic import replace_file\n"
+        "with replace_file(sys.argv[1]) as partial: partial.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "a.dcm")], check=False)
+    assert len(names(tmp_path)) == 1
+    assert len(remove_leftovers(tmp_path)) == 1
+    assert names(tmp_path) == []
+    assert remove_leftovers(tmp_path / "absent") == []
+
+
+def test_a_folder_takes_its_name_when_it_is_whole(tmp_path):
+    with make_folder(tmp_path / "new" / "folder") as partial:
+        (partial / "a.txt").write_text("a")
+        assert not (tmp_path / "new" / "folder").exists()
+    assert names(tmp_path / "new") == ["folder"]
+    assert names(tmp_path / "new" / "folder") == ["a.txt"]
+
+
+def write_folder(path, error):
+    with make_folder(path) as partial:
+        (partial / "a.txt").write_text("half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_folder_that_fails_leaves_nothing(tmp_path, error):
+    with pytest.raises(error):
+        write_folder(tmp_path / "folder", error)
+    assert names(tmp_path) == []
+
+
+def test_a_folder_takes_no_name_that_is_taken(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FileExistsError), make_folder(tmp_path / "folder"):
+        raise AssertionError("entered")
+    assert names(tmp_path) == ["folder"]

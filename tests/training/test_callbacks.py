@@ -1,12 +1,16 @@
 """What happens around the steps: learning rate, what is not finite, validation, the best model and early stopping."""
 
+import time
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from angiomorph.backend import tf
 from angiomorph.training import checkpoints, objective, precision
-from angiomorph.training.callbacks import StepLog
-from angiomorph.training.config import Sampling
+from angiomorph.training.callbacks import StepLog, StepReport
+from angiomorph.training.checkpoints import Progress
+from angiomorph.training.config import Sampling, TrainingConfig
 from angiomorph.training.source import Source
 from tests.training.trainings import FEW, TINY, board, history, run_train, spoil_batches, table
 
@@ -43,8 +47,8 @@ def test_validation_is_logged_keeps_the_best_and_stops(tmp_path, moving_archive,
     first = table(tmp_path / "m" / "history.csv")
     assert {f"val_loss{part}" for part in ("", "_0", "_0.25", "_0.5", "_0.75", "_1")} < set(first)
     assert tf.keras.models.load_model(tmp_path / "m" / "best.h5", compile=False).metadata["steps"] == 2
-    assert run_train(*options, "--patience", 1, "--resume") == 2
-    assert "expected fewer than --patience 1 validations without a lower loss, found 1" in capsys.readouterr().err
+    assert run_train(*options, "--patience", 1, "--resume") == 0
+    assert "--patience 1 validations without a lower loss are over" in capsys.readouterr().err
     assert run_train(*options, "--patience", 3, "--resume") == 0
     assert "stopped at step 6: 3 validations" in capsys.readouterr().out
     np.testing.assert_array_equal(table(tmp_path / "m" / "steps.csv")["step"], range(6))
@@ -139,3 +143,19 @@ def test_the_learning_rate_falls_along_half_a_cosine(tmp_path, moving_archive, m
     expected = 1e-4 + 9e-4 * (1 + np.cos(np.pi * np.arange(8) / 8)) / 2
     np.testing.assert_allclose(rates[:8], expected, rtol=1e-5)
     np.testing.assert_allclose(rates[8:], 1e-4 + 9e-4 * (1 + np.cos(np.pi * np.arange(8, 12) / 12)) / 2, rtol=1e-5)
+
+
+def test_a_log_gets_a_line_a_minute(monkeypatch):
+    clock, told = [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    course = SimpleNamespace(progress=Progress(10), config=TrainingConfig(epochs=2), steps=100)
+    report = StepReport(course, told.append)
+    report.on_train_begin()
+    for step in range(11, 51):
+        clock[0] += 4
+        course.progress.step = step
+        report.on_train_batch_end(0, {"loss": 0.25})
+    assert told == [
+        "step 25 of 200: loss 0.2500, 4.00 s a step, about 0:11:40 left",
+        "step 40 of 200: loss 0.2500, 4.00 s a step, about 0:10:40 left",
+    ]

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from angiomorph.cli import main
 from angiomorph.networks import AngioMorph
 from angiomorph.storage import store
 from angiomorph.training import checkpoints, precision
+from angiomorph.training.source import Source
 from tests.training.trainings import FEW, TINY, board, history, largest_file, run_train, table
 
 pytestmark = pytest.mark.slow
@@ -244,10 +246,35 @@ def test_what_cannot_be_resumed_or_begun_is_refused(tmp_path, moving_archive, ca
     assert run_train(*options) == 0
     assert run_train(*options) == 2
     assert "found a training in it; add --resume" in capsys.readouterr().err
-    assert run_train(*options, "--resume") == 2
-    assert "expected fewer than --epochs 1 done, found 1" in capsys.readouterr().err
+    assert run_train(*options, "--resume") == 0
+    assert "all of --epochs 1 are done" in capsys.readouterr().err
     assert run_train(*options, "--resume", "--image-loss", "mse", "--epochs", 2) == 2
     assert "image_loss: vle then, mse now" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_the_step_under_way(tmp_path, moving_archive, capsys, monkeypatch):
+    options = [moving_archive, *TINY, *FEW, "--epochs", 2, "--steps-per-epoch", 6]
+    assert run_train(*options, "--model-dir", tmp_path / "whole") == 0
+    said = capsys.readouterr().err
+    assert re.search(
+        r"^training on 2 runs, 2 epochs of 6 steps of \d+ pairs, [\d,]+ parameters, by .*; from step 0$", said, re.M
+    )
+    batch = Source.batch
+
+    def interrupting(source, step):
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return batch(source, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Source, "batch", interrupting)
+        assert run_train(*options, "--model-dir", tmp_path / "m") == 130
+    said = capsys.readouterr().err
+    assert "ending after this step; once more ends at once" in said
+    step = int(re.search(r"interrupted; step (\d+) is kept; continue with --resume", said)[1])
+    assert checkpoints.found(tmp_path / "m")[-1].stem == f"{step:08d}"
+    assert run_train(*options, "--model-dir", tmp_path / "m", "--resume") == 0
+    assert (tmp_path / "m" / "steps.csv").read_text() == (tmp_path / "whole" / "steps.csv").read_text()
 
 
 @pytest.mark.parametrize("image_loss", ["mse", "minmax"])
@@ -263,7 +290,7 @@ def test_the_other_losses_and_first_weights(tmp_path, moving_archive, image_loss
 def test_dicom_runs_are_prepared_and_trained_on(tmp_path, xa_file):
     rng = np.random.default_rng(1)
     paths = [xa_file(f"{k}.dcm", frames=rng.integers(2000, 4000, (5, 32, 32)).astype(np.uint16)) for k in range(2)]
-    (tmp_path / "list.txt").write_text("\n".join(map(str, paths)) + "\n\n")
+    (tmp_path / "list.txt").write_text("\n".join(["# our archive", *map(str, paths)]) + "\n\n")
     model_dir = tmp_path / "m"
     given = ["--img-list", tmp_path / "list.txt", "--model-dir", model_dir, *TINY, *FEW, "--epochs", 1]
     assert run_train(*given) == 0

@@ -1,0 +1,35 @@
+"""One process at a time for each result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+@contextmanager
+def hold_name(stem: Path) -> Iterator[bool]:
+    """Yield whether this process alone makes the results of a name until the block ends; the system frees what dies.
+
+    Args:
+        stem: path of the results without their endings; its folder is made.
+
+    Raises:
+        OSError: the folder cannot be made or written.
+    """
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    path = stem.with_name(f".{stem.name}.lock")
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with suppress(OSError):  # Windows removes it itself
+            path.unlink()
+        lock.release()
