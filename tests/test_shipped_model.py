@@ -5,7 +5,6 @@ import pytest
 from angiomorph.cli import main
 from angiomorph.evaluation.evaluate import evaluate
 from angiomorph.evaluation.tables import figures
-from angiomorph.paper import DEFAULT_LAMBDA
 from angiomorph.registration.model import Model
 from angiomorph.registration.model_defaults import SHIPPED
 from angiomorph.registration.options import USUAL, RegistrationOptions
@@ -75,7 +74,7 @@ def test_the_file_is_small_and_says_what_it_is(model):
 def test_the_papers_models_register(name, moving):
     model = Model(name)
     assert model.defaults.image_loss == name
-    assert model.defaults.hyper == DEFAULT_LAMBDA[name]
+    assert model.defaults.hyper == 0.7
     assert model.path.stat().st_size < 4e6
     means = scored(moving / "run-000001.dcm", model, RegistrationOptions(refine=0, guard=False))
     assert means["artefact_left"] < 0.5
