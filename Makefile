@@ -17,7 +17,7 @@ VESSELS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test test-fast coverage lint docs peers clean
+.PHONY: help demo test test-fast coverage lint docs peers paper clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make lint    check format, style and types"
 	@echo "make docs    build the pages of docs/ into build/site, links checked"
 	@echo "make peers   compare with other registrations on simulated runs; CT=head.nii.gz VESSELS=cta.nii.gz OUT=DIR PEERS_ARGS="
+	@echo "make paper   train the paper's three losses alike and print each over lambda; STORES='a.h5 b.h5' RUNS=DIR OUT=DIR"
 	@echo "make clean   remove what the others made"
 
 demo: $(VENV)/.demo
@@ -64,6 +65,10 @@ docs: $(VENV)/.docs
 peers: $(VENV)/.peers
 	@echo "== Comparing with other registrations (half an hour on two cores; the same command resumes)"
 	@$(BIN)/python -m benchmarks.peers $(if $(CT),--ct '$(CT)') $(if $(VESSELS),--vessels '$(VESSELS)') --out '$(OUT)' $(PEERS_ARGS)
+
+paper: $(VENV)/.peers
+	@echo "== Training VLE, MinMax and MSE (three hours on one idle core; a stopped command resumes)"
+	@$(BIN)/python -m benchmarks.training.paper $(STORES) --runs $(RUNS) --out '$(if $(filter build/peers,$(OUT)),build/paper,$(OUT))' $(PAPER_ARGS)
 
 clean:
 	@echo "== Removing $(VENV), demo and what was built or cached"

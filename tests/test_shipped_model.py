@@ -1,4 +1,4 @@
-"""The shipped model on runs of another seed: motion goes, contrast stays, stillness is left alone."""
+"""The shipped models on runs of another seed: motion goes, contrast stays, stillness is left alone."""
 
 import pytest
 
@@ -7,12 +7,14 @@ from angiomorph.evaluation.evaluate import evaluate
 from angiomorph.evaluation.tables import figures
 from angiomorph.registration.model import Model
 from angiomorph.registration.model_defaults import SHIPPED
+from angiomorph.registration.options import USUAL, RegistrationOptions
 from tests.tools import shared_data
 
 pytestmark = pytest.mark.slow
 
 CT = "ct/mricrogl_head_ct_1mm.nii.gz"
 VESSELS = "ct/niivue_CT_AVM_bone_removed_cta.nii.gz"
+PAPERS = ("vle", "minmax", "mse")
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +27,23 @@ def simulate(folder, *options):
     assert main(["simulate", *map(str, [*given, *options])]) == 0
 
 
-def scored(folder, model):
-    report = evaluate([folder], [model])
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory):
+    """Return the folder of three runs that move."""
+    folder = tmp_path_factory.mktemp("moving")
+    simulate(folder, "--runs", 3, "--seed", 9000, "--still", 0, "--motion-mm", 1, 5, "--motion-deg", 1, 3)
+    return folder
+
+
+def scored(path, model, options=USUAL):
+    report = evaluate([path], [model], options=options)
     assert not report.failed
     (entry,) = report.entries
     return {name: part.mean for name, part in figures(list(entry.scores.values())).items()}
 
 
-def test_motion_goes_and_contrast_stays(tmp_path, model):
-    simulate(tmp_path, "--runs", 3, "--seed", 9000, "--still", 0, "--motion-mm", 1, 5, "--motion-deg", 1, 3)
-    means = scored(tmp_path, model)
+def test_motion_goes_and_contrast_stays(moving, model):
+    means = scored(moving, model)
     assert means["artefact_left"] < 0.15
     assert 0.9 < means["contrast_kept"] < 1.1
     assert means["rmse_over_floor"] < 2
@@ -59,3 +68,14 @@ def test_the_file_is_small_and_says_what_it_is(model):
     )
     assert model.similarity.get_config()["image_sigma"] == pytest.approx(0.1)
     assert 0 < model.defaults.hyper < 1
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_the_papers_models_register(name, moving):
+    model = Model(name)
+    assert model.defaults.image_loss == name
+    assert model.defaults.hyper == 0.7
+    assert model.path.stat().st_size < 4e6
+    means = scored(moving / "run-000001.dcm", model, RegistrationOptions(refine=0, guard=False))
+    assert means["artefact_left"] < 0.5
+    assert 0.6 < means["contrast_kept"] < 1.1

@@ -9,14 +9,15 @@ from typing import Any
 from angiomorph.cli.arguments import add_options, add_verb, name_flags, read_fraction, read_options
 from angiomorph.cli.terminal import complain, show_nothing, show_progress
 from angiomorph.evaluation.find import find_runs
-from angiomorph.registration.model_defaults import read_model_defaults
+from angiomorph.registration.model_defaults import MODELS, read_model_defaults
 from angiomorph.registration.options import RegistrationOptions, check_folder
 
 
 def add_evaluate(verbs: Any) -> None:
     verb = add_verb(verbs, "evaluate", _evaluate, "Measure registration on runs, against their truth where they are simulated.")
     verb.add_argument("runs", nargs="+", metavar="RUN", help="runs, or folders of them; simulated ones with their truth beside")
-    verb.add_argument("--model", nargs="+", metavar="M.h5", help="models, or names of shipped ones (default: truth)")
+    shipped = f"models, or names of shipped ones of {', '.join(MODELS)} (default: truth)"
+    verb.add_argument("--model", nargs="+", metavar="M.h5", help=shipped)
     verb.add_argument("--lambda", dest="hyper", type=read_fraction, nargs="+", metavar="L", help="(default: each model's own)")
     add_options(verb, RegistrationOptions, leave=("hyper", "require_clean"))
     verb.add_argument(

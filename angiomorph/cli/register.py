@@ -16,7 +16,7 @@ from angiomorph.cli.pairs import OF_RUNS, add_pair, is_pair, register_pair_of
 from angiomorph.cli.terminal import complain, print_line, show_frames, show_runs
 from angiomorph.dicom import say_passed_over
 from angiomorph.images import ImageOptions, choose_kinds
-from angiomorph.registration.model_defaults import read_model_defaults
+from angiomorph.registration.model_defaults import MODELS, read_model_defaults
 from angiomorph.registration.options import FILES, OutputOptions, RegistrationOptions
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 def add_register(verbs: Any) -> None:
     verb = add_verb(verbs, "register", _register, "Register the background of DICOM runs and write subtracted runs.")
     verb.add_argument("runs", nargs="*", metavar="RUN", help="DICOM files, folders of frames, or trees of series")
-    verb.add_argument("--model", metavar="M.h5", help="model, or the name of a shipped one (default: truth)")
+    verb.add_argument(
+        "--model", metavar="M.h5", help=f"model, or the name of a shipped one of {', '.join(MODELS)} (default: truth)"
+    )
     verb.add_argument("--out", metavar="DIR", default="registered", help="where to write (default: registered)")
     add_options(verb, RegistrationOptions)
     add_unsubtracted(verb)

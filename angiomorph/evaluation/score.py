@@ -169,10 +169,35 @@ class Case:
             "ms_per_frame": 1e3 * seconds / len(warp),
         }
         unknown = dict.fromkeys((field.name for field in fields(Score)), math.nan)
-        return Score(**unknown | common | ({} if self._truth is None else self._against_truth(used, self._values - moved)))
+        if self._truth is None:
+            return Score(**unknown | common)
+        true = self._against_truth(_move_background(self._clean, used), self._values - moved)
+        return Score(**unknown | common | true | {"warp_error": self._warp_error(used)})
 
-    def _against_truth(self, warp: np.ndarray, bsa: np.ndarray) -> dict[str, float]:
-        clean = _move_background(self._clean, warp)
+    def score_subtraction(self, bsa: np.ndarray, seconds: float) -> Score:
+        """Return what a subtraction is worth that no warp has made, as of a network that puts it out.
+
+            moved = background + vessel - bsa, both noise-free: what differs from the true vessels counts as artefact
+
+        Figures of warps, and those without truth, are nan.
+
+        Args:
+            bsa: `(F, H, W)` float32, ln units, iodine negative, of all frames but the background's.
+            seconds: wall time that all of it took.
+
+        Raises:
+            InputError: the run has no truth.
+        """
+        if self._truth is None:
+            raise InputError("expected a run with its truth, which alone tells vessels from artefact; simulate one")
+        unknown = dict.fromkeys((field.name for field in fields(Score)), math.nan)
+        true = self._against_truth(self._background + self._vessel - bsa, bsa)
+        return Score(**unknown | true | {"ms_per_frame": 1e3 * seconds / len(bsa)})
+
+    def _warp_error(self, warp: np.ndarray) -> float:
+        return against_truth.endpoint_error(warp, self._true_warp, self._warp_defined)
+
+    def _against_truth(self, clean: np.ndarray, bsa: np.ndarray) -> dict[str, float]:
         left, in_vessels = self._artefact(clean)
         invented = self._measure_invented(clean)
         energy = against_truth.error_energy(bsa, self._vessel, self._roi)
@@ -190,7 +215,6 @@ class Case:
             "psnr": against_truth.peak_ratio(energy),
             "harm": math.nan if self.moves else (left - self._before) / self._floor,
             "harm_invented": math.nan if self.moves else (invented - self._before_invented) / self._floor,
-            "warp_error": against_truth.endpoint_error(warp, self._true_warp, self._warp_defined),
         }
 
 

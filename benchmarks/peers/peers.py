@@ -45,8 +45,10 @@ OUR_MODULES = (
     "angiomorph.registration.series",
     "benchmarks.peers.peers",
 )
+PAPERS = {"Reg-VLE": "vle", "Reg-MinMax": "minmax", "Reg-MSE": "mse"}  # the paper's losses: lines, and names of shipped models
 FLOOR = "best warp by truth"
-NAMES = (*(peer.name for peer in PEERS), *OURS, FLOOR)
+SUBTRACTION = "U-Net, subtraction"
+NAMES = (*(peer.name for peer in PEERS), SUBTRACTION, *PAPERS, *OURS, FLOOR)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Method:
     Args:
         name: of the line.
         parameters: that the method was run with.
-        warps: sample -> (warps `(F, H, W, 2)` of its frames, seconds a frame).
+        warps: sample -> (warps `(F, H, W, 2)` of its frames, or their subtraction `(F, H, W)`, seconds a frame).
         modules: whose code makes the warps.
     """
 
@@ -66,8 +68,8 @@ class Method:
     modules: Sequence[str]
 
 
-def methods(names: Sequence[str], model: Model) -> list[Method]:
-    """Return the named methods: peers, AngioMorph, and what a warp can do at best."""
+def methods(names: Sequence[str], model: Model, network: Path | None = None) -> list[Method]:
+    """Return the named methods: peers, a subtracting network if given, AngioMorph, and what a warp can do at best."""
     peers = [Method(peer.name, peer.parameters, _of_peer(peer), MODULES) for peer in PEERS if peer.name in names]
     about = {"model": model.sha256, "lambda": model.defaults.hyper}
     refined = {"rounds": 0 if model.defaults.refine else 1, "refine": model.defaults.refine}
@@ -75,7 +77,25 @@ def methods(names: Sequence[str], model: Model) -> list[Method]:
     ours = [Method(name, about | how, _of_ours(model, how), OUR_MODULES) for name, how in hows.items()]
     alone = OURS["AngioMorph, network alone"]
     floor = [Method(FLOOR, about | {"steps": floors.STEPS}, _of_truth(_of_ours(model, alone)), (*floors.MODULES, *OUR_MODULES))]
-    return peers + ours + (floor if FLOOR in names else [])
+    return peers + _networks(names, network) + ours + (floor if FLOOR in names else [])
+
+
+def _networks(names: Sequence[str], network: Path | None) -> list[Method]:
+    """Return the named networks that are not the compared model."""
+    from angiomorph.registration.model import Model
+    from benchmarks.peers.subtraction import Subtraction
+
+    found = []
+    if network is not None and SUBTRACTION in names:
+        unet = Subtraction(network)
+        found.append(Method(SUBTRACTION, {"model": unet.sha256}, unet.subtract, ("benchmarks.peers.subtraction",)))
+    for line, name in PAPERS.items():
+        if line in names:
+            model, how = Model(name), OURS["AngioMorph, network alone"]
+            found.append(
+                Method(line, {"model": model.sha256, "lambda": model.defaults.hyper} | how, _of_ours(model, how), OUR_MODULES)
+            )
+    return found
 
 
 def _of_truth(start: Callable[[Sample], tuple[np.ndarray, float]]) -> Callable[[Sample], tuple[np.ndarray, float]]:
@@ -176,7 +196,7 @@ def peers(arguments: argparse.Namespace) -> None:
     from benchmarks.peers.validation import validation
 
     model = Model(arguments.model)
-    chosen = methods(command.chosen(arguments.methods, NAMES), model)
+    chosen = methods(command.chosen(arguments.methods, NAMES), model, arguments.subtraction)
     paths = _sets(arguments)
     scores = ScoreFile(arguments.out / "scores.csv")
     compared = compare(paths, chosen, scores, arguments.frames_per_run, arguments.threads)
@@ -206,6 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--still-seed", type=int, default=4300, metavar="N", help="of these runs (default: 4300)")
     parser.add_argument("--data", type=Path, nargs="+", metavar="DIR", help="simulated runs to compare on, instead of new ones")
     parser.add_argument("--model", metavar="M.h5", help="model, or the name of a shipped one (default: truth)")
+    summary = "network of `python -m benchmarks.peers.subtraction`, for a line of its own"
+    parser.add_argument("--subtraction", type=Path, metavar="U.h5", help=summary)
     return command.run(peers, parser.parse_args(argv))
 
 

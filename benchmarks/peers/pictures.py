@@ -163,8 +163,9 @@ def _row(sample: Sample, scores: Mapping[str, Score], methods: Sequence[Method])
     ]
     alone = replace(sample, frames=sample.frames[shown : shown + 1], fixed=sample.fixed[shown : shown + 1])
     for method in methods:
-        warps, _ = method.warps(alone)
-        bsa = frame - warp_frames(background[None].astype(np.float32), warps).numpy()[0]
+        found, _ = method.warps(alone)
+        warped = found.ndim == 4
+        bsa = frame - warp_frames(background[None].astype(np.float32), found).numpy()[0] if warped else found[0]
         level = np.median((bsa - vessel)[inside])
         cells.append(Cell(method.name, (bsa - level)[where], window, write_figures(scores[method.name])))
     kind = next(iter(scores.values())).runs

@@ -36,6 +36,7 @@ class Sample:
         moving: `(H, W)` float32, the normalised background, [0, 1].
         fixed: `(F, H, W)` float32, the normalised frames, [0, 1].
         field: `(H, W)` bool, the exposed field, which no method's warp may lead out of.
+        ln_per_unit: ln units of the subtraction per unit of the normalised frames.
         truth: of background and registered frames.
         case: scores warps of background and registered frames.
     """
@@ -48,6 +49,7 @@ class Sample:
     moving: np.ndarray
     fixed: np.ndarray
     field: np.ndarray
+    ln_per_unit: float
     truth: RunTruth
     case: Case
 
@@ -55,14 +57,16 @@ class Sample:
         """Return the sample with only the first of its registered frames; it can be registered but not scored."""
         return replace(self, frames=self.frames[:1], fixed=self.fixed[:1])
 
-    def score(self, warps: np.ndarray, seconds: float) -> Score:
-        """Return what the warps of the registered frames are worth.
+    def score(self, found: np.ndarray, seconds: float) -> Score:
+        """Return what a method has found for the registered frames is worth.
 
         Args:
-            warps: `(F, H, W, 2)` float32, pixels, ij order.
+            found: warps, `(F, H, W, 2)` float32, pixels, ij order; or subtracted frames, `(F, H, W)` float32, ln units.
             seconds: wall time a frame.
         """
-        warps = clamp_warp(warps, self.field)
+        if found.ndim == 3:
+            return self.case.score_subtraction(found, seconds * len(found))
+        warps = clamp_warp(found, self.field)
         still = np.zeros((len(self.numbers), *warps.shape[1:]), np.float32)
         score = self.case.score(np.concatenate([still, warps]), seconds * (len(self.numbers) + len(warps)))
         # The frames of the background, which no method warps, are not to dilute what is counted over all frames.
@@ -97,6 +101,7 @@ def read_sample(path: Path, count: int) -> Sample:
         moving=seen.moving,
         fixed=seen.levelled(frames),
         field=seen.field,
+        ln_per_unit=(seen.scale.hi - seen.scale.lo) / (1.0 if series.relation == "LIN" else known.stored_per_ln),
         truth=known,
         case=Case(part, range(1, len(numbers) + 1), known),
     )

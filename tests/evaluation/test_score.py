@@ -109,3 +109,28 @@ def test_a_truth_of_other_frames_is_refused(run):
     series, truth = run
     with pytest.raises(InputError, match=r"run: expected the truth of .* frames, found .*; simulate run and truth together"):
         Case(series, NUMBERS, replace(truth, background=truth.background[:2]))
+
+
+@pytest.mark.parametrize(
+    ("kept", "left", "artefact"),
+    [(1.0, 0.0, 0.0), (0.4, 0.0, None), (1.0, 1.0, 1.0), (1.0, 0.5, 0.25)],
+)
+def test_a_subtraction_without_warp_is_scored_by_what_it_shows(run, kept, left, artefact):
+    """Of the vessels a share is kept, and of the motion's difference a share is left."""
+    series, truth = run
+    contrast = slice(BACKGROUND, None)
+    moved = truth.background[:BACKGROUND].mean(0) - truth.background[contrast]
+    bsa = kept * truth.vessel[contrast] - left * moved
+    found = Case(series, NUMBERS, truth).score_subtraction(bsa.astype(np.float32), 1.0)
+    if artefact is not None:
+        assert found.artefact_left == pytest.approx(artefact, abs=1e-3)
+    if not left:
+        assert found.contrast_kept == pytest.approx(kept, abs=1e-3)
+    assert found.ms_per_frame == pytest.approx(1000 / (FRAMES - BACKGROUND))
+    assert math.isnan(found.warp_error)
+    assert math.isnan(found.folding)
+
+
+def test_a_subtraction_without_truth_is_refused(run):
+    with pytest.raises(InputError, match="expected a run with its truth"):
+        Case(run[0], NUMBERS, None).score_subtraction(np.zeros((FRAMES - BACKGROUND, SIDE, SIDE), np.float32), 1.0)
