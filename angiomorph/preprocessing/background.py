@@ -202,7 +202,7 @@ def _alike(values: np.ndarray, roi: np.ndarray, noise: float, numbers: Sequence[
 
 def _find_settled(values: np.ndarray, roi: np.ndarray) -> int:
     """Return the index of the first frame after an exposure ramp: the first whose level is an ordinary one of the run."""
-    levels = np.median(values[:, roi], axis=1)
+    levels = np.array([np.median(frame[roi]) for frame in values])
     off = np.abs(levels - np.median(levels))
     ordinary = off <= ORDINARY * robust_deviation(off) + ORDINARY_LEAST
     return int(np.argmax(ordinary))

@@ -37,7 +37,7 @@ from angiomorph.registration.pyramid import Predictor
 from angiomorph.registration.refinement import refine_warps
 from angiomorph.storage.spool import Spool
 
-KEPT_BATCHES = 4  # of frames as the network sees them: read ahead, in the network, and judged
+KEPT_BATCHES = 3  # of frames as the network sees them: read ahead, in the network, and judged
 KEPT_FRAMES = 2  # that may wait for the thread that writes
 T = TypeVar("T")
 

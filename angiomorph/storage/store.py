@@ -279,7 +279,7 @@ def write_arrays(
         arrays: dataset name to array; arrays of three or more axes are chunked by frame and compressed, and one frame of them
             at a time is asked for.
         attributes: of the file's root.
-        compression: lzf takes a third of gzip's time, and makes files a tenth larger.
+        compression: lzf is the faster, and gzip makes the smaller files.
 
     Raises:
         OSError: the disk is full, or fails.
