@@ -13,11 +13,15 @@ from angiomorph.errors import InputError
 from angiomorph.options import check_options, document_options, option, refuse
 from angiomorph.preprocessing.frame_numbers import named_frames
 from angiomorph.registration import kept
+from angiomorph.videos import check_video
 
 ENDINGS = {
     "dicom": "_bsa.dcm",
     "h5": "_bsa.h5",
     "png": "_bsa.png",
+    "sheet": "_bsa_sheet.png",
+    "mp4": "_bsa.mp4",
+    "gif": "_bsa.gif",
     "dsa": "_dsa.dcm",
     "dsa-state": "_dsa_state.dcm",
     "shift-state": "_shift_state.dcm",
@@ -126,7 +130,11 @@ class OutputOptions:
         False, "take the patient's identity out of all that is written, names too (DICOM PS3.15, basic profile)"
     )
     frame: int | None = option(
-        None, "frame of the picture and the key frame, counted from 1", metavar="N", low=1, shown="the most iodine"
+        None,
+        "frame of the picture and the key frame, counted from 1",
+        metavar="N",
+        low=1,
+        shown="the most iodine of those warped",
     )
 
     def __post_init__(self) -> None:
@@ -138,6 +146,8 @@ class OutputOptions:
         check_options(self)
         if not self.kinds:
             raise refuse("kinds", f"some of {','.join(ENDINGS)}", "none")
+        if "mp4" in self.kinds:
+            check_video()
         check_encoding(self.encoding)
         kept.named_range(self.keep_frames)
         check_pattern(self.name, anonymous=self.anonymize)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,16 +23,19 @@ from angiomorph.dicom import (
     write_key_frame,
     write_shift_state,
 )
-from angiomorph.pictures import Panel, encode_png, frame_window, side_by_side, subtraction_window
+from angiomorph.pictures import Panel, encode_png, frame_window, grid, side_by_side, subtraction_window
 from angiomorph.preprocessing.background import Background
 from angiomorph.preprocessing.intensity import LN, exposed_range, to_domain
+from angiomorph.registration.cine import draw_cine, draw_sheet
 from angiomorph.registration.figures import FrameFigures, describe_frames, root_mean
 from angiomorph.registration.kept import choose_frames
 from angiomorph.registration.options import ENDINGS, FILES, OutputOptions
 from angiomorph.registration.outputs import check_run, write_together
 from angiomorph.storage import store
 from angiomorph.storage.nifti import write_warp
+from angiomorph.videos import frame_durations, write_gif, write_mp4
 
+GIF_SIZE = 320  # longer side at most of each of the two pictures, pixels
 H5_VERSION = 2  # of the files of `--save h5`; 1 had no such attribute, and always `moved`
 
 
@@ -197,34 +200,37 @@ class Registration:
         return [Path(f"{os.fspath(stem)}{ending}") for ending in endings.values()]
 
     def _write(self, kind: str, path: Path, output: OutputOptions) -> None:
-        numbers, encoding = self.background.numbers, output.encoding
-        if kind == "dicom":
-            write_bsa(
-                path,
-                self.series,
-                self.bsa,
-                units=self.units,
-                model_name=self.model_name,
-                model_sha256=self.model_sha256,
-                hyper=self.hyper,
-                background_numbers=numbers,
-                kept=choose_frames(self.series.name, output.keep_frames, len(self.bsa), numbers),
-                encoding=encoding,
-            )
-        elif kind == "dsa":
-            write_dsa_run(path, self.series, numbers, steps=self.background.steps, compression=encoding.compress)
-        elif kind == "dsa-state":
-            write_dsa_state(path, self.series, numbers)
-        elif kind == "shift-state":
-            write_shift_state(path, self.series, numbers, self.mean_shifts)
-        elif kind == "key":
-            self._write_key(path, output)
-        elif kind == "nifti":
-            write_warp(path, self.warp, imager_spacing(self.series.headers[0]) if self.series.headers else None)
-        elif kind == "h5":
-            self._write_h5(path, with_moved=output.save_moved)
-        else:
-            side_by_side(self.panels(output.frame), path)
+        numbers, durations = self.background.numbers, frame_durations(self.series.frame_times)
+        spacing = imager_spacing(self.series.headers[0]) if self.series.headers else None
+        compression = output.encoding.compress
+        writers: dict[str, Callable[[], None]] = {
+            "dicom": lambda: self._write_dicom(path, output),
+            "dsa": lambda: write_dsa_run(path, self.series, numbers, steps=self.background.steps, compression=compression),
+            "dsa-state": lambda: write_dsa_state(path, self.series, numbers),
+            "shift-state": lambda: write_shift_state(path, self.series, numbers, self.mean_shifts),
+            "key": lambda: self._write_key(path, output),
+            "nifti": lambda: write_warp(path, self.warp, spacing),
+            "h5": lambda: self._write_h5(path, with_moved=output.save_moved),
+            "png": lambda: side_by_side(self.panels(output.frame), path),
+            "sheet": lambda: grid(draw_sheet(self), path),
+            "mp4": lambda: write_mp4(path, draw_cine(self), durations),
+            "gif": lambda: write_gif(path, draw_cine(self, GIF_SIZE), durations),
+        }
+        writers[kind]()
+
+    def _write_dicom(self, path: Path, output: OutputOptions) -> None:
+        write_bsa(
+            path,
+            self.series,
+            self.bsa,
+            units=self.units,
+            model_name=self.model_name,
+            model_sha256=self.model_sha256,
+            hyper=self.hyper,
+            background_numbers=self.background.numbers,
+            kept=choose_frames(self.series.name, output.keep_frames, len(self.bsa), self.background.numbers),
+            encoding=output.encoding,
+        )
 
     def _write_key(self, path: Path, output: OutputOptions) -> None:
         number = self.key_frame if output.frame is None else output.frame
@@ -264,9 +270,9 @@ class Registration:
         """Return one frame, its plain DSA and its BSA as panels of a picture.
 
         Args:
-            frame: its number, from 1; None for `fullest_frame`.
+            frame: its number, from 1; None for `key_frame`.
         """
-        number = self.fullest_frame if frame is None else frame
+        number = self.key_frame if frame is None else frame
         index = number - 1
         filled = to_domain(self.series.frames[index], "log" if self.units == LN else "linear")
         level = np.median(self.bsa[index][self.field])  # of exposure, which differs from frame to frame
@@ -287,7 +293,7 @@ class Registration:
         return f"contrast frame {number}" if after else f"frame {number}"
 
     def _repr_png_(self) -> bytes:
-        """Return the picture of the fullest frame, for notebooks."""
+        """Return the picture of the key frame, for notebooks."""
         return encode_png(self.panels())
 
 

@@ -290,7 +290,7 @@ def _register(files: SeriesFiles, job: Job, taken: set[Path], frame_progress: Ca
         "outputs": [str(path) for path in written],
         "series_uid": files.uid,
     }
-    pictured = {"picture_frame": job.output.frame or result.fullest_frame} if "png" in job.output.kinds else {}
+    pictured = {"picture_frame": job.output.frame or result.key_frame} if "png" in job.output.kinds else {}
     return Outcome(files.name, "", tuple(summary["warnings"]), summary | pictured)
 
 

@@ -281,8 +281,8 @@ def test_no_verb_and_no_run(capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--save", "gif"], "expected some of dicom,h5,png,dsa,dsa-state,shift-state,key,nifti, got gif"),
-        (["--save", ","], "expected some of dicom,h5,png,dsa,dsa-state,shift-state,key,nifti, got none"),
+        (["--save", "tiff"], "expected some of dicom,h5,png,sheet,mp4,gif,dsa,dsa-state,shift-state,key,nifti, got tiff"),
+        (["--save", ","], "expected some of dicom,h5,png,sheet,mp4,gif,dsa,dsa-state,shift-state,key,nifti, got none"),
         (["--background", "0"], "expected auto, tag, a frame number N or a range N-M"),
         (["--background", "soon"], "expected auto, tag, a frame number N or a range N-M"),
         (["--background", "9"], "expected frame numbers from 1 to 3"),

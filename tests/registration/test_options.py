@@ -12,7 +12,7 @@ from angiomorph.cli.arguments import read_options
 from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
 from angiomorph.registration.model_defaults import read_model_defaults
-from angiomorph.registration.options import OutputOptions, RegistrationOptions
+from angiomorph.registration.options import ENDINGS, OutputOptions, RegistrationOptions
 from angiomorph.storage import store
 from tests.tools import REPOSITORY
 
@@ -36,8 +36,12 @@ def test_the_command_line_has_the_librarys_defaults(verb, kind):
         (RegistrationOptions, {"refine": -1}, "`refine` -1: expected a whole number from 0, got -1"),
         (RegistrationOptions, {"background": "middle"}, "`background` middle: expected auto, tag"),
         (RegistrationOptions, {"intensity": "loud"}, "`intensity` loud: expected one of auto, log, linear, got loud"),
-        (OutputOptions, {"kinds": ("dicom", "gif")}, "`kinds` dicom,gif: expected some of dicom,h5,png,.*, got gif"),
-        (OutputOptions, {"kinds": ()}, "expected some of dicom,h5,png,dsa,dsa-state,shift-state,key,nifti, got none"),
+        (OutputOptions, {"kinds": ("dicom", "tiff")}, "`kinds` dicom,tiff: expected some of dicom,h5,png,.*, got tiff"),
+        (
+            OutputOptions,
+            {"kinds": ()},
+            f"expected some of {','.join(ENDINGS)}, got none",
+        ),
         (OutputOptions, {"compress": "gif"}, "`compress` gif: expected one of none, rle, jpeg-ls, j2k"),
         (OutputOptions, {"pixel_depth": 14}, "`pixel_depth` 14: expected one of 12, 16"),
         (OutputOptions, {"save_class": "legacy"}, "`save_class` legacy: expected one of classic, enhanced"),
@@ -67,7 +71,7 @@ CASES = {
     "no folder": [str(EXAMPLE), "--out", str(EXAMPLE)],
 }
 REFUSED = {f"{verb}: {name}": [verb, *words] for verb in ("register", "evaluate") for name, words in CASES.items()}
-REFUSED["register: no kind"] = ["register", str(EXAMPLE), "--save", "gif"]
+REFUSED["register: no kind"] = ["register", str(EXAMPLE), "--save", "tiff"]
 SLOW = ("tensorflow", "matplotlib", "skimage")  # what takes longer to import than all checks together
 
 

@@ -59,7 +59,10 @@ def test_named_kinds_are_written_and_their_paths_returned(result, tmp_path):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"kinds": ["gif"]}, "`kinds` gif: expected some of dicom,h5,png,dsa,dsa-state,shift-state,key,nifti, got gif"),
+        (
+            {"kinds": ["tiff"]},
+            "`kinds` tiff: expected some of dicom,h5,png,sheet,mp4,gif,dsa,.*, got tiff",
+        ),
         ({"kinds": []}, "expected some of"),
         ({"kinds": ["png"], "output": OutputOptions(frame=9)}, "run: `frame` 9: expected a frame number from 1 to 3"),
     ],

@@ -1,0 +1,125 @@
+"""A registered run as moving pictures: plain DSA beside BSA, and a sheet of its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from angiomorph.pictures import Panel, subtraction_window
+from angiomorph.preprocessing.background import Background
+from angiomorph.preprocessing.resizing import average_areas, fitted_shape
+
+CAPTION, GAP, FONT = 26, 4, 14  # pixels
+MOST, COLUMNS = 16, 4  # frames of a sheet, and how many in a row
+SHEET_SIZE = 384  # longer side at most of a frame in a sheet, pixels
+
+
+class Registered(Protocol):
+    """What is drawn of a `Registration`."""
+
+    @property
+    def bsa(self) -> np.ndarray:
+        """Subtracted frames, `(T, H, W)`."""
+
+    @property
+    def dsa(self) -> np.ndarray:
+        """Frames minus the unregistered background, `(T, H, W)`."""
+
+    @property
+    def field(self) -> np.ndarray:
+        """The exposed field, `(H, W)` bool."""
+
+    @property
+    def weights(self) -> np.ndarray:
+        """By which each frame's warp was scaled, `(T,)`."""
+
+    @property
+    def background(self) -> Background:
+        """The chosen background frames."""
+
+    @property
+    def hyper(self) -> float:
+        """λ."""
+
+    @property
+    def key_frame(self) -> int:
+        """Number of the frame of most iodine."""
+
+
+def find_window(result: Registered) -> tuple[float, float]:
+    """Return (black, white) for all subtracted frames of a run, by the frame of most iodine."""
+    return subtraction_window(_level(result, result.bsa, result.key_frame - 1)[result.field])
+
+
+def draw_cine(result: Registered, size: int | None = None) -> Iterator[np.ndarray]:
+    """Yield each frame of a run: plain DSA beside BSA, in one window, with what they are above.
+
+    Args:
+        result: the registered run.
+        size: longer side at most of each of the two, pixels; None for their own.
+
+    Yields:
+        `(H + 26, 2 W + 4)` uint8.
+    """
+    window = find_window(result)
+    shape = result.field.shape if size is None else fitted_shape(result.field.shape, size)
+    for index in range(len(result.bsa)):
+        pair = [_shade(_shrink(_level(result, part, index), shape), window) for part in (result.dsa, result.bsa)]
+        picture = np.concatenate([pair[0], np.zeros((shape[0], GAP), np.uint8), pair[1]], axis=1)
+        yield np.concatenate(
+            [_write_caption(picture.shape[1], [f"plain DSA, {_name(result, index)}", _say(result, index)]), picture]
+        )
+
+
+def draw_sheet(result: Registered) -> list[list[Panel]]:
+    """Return up to 16 subtracted frames, evenly spaced, in rows of four, all in one window."""
+    window = find_window(result)
+    shape = fitted_shape(result.field.shape, SHEET_SIZE)
+    count = len(result.bsa)
+    indices = np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(int))
+    panels = [
+        Panel(f"{_name(result, index)}, {_say(result, index)}", _shrink(_level(result, result.bsa, index), shape), window)
+        for index in map(int, indices)
+    ]
+    panels += [Panel("", np.full(shape, window[0]), window)] * (-len(panels) % COLUMNS)
+    return [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
+
+
+def _level(result: Registered, frames: np.ndarray, index: int) -> np.ndarray:
+    """Return a subtracted frame about the level of its exposure; behind a collimator there is only noise, so 0."""
+    level = np.median(result.bsa[index][result.field])
+    return np.where(result.field, frames[index] - level, 0)
+
+
+def _shrink(frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return frame if frame.shape == shape else average_areas(frame[None], (shape[0], shape[1]))[0]
+
+
+def _shade(frame: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    black, white = window
+    return np.uint8(np.rint(np.clip((frame - black) / (white - black), 0, 1) * 255))
+
+
+def _name(result: Registered, index: int) -> str:
+    return f"{'background ' if index + 1 in result.background.numbers else ''}frame {index + 1}"
+
+
+def _say(result: Registered, index: int) -> str:
+    weight = result.weights[index]
+    if weight == 1:
+        return f"BSA (λ {result.hyper:.2f})"
+    return f"BSA, warped by {weight:.0%}" if weight else "left unwarped"
+
+
+def _write_caption(width: int, captions: list[str]) -> np.ndarray:
+    strip = Image.new("L", (width, CAPTION))
+    # Pillow's own font has no λ.
+    draw, font = ImageDraw.Draw(strip), ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", FONT)
+    for number, caption in enumerate(captions):
+        middle = (2 * number + 1) * width / (2 * len(captions))
+        draw.text((middle, CAPTION / 2), caption, fill=230, font=font, anchor="mm")
+    return np.asarray(strip)
