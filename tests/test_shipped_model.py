@@ -14,7 +14,11 @@ pytestmark = pytest.mark.slow
 
 CT = "ct/mricrogl_head_ct_1mm.nii.gz"
 VESSELS = "ct/niivue_CT_AVM_bone_removed_cta.nii.gz"
-PAPERS = ("vle", "minmax", "mse")
+PAPERS = {
+    "vle": 0.6,
+    "minmax": 0.6,
+    "mse": 0.2,
+}  # the least contrast that each keeps: MSE follows the iodine, as the paper says
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +74,12 @@ def test_the_file_is_small_and_says_what_it_is(model):
     assert 0 < model.defaults.hyper < 1
 
 
-@pytest.mark.parametrize("name", PAPERS)
-def test_the_papers_models_register(name, moving):
+@pytest.mark.parametrize(("name", "least"), PAPERS.items())
+def test_the_papers_models_register(name, least, moving):
     model = Model(name)
     assert model.defaults.image_loss == name
     assert model.defaults.hyper == 0.7
     assert model.path.stat().st_size < 4e6
     means = scored(moving / "run-000001.dcm", model, RegistrationOptions(refine=0, guard=False))
     assert means["artefact_left"] < 0.5
-    assert 0.6 < means["contrast_kept"] < 1.1
+    assert least < means["contrast_kept"] < 1.1

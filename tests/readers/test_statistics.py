@@ -47,7 +47,7 @@ def test_wilcoxon_counts_all_signs(differences):
     assert wilcoxon(np.array(differences), np.zeros(len(differences))) == pytest.approx(expected)
 
 
-def test_wilcoxon_of_many_is_exact_without_ties_and_close_with_them():
+def test_wilcoxon_of_many_is_exact_or_close_with_ties():
     difference = np.random.default_rng(1).normal(0.2, 1, 30)
     exact = wilcoxon(difference, np.zeros(30))
     assert exact == pytest.approx(stats.wilcoxon(difference, method="exact").pvalue)

@@ -28,6 +28,7 @@ def test_a_stage_with_its_model_is_not_trained_again(tmp_path):
     (tmp_path / "vle-1").mkdir()
     (tmp_path / "vle-1" / "model.h5").touch()
     paper.train_stage(["absent.h5"], options, [])  # would fail: there is no such store
+    assert [path.name for path in (tmp_path / "vle-1").iterdir()] == ["model.h5"]
 
 
 def test_a_failed_training_fails_the_command(tmp_path, capsys):
