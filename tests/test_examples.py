@@ -50,7 +50,7 @@ def test_register_archive(folder, capsys):
     (folder / "archive" / "cut.dcm").write_bytes((REPOSITORY / "data" / "sample_lin.dcm").read_bytes()[:5000])
     run_script("register_archive.py", "archive", "out", levels=1)
     said = capsys.readouterr()
-    assert said.out.startswith("sample_lin: 6 frames of 256x256")
+    assert said.out.startswith("archive/sample_lin.dcm: 6 frames of 256x256")
     assert "failed: " in said.err
     assert "cut.dcm" in said.err
 

@@ -16,7 +16,6 @@ from angiomorph.cli.terminal import print_line
 from angiomorph.dicom import Series, read_series
 from angiomorph.errors import InputError
 from angiomorph.images import find_image_runs, read_image_run
-from angiomorph.registration.live import LiveRegistration
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import RegistrationOptions
 from angiomorph.registration.results import find_result, read_result
@@ -56,6 +55,8 @@ def _view(arguments: argparse.Namespace) -> int:
         series = _read_run(arguments)
     else:
         series, options = read_result(result, arguments.model, options)
+    from angiomorph.registration.live import LiveRegistration
+
     live = LiveRegistration(series, arguments.model, options, arguments.gpu)
     from angiomorph.view.serve import serve
 

@@ -80,8 +80,11 @@ def train(stores: Sequence[Path], out: Path, steps: int, batch_size: int = 4, se
         tf.keras.mixed_precision.set_global_policy(f"mixed_{precision.choose_type()}")
     except InputError as error:
         print(f"in float32: {error}", file=sys.stderr)
-    model = build()
-    model.compile(tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(1e-3, steps, 1e-2)), "mse")
+    try:
+        model = build()
+        model.compile(tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(1e-3, steps, 1e-2)), "mse")
+    finally:  # of this network alone
+        tf.keras.mixed_precision.set_global_policy("float32")
     sampling = Sampling(
         frames_per_series=4,
         background_frames=2,
@@ -98,7 +101,6 @@ def train(stores: Sequence[Path], out: Path, steps: int, batch_size: int = 4, se
             if step % 500 == 0 or step == steps:
                 mean, each = np.mean(losses[-500:]), (time.monotonic() - begun) / step
                 print(f"step {step}/{steps}: loss {mean:.3e}, {1e3 * each:.0f} ms a step", flush=True)
-    tf.keras.mixed_precision.set_global_policy("float32")
     plain = build()
     plain.set_weights(model.get_weights())
     networks.save(plain, out)
