@@ -16,10 +16,15 @@ from angiomorph.registration.options import OutputOptions, RegistrationOptions
 from angiomorph.registration.runs import register_runs
 from angiomorph.workers import Died, cluster, map_tasks, open_cluster
 from tests.runs import phantom, save_tiny_model
-from tests.tools import REPOSITORY
+from tests.tools import REPOSITORY, require_package
 
-pytest.importorskip("distributed")
 slow = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def dask():
+    """Ask for dask, which a user's machine need not have."""
+    require_package("distributed", "cluster")
 
 
 def note(task, folder):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from angiomorph.evaluation.score import Runs, Score
 from angiomorph.metrics.interval import Interval, interval
 from angiomorph.storage.atomic import replace_file
+from angiomorph.storage.json_values import replace_non_finite
 
 # Heading, figure of `score.Score`, format; by what is known of the runs.
 COLUMNS: Mapping[Runs, Sequence[tuple[str, str, str]]] = {
@@ -142,7 +142,7 @@ def write(lines_: Sequence[Line], text: str, about: Mapping[str, Any], folder: P
 
 def as_json(lines_: Sequence[Line], about: Mapping[str, Any]) -> str:
     """Return a comparison as JSON, null where a figure is not defined."""
-    return json.dumps(_plain({"about": about, "lines": [asdict(line) for line in lines_]}), indent=1)
+    return json.dumps(replace_non_finite({"about": about, "lines": [asdict(line) for line in lines_]}), indent=1)
 
 
 def _rows(lines_: Sequence[Line]) -> Iterator[list[Any]]:
@@ -151,12 +151,3 @@ def _rows(lines_: Sequence[Line]) -> Iterator[list[Any]]:
             there = {name: part for name, part in getattr(line, runs).items() if part.count}
             yield from ([line.method, runs, name, *astuple(part)] for name, part in there.items())
         yield [line.method, "all", "seconds", line.seconds, "", "", ""]
-
-
-def _plain(value: Any) -> Any:
-    """Return the value with nan as None, which JSON knows."""
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -18,6 +18,7 @@ from angiomorph.readers import statistics
 from angiomorph.readers.answers import COLUMNS, POINTS, QUESTIONS, Answer, read_answers
 from angiomorph.readers.key import Key, read_key
 from angiomorph.storage.atomic import replace_file, replace_together
+from angiomorph.storage.json_values import replace_non_finite
 
 ANSWERS = "answers"  # folder of the readers' files
 SCORES = "scores"  # folder of what is written
@@ -269,7 +270,9 @@ def write_scores(scores: Scores, answers: Sequence[Answer], folder: Path) -> lis
     with replace_together():
         _write_rows(paths[0], [["figure", "measure", "of", "against", "value"], *_rows(scores)])
         with replace_file(paths[1]) as partial:
-            partial.write_text(json.dumps(_plain(asdict(scores)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            partial.write_text(
+                json.dumps(replace_non_finite(asdict(scores)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
         _write_rows(paths[2], said)
     return paths
 
@@ -286,22 +289,13 @@ def _rows(scores: Scores) -> Iterator[list[Any]]:
             yield ["mean", measure, each.method, "", each.mean[measure]]
             yield ["deviation", measure, each.method, "", each.deviation[measure]]
     for measure, (chi, p) in scores.friedman.items():
-        yield ["friedman chi2", measure, "", "", _plain(chi)]
-        yield ["friedman p", measure, "", "", _plain(p)]
+        yield ["friedman chi2", measure, "", "", replace_non_finite(chi)]
+        yield ["friedman p", measure, "", "", replace_non_finite(p)]
     for pair in scores.differences:
         for name in ("difference", "p", "holm"):
             yield [f"wilcoxon {name}", pair.measure, pair.one, pair.other, getattr(pair, name)]
-    yield ["kendall w", "rank", "", "", _plain(scores.kendall_w)]
+    yield ["kendall w", "rank", "", "", replace_non_finite(scores.kendall_w)]
     for both in scores.agreements:
-        yield ["weighted kappa", both.question, both.one, both.other, _plain(both.kappa)]
+        yield ["weighted kappa", both.question, both.one, both.other, replace_non_finite(both.kappa)]
     for reader, seconds in scores.seconds.items():
         yield ["median seconds", "", reader, "", seconds]
-
-
-def _plain(value: Any) -> Any:
-    """Return the value with nan as None, which JSON knows."""
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
