@@ -35,14 +35,19 @@ def program(tmp_path, monkeypatch):
 
 
 def test_the_table_has_a_row_for_each_length(tmp_path, program, capsys):
-    program("""echo '{"stages": {"read": 1.25, "write": 2}}'""")
+    program("""echo '{"stages": {"read": 1.25, "write": 2}, "peak_memory": 123000000}'""")
     memory.main(["--out", str(tmp_path), "--frames", "3", "2", "--size", "32", "--levels", "1"])
     said = capsys.readouterr().out.splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in said[2:]]
     assert said[0] == "32 x 32, register --levels 1"
     assert rows[0] == ["frames", "peak memory, MB", "whole process, s", "read, s", "network, s", "subtract, s", "write, s"]
     assert [(row[0], row[3:]) for row in rows[2:]] == [(count, ["1.2", "0.0", "0.0", "2.0"]) for count in ("3", "2")]
-    assert all(float(row[1]) > 0 for row in rows[2:])
+    assert [row[1] for row in rows[2:]] == ["123", "123"]
+
+
+def test_the_system_tells_the_peak_where_a_process_cannot(tmp_path, program):
+    program("""echo '{"stages": {}, "peak_memory": null}'""")
+    assert memory.measure(tmp_path / "run.dcm", tmp_path, []).megabytes > 0
 
 
 def test_a_process_that_fails_is_told(tmp_path, program):
