@@ -1,14 +1,11 @@
-"""PNG pictures: one row of frames at their own pixels, and the learning curve."""
+"""PNG pictures: rows of frames at their own pixels."""
 
 from __future__ import annotations
 
-import csv
 import io
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -117,38 +114,3 @@ def _grid(rows: Sequence[Sequence[Panel]]) -> Figure:
             middle = ((left + wide / 2) / width, (bottom + high + caption / 2) / height)
             figure.text(*middle, panel.title, color="white", ha="center", va="center", fontsize=9)
     return figure
-
-
-def learning_curve(
-    history: str | os.PathLike[str], path: str | os.PathLike[str], scale: Literal["log", "linear"] = "log"
-) -> None:
-    """Write the picture of a training's loss over its epochs, whole and in its two parts.
-
-    Args:
-        history: `history.csv` as Keras's CSVLogger writes it.
-        path: PNG file.
-        scale: of the loss axis.
-    """
-    with open(history, newline="") as file:
-        table = list(csv.DictReader(file))
-    figure = Figure(figsize=(7, 4.5), dpi=DPI, layout="constrained")
-    axes = figure.add_subplot()
-    epochs = [int(row["epoch"]) + 1 for row in table]
-    # Keras heads columns for validation even where there is none.
-    for column in [name for name in table[0] if name.endswith("loss") and not name.startswith("val_")]:
-        axes.plot(epochs, [_number(row[column]) for row in table], marker=".", label=_curve_name(column))
-    axes.set(xlabel="epoch (each run visited once)", ylabel="loss", yscale=scale)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    save(figure, path)
-
-
-def _number(cell: str) -> float:
-    return math.nan if cell in ("", "NA") else float(cell)  # Keras writes NA for what it did not log
-
-
-def _curve_name(column: str) -> str:
-    if column == "loss":
-        return "total: (1 - λ) similarity / α² + λ smoothness"
-    at = ", at twice the size" if "window" in column or "_1_" in column else ""  # of `networks.with_finer`
-    return f"(1 - λ)-weighted similarity / α²{at}" if "transformer" in column else f"λ-weighted smoothness{at}"

@@ -1,14 +1,10 @@
 """Pictures, looked at pixel by pixel."""
 
-import csv
-
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from angiomorph import pictures
-from angiomorph.pictures import CAPTION, GAP, Panel, frame_window, grid, learning_curve, side_by_side, subtraction_window
+from angiomorph.pictures import CAPTION, GAP, Panel, frame_window, grid, side_by_side, subtraction_window
 
 
 def panels_of(path, columns, count):
@@ -73,55 +69,3 @@ def test_windows():
     assert subtraction_window(bsa) == (-0.6, 0.3)
     black, white = subtraction_window(np.zeros(9))
     assert black < 0 < white
-
-
-LOSSES = ("loss", "spatial_transformer_loss", "angiomorph_flow_loss")
-
-
-def write_history(path, rows):
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ("epoch", *LOSSES, "val_loss"))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def drawn(path, colour):
-    """Return how many pixels of a picture have about this colour."""
-    return int((np.abs(imread(path)[..., :3] - to_rgb(colour)).max(-1) < 0.02).sum())
-
-
-def test_a_learning_curve_has_a_line_for_each_training_loss(tmp_path):
-    write_history(
-        tmp_path / "history.csv",
-        [
-            {"epoch": n, **dict.fromkeys(LOSSES, ""), "loss": 1 / (n + 1), LOSSES[1]: 0.5, LOSSES[2]: 0.1, "val_loss": "NA"}
-            for n in range(4)
-        ],
-    )
-    learning_curve(tmp_path / "history.csv", tmp_path / "curve.png")
-    assert all(drawn(tmp_path / "curve.png", colour) > 100 for colour in ("C0", "C1", "C2"))
-    assert drawn(tmp_path / "curve.png", "C3") == 0
-
-
-@pytest.mark.parametrize("missing", ["NA", "", "nan"])
-@pytest.mark.parametrize("scale", ["log", "linear"])
-def test_a_training_that_stopped_on_nan_still_has_its_curve(tmp_path, missing, scale):
-    rows = [{"epoch": n, **dict.fromkeys(LOSSES, 0.5), "val_loss": "NA"} for n in range(3)]
-    write_history(tmp_path / "history.csv", [*rows, {"epoch": 3, **dict.fromkeys(LOSSES, missing), "val_loss": "NA"}])
-    learning_curve(tmp_path / "history.csv", tmp_path / "curve.png", scale)
-    assert drawn(tmp_path / "curve.png", "C2") > 100
-
-
-def test_losses_at_two_sizes_have_names_of_their_own(tmp_path, monkeypatch):
-    names = ("loss", "a_shrunk_transformer_loss", "a_network_loss", "a_window_transformer_loss", "a_network_1_loss")
-    (tmp_path / "history.csv").write_text(f"epoch,{','.join(names)}\n0,5,1,2,3,4\n")
-    figures = []
-    monkeypatch.setattr(pictures, "save", lambda figure, path: figures.append(figure))
-    learning_curve(tmp_path / "history.csv", tmp_path / "curve.png")
-    labels = [text.get_text() for text in figures[0].axes[0].get_legend().get_texts()]
-    assert labels[1:] == [
-        "(1 - λ)-weighted similarity / α²",
-        "λ-weighted smoothness",
-        "(1 - λ)-weighted similarity / α², at twice the size",
-        "λ-weighted smoothness, at twice the size",
-    ]

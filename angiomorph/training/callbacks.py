@@ -19,11 +19,11 @@ from pathlib import Path
 from angiomorph import networks
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
-from angiomorph.pictures import learning_curve
 from angiomorph.training import checkpoints
 from angiomorph.training.checkpoints import Progress
 from angiomorph.training.config import TrainingConfig
 from angiomorph.training.distribution import Distribution
+from angiomorph.training.learning_curve import draw_learning_curve
 from angiomorph.training.logs import HISTORY, STEPS, VALIDATION, Board, Table
 from angiomorph.training.source import Source
 from angiomorph.training.validation import Measured, Validation
@@ -338,12 +338,12 @@ class StepReport(tf.keras.callbacks.Callback):
         )
 
 
-class LearningCurve(tf.keras.callbacks.Callback):
+class CurveDrawer(tf.keras.callbacks.Callback):
     """Draw the losses of all epochs."""
 
-    def __init__(self, model_dir: Path) -> None:
+    def __init__(self, course: Course) -> None:
         super().__init__()
-        self.model_dir = model_dir
+        self.course = course
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Draw what the last checkpoint brought to the disk.
@@ -351,9 +351,9 @@ class LearningCurve(tf.keras.callbacks.Callback):
         Raises:
             InputError: the disk is full or fails.
         """
-        picture = self.model_dir / "learning_curve.png"
+        picture = self.course.model_dir / "learning_curve.png"
         with checkpoints.writing(picture):
-            learning_curve(self.model_dir / HISTORY, picture)
+            draw_learning_curve(self.course.model_dir / HISTORY, picture, self.course.config.image_loss)
 
 
 def make_callbacks(
@@ -379,7 +379,7 @@ def make_callbacks(
         epoch_log,
         *([StepReport(course, say)] if say else []),
         Checkpointer(course, logs),
-        *([LearningCurve(course.model_dir)] if course.team.chief else []),
+        *([CurveDrawer(course)] if course.team.chief else []),
     ]
 
 
