@@ -119,6 +119,7 @@ def test_rooms_that_import_without_tensorflow():
         "preprocessing",
         "storage",
         "pictures",
+        "pages",
         "dicom",
         "images",
         "view",

@@ -1,0 +1,1 @@
+"""Pages in one file: they open from disk, run no script but their own, and fetch nothing (no TensorFlow)."""
