@@ -8,6 +8,7 @@ from typing import Any
 
 from angiomorph.cli.arguments import add_options, add_verb, name_flags, read_fraction, read_options
 from angiomorph.cli.terminal import complain, show_nothing, show_progress
+from angiomorph.errors import InputError
 from angiomorph.evaluation.find import find_runs
 from angiomorph.registration.model_defaults import MODELS, read_model_defaults
 from angiomorph.registration.options import RegistrationOptions, check_folder
@@ -23,6 +24,7 @@ def add_evaluate(verbs: Any) -> None:
     verb.add_argument(
         "--out", metavar="DIR", help="folder for evaluation.md, .csv and .json, runs.csv and, of several lambda, lambda.png"
     )
+    verb.add_argument("--html", metavar="FILE", help="page with every run's scores beside pictures of it, which a click sorts")
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
     verb.add_argument("--quiet", action="store_true", help="say nothing but the table and errors")
     verb.add_argument("--json", action="store_true", help="what evaluation.json holds on standard output, instead of the table")
@@ -35,6 +37,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         read_model_defaults(name).complete(options)
     if arguments.out:
         check_folder(arguments.out)
+    if arguments.html:
+        _check_page(Path(arguments.html))
     find_runs(arguments.runs)
     from angiomorph.backend import configure_gpu
     from angiomorph.evaluation.evaluate import evaluate
@@ -42,14 +46,23 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     configure_gpu(arguments.gpu)
     progress = show_nothing if arguments.quiet else show_progress("runs evaluated")
-    report = evaluate(arguments.runs, [Model(name) for name in names], arguments.hyper or (), options, progress)
+    models, pictures = [Model(name) for name in names], bool(arguments.html)
+    report = evaluate(arguments.runs, models, arguments.hyper or (), options, progress, pictures=pictures)
     for reason in report.failed.values():
         complain("evaluate", name_flags(f"failed: {reason}", arguments.parser))
     if not report.about["runs"]:
         return 2
     print(report.json() if arguments.json else report.text(), flush=True)
-    if arguments.out:
-        for path in report.write(Path(arguments.out)):
-            if not arguments.quiet and not arguments.json:
-                print(path)
+    written = report.write(Path(arguments.out)) if arguments.out else []
+    if arguments.html:
+        report.write_page(arguments.html)
+        written.append(Path(arguments.html))
+    if not arguments.quiet and not arguments.json:
+        print(*written, sep="\n", end="\n" if written else "")
     return 1 if report.failed else 0
+
+
+def _check_page(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"--html {path}: expected a name for a file, found a folder; name a file in it")
+    check_folder(path.parent)

@@ -19,10 +19,13 @@ from angiomorph.evaluation.entry import Entry
 from angiomorph.evaluation.find import find_runs
 from angiomorph.evaluation.machine import machine
 from angiomorph.evaluation.score import Case, Score
+from angiomorph.evaluation.thumbnails import Sketch, Thumbnails
 from angiomorph.registration.model import Model
 from angiomorph.registration.options import USUAL, RegistrationOptions
 from angiomorph.storage.atomic import replace_file
 from angiomorph.storage.truth import find_truth
+
+PICTURES, PER_LINE = 400, 4  # in a page, so that it stays within about 10 MB, and in a line of its table
 
 
 def model_names(paths: Sequence[Path]) -> list[str]:
@@ -44,6 +47,8 @@ def evaluate(
     hypers: Sequence[float] = (),
     options: RegistrationOptions = USUAL,
     progress: Callable[[int, int], None] = ignore_progress,
+    *,
+    pictures: bool = False,
 ) -> Report:
     """Register every run by every model at every λ and score it, against its truth where there is one.
 
@@ -58,6 +63,7 @@ def evaluate(
         hypers: λ, [0, 1]; none for that of the options, or each model's own.
         options: how every run is registered.
         progress: called with (runs done, runs).
+        pictures: whether to keep pictures of the first runs, for `Report.write_page`.
 
     Returns:
         the scores, as tables, JSON and files, and why runs failed.
@@ -75,15 +81,19 @@ def evaluate(
         (model, how, Entry(name, model.defaults.image_loss, how.hyper))
         for (model, name), how in zip(named, complete, strict=True)
     ]
-    failed = {}
+    failed: dict[str, str] = {}
+    kept: dict[str, Thumbnails] = {}
+    most = max(1, PICTURES // (PER_LINE * len(jobs)))
     for done, (name, files) in enumerate(runs.items(), start=1):
         try:
-            scores = _scores(files, jobs)
+            scores, drawn = _scores(files, jobs, draws=pictures and len(kept) < most)
         except Exception as error:  # whatever a run raises is its own failure, and the next goes on
             failed[name] = say_failure(files.sources()[0], error)
         else:
             for (_, _, entry), one in zip(jobs, scores, strict=True):
                 entry.scores[name] = one
+            if drawn is not None:
+                kept[name] = drawn
         progress(done, len(runs))
     entries = [entry for _, _, entry in jobs]
     about = {
@@ -93,14 +103,16 @@ def evaluate(
         "settings": asdict(options),
         "runs": list(entries[0].scores),
     }
-    return Report(entries, about, failed)
+    return Report(entries, about, failed, kept)
 
 
-def _scores(files: SeriesFiles, jobs: Sequence[tuple[Model, RegistrationOptions, Entry]]) -> list[Score]:
+def _scores(
+    files: SeriesFiles, jobs: Sequence[tuple[Model, RegistrationOptions, Entry]], *, draws: bool
+) -> tuple[list[Score], Thumbnails | None]:
     series = replace(read_series(files), steps=())  # of several masks a score knows that of most frames
     truth = find_truth(files.paths[0])
     cases: dict[tuple[int, ...], Case] = {}
-    scores = []
+    scores, sketch = [], Sketch(truth)
     for model, how, _ in jobs:
         start = time.perf_counter()
         result = model.register(series, how)
@@ -109,7 +121,9 @@ def _scores(files: SeriesFiles, jobs: Sequence[tuple[Model, RegistrationOptions,
         if numbers not in cases:
             cases[numbers] = Case(series, numbers, truth)
         scores.append(cases[numbers].score(result.warp, seconds))
-    return scores
+        if draws:
+            sketch.take(result)
+    return scores, sketch.draw() if draws else None
 
 
 @dataclass(frozen=True)
@@ -120,11 +134,13 @@ class Report:
         entries: one a model and λ, with the scores of its runs; the tables need one score at least.
         about: how they were made; what JSON can hold.
         failed: by name, what was wrong with the runs that could not be scored.
+        pictures: of the first runs, by name, where they were asked for.
     """
 
     entries: Sequence[Entry]
     about: Mapping[str, Any]
     failed: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, Thumbnails] = field(default_factory=dict)
 
     def _lines(self) -> list[tables.Line]:
         return tables.lines({entry.name: list(entry.scores.values()) for entry in self.entries})
@@ -140,6 +156,12 @@ class Report:
     def json(self) -> str:
         """Return the means with their intervals, and how they were made."""
         return tables.as_json(self._lines(), self.about)
+
+    def write_page(self, path: str | os.PathLike[str]) -> None:
+        """Write the tables with the pictures as one HTML page, which opens without a network."""
+        from angiomorph.evaluation.page import write_evaluation
+
+        write_evaluation(path, self.entries, self.pictures, str(self.about["machine"]), len(self.failed))
 
     def write(self, folder: Path) -> list[Path]:
         """Write `evaluation.md`, `.csv`, `.json`, `runs.csv`, of several λ `lambda.png`, and return their paths."""

@@ -85,12 +85,13 @@ def figures(scores: Sequence[Score]) -> dict[str, Interval]:
     return {name: interval([getattr(score, name) for score in scores], UNITS.get(name, 1.0)) for name in names}
 
 
-def markdown(lines_: Sequence[Line], machine: str) -> str:
-    """Return the table: moving runs, still runs, runs without truth, and time; columns that have a figure of any run.
+def make_rows(lines_: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the table: moving runs, still runs, runs without truth, and time.
+
+    Columns are those that have a figure of any run.
 
     Args:
         lines_: of the table.
-        machine: what the time was taken on.
     """
     counts = {runs: max((getattr(line, runs)["ms_per_frame"].count for line in lines_), default=0) for runs in COLUMNS}
     shown = [
@@ -99,13 +100,33 @@ def markdown(lines_: Sequence[Line], machine: str) -> str:
         for column in columns
         if any(getattr(line, runs)[column[1]].count for line in lines_)
     ]
-    heads = [f"{runs} ({counts[runs]}): {head}" for runs, head, _, _ in shown]
-    rows = [["method", *heads, "s a frame"], ["---"] * (len(heads) + 2)]
+    head = ["method", *(f"{runs} ({counts[runs]}): {head}" for runs, head, _, _ in shown), "s a frame"]
+    rows = []
     for line in lines_:
         cells = [cell(getattr(line, runs)[name], style) for runs, _, name, style in shown]
         rows.append([line.method, *cells, format(line.seconds, ".3f")])
-    body = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"{body}\n\nMean over the runs [95 % interval, bootstrap over runs]; time: median over the runs, {machine}.\n"
+    return head, rows
+
+
+def explain(machine: str) -> str:
+    """Return what the table's figures are.
+
+    Args:
+        machine: what the time was taken on.
+    """
+    return f"Mean over the runs [95 % interval, bootstrap over runs]; time: median over the runs, {machine}."
+
+
+def markdown(lines_: Sequence[Line], machine: str) -> str:
+    """Return the table of `make_rows`, and what its figures are.
+
+    Args:
+        lines_: of the table.
+        machine: what the time was taken on.
+    """
+    head, rows = make_rows(lines_)
+    body = "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+    return f"{body}\n\n{explain(machine)}\n"
 
 
 def cell(part: Interval, style: str) -> str:

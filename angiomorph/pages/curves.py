@@ -37,6 +37,7 @@ def draw_curves(
     low: float | None = 0.0,
     marks: Sequence[float] = (),
     follows: bool = False,
+    whole: bool = False,
 ) -> Markup:
     """Return curves over common places, their legend above them; pointing at a value shows it.
 
@@ -48,8 +49,9 @@ def draw_curves(
         low: where the other axis begins at the latest; None for the least value.
         marks: places that are marked by a dashed line.
         follows: whether a line follows the frame of the page's cine, of places that are frame numbers.
+        whole: whether there is nothing between whole places, as between epochs.
     """
-    across_axis = _Axis(min(places), max(places), LEFT, WIDTH - RIGHT)
+    across_axis = _Axis(min(places), max(places), LEFT, WIDTH - RIGHT, least_step=1.0 if whole else 0.0)
     finite = [value for curve in curves for value in curve.values if math.isfinite(value)]
     least = min([*finite, *([low] if low is not None else [])], default=0.0)
     up_axis = _Axis(least, max([*finite, least], default=1.0), HEIGHT - BOTTOM, TOP)
@@ -70,15 +72,15 @@ def draw_curves(
 class _Axis:
     """One axis: which values it spans, and between which pixels."""
 
-    def __init__(self, low: float, high: float, start: float, end: float) -> None:
+    def __init__(self, low: float, high: float, start: float, end: float, least_step: float = 0.0) -> None:
         self.low, self.high = low, high if high > low else low + 1.0
-        self._start, self._end = start, end
+        self._start, self._end, self._least_step = start, end, least_step
 
     def find(self, value: float) -> float:
         return self._start + (value - self.low) / (self.high - self.low) * (self._end - self._start)
 
     def ticks(self) -> Iterator[float]:
-        step = find_step((self.high - self.low) / TICKS)
+        step = max(find_step((self.high - self.low) / TICKS), self._least_step)
         for number in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1):
             yield number * step
 

@@ -18,6 +18,7 @@ from angiomorph.storage.atomic import replace_file
 
 Markup = NewType("Markup", str)  # HTML, in which all text is escaped
 STYLE = Path(__file__).with_name("page.css")
+SORT_SCRIPT = Path(__file__).with_name("sort.js")  # by which a click sorts the table that is called "sortable"
 JPEG_QUALITY = 88
 
 
@@ -125,9 +126,14 @@ def embed_jpeg(picture: np.ndarray, description: str) -> Markup:
         picture: `(H, W)` or `(H, W, 3)` uint8.
         description: for people who do not see it.
     """
+    return embed_picture(encode_jpeg(picture), "jpeg", description)
+
+
+def encode_jpeg(picture: np.ndarray) -> bytes:
+    """Return a picture, `(H, W)` or `(H, W, 3)` uint8, as a file with small losses."""
     made = io.BytesIO()
     Image.fromarray(picture).save(made, "JPEG", quality=JPEG_QUALITY)
-    return embed_picture(made.getvalue(), "jpeg", description)
+    return made.getvalue()
 
 
 def embed_picture(encoded: bytes, kind: str, description: str) -> Markup:

@@ -27,6 +27,7 @@ from angiomorph.training.learning_curve import draw_learning_curve
 from angiomorph.training.logs import HISTORY, STEPS, VALIDATION, Board, Table
 from angiomorph.training.source import Source
 from angiomorph.training.validation import Measured, Validation
+from angiomorph.training.validation_page import PAGE, ValidationPage
 
 REPORT = 60  # seconds between two reports
 MOST_SKIPPED = 100  # in a row: weights that give nothing finite any more do not recover
@@ -193,6 +194,8 @@ class Validator(tf.keras.callbacks.Callback):
         self.best = best
         self.board = board
         self.table = Table(course.model_dir / VALIDATION, course.team.chief)
+        page, history, table = (course.model_dir / name for name in (PAGE, HISTORY, VALIDATION))
+        self.page = ValidationPage(page, history, table, course.config.image_loss, course.config.epochs * course.steps)
         self.losses: dict[str, float] = {}
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -221,10 +224,13 @@ class Validator(tf.keras.callbacks.Callback):
             course.stopped = self.model.stop_training = True
 
     def _log(self, measured: Measured) -> None:
-        for row in measured.rows():
+        rows, hyper = measured.rows(), self.course.config.default_hyper
+        for row in rows:
             self.table.add(row)
         self.board.add_scalars(measured.step, measured.scalars())
-        examples = self.validation.examples(self.course.config.default_hyper)
+        examples = self.validation.examples(hyper)
+        self.page.add(rows, hyper, examples)
+        write_page(self.page)
         self.board.add_images(measured.step, "background, contrast, DSA, BSA", examples)
         what = "means over the runs; bands: 95 % intervals"
         self.board.add_images(measured.step, "figures of merit over λ", measured.picture(), what)
@@ -339,11 +345,12 @@ class StepReport(tf.keras.callbacks.Callback):
 
 
 class CurveDrawer(tf.keras.callbacks.Callback):
-    """Draw the losses of all epochs."""
+    """Draw the losses of all epochs, in a picture and in the page of the validations."""
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, course: Course, page: ValidationPage | None) -> None:
         super().__init__()
         self.course = course
+        self.page = page
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Draw what the last checkpoint brought to the disk.
@@ -354,6 +361,18 @@ class CurveDrawer(tf.keras.callbacks.Callback):
         picture = self.course.model_dir / "learning_curve.png"
         with checkpoints.writing(picture):
             draw_learning_curve(self.course.model_dir / HISTORY, picture, self.course.config.image_loss)
+        if self.page is not None:
+            write_page(self.page)
+
+
+def write_page(page: ValidationPage) -> None:
+    """Write the page of the validations.
+
+    Raises:
+        InputError: the disk is full or fails.
+    """
+    with checkpoints.writing(page.path):
+        page.write()
 
 
 def make_callbacks(
@@ -379,7 +398,7 @@ def make_callbacks(
         epoch_log,
         *([StepReport(course, say)] if say else []),
         Checkpointer(course, logs),
-        *([CurveDrawer(course)] if course.team.chief else []),
+        *([CurveDrawer(course, None if validator is None else validator.page)] if course.team.chief else []),
     ]
 
 

@@ -124,7 +124,7 @@ def _name_totals(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     validated = columns.get("val_loss", np.empty(0))
     if np.isfinite(validated).any():
         hypers = [match[1] for name in columns if (match := re.fullmatch(r"val_loss_(.+)", name))]
-        named[f"validation at the network's size, mean of λ {', '.join(hypers)}"] = validated
+        named[f"validation, mean of λ {', '.join(hypers)}"] = validated
     return named
 
 

@@ -3,11 +3,13 @@
 import csv
 import json
 import math
+import re
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from pydicom import dcmread
 
 from angiomorph import networks
 from angiomorph.cli import main
@@ -48,7 +50,7 @@ def runs(tmp_path_factory):
 def written(models, runs, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     chosen = ["--model", *map(str, models), "--lambda", *HYPERS, "--refine", "0", "--no-guard", "--quiet"]
-    assert main(["evaluate", str(runs), *chosen, "--out", str(out)]) == 0
+    assert main(["evaluate", str(runs), *chosen, "--out", str(out), "--html", str(out / "page.html")]) == 0
     return out
 
 
@@ -84,6 +86,29 @@ def test_the_figure_of_lambda_has_a_curve_a_model(written):
     for hexadecimal in ("D55E00", "009E73"):
         colour = np.array([int(hexadecimal[k : k + 2], 16) for k in (0, 2, 4)]) / 255
         assert np.sum(np.abs(picture[..., :3] - colour).max(-1) < 0.02) > 200, hexadecimal
+
+
+def test_the_page_has_every_run_and_nothing_of_the_patient(written, runs):
+    text = (written / "page.html").read_text()
+    with (written / "runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    alts = re.findall(r'<img alt="([^"]*)"', text)
+    assert len([alt for alt in alts if alt.startswith("BSA of ")]) == len(rows) == 24
+    assert len([alt for alt in alts if alt.startswith("error of ")]) == 18  # all but those of the run without truth
+    assert {f"{float(row['artefact_left']):.4g}" for row in rows if row["artefact_left"]} <= set(
+        re.findall(r"<td>([^<]*)<", text)
+    )
+    header = dcmread(runs / "a.dcm")
+    told = [str(header.get(name, "")) for name in ("PatientName", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")]
+    assert any(told)
+    assert not [each for each in told if each and each in text]
+
+
+@pytest.mark.parametrize("name", ["", "file/page.html"])
+def test_a_page_that_cannot_be_written_is_refused_early(runs, tmp_path, name, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["evaluate", str(runs), "--html", str(tmp_path / name)]) == 2
+    assert "expected a" in capsys.readouterr().err
 
 
 def test_one_model_at_its_lambda_prints_runs_and_the_mean(models, runs, capsys):

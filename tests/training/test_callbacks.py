@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from angiomorph.backend import tf
+from angiomorph.pages.moments import read_moments
 from angiomorph.training import checkpoints, objective, precision
 from angiomorph.training.callbacks import StepLog, StepReport
 from angiomorph.training.checkpoints import Progress
@@ -72,6 +73,9 @@ def test_validations_of_a_killed_training_are_there_once(tmp_path, moving_archiv
     assert [step for step, tag in shown if tag == "harm/1"] == [2, 4, 6, 8]
     assert [step for step, tag in shown if tag == "figures of merit over λ"] == [2, 4, 6, 8]
     assert [step for step, tag in shown if tag == "background, contrast, DSA, BSA"] == [2, 4, 6, 8]
+    page = tmp_path / "m" / "validation.html"
+    moments, curves = read_moments(page), page.read_text().count("<circle")
+    assert [moment.step for moment in moments] == [2, 4, 6, 8]
     costs = first["cost"].reshape(4, 5).min(1)
     best = 2 + 2 * np.argmin(costs)
     assert tf.keras.models.load_model(tmp_path / "m" / "best.h5", compile=False).metadata["steps"] == best
@@ -85,6 +89,10 @@ def test_validations_of_a_killed_training_are_there_once(tmp_path, moving_archiv
     for name, values in first.items():
         np.testing.assert_allclose(again[name], values, rtol=1e-3, atol=1e-5, err_msg=name)
     assert board(tmp_path / "m") == shown
+    resumed = read_moments(page)
+    assert [moment.step for moment in resumed] == [2, 4, 6, 8]
+    assert resumed[:2] == moments[:2]
+    assert page.read_text().count("<circle") == curves
 
 
 # A warp that is not a number breaks TensorFlow's step off; a square that overflows gives a loss that is not finite.

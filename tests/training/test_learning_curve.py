@@ -64,7 +64,7 @@ def test_validation_is_drawn_where_there_was_one(tmp_path):
     assert label(whole) == []
     given = {"val_loss": 0.3, "val_loss_0": 0.5, "val_loss_0.25": 0.1}
     whole, *parts = draw(write_history(tmp_path / "b.csv", [row | given] * 2))
-    assert label(whole) == ["training", "validation at the network's size, mean of λ 0, 0.25"]
+    assert label(whole) == ["training", "validation, mean of λ 0, 0.25"]
     assert whole.lines[1].get_ydata().tolist() == [0.3, 0.3]
     assert [label(axes) for axes in parts] == [[], []]
 
