@@ -17,9 +17,7 @@ def add_readers(verbs: Any) -> None:
     readers = verbs.add_parser("readers", help=summary, description=summary)
     parts = readers.add_subparsers(dest="part", required=True, metavar="make|score")
     make = add_verb(parts, "make", _make, "Write a blinded page for each run that all methods have registered.")
-    make.add_argument(
-        "methods", nargs="+", metavar="NAME=FOLDER", help="a method, and its results by `register --save h5 --save-moved`"
-    )
+    make.add_argument("methods", nargs="+", metavar="NAME=FOLDER", help="a method, and its results by `register --save h5`")
     make.add_argument("--out", required=True, metavar="DIR", help="a new folder for the pages, the key and the answers")
     add_options(make, StudyOptions)
     make.add_argument("--quiet", action="store_true", help="say nothing but errors")

@@ -105,9 +105,7 @@ def find_cases(methods: Mapping[str, Path]) -> list[str]:
                 f"register that run with {name!r} too, or take it out of the others ({len(lacking)} such runs)"
             )
     if not every:
-        raise InputError(
-            f"{next(iter(methods.values()))}: expected results *{ENDING}, found none; register with --save h5 --save-moved"
-        )
+        raise InputError(f"{next(iter(methods.values()))}: expected results *{ENDING}, found none; register with --save h5")
     return sorted(every)
 
 

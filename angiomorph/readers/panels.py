@@ -13,12 +13,11 @@ from angiomorph.errors import InputError
 from angiomorph.pictures import subtraction_window
 from angiomorph.preprocessing.field import find_field
 from angiomorph.preprocessing.intensity import LN
+from angiomorph.preprocessing.recovery import Recovery
 from angiomorph.preprocessing.resizing import average_areas, fitted_shape
 from angiomorph.readers.options import StudyOptions
-from angiomorph.storage.store import read_arrays
+from angiomorph.storage.store import open_arrays
 
-NAMES = ("bsa", "moved", "background")
-SOME = "background_of_frame"  # where frames have several
 LARGEST = 7_000_000  # bytes of JPEG in a page, whose text holds them as a third more
 QUALITIES = (95, 90, 85, 80, 75)
 
@@ -35,34 +34,27 @@ def read_case(paths: Sequence[Path], options: StudyOptions) -> tuple[list[np.nda
     Raises:
         InputError: a file is no registration, or not of the same run as the first.
     """
-    panels, frames, units = [], np.empty(0), ""
+    panels: list[np.ndarray] = []
+    frames: np.ndarray = np.empty(0)
+    units = ""
     for number, path in enumerate(paths):
-        arrays, attributes = read_arrays(path, (*NAMES, SOME))
-        _check(path, arrays)
-        acquired = arrays["bsa"] + arrays["moved"]
-        chosen = _choose_frames(len(acquired), arrays["background"], options.frames)
-        if not number:
-            frames, units = acquired, str(attributes.get("units"))
-            first, plain = chosen, acquired - _average_background(acquired, arrays)
-            field = _find_field(acquired, units)
-        elif attributes.get("units") != units or acquired.shape != frames.shape or not _equal(acquired, frames):
-            raise InputError(
-                f"{path}: expected a registration of the same frames as {paths[0]}, found other ones; "
-                "register the same run with each method, and the same --unsubtracted"
-            )
-        panels.append(_prepare(arrays["bsa"][first], field, options.size))
+        with open_arrays(path) as (arrays, attributes):
+            recovery = Recovery(arrays, str(path))
+            acquired = np.stack([recovery.values(index).astype(np.float32) for index in range(recovery.shape[0])])
+            if not number:
+                frames, units = acquired, str(attributes.get("units"))
+                chosen = _choose_frames(len(acquired), np.array(recovery.numbers), options.frames)
+                plain = np.stack([acquired[index] - recovery.background(index) for index in chosen])
+                field = _find_field(acquired, units)
+            elif attributes.get("units") != units or acquired.shape != frames.shape or not _equal(acquired, frames):
+                raise InputError(
+                    f"{path}: expected a registration of the same frames as {paths[0]}, found other ones; "
+                    "register the same run with each method, and the same --unsubtracted"
+                )
+            panels.append(_prepare(np.stack([arrays["bsa"][index] for index in chosen]), field, options.size))
     if options.plain:
-        panels.append(_prepare(plain[first], field, options.size))
+        panels.append(_prepare(plain, field, options.size))
     return panels, _shrink(field[None].astype(np.float32), options.size)[0] > 0.5
-
-
-def _check(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    missing = [name for name in NAMES if name not in arrays]
-    if missing:
-        raise InputError(
-            f"{path}: expected a registration with {', '.join(NAMES)}, found none of {', '.join(missing)}; "
-            "register it with --save h5 --save-moved"
-        )
 
 
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:
@@ -75,18 +67,6 @@ def _choose_frames(count: int, background: np.ndarray, most: int) -> np.ndarray:
     frames = np.setdiff1d(np.arange(count), background - 1)
     frames = frames if len(frames) else np.arange(count)
     return frames[np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))]
-
-
-def _average_background(acquired: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the unregistered background of each frame, `(T, H, W)`, or `(H, W)` where all have one."""
-    if SOME not in arrays:
-        return _mean(acquired, arrays["background"])
-    pairs = arrays[SOME]
-    return np.stack([_mean(acquired, pairs[pairs[:, 0] == frame, 1]) for frame in range(1, len(acquired) + 1)])
-
-
-def _mean(acquired: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    return np.asarray(acquired[np.asarray(numbers) - 1].mean(0, dtype=np.float64), np.float32)
 
 
 def _find_field(acquired: np.ndarray, units: str) -> np.ndarray:

@@ -129,7 +129,7 @@ class OneByOne:
             guard: whether to scale warps by the evidence of motion.
         """
         how = replace(self._how, background=background, hyper=hyper, refine=refine, guard=guard)
-        output = OutputOptions(kinds=(kind,), save_moved=True)  # so that the page can open its own file
+        output = OutputOptions(kinds=(kind,))
         with tempfile.TemporaryDirectory() as folder:
             (path,) = self._model.register(self._whole, how).save(Path(folder) / "run", output=output)
             return path.read_bytes()

@@ -25,10 +25,13 @@ from angiomorph.dicom import (
     write_shift_state,
 )
 from angiomorph.pictures import Panel, encode_png, frame_window, grid, side_by_side, subtraction_window
-from angiomorph.preprocessing.background import Background
+from angiomorph.preprocessing.background import Background, Step
 from angiomorph.preprocessing.intensity import LN, exposed_range, to_domain
+from angiomorph.preprocessing.lazy_frames import LazyFrames
+from angiomorph.preprocessing.recovery import read_steps
 from angiomorph.registration.cine import draw_cine, draw_sheet
 from angiomorph.registration.figures import FrameFigures, describe_frames, root_mean
+from angiomorph.registration.inputs import average_frames
 from angiomorph.registration.kept import choose_frames
 from angiomorph.registration.options import ENDINGS, FILES, OutputOptions
 from angiomorph.registration.outputs import check_run, write_together
@@ -38,7 +41,7 @@ from angiomorph.storage.nifti import write_warp
 from angiomorph.videos import frame_durations, write_gif, write_mp4
 
 GIF_SIZE = 320  # longer side at most of each of the two pictures, pixels
-H5_VERSION = 2  # of the files of `--save h5`; 1 had no such attribute, and always `moved`
+H5_VERSION = 3  # of the files of `--save h5`; 2 had no background image; 1 had no such attribute, and always `moved`
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,14 +254,23 @@ class Registration:
         if with_moved:
             arrays["moved"] = self.moved
         arrays["background"] = np.array(self.background.numbers, np.int64)
-        if steps := self.background.steps:
+        steps: Sequence[Step] = self.background.split(len(self.bsa))
+        if self.background.steps:
             pairs = [(frame, number) for step in steps for frame in step.frames for number in step.numbers]
             arrays["background_of_frame"] = np.array(sorted(pairs), np.int64)
+            steps = read_steps(arrays["background_of_frame"])  # by which a reader finds each frame's image
+        mode = "log" if self.units == LN else "linear"
+        values = LazyFrames(self.series.frames.shape, np.float32, lambda index: to_domain(self.series.frames[index], mode))
+        arrays["background_image"] = np.stack([average_frames(values, step.numbers) for step in steps])
+        arrays["frame_times"] = np.asarray(self.series.frame_times, np.float64)
+        if not self.series.shutter.all():
+            arrays["shutter"] = self.series.shutter
         attributes = {
             "lambda": self.hyper,
             "model_sha256": self.model_sha256,
             "intensity": self.intensity,
             "relation": self.series.relation,
+            "bits_stored": self.series.bits_stored,
             "units": self.units,
             "levels": self.levels,
             "rounds": self.rounds,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +10,14 @@ import numpy as np
 
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
-from angiomorph.preprocessing.background import Step
 from angiomorph.preprocessing.intensity import LN
+from angiomorph.preprocessing.recovery import Recovery
 from angiomorph.registration.model_defaults import find_model
 from angiomorph.registration.options import ENDINGS, RegistrationOptions
 from angiomorph.storage import store
 from angiomorph.storage.digest import sha256
 
-NEEDED = {"bsa", "moved", "background"}
+TIMES, SHUTTER = "frame_times", "shutter"
 LARGEST = 2**16 - 1
 
 
@@ -41,36 +40,34 @@ def read_result(
 
         frame = bsa + moved, or exp(bsa + moved) of a run that was subtracted in ln; what was 0 is 1 there
 
+    `moved` is the result's own, or its background moved by its warp.
+
     Args:
-        path: `_bsa.h5`, as `register --save h5 --save-moved` writes it.
+        path: `_bsa.h5`, as `register --save h5` writes it.
         model: that will register it, see `model_defaults.find_model`; another one than the result's is warned of.
         options: of the user, which go before the result's own.
 
     Raises:
         InputError: the file is no result, or not of whole stored values.
     """
-    arrays, attributes = store.read_arrays(path)
-    if missing := sorted(NEEDED - arrays.keys()):
-        raise InputError(
-            f"{path}: expected a result of `register --save h5 --save-moved`, found no {missing[0]} in it; give the run that "
-            "it was made of, or register it again with --save-moved"
-        )
-    values = arrays["bsa"].astype(np.float64) + arrays["moved"]
-    stored = np.rint(np.exp(values) if attributes["units"] == LN else values)
-    if not (np.isfinite(stored).all() and stored.min() >= 0 and stored.max() <= LARGEST):
-        raise InputError(f"{path}: expected frames of whole numbers from 0 to {LARGEST}, found others; give the run itself")
-    numbers = tuple(int(number) for number in arrays["background"])
+    with store.open_arrays(path) as (arrays, attributes):
+        recovery = Recovery(arrays, os.fspath(path))
+        frames = np.empty(recovery.shape, np.uint16)
+        for index in range(len(frames)):
+            frames[index] = _round_values(path, recovery.values(index), str(attributes["units"]))
+        times = np.asarray(arrays.get(TIMES, np.zeros(len(frames))), np.float64)
+        shutter = np.asarray(arrays.get(SHUTTER, np.ones(frames.shape[1:], bool)), bool)
     series = Series(
-        frames=stored.astype(np.uint16),
+        frames=frames,
         relation=str(attributes["relation"]),
-        bits_stored=max(1, int(stored.max()).bit_length()),
-        frame_times=np.zeros(len(stored)),
-        background_numbers=numbers,
+        bits_stored=int(attributes.get("bits_stored", max(1, int(frames.max()).bit_length()))),
+        frame_times=times,
+        background_numbers=recovery.numbers,
         name=Path(path).name.removesuffix(ENDINGS["h5"]),
-        shutter=np.ones(stored.shape[1:], bool),
+        shutter=shutter,
         headers=(),
         warnings=_warn_of_model(str(attributes["model_sha256"]), model),
-        steps=_read_steps(arrays.get("background_of_frame")),
+        steps=recovery.steps,
     )
     return series, replace(
         options,
@@ -80,17 +77,12 @@ def read_result(
     )
 
 
-def _read_steps(pairs: np.ndarray | None) -> tuple[Step, ...]:
-    """Return which frames have which background, of pairs (frame, background frame)."""
-    if pairs is None:
-        return ()
-    of_frame = defaultdict(list)
-    for frame, number in pairs.tolist():
-        of_frame[frame].append(number)
-    frames = defaultdict(list)
-    for frame in sorted(of_frame):
-        frames[tuple(sorted(of_frame[frame]))].append(frame)
-    return tuple(Step(numbers, tuple(each)) for numbers, each in frames.items())
+def _round_values(path: str | os.PathLike[str], values: np.ndarray, units: str) -> np.ndarray:
+    """Return the stored values of a frame."""
+    stored = np.rint(np.exp(values) if units == LN else values)
+    if not (np.isfinite(stored).all() and stored.min() >= 0 and stored.max() <= LARGEST):
+        raise InputError(f"{path}: expected frames of whole numbers from 0 to {LARGEST}, found others; give the run itself")
+    return stored.astype(np.uint16)
 
 
 def _warn_of_model(registered_by: str, model: str | None) -> tuple[str, ...]:

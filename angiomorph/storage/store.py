@@ -16,9 +16,11 @@ Training store (`angiomorph prepare`, `angiomorph simulate --store`), one group 
 The version counts what readers must know. Checksums are none of that: HDF5 checks them by itself, programs from before them
 read these stores, and stores from before them are read, unchecked.
 
-Registration (`--save h5`): `bsa` (T,H,W), `warp` (T,H,W,2) float32, `background` int frame numbers from 1, and where asked for
-`moved` (T,H,W), which is the frame minus `bsa`; attributes lambda, model_sha256, intensity, relation, units, levels, rounds,
-refine, version, and format_version 2. Files without the last are of version 1, and always hold `moved`.
+Registration (`--save h5`): `bsa` (T,H,W), `warp` (T,H,W,2) float32, `background` int frame numbers from 1, `background_image`
+(N,H,W) float32, `frame_times` (T,) ms, and where asked for `moved` (T,H,W), which is the frame minus `bsa`; attributes lambda,
+model_sha256, intensity, relation, bits_stored, units, levels, rounds, refine, version, and format_version 3. Files of version 2
+lack `background_image`, `frame_times` and bits_stored, so that without `moved` they do not lead back to the frames. Files
+without the last attribute are of version 1, and always hold `moved`.
 """
 
 from __future__ import annotations
@@ -312,12 +314,26 @@ def read_arrays(
         InputError: the file is absent, not HDF5, holds groups, as a store or a model does, or has links, or arrays in other
             files.
     """
+    with open_arrays(path) as (arrays, attributes):
+        return {name: arrays[name][()] for name in arrays if names is None or name in names}, attributes
+
+
+@contextmanager
+def open_arrays(path: str | os.PathLike[str]) -> Iterator[tuple[dict[str, h5py.Dataset], dict[str, Any]]]:
+    """Yield the arrays of a registration or truth file, read when they are asked for, and its attributes.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: as `read_arrays` has it, or a damaged array, where it is read.
+    """
     try:
         with open_hdf5(path, "an HDF5 file written by angiomorph") as file:
             _check_links(file, path, "a registration or a truth file", "write it again with angiomorph")
             groups = [name for name in file if not isinstance(file[name], h5py.Dataset)]
             if groups:
                 raise InputError(f"{path}: expected a registration or a truth file, found the group {groups[0]!r} in it")
-            return {name: file[name][()] for name in file if names is None or name in names}, dict(file.attrs)
+            yield {name: file[name] for name in file}, dict(file.attrs)
     except OSError as error:
         raise InputError(f"{path}: expected an HDF5 file written by angiomorph, but it cannot be read: {error}") from error

@@ -96,7 +96,18 @@ def test_results_hold_every_frame_and_nothing_of_the_patient(tmp_path, capsys, x
     with h5py.File(out / "run_bsa.h5") as file:
         bsa = file["bsa"][()]
         assert sorted(file.attrs) == [
-            *("format_version", "intensity", "lambda", "levels", "model_sha256", "refine", "relation", "rounds", "units"),
+            *(
+                "bits_stored",
+                "format_version",
+                "intensity",
+                "lambda",
+                "levels",
+                "model_sha256",
+                "refine",
+                "relation",
+                "rounds",
+                "units",
+            ),
             "version",
         ]
         assert file.attrs["lambda"] == 0.25

@@ -13,6 +13,7 @@ from PIL import Image
 from angiomorph.cli import main
 from angiomorph.errors import InputError
 from angiomorph.pictures import subtraction_window
+from angiomorph.preprocessing.recovery import move_image
 from angiomorph.readers.key import read_key
 from angiomorph.readers.make import draw_key, make_study
 from angiomorph.readers.options import StudyOptions
@@ -104,6 +105,23 @@ def test_plain_dsa_has_each_frames_own_background(tmp_path):
         np.testing.assert_allclose(shown, expected - np.median(expected), atol=1e-5)
 
 
+def test_results_without_moved_give_the_same_panels(tmp_path):
+    frames = write_result(tmp_path / "a_bsa.h5")
+    arrays, attributes = read_arrays(tmp_path / "a_bsa.h5")
+    image = frames[:2].mean(0, dtype=np.float64).astype(np.float32)
+    warp = np.random.default_rng(0).normal(0, 2, (*frames.shape, 2)).astype(np.float32)
+    moved = np.stack([move_image(image, each) for each in warp])
+    given = arrays | {"bsa": frames - moved, "warp": warp, "moved": moved}
+    write_arrays(tmp_path / "with_bsa.h5", given, attributes)
+    del given["moved"]
+    write_arrays(tmp_path / "without_bsa.h5", given | {"background_image": image[None]}, attributes)
+    paths = [tmp_path / f"{name}_bsa.h5" for name in ("with", "without")]
+    (one, other, plain), _ = read_case(paths, StudyOptions())
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    expected = frames[2:] - image
+    np.testing.assert_allclose(plain, expected - np.median(expected, axis=(1, 2), keepdims=True), atol=1e-5)
+
+
 def test_long_and_large_runs_are_thinned_and_shrunk(tmp_path):
     write_result(tmp_path / "a_bsa.h5", shape=(12, 40, 80))
     (panel,), field = read_case([tmp_path / "a_bsa.h5"], StudyOptions(plain=False, frames=4, size=40))
@@ -172,10 +190,7 @@ def no_hdf5(folder):
         (other_frames, "expected a registration of the same frames as"),
         (other_count, "expected a registration of the same frames as"),
         (no_file, r"expected poe_bsa\.h5, which another method has, found none"),
-        (
-            no_moved,
-            r"with bsa, moved, background, found none of moved; register it with --save h5 --save-moved",
-        ),
+        (no_moved, r"that leads back to its frames, found no background_image in it; register the run again"),
         (no_hdf5, "cannot be opened as HDF5"),
     ],
 )

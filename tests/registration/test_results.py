@@ -23,6 +23,7 @@ def model_path(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("save_moved", [True, False])
 @pytest.mark.parametrize(
     ("run", "background"),
     [
@@ -33,13 +34,16 @@ def model_path(tmp_path_factory):
     ],
     ids=["LIN", "LOG", "8 bits", "several backgrounds"],
 )
-def test_a_result_leads_back_to_its_run(run, background, model_path, tmp_path):
+def test_a_result_leads_back_to_its_run(run, background, model_path, tmp_path, save_moved):
     model = Model(model_path)
+    run = replace(run, frame_times=np.arange(len(run.frames)) * 250.0)
     result = model.register(run, replace(OPTIONS, hyper=0.4, background=background))
-    result.save(tmp_path / "run", output=OutputOptions(kinds=("h5",), save_moved=True))
+    result.save(tmp_path / "run", output=OutputOptions(kinds=("h5",), save_moved=save_moved))
     again, options = read_result(tmp_path / "run_bsa.h5", model_path, OPTIONS)
     assert np.array_equal(again.frames, run.frames)
     assert (again.relation, again.name, again.warnings) == (run.relation, "run", ())
+    assert (again.bits_stored, again.frame_times.tolist()) == (run.bits_stored, run.frame_times.tolist())
+    assert np.array_equal(again.shutter, run.shutter)
     assert (options.hyper, options.background) == (0.4, "tag")
     second = model.register(again, options)
     assert second.background.numbers == result.background.numbers
@@ -75,8 +79,8 @@ def test_a_result_is_found_beside_the_subtracted_run(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"bsa": None}, r"expected a result of `register --save h5 --save-moved`, found no bsa in it"),
-        ({"moved": None}, r"found no moved in it; give the run that it was made of"),
+        ({"bsa": None}, r"expected a result of `register --save h5` that leads back to its frames, found no bsa in it"),
+        ({"moved": None}, r"found no background_image in it; register the run again"),
         ({"bsa": np.full((2, 4, 4), -5, np.float32)}, r"expected frames of whole numbers from 0 to 65535"),
         ({"bsa": np.full((2, 4, 4), np.nan, np.float32)}, r"expected frames of whole numbers from 0 to 65535"),
     ],

@@ -64,9 +64,10 @@ def test_what_is_written_and_told(tmp_path, model_path, run_path):
     arrays, attributes = store.read_arrays(tmp_path / "out" / "run_bsa.h5")
     assert {name: array.shape for name, array in arrays.items()} == {
         "bsa": (3, 64, 64), "moved": (3, 64, 64), "warp": (3, 64, 64, 2), "background": (2,),
+        "background_image": (1, 64, 64), "frame_times": (3,),
     }  # fmt: skip
     np.testing.assert_allclose(arrays["bsa"], np.log(phantom((3, 64, 64)).astype(np.float32)) - arrays["moved"], atol=1e-6)
-    assert attributes["format_version"] == 2
+    assert attributes["format_version"] == 3
     assert (attributes["lambda"], attributes["units"], attributes["relation"]) == (0.6, "ln(intensity)", "LIN")
     assert outcome.summary["background"] == [1, 2]
     state = pydicom.dcmread(tmp_path / "out" / "run_shift_state.dcm")
