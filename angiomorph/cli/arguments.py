@@ -115,6 +115,21 @@ def read_options(arguments: argparse.Namespace, options: type[T], leave: Collect
     return options(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
+def repeat_flags(arguments: argparse.Namespace, names: Collection[str]) -> list[str]:
+    """Return flags and values as a user gave them, for a command line that gives them again.
+
+    Args:
+        arguments: parsed by `arguments.parser`.
+        names: of the arguments; those at their default are left out.
+    """
+    words: list[str] = []
+    for action in arguments.parser._actions:
+        value = getattr(arguments, action.dest, None)
+        if action.dest in names and value != action.default:
+            words += [action.option_strings[-1], *([] if isinstance(value, bool) else [str(value)])]
+    return words
+
+
 def name_flags(message: str, parser: argparse.ArgumentParser) -> str:
     """Return a message in which arguments, in backticks, are named by the flags of a parser: --lambda for `hyper`.
 

@@ -7,15 +7,12 @@ import importlib.util
 import os
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from angiomorph.cli.arguments import add_options, add_unsubtracted, add_verb, read_options
-from angiomorph.cli.images import add_images, read_images
+from angiomorph.cli.images import add_images, read_one_run
 from angiomorph.cli.terminal import print_line
-from angiomorph.dicom import Series, read_series
 from angiomorph.errors import InputError
-from angiomorph.images import find_image_runs, read_image_run
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import RegistrationOptions
 from angiomorph.registration.results import find_result, read_result
@@ -52,7 +49,7 @@ def _view(arguments: argparse.Namespace) -> int:
     read_model_defaults(arguments.model).complete(options)
     result = find_result(arguments.source)
     if result is None:
-        series = _read_run(arguments)
+        series = read_one_run(arguments)
     else:
         series, options = read_result(result, arguments.model, options)
     from angiomorph.registration.live import LiveRegistration
@@ -67,13 +64,3 @@ def _view(arguments: argparse.Namespace) -> int:
     if live.loading:
         os._exit(0)  # a thread that builds the network would crash where Python ends
     return 0
-
-
-def _read_run(arguments: argparse.Namespace) -> Series:
-    images = read_images(arguments, [Path(arguments.source)])
-    if images is None:
-        return read_series(arguments.source, unsubtracted=arguments.unsubtracted)
-    found = find_image_runs([arguments.source])
-    if len(found) > 1:
-        raise InputError(f"{arguments.source}: expected one run, found {len(found)}; give one of them")
-    return read_image_run(found[0], images)

@@ -287,10 +287,22 @@ def folding(warp: np.ndarray) -> float:
     Returns:
         0 to 1.
     """
+    return float(np.mean(_jacobian(warp) <= 0))
+
+
+def smallest_jacobian(warp: np.ndarray) -> float:
+    """Return the smallest Jacobian determinant of x + warp(x): 1 where nothing is stretched, at most 0 where it folds.
+
+    Args:
+        warp: `(..., H, W, 2)`, pixels, ij order.
+    """
+    return float(np.min(_jacobian(warp)))
+
+
+def _jacobian(warp: np.ndarray) -> np.ndarray:
     down = np.diff(warp, axis=-3)[..., :-1, :]
     right = np.diff(warp, axis=-2)[..., :-1, :, :]
-    determinant = (1 + down[..., 0]) * (1 + right[..., 1]) - down[..., 1] * right[..., 0]
-    return float(np.mean(determinant <= 0))
+    return np.asarray((1 + down[..., 0]) * (1 + right[..., 1]) - down[..., 1] * right[..., 0])
 
 
 def largest_shift(warp: np.ndarray) -> float:

@@ -13,6 +13,7 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 12, 30, 40
 # Okabe and Ito's colours that stand out on black, which readers who see few colours tell apart, with a dash each.
 STYLES = (("#56B4E9", ""), ("#E69F00", "6 3"), ("#009E73", "2 3"), ("#CC79A7", "9 3 2 3"), ("#F0E442", "1 4"))
 TICKS = 5  # at most, along an axis
+FEW = 60  # values whose points are drawn large
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _draw_curve(curve: Curve, style: tuple[str, str], places: Sequence[float], a
         if math.isfinite(value):
             centre = f'cx="{across.find(place):.1f}" cy="{up.find(value):.1f}"'
             said = escape(f"{curve.name}, {place:g}: {value:.4g}")
-            yield f'<circle {centre} r="3" fill="{colour}"><title>{said}</title></circle>'
+            yield f'<circle {centre} r="{3 if len(places) <= FEW else 1.5}" fill="{colour}"><title>{said}</title></circle>'
 
 
 def _draw_legend(names: Sequence[str]) -> Iterator[str]:

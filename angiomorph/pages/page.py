@@ -9,7 +9,7 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NewType
+from typing import Literal, NewType
 
 import numpy as np
 from PIL import Image
@@ -156,6 +156,11 @@ def make_figure(picture: Markup, caption: str) -> Markup:
     return Markup(f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>")
 
 
-def make_gallery(figures: Iterable[Markup]) -> Markup:
-    """Return figures side by side, as many in a row as there is room for."""
-    return Markup(f'<div class="gallery">{"".join(figures)}</div>')
+def make_gallery(figures: Iterable[Markup], kind: Literal["pictures", "curves", "pair"] = "pictures") -> Markup:
+    """Return figures side by side.
+
+    Args:
+        figures: of `make_figure`.
+        kind: pictures and curves, as many in a row as there is room for, curves wider; a pair, two in a row at their own size.
+    """
+    return Markup(f'<div class="gallery {kind}">{"".join(figures)}</div>')

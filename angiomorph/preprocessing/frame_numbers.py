@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from angiomorph.errors import InputError
 
@@ -20,3 +21,14 @@ def named_frames(wanted: str) -> range | None:
     if not named or named.start < 1:
         raise InputError(f"`background` {wanted}: expected auto, tag, a frame number N or a range N-M, counted from 1")
     return named
+
+
+def say_frames(numbers: Sequence[int]) -> str:
+    """Return ascending frame numbers as "N-M" where they follow each other, else one by one.
+
+    >>> say_frames([2, 3, 4]), say_frames([2, 4]), say_frames([2])
+    ('2-4', '2, 4', '2')
+    """
+    if numbers[-1] - numbers[0] + 1 != len(numbers):
+        return ", ".join(map(str, numbers))
+    return f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"

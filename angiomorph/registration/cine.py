@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import matplotlib
@@ -65,14 +65,43 @@ def draw_cine(result: Registered, size: int | None = None) -> Iterator[np.ndarra
     Yields:
         `(H + 26, 2 W + 4)` uint8.
     """
+    for index, pair in enumerate(draw_pairs(result, range(len(result.bsa)), size)):
+        picture = np.concatenate([pair[0], np.zeros((len(pair[0]), GAP), np.uint8), pair[1]], axis=1)
+        captions = [f"plain DSA, {name_frame(result, index)}", say_warp(result, index)]
+        yield np.concatenate([_write_caption(picture.shape[1], captions), picture])
+
+
+def draw_pairs(result: Registered, indices: Sequence[int], size: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield plain DSA and BSA of some frames, in one window.
+
+    Args:
+        result: the registered run.
+        indices: of the frames, from 0.
+        size: longer side at most, pixels; None for their own.
+
+    Yields:
+        two pictures `(h, w)` uint8.
+    """
     window = find_window(result)
-    shape = result.field.shape if size is None else fitted_shape(result.field.shape, size)
-    for index in range(len(result.bsa)):
-        pair = [_shade(_shrink(_level(result, part, index), shape), window) for part in (result.dsa, result.bsa)]
-        picture = np.concatenate([pair[0], np.zeros((shape[0], GAP), np.uint8), pair[1]], axis=1)
-        yield np.concatenate(
-            [_write_caption(picture.shape[1], [f"plain DSA, {_name(result, index)}", _say(result, index)]), picture]
-        )
+    shape = _find_shape(result, size)
+    for index in indices:
+        dsa, bsa = (_shade(_shrink(_level(result, part, index), shape), window) for part in (result.dsa, result.bsa))
+        yield dsa, bsa
+
+
+def draw_subtracted(result: Registered, frame: np.ndarray, size: int | None = None) -> np.ndarray:
+    """Return another subtraction of a run's frame in the window of the run.
+
+    Args:
+        result: the registered run.
+        frame: `(H, W)`, subtracted values.
+        size: longer side at most, pixels; None for its own.
+
+    Returns:
+        `(h, w)` uint8.
+    """
+    level = np.where(result.field, frame - np.median(frame[result.field]), 0)
+    return _shade(_shrink(level, _find_shape(result, size)), find_window(result))
 
 
 def draw_sheet(result: Registered) -> list[list[Panel]]:
@@ -82,7 +111,9 @@ def draw_sheet(result: Registered) -> list[list[Panel]]:
     count = len(result.bsa)
     indices = np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(int))
     panels = [
-        Panel(f"{_name(result, index)}, {_say(result, index)}", _shrink(_level(result, result.bsa, index), shape), window)
+        Panel(
+            f"{name_frame(result, index)}, {say_warp(result, index)}", _shrink(_level(result, result.bsa, index), shape), window
+        )
         for index in map(int, indices)
     ]
     panels += [Panel("", np.full(shape, window[0]), window)] * (-len(panels) % COLUMNS)
@@ -95,6 +126,10 @@ def _level(result: Registered, frames: np.ndarray, index: int) -> np.ndarray:
     return np.where(result.field, frames[index] - level, 0)
 
 
+def _find_shape(result: Registered, size: int | None) -> tuple[int, ...]:
+    return result.field.shape if size is None else fitted_shape(result.field.shape, size)
+
+
 def _shrink(frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return frame if frame.shape == shape else average_areas(frame[None], (shape[0], shape[1]))[0]
 
@@ -104,11 +139,13 @@ def _shade(frame: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     return np.uint8(np.rint(np.clip((frame - black) / (white - black), 0, 1) * 255))
 
 
-def _name(result: Registered, index: int) -> str:
+def name_frame(result: Registered, index: int) -> str:
+    """Return what a frame is called, by its index from 0."""
     return f"{'background ' if index + 1 in result.background.numbers else ''}frame {index + 1}"
 
 
-def _say(result: Registered, index: int) -> str:
+def say_warp(result: Registered, index: int) -> str:
+    """Return at which λ a frame was warped, and how much of the warp the guard took."""
     weight = result.weights[index]
     if weight == 1:
         return f"BSA (λ {result.hyper:.2f})"

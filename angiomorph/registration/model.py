@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +56,13 @@ class Model:
         """
         return cls(path)
 
-    def register(self, series: Series, options: RegistrationOptions = USUAL, spooling: Spooling | None = None) -> Registration:
+    def register(
+        self,
+        series: Series,
+        options: RegistrationOptions = USUAL,
+        spooling: Spooling | None = None,
+        hypers: Sequence[float] = (),
+    ) -> Registration:
         """Register a run.
 
             >>> other = model.register(run, am.RegistrationOptions(levels=1, background="1"))
@@ -66,6 +73,8 @@ class Model:
             series: the run, from `read_series`.
             options: how it is registered; this model's own where they name nothing.
             spooling: that arrays go to the disk, for runs of any length, from `dicom.open_series`; None for arrays in memory.
+            hypers: further λ at which the key frame is registered, for the report of `Registration.save`, as
+                `options.MONTAGE`; a baked model has none.
 
         Returns:
             the subtracted run, the warped background and the warp of every frame.
@@ -75,8 +84,9 @@ class Model:
                 not known to be clean.
         """
         how = self.defaults.complete(options)
-        result = register_series(series, self.predictor, self.similarity, how, spooling)
-        return replace(result, model_name=self.path.stem, model_sha256=self.sha256)
+        others = () if self.defaults.baked else sorted({how.hyper, *hypers} if hypers else ())
+        result = register_series(series, self.predictor, self.similarity, how, spooling, others)
+        return replace(result, model_name=self.path.stem, model_sha256=self.sha256, model_facts=self.defaults.metadata)
 
 
 def _similarity(defaults: ModelDefaults) -> Similarity:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from angiomorph.errors import InputError
 from angiomorph.paper import DEFAULT_LAMBDA
@@ -30,6 +32,7 @@ class ModelDefaults:
         image_loss: that it was trained with.
         image_sigma: scale of that loss.
         baked: whether the file is baked, so that `hyper` is the only λ that it stands for.
+        metadata: all that the file says.
     """
 
     path: Path
@@ -40,11 +43,24 @@ class ModelDefaults:
     image_loss: str = "vle"
     image_sigma: float = 0.3
     baked: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def refine(self) -> int:
         """Steps of refinement: 40, but 0 of a model of truth, whose loss needs what no run shows."""
         return 0 if self.image_loss == "truth" else REFINE
+
+    def check_free(self) -> None:
+        """Raise where the model has one λ alone.
+
+        Raises:
+            InputError: it is baked.
+        """
+        if self.baked:
+            raise InputError(
+                f"{self.path}: expected a model for all λ, found one that was baked at {self.hyper}; "
+                "give the model that it was baked from"
+            )
 
     def complete(self, options: RegistrationOptions) -> CompleteOptions:
         """Return the options with this model's own values where they name none.
@@ -94,4 +110,5 @@ def read_model_defaults(model: str | os.PathLike[str] | None = None) -> ModelDef
     names = {"size": "size", "levels": "levels", "intensity": "intensity", "lambda": "hyper"}
     names |= {"image_loss": "image_loss", "image_sigma": "image_sigma"}
     baked = found.kind == model_file.BAKED
-    return ModelDefaults(path, baked=baked, **{names[name]: metadata[name] for name in names.keys() & metadata.keys()})
+    told = {names[name]: metadata[name] for name in names.keys() & metadata.keys()}
+    return ModelDefaults(path, baked=baked, metadata=metadata, **told)

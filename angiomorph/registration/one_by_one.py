@@ -16,7 +16,7 @@ from angiomorph.registration.evidence import evidence_finder
 from angiomorph.registration.inputs import average_frames, prepare_input
 from angiomorph.registration.looks import in_unit
 from angiomorph.registration.model import Model
-from angiomorph.registration.options import CompleteOptions, OutputOptions
+from angiomorph.registration.options import MONTAGE, CompleteOptions, OutputOptions
 from angiomorph.registration.outputs import forget_masks
 from angiomorph.registration.refinement import refine_warps
 from angiomorph.registration.streaming import move
@@ -131,5 +131,6 @@ class OneByOne:
         how = replace(self._how, background=background, hyper=hyper, refine=refine, guard=guard)
         output = OutputOptions(kinds=(kind,))
         with tempfile.TemporaryDirectory() as folder:
-            (path,) = self._model.register(self._whole, how).save(Path(folder) / "run", output=output)
+            result = self._model.register(self._whole, how, hypers=MONTAGE if kind == "html" else ())
+            (path,) = result.save(Path(folder) / "run", output=output)
             return path.read_bytes()

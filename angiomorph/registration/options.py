@@ -22,6 +22,7 @@ ENDINGS = {
     "sheet": "_bsa_sheet.png",
     "mp4": "_bsa.mp4",
     "gif": "_bsa.gif",
+    "html": "_report.html",
     "dsa": "_dsa.dcm",
     "dsa-state": "_dsa_state.dcm",
     "shift-state": "_shift_state.dcm",
@@ -30,6 +31,7 @@ ENDINGS = {
 }
 INTENSITIES = ("auto", "log", "linear")
 OWN = "the model's"
+MONTAGE = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # λ at which a report shows the key frame
 
 
 @document_options
@@ -159,6 +161,34 @@ class OutputOptions:
 
 
 FILES = OutputOptions()
+
+
+@document_options
+@dataclass(frozen=True)
+class SweepOptions:
+    """At which λ a run is tried, and on how many of its frames.
+
+    >>> SweepOptions(hypers=(0, 1)).frames
+    5
+    """
+
+    hypers: tuple[float, ...] = option(
+        tuple(number / 10 for number in range(11)),
+        "weights of the warp's smoothness to try",
+        flag="--lambda",
+        metavar="L",
+        low=0,
+        high=1,
+    )
+    frames: int = option(5, "frames to try them on, the fullest among them", metavar="N", low=1)
+
+    def __post_init__(self) -> None:
+        """Check every option.
+
+        Raises:
+            InputError: names the argument, what was expected, and what came.
+        """
+        check_options(self)
 
 
 def check_folder(out: str | os.PathLike[str]) -> Path:

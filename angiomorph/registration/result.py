@@ -33,8 +33,9 @@ from angiomorph.registration.cine import draw_cine, draw_sheet
 from angiomorph.registration.figures import FrameFigures, describe_frames, root_mean
 from angiomorph.registration.inputs import average_frames
 from angiomorph.registration.kept import choose_frames
-from angiomorph.registration.options import ENDINGS, FILES, OutputOptions
+from angiomorph.registration.options import ENDINGS, FILES, USUAL, OutputOptions
 from angiomorph.registration.outputs import check_run, write_together
+from angiomorph.registration.report import write_report
 from angiomorph.registration.shown_result import ShownResult
 from angiomorph.storage import store
 from angiomorph.storage.nifti import write_warp
@@ -73,8 +74,12 @@ class Registration:
         weights: `(T,)` in [0, 1], by which the guard scaled each frame's warp: 1 whole, 0 unwarped.
         model_name: of the file of the model.
         model_sha256: of that file.
+        model_facts: what that file says of the model's training.
         figures: of each frame; none where they are found from the arrays when they are asked for.
         seconds: that each stage took, in threads of their own: read, network, subtract, write.
+        guard: whether frames' warps were weighed.
+        batch_size: frames at a time.
+        montage: by λ, the BSA of the key frame `(H, W)` registered at it, for the report; none where nobody asked for it.
     """
 
     series: Series
@@ -93,17 +98,22 @@ class Registration:
     weights: np.ndarray
     model_name: str = ""
     model_sha256: str = ""
+    model_facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     figures: tuple[FrameFigures, ...] = ()
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    guard: bool = USUAL.guard
+    batch_size: int = USUAL.batch_size
+    montage: Mapping[float, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @cached_property
-    def _figures(self) -> tuple[FrameFigures, ...]:
+    def frame_figures(self) -> tuple[FrameFigures, ...]:
+        """What is said of each frame."""
         return self.figures or describe_frames(self.bsa, self.dsa, self.warp, self.field)
 
     @property
     def _warped(self) -> np.ndarray:
         """Whether each frame's warp is anything but zero, `(T,)` bool."""
-        return np.array([frame.warped for frame in self._figures])
+        return np.array([frame.warped for frame in self.frame_figures])
 
     @property
     def contrast_frames(self) -> np.ndarray:
@@ -130,7 +140,7 @@ class Registration:
     @property
     def mean_shifts(self) -> np.ndarray:
         """`(T, 2)` mean of each frame's warp over the exposed field, pixels: of all shifts the nearest to it."""
-        return np.array([frame.mean_shift for frame in self._figures])
+        return np.array([frame.mean_shift for frame in self.frame_figures])
 
     def _find_fullest(self, among: np.ndarray) -> int:
         contrast = self.contrast_frames
@@ -138,15 +148,15 @@ class Registration:
         if len(after) and self.background.choice != "number":
             contrast = after  # before the background an exposure ramp may look like iodine
         contrast = contrast[among[contrast]] if among[contrast].any() else contrast
-        return min((self._figures[index].darkness, int(index)) for index in contrast)[1] + 1
+        return min((self.frame_figures[index].darkness, int(index)) for index in contrast)[1] + 1
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of the registration, ready for JSON."""
         frames, rows, columns = self.series.frames.shape
         contrast, unwarped, steps = self.contrast_frames, self.unwarped_frames, self.background.steps
         reach = exposed_range(self.series.frames, self.field, "log" if self.units == LN else "linear")
-        residue_dsa = root_mean([self._figures[index].residue_dsa for index in contrast])
-        residue_bsa = root_mean([self._figures[index].residue_bsa for index in contrast])
+        residue_dsa = root_mean([self.frame_figures[index].residue_dsa for index in contrast])
+        residue_bsa = root_mean([self.frame_figures[index].residue_bsa for index in contrast])
         return {
             "name": self.series.name,
             "frames": frames,
@@ -172,8 +182,8 @@ class Registration:
             "residue_bsa": residue_bsa,
             "residue_dsa_percent": _percent(residue_dsa, reach),
             "residue_bsa_percent": _percent(residue_bsa, reach),
-            "largest_shift": max(frame.largest_shift for frame in self._figures),
-            "folding": float(np.mean([frame.folding for frame in self._figures])),
+            "largest_shift": max(frame.largest_shift for frame in self.frame_figures),
+            "folding": float(np.mean([frame.folding for frame in self.frame_figures])),
             "warnings": [*self.series.warnings, *self.background.warnings],
         }
 
@@ -220,6 +230,7 @@ class Registration:
             "sheet": lambda: grid(draw_sheet(self), path),
             "mp4": lambda: write_mp4(path, draw_cine(self), durations),
             "gif": lambda: write_gif(path, draw_cine(self, GIF_SIZE), durations),
+            "html": lambda: write_report(path, self, durations),
         }
         writers[kind]()
 
@@ -293,7 +304,7 @@ class Registration:
         # Behind a collimator there is nothing to subtract but noise.
         dsa, bsa = (np.where(self.field, part[index] - level, 0) for part in (self.dsa, self.bsa))
         window = subtraction_window(bsa[self.field])
-        done = f"registered (λ {self.hyper:.2f})" if self._figures[index].warped else "left unwarped"
+        done = f"registered (λ {self.hyper:.2f})" if self.frame_figures[index].warped else "left unwarped"
         return (
             Panel(self._title(number), filled, frame_window(filled[self.field])),
             Panel("plain DSA", dsa, window),

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from angiomorph.dicom import ANONYMOUS, Series, SeriesFiles, anonymize, find_series, name_run, open_series
 from angiomorph.errors import InputError, say_failure
 from angiomorph.images import ImageOptions, find_image_runs, read_image_run
+from angiomorph.preprocessing.frame_numbers import say_frames
 from angiomorph.registration.model_defaults import read_model_defaults
-from angiomorph.registration.options import FILES, USUAL, OutputOptions, RegistrationOptions, check_folder
+from angiomorph.registration.options import FILES, MONTAGE, USUAL, OutputOptions, RegistrationOptions, check_folder
 from angiomorph.registration.outputs import Spooling, check_images, check_run, forget_masks
 from angiomorph.registration.record import hash_job, is_complete, write_record
 from angiomorph.storage.atomic import remove_leftovers
@@ -106,14 +107,8 @@ def _backgrounds(given: dict[str, Any]) -> str:
     """Return the background frames, and of which frames they are where there are several backgrounds."""
     steps = given["background_steps"]
     if not steps:
-        return _ranges(given["background"])
-    return ", ".join(f"{_ranges(step['background'])} of frames {_ranges(step['frames'])}" for step in steps)
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    if numbers[-1] - numbers[0] + 1 != len(numbers):
-        return ", ".join(map(str, numbers))
-    return f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"
+        return say_frames(given["background"])
+    return ", ".join(f"{say_frames(step['background'])} of frames {say_frames(step['frames'])}" for step in steps)
 
 
 @dataclass(frozen=True)
@@ -335,7 +330,8 @@ def _register(files: SeriesFiles, job: Job, taken: set[Path], frame_progress: Ca
             return Outcome(files.name, "", (), {}, skipped=THERE)
         remove_leftovers((job.out / place).parent)
         spooling = Spooling.for_files(job.out, job.output, frame_progress)
-        result = _load_model(job.model, job.model_sha256, job.gpu).register(series, job.options, spooling)
+        model, others = _load_model(job.model, job.model_sha256, job.gpu), MONTAGE if "html" in job.output.kinds else ()
+        result = model.register(series, job.options, spooling, others)
         registered = time.perf_counter()
         written = result.save(job.out / place, output=job.output)
         if job.skip_existing:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,12 @@ OF_FRAMES = ("bsa", "dsa", "moved", "warp", "weights")  # a registration's array
 
 
 def register_series(
-    series: Series, predictor: Predictor, similarity: Similarity, how: CompleteOptions, spooling: Spooling | None = None
+    series: Series,
+    predictor: Predictor,
+    similarity: Similarity,
+    how: CompleteOptions,
+    spooling: Spooling | None = None,
+    hypers: Sequence[float] = (),
 ) -> Registration:
     """Register a run: warp its background onto each of its frames and subtract.
 
@@ -33,6 +40,7 @@ def register_series(
         similarity: the loss that the network was trained with, for refinement.
         how: the options, complete.
         spooling: that arrays go to the disk, and where; None for arrays in memory.
+        hypers: further λ at which the key frame is registered, too.
 
     Raises:
         InputError: a background that is not there, or, with `require_clean`, one that is not
@@ -44,7 +52,7 @@ def register_series(
     if spooling is not None:
         spooled = Spooled(stream, spooling)
         names = (*OF_FRAMES, "figures")
-        return _registration(stream, how, **{name: getattr(spooled, name) for name in names})
+        return _add_montage(_registration(stream, how, **{name: getattr(spooled, name) for name in names}), stream, hypers)
     shape = stream.series.frames.shape
     shapes = {"warp": (*shape, 2), "weights": shape[:1]}
     types = {"weights": np.float64}
@@ -52,7 +60,14 @@ def register_series(
     for frame in stream.frames(arrays["warp"]):
         for name, array in arrays.items():
             array[frame.index] = getattr(frame, name)
-    return _registration(stream, how, **arrays)
+    return _add_montage(_registration(stream, how, **arrays), stream, hypers)
+
+
+def _add_montage(result: Registration, stream: RunStream, hypers: Sequence[float]) -> Registration:
+    if not hypers:
+        return result
+    montage = {hyper: stream.subtract_at(result.key_frame - 1, hyper) for hyper in hypers}
+    return replace(result, figures=result.frame_figures, montage=montage)
 
 
 def _registration(stream: RunStream, how: CompleteOptions, **of_frames: Any) -> Registration:
@@ -67,5 +82,7 @@ def _registration(stream: RunStream, how: CompleteOptions, **of_frames: Any) -> 
         refine=how.refine,
         field=stream.seen.field,
         seconds=stream.stages.seconds,
+        guard=how.guard,
+        batch_size=how.batch_size,
         **of_frames,
     )

@@ -131,11 +131,29 @@ class RunStream:
 
     def background_of(self, index: int) -> np.ndarray:
         """Return the background of a frame that was registered, `(H, W)`."""
-        return next(each.reference for each in self._backgrounds if index in each.own)
+        return self._background(index).reference
 
-    def warps(self, moving: np.ndarray, own: Sequence[int]) -> Iterator[np.ndarray]:
-        """Yield the network's warps of frames, by their indices, a batch at a time; the field does not hold them yet."""
-        how = self.how
+    def subtract_at(self, index: int, hyper: float) -> np.ndarray:
+        """Return the BSA of a frame that was registered, `(H, W)`, at another λ, whatever the guard says of it.
+
+        Args:
+            index: of the frame, from 0.
+            hyper: λ, [0, 1].
+        """
+        return self._background(index).subtract_at(index, hyper)
+
+    def _background(self, index: int) -> _Background:
+        return next(each for each in self._backgrounds if index in each.own)
+
+    def warps(self, moving: np.ndarray, own: Sequence[int], hyper: float | None = None) -> Iterator[np.ndarray]:
+        """Yield the network's warps of frames, by their indices, a batch at a time; the field does not hold them yet.
+
+        Args:
+            moving: the background as the network sees it.
+            own: indices of the frames.
+            hyper: λ; None for that of the options.
+        """
+        how = self.how if hyper is None else replace(self.how, hyper=hyper)
         with ThreadPoolExecutor(1, "angiomorph-read") as pool:
             fixed: Any = _ReadAhead(replace(self.seen, frames=self.seen_frames).level_to(moving, own), pool, self.stages)
             warps = self._predictor.warps(moving, fixed, how.hyper, how.batch_size, how.levels, how.rounds)
@@ -196,6 +214,10 @@ class _Background:
         weights = weigh_warps(evidence)
         for place in waiting:
             yield self._weighed(place, held, float(weights[place]))
+
+    def subtract_at(self, index: int, hyper: float) -> np.ndarray:
+        (warp,) = np.concatenate(list(self._stream.warps(self._moving, [index], hyper)))
+        return self._whole(self.own.index(index), warp).bsa
 
     def _whole(self, place: int, warp: np.ndarray) -> RegisteredFrame:
         index = self.own[place]

@@ -86,9 +86,9 @@ def test_a_tree_with_a_bad_run_goes_on_and_lists_it(tmp_path, capsys, xa_file, m
 def test_results_hold_every_frame_and_nothing_of_the_patient(tmp_path, capsys, xa_file, model):
     run = xa_file("run.dcm", frames=FRAMES, attributes={**PATIENT, "BurnedInAnnotation": "YES"})
     out = tmp_path / "out"
-    assert register([run], model, out, "--background", "1-2", "--save", " png, h5,dicom ,h5", "--lambda", "0.25") == 0
+    assert register([run], model, out, "--background", "1-2", "--save", " png, h5,dicom ,h5,html", "--lambda", "0.25") == 0
     said = capsys.readouterr()
-    assert left_in(out) == ["run_bsa.dcm", "run_bsa.h5", "run_bsa.png"]
+    assert left_in(out) == ["run_bsa.dcm", "run_bsa.h5", "run_bsa.png", "run_report.html"]
     assert said.err.startswith(f"angiomorph register: warning: {run}: ")
     assert "burnt-in text" in said.err
     written = pydicom.dcmread(out / "run_bsa.dcm")
@@ -114,7 +114,9 @@ def test_results_hold_every_frame_and_nothing_of_the_patient(tmp_path, capsys, x
         assert file.attrs["model_sha256"] == networks.sha256(model)
         assert file["background"][()].tolist() == [1, 2]
     np.testing.assert_array_equal(written.pixel_array, np.clip(np.rint(1000.0 * bsa.astype(np.float64)) + 2048, 0, 4095))
-    texts = [said.out.encode(), said.err.encode(), (out / "run_bsa.h5").read_bytes(), (out / "run_bsa.png").read_bytes()]
+    texts = [said.out.encode(), said.err.encode()]
+    texts += [(out / "run_bsa.h5").read_bytes(), (out / "run_bsa.png").read_bytes()]
+    texts.append(re.sub(rb"base64,[\w+/=]+", b"", (out / "run_report.html").read_bytes()))
     for secret in ("Quartz", "Zebulon", "4711", "19330911"):
         assert not [text for text in texts if secret.encode().lower() in text.lower()]
     assert dciodvfy_errors(out / "run_bsa.dcm") == []
@@ -330,8 +332,8 @@ def test_no_verb_and_no_run(capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--save", "tiff"], "expected some of dicom,h5,png,sheet,mp4,gif,dsa,dsa-state,shift-state,key,nifti, got tiff"),
-        (["--save", ","], "expected some of dicom,h5,png,sheet,mp4,gif,dsa,dsa-state,shift-state,key,nifti, got none"),
+        (["--save", "tiff"], "expected some of dicom,h5,png,sheet,mp4,gif,html,dsa,dsa-state,shift-state,key,nifti, got tiff"),
+        (["--save", ","], "expected some of dicom,h5,png,sheet,mp4,gif,html,dsa,dsa-state,shift-state,key,nifti, got none"),
         (["--background", "0"], "expected auto, tag, a frame number N or a range N-M"),
         (["--background", "soon"], "expected auto, tag, a frame number N or a range N-M"),
         (["--background", "9"], "expected frame numbers from 1 to 3"),

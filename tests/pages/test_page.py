@@ -4,7 +4,6 @@ import base64
 import hashlib
 import io
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -24,36 +23,7 @@ from angiomorph.pages.page import (
     make_table,
     write_page,
 )
-
-VOID = {"meta", "link", "img", "br", "input"}
-
-
-class Reader(HTMLParser):
-    """Reads a page as a browser does: its elements, its text, and whether each is closed where it should be."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.texts, self.open = [], [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append((self.open[-1] if self.open else "", data))
-
-    def find(self, tag):
-        return [attributes for each, attributes in self.elements if each == tag]
-
-    def said(self, tag):
-        return [text for each, text in self.texts if each == tag]
+from tests.html_reader import Reader
 
 
 @given(st.text(st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), min_size=1))
@@ -115,6 +85,6 @@ def test_pictures_come_back(shape):
 
 
 def test_a_gallery_has_figures_with_captions():
-    read = Reader(make_gallery([make_figure(escape(n), f"number {n}") for n in range(2)]))
+    read = Reader(make_gallery([make_figure(escape(n), f"number {n}") for n in range(2)], "pair"))
     assert read.said("figcaption") == ["number 0", "number 1"]
-    assert read.find("div") == [{"class": "gallery"}]
+    assert read.find("div") == [{"class": "gallery pair"}]

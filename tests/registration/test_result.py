@@ -61,7 +61,7 @@ def test_named_kinds_are_written_and_their_paths_returned(result, tmp_path):
     [
         (
             {"kinds": ["tiff"]},
-            "`kinds` tiff: expected some of dicom,h5,png,sheet,mp4,gif,dsa,.*, got tiff",
+            "`kinds` tiff: expected some of dicom,h5,png,sheet,mp4,gif,html,dsa,.*, got tiff",
         ),
         ({"kinds": []}, "expected some of"),
         ({"kinds": ["png"], "output": OutputOptions(frame=9)}, "run: `frame` 9: expected a frame number from 1 to 3"),

@@ -114,3 +114,16 @@ def test_what_is_lost_in_the_middle_is_named(model, tmp_path, xa_file):
     with pytest.raises(InputError, match=rf"{path}: frame \d: expected to read it, but: No such file or directory"):
         model.register(opened, RegistrationOptions(background="1", refine=0, batch_size=1, guard=False), spooling)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_key_frame_at_other_lambda_is_as_registered_there(model, tmp_path):
+    run = series(phantom((5, 48, 40)))
+    options = RegistrationOptions(background="1-2", refine=0, guard=False)
+    read, spooled = (model.register(run, options, spooling, (0.0, 0.9)) for spooling in (None, Spooling(tmp_path)))
+    assert list(read.montage) == [0.0, model.defaults.hyper, 0.9]
+    for hyper, bsa in read.montage.items():
+        there = model.register(run, replace(options, hyper=hyper))
+        np.testing.assert_allclose(bsa, there.bsa[read.key_frame - 1], atol=1e-5)
+        np.testing.assert_array_equal(spooled.montage[hyper], bsa)
+    assert np.abs(read.montage[0.0] - read.montage[0.9]).max() > 0.01
+    assert model.register(run, options).montage == {}
