@@ -13,6 +13,8 @@ from angiomorph.preprocessing.lazy_frames import Frames
 
 BSA, NUMBERS, MOVED, WARP, IMAGE, PAIRS = "bsa", "background", "moved", "warp", "background_image", "background_of_frame"
 
+ROWS = 16  # moved at once
+
 
 class Recovery:
     """The frames of a run, one at a time.
@@ -106,19 +108,27 @@ def move_image(image: np.ndarray, warp: np.ndarray) -> np.ndarray:
     Returns:
         `(H, W)` float32; nan where the warp is not finite.
     """
-    flat, parts = image.ravel(), []
+    moved = np.empty_like(image)
     with np.errstate(invalid="ignore"):
-        for axis, count in enumerate(image.shape):
-            grid = np.arange(count, dtype=np.float32)
-            place = np.clip((grid[:, None] if axis == 0 else grid) + warp[..., axis], np.float32(0), np.float32(count - 1))
-            low = np.floor(place)
-            first = low.astype(np.int32)
-            parts.append((first, np.minimum(first + 1, count - 1), place - low))
-    (row, next_row, down), (column, next_column, right) = parts
+        for first in range(0, len(image), ROWS):
+            moved[first : first + ROWS] = _move_rows(image, warp[first : first + ROWS], first)
+    return moved
 
-    def sample(at_row: np.ndarray, at_column: np.ndarray) -> np.ndarray:
-        return flat.take(at_row * image.shape[1] + at_column, mode="clip")
 
-    upper = sample(row, column) * (1 - right) + sample(row, next_column) * right
-    lower = sample(next_row, column) * (1 - right) + sample(next_row, next_column) * right
+def _move_rows(image: np.ndarray, warp: np.ndarray, first: int) -> np.ndarray:
+    """Return some rows of the moved image, from the first on; few, so that they stay in the processor's cache."""
+    rows, columns = image.shape
+    down = np.clip(warp[..., 0] + np.arange(first, first + len(warp), dtype=np.float32)[:, None], 0, np.float32(rows - 1))
+    right = np.clip(warp[..., 1] + np.arange(columns, dtype=np.float32), 0, np.float32(columns - 1))
+    row, column = down.astype(np.int32), right.astype(np.int32)
+    down -= row
+    right -= column
+    here = row * columns + column
+    below, beside = (np.minimum(row + 1, rows - 1) - row) * columns, np.minimum(column + 1, columns - 1) - column
+
+    def sample(place: np.ndarray) -> np.ndarray:
+        return image.ravel().take(place, mode="clip")
+
+    upper = sample(here) * (1 - right) + sample(here + beside) * right
+    lower = sample(here + below) * (1 - right) + sample(here + below + beside) * right
     return np.asarray(upper * (1 - down) + lower * down)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from angiomorph.storage import store
 from angiomorph.storage.digest import sha256
 
 TIMES, SHUTTER = "frame_times", "shutter"
+ATTRIBUTES = ("units", "relation", "lambda", "intensity", "model_sha256")  # needed; bits_stored has come with version 3
 LARGEST = 2**16 - 1
+THREADS = 4  # that recover frames: each takes some 40 bytes a pixel
 
 
 def find_result(source: str | os.PathLike[str]) -> Path | None:
@@ -51,12 +54,22 @@ def read_result(
         InputError: the file is no result, or not of whole stored values.
     """
     with store.open_arrays(path) as (arrays, attributes):
+        if missing := [name for name in ATTRIBUTES if name not in attributes]:
+            raise InputError(
+                f"{path}: expected a result of `register --save h5`, found no {missing[0]} in it; give the run itself"
+            )
         recovery = Recovery(arrays, os.fspath(path))
         frames = np.empty(recovery.shape, np.uint16)
-        for index in range(len(frames)):
+
+        def take(index: int) -> None:
             frames[index] = _round_values(path, recovery.values(index), str(attributes["units"]))
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(take, range(len(frames))))
         times = np.asarray(arrays.get(TIMES, np.zeros(len(frames))), np.float64)
         shutter = np.asarray(arrays.get(SHUTTER, np.ones(frames.shape[1:], bool)), bool)
+        if (times.shape, shutter.shape) != (frames.shape[:1], frames.shape[1:]):
+            raise InputError(f"{path}: expected {TIMES} and {SHUTTER} that fit bsa, found others; register the run again")
     series = Series(
         frames=frames,
         relation=str(attributes["relation"]),

@@ -17,7 +17,7 @@ from angiomorph.preprocessing.background import Background
 from angiomorph.registration.result import Registration
 from angiomorph.storage.truth import RunTruth
 from tests.browser import open_browser, read_complaints
-from tests.pages.test_page import Reader
+from tests.html_reader import Reader
 from tests.runs import phantom, series
 
 SCORE = Score(**dict.fromkeys((part.name for part in fields(Score)), 0.5) | {"harm": math.nan})

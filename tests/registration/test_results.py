@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from angiomorph.errors import InputError
+from angiomorph.networks.warp import warp_arrays
 from angiomorph.preprocessing.background import Step
+from angiomorph.preprocessing.recovery import move_image
 from angiomorph.registration.model import Model
 from angiomorph.registration.options import OutputOptions, RegistrationOptions
 from angiomorph.registration.results import find_result, read_result
@@ -50,6 +52,16 @@ def test_a_result_leads_back_to_its_run(run, background, model_path, tmp_path, s
     assert np.allclose(second.bsa, result.bsa, atol=1e-3 * np.abs(result.bsa).max())
 
 
+def test_backgrounds_move_as_registration_moves_them():
+    """Of 16 bits, far from the next whole number: places agree to the last bit, and values to float32's rounding."""
+    random = np.random.default_rng(0)
+    stored = random.integers(1, 2**16, (600, 700))
+    image = np.log(stored.astype(np.float32))
+    warp = random.normal(0, 9, (600, 700, 2)).astype(np.float32)
+    by_network = warp_arrays(image[None], warp[None])[0]
+    assert np.abs(np.exp(np.float64(move_image(image, warp))) - np.exp(np.float64(by_network))).max() < 0.2
+
+
 def result_file(path, **changed):
     arrays = {"bsa": np.zeros((2, 4, 4), np.float32), "moved": np.full((2, 4, 4), 3, np.float32), "background": np.array([1])}
     attributes = {"units": "stored value", "relation": "DISP", "lambda": 0.3, "intensity": "linear", "model_sha256": "ab"}
@@ -63,6 +75,12 @@ def test_options_of_the_user_go_first(tmp_path):
     assert (options.hyper, options.background, options.intensity) == (0.9, "2", "linear")
     assert (run.frames == 3).all()
     assert "registered by another model than reg-truth.h5" in run.warnings[0]
+
+
+def test_arrays_of_something_else_are_refused(tmp_path):
+    store.write_arrays(tmp_path / "a_bsa.h5", {"bsa": np.zeros((2, 4, 4), np.float32)}, {"units": "stored value"})
+    with pytest.raises(InputError, match="expected a result of `register --save h5`, found no relation in it"):
+        read_result(tmp_path / "a_bsa.h5", None, OPTIONS)
 
 
 def test_a_result_is_found_beside_the_subtracted_run(tmp_path):
@@ -81,6 +99,8 @@ def test_a_result_is_found_beside_the_subtracted_run(tmp_path):
     [
         ({"bsa": None}, r"expected a result of `register --save h5` that leads back to its frames, found no bsa in it"),
         ({"moved": None}, r"found no background_image in it; register the run again"),
+        ({"frame_times": np.zeros(3)}, r"expected frame_times and shutter that fit bsa"),
+        ({"shutter": np.ones((4, 5), bool)}, r"expected frame_times and shutter that fit bsa"),
         ({"bsa": np.full((2, 4, 4), -5, np.float32)}, r"expected frames of whole numbers from 0 to 65535"),
         ({"bsa": np.full((2, 4, 4), np.nan, np.float32)}, r"expected frames of whole numbers from 0 to 65535"),
     ],

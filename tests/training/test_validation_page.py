@@ -11,7 +11,7 @@ from PIL import Image
 from angiomorph.pages.moments import read_moments
 from angiomorph.training.validation_page import MOST, PAGE, SIZE, ValidationPage
 from tests.browser import open_browser, read_complaints
-from tests.pages.test_page import Reader
+from tests.html_reader import Reader
 
 HYPERS = (0, 0.5, 1)
 
