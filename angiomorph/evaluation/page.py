@@ -11,7 +11,7 @@ from angiomorph.evaluation import tables
 from angiomorph.evaluation.curves import lambda_picture
 from angiomorph.evaluation.entry import Entry
 from angiomorph.evaluation.score import Score
-from angiomorph.evaluation.thumbnails import Thumbnails
+from angiomorph.evaluation.thumbnails import SIZE, Thumbnails
 from angiomorph.pages.page import (
     SORT_SCRIPT,
     Markup,
@@ -56,8 +56,8 @@ def write_evaluation(
 def _draw(entries: Sequence[Entry], pictures: Mapping[str, Thumbnails], machine: str, failed: int) -> Iterator[Markup]:
     yield make_section("Means over the runs", _draw_means(entries), make_paragraph(escape(tables.explain(machine))), wide=True)
     if failed:
-        yield make_paragraph(escape(f"{failed} runs could not be scored; the command has said why."), warns=True)
-    if len({entry.hyper for entry in entries}) > 1:
+        yield make_paragraph(escape(f"Runs that could not be scored: {failed}; the command has said why."), warns=True)
+    if len({entry.model for entry in entries}) < len(entries):  # a model at several λ
         figure = embed_png(lambda_picture(entries), "each figure over λ")
         yield make_section("Over λ", Markup(f"<details><summary>each figure over λ</summary>{figure}</details>"), wide=True)
     yield _draw_runs(entries, pictures)
@@ -90,7 +90,7 @@ def _draw_runs(entries: Sequence[Entry], pictures: Mapping[str, Thumbnails]) -> 
 def _explain_pictures(runs: int, pictures: Mapping[str, Thumbnails]) -> str:
     which = "each run" if len(pictures) == runs else f"the first {len(pictures)} of {runs} runs"
     known = " The error is BSA less the true vessels." if any(each.errors for each in pictures.values()) else ""
-    return f"Pictures of {which}: the frame of most iodine, at most 256 pixels wide, in one grey window a run.{known}"
+    return f"Pictures of {which}: the frame of most iodine, at most {SIZE} pixels wide, in one grey window a run.{known}"
 
 
 def _make_row(

@@ -124,7 +124,7 @@ def test_a_page_has_the_means_and_a_line_a_run(tmp_path):
     ]
     said = " ".join(read.said("p"))
     assert "Pictures of the first 1 of 2 runs" in said
-    assert "1 runs could not be scored" in said
+    assert "Runs that could not be scored: 1;" in said
     assert "harm" not in read.said("th")
 
 

@@ -25,7 +25,6 @@ def model_path(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("save_moved", [True, False])
 @pytest.mark.parametrize(
     ("run", "background"),
     [
@@ -36,12 +35,14 @@ def model_path(tmp_path_factory):
     ],
     ids=["LIN", "LOG", "8 bits", "several backgrounds"],
 )
-def test_a_result_leads_back_to_its_run(run, background, model_path, tmp_path, save_moved):
+def test_a_result_leads_back_to_its_run(run, background, model_path, tmp_path):
     model = Model(model_path)
     run = replace(run, frame_times=np.arange(len(run.frames)) * 250.0)
     result = model.register(run, replace(OPTIONS, hyper=0.4, background=background))
-    result.save(tmp_path / "run", output=OutputOptions(kinds=("h5",), save_moved=save_moved))
+    result.save(tmp_path / "run", kinds=("h5",))
+    result.save(tmp_path / "moved", output=OutputOptions(kinds=("h5",), save_moved=True))
     again, options = read_result(tmp_path / "run_bsa.h5", model_path, OPTIONS)
+    assert np.array_equal(read_result(tmp_path / "moved_bsa.h5", model_path, OPTIONS)[0].frames, run.frames)
     assert np.array_equal(again.frames, run.frames)
     assert (again.relation, again.name, again.warnings) == (run.relation, "run", ())
     assert (again.bits_stored, again.frame_times.tolist()) == (run.bits_stored, run.frame_times.tolist())
