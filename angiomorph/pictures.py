@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from angiomorph.storage.atomic import replace_file
 
@@ -136,8 +137,11 @@ def learning_curve(
     epochs = [int(row["epoch"]) + 1 for row in table]
     # Keras heads columns for validation even where there is none.
     for column in [name for name in table[0] if name.endswith("loss") and not name.startswith("val_")]:
-        axes.plot(epochs, [_number(row[column]) for row in table], marker=".", label=_curve_name(column))
-    axes.set(xlabel="epoch (each run visited once)", ylabel="loss", yscale=scale)
+        # Of one level the total may lie exactly under the similarity: as a band it shows on both sides.
+        band = {"linewidth": 5, "zorder": 1} if column == "loss" else {}
+        axes.plot(epochs, [_number(row[column]) for row in table], marker=".", label=_curve_name(column), **band)
+    axes.set(xlabel="epoch", ylabel="loss", yscale=scale)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     save(figure, path)

@@ -103,6 +103,23 @@ def test_a_learning_curve_has_a_line_for_each_training_loss(tmp_path):
     assert drawn(tmp_path / "curve.png", "C3") == 0
 
 
+def test_a_short_curve_counts_whole_epochs_and_hides_no_line(tmp_path, monkeypatch):
+    """Of one level, at λ near 0, the total is the similarity."""
+    write_history(
+        tmp_path / "history.csv", [{"epoch": n, **dict.fromkeys(LOSSES, 0.5 - n / 10), "val_loss": "NA"} for n in range(2)]
+    )
+    figures = []
+    with monkeypatch.context() as patched:
+        patched.setattr(pictures, "save", lambda figure, path: figures.append(figure))
+        learning_curve(tmp_path / "history.csv", tmp_path / "curve.png")
+    (axes,) = figures[0].axes
+    low, high = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [1, 2]
+    assert axes.get_xlabel() == "epoch"
+    learning_curve(tmp_path / "history.csv", tmp_path / "curve.png")
+    assert all(drawn(tmp_path / "curve.png", f"C{index}") > 100 for index in (0, len(axes.lines) - 1))
+
+
 @pytest.mark.parametrize("missing", ["NA", "", "nan"])
 @pytest.mark.parametrize("scale", ["log", "linear"])
 def test_a_training_that_stopped_on_nan_still_has_its_curve(tmp_path, missing, scale):
