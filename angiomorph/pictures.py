@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -138,7 +138,7 @@ def learning_curve(
     # Keras heads columns for validation even where there is none.
     for column in [name for name in table[0] if name.endswith("loss") and not name.startswith("val_")]:
         # Of one level the total may lie exactly under the similarity: as a band it shows on both sides.
-        band = {"linewidth": 5, "zorder": 1} if column == "loss" else {}
+        band: dict[str, Any] = {"linewidth": 5, "zorder": 1} if column == "loss" else {}
         axes.plot(epochs, [_number(row[column]) for row in table], marker=".", label=_curve_name(column), **band)
     axes.set(xlabel="epoch", ylabel="loss", yscale=scale)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
