@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from scipy import ndimage
 
 from angiomorph.dicom import Series
 
 TINY = {"nb_unet_features": [[4, 4], [4, 4]], "hyp_units": [4, 8]}
 SIZE = 64
+PASSED_OVER = ("DA", "DT", "TM", "SQ")  # times; and sequences, whose elements come one by one
 
 
 def phantom(shape: tuple[int, int, int] = (5, 64, 64), *, filled: int = 2, bits: int = 12, seed: int = 0) -> np.ndarray:
@@ -42,6 +44,14 @@ def series(frames: np.ndarray, relation: str = "LIN", **changed: Any) -> Series:
         "headers": (),
     }
     return Series(**(given | changed))
+
+
+def read_result(path: Path) -> list[str] | bytes:
+    """Return all that a result holds, but for when it was written."""
+    if path.suffix != ".dcm":
+        return path.read_bytes()
+    kept = (element for element in pydicom.dcmread(path).iterall() if element.VR not in PASSED_OVER)
+    return [f"{element.tag} {element.value}" for element in kept]
 
 
 def save_tiny_model(path: Path, flow_sigma: float = 2.0, **metadata: Any) -> Path:

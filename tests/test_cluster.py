@@ -1,5 +1,6 @@
 """Tasks on a cluster: in order, each once in its results, whatever becomes of workers."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,14 +9,17 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from angiomorph.archive.prepare import prepare
+from angiomorph.cli import main
 from angiomorph.errors import InputError
 from angiomorph.registration.options import OutputOptions, RegistrationOptions
 from angiomorph.registration.runs import register_runs
+from angiomorph.storage import store
 from angiomorph.workers import Died, cluster, map_tasks, open_cluster
-from tests.runs import phantom, save_tiny_model
+from tests.runs import phantom, read_result, save_tiny_model
 from tests.tools import REPOSITORY, require_package
 
 slow = pytest.mark.slow
@@ -173,10 +177,123 @@ def scheduler(tmp_path):
             process.wait()
 
 
-@slow
-def test_a_worker_killed_in_a_run_loses_nothing(tmp_path, scheduler, xa_file):
-    import json
+def address_of(scheduler):
+    """Return the address of a scheduler that both workers have joined."""
+    address = json.loads(scheduler[0].read_text())["address"]
+    with open_cluster(address) as opened:
+        wait_for(lambda: opened.count_workers() == 2)
+    return address
 
+
+@slow
+def test_prepare_on_a_scheduler_writes_the_same(tmp_path, scheduler, xa_file, capsys):
+    for number in range(5):
+        xa_file(f"in/{number}.dcm", frames=phantom((3, 32, 32), seed=number))
+    (tmp_path / "in" / "2.dcm").write_bytes((tmp_path / "in" / "2.dcm").read_bytes()[:-500])
+    ways = {"here": ("--workers", "1"), "there": ("--cluster", address_of(scheduler))}
+    said = {}
+    for way, flags in ways.items():
+        assert main(["prepare", str(tmp_path / "in"), str(tmp_path / way / "s.h5"), *flags]) == 1
+        said[way] = capsys.readouterr()
+    assert said["there"].out.partition(":")[2] == said["here"].out.partition(":")[2] == " 4 runs taken, 1 left out\n"
+    lines = said["there"].err.splitlines()
+    assert lines[0] == f"cluster {ways['there'][1]}: 2 workers"
+    left_out = [line for line in said["here"].err.splitlines() if line.startswith("left out")]
+    assert [line for line in lines if line.startswith("left out")] == left_out
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["s.h5", "s.manifest.csv"]
+    assert (tmp_path / "there" / "s.manifest.csv").read_bytes() == (tmp_path / "here" / "s.manifest.csv").read_bytes()
+    check_stores(tmp_path / "there" / "s.h5", tmp_path / "here" / "s.h5")
+
+
+def check_stores(one, other):
+    """Check that two stores hold the same runs, to the last bit."""
+    with store.reading(one) as ours, store.reading(other) as theirs:
+        assert store.keys(ours) == store.keys(theirs)
+        for key in store.keys(ours):
+            pairs = zip(vars(store.read(ours, key)).values(), vars(store.read(theirs, key)).values(), strict=True)
+            for value, expected in pairs:
+                np.testing.assert_array_equal(value, expected)
+
+
+@slow
+def test_simulate_is_the_same_though_a_worker_is_killed(tmp_path, scheduler):
+    require_package("numba", "simulate")
+    flags = ["--runs", "4", "--seed", "5", "--size", "64", "--frames", "3", "--background", "1"]
+    places = {way: ["--out", str(tmp_path / way), "--store", str(tmp_path / f"{way}.h5")] for way in ("here", "there")}
+    assert main(["simulate", *flags, *places["here"], "--workers", "1"]) == 0
+    killer = subprocess.Popen([sys.executable, "-c", KILL_WRITER, str(tmp_path / "there"), *map(str, scheduler[1])])
+    assert main(["simulate", *flags, *places["there"], "--cluster", address_of(scheduler)]) == 0
+    assert killer.wait() == 0
+    names = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert names == [f"run-{number:06d}{ending}" for number in range(1, 5) for ending in (".dcm", "_truth.h5")]
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    check_stores(tmp_path / "there.h5", tmp_path / "here.h5")
+
+
+# Kills the worker that writes the first of several runs, while it does.
+KILL_WRITER = """
+import os, signal, sys, time
+from pathlib import Path
+out, workers = Path(sys.argv[1]), set(sys.argv[2:])
+while True:
+    for path in out.glob(".*.partial") if out.exists() else ():
+        if (worker := path.name.split("-")[-1].split(".")[0]) in workers:
+            os.kill(int(worker), signal.SIGKILL)
+            sys.exit()
+"""
+
+
+@slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the system does not tell what processes a session has")
+@pytest.mark.parametrize(
+    ("send", "status"),
+    [
+        (lambda process: os.killpg(process.pid, signal.SIGINT), 130),
+        (lambda process: process.terminate(), 130),
+        (lambda process: process.kill(), -signal.SIGKILL),
+    ],
+    ids=["Ctrl-C", "SIGTERM", "SIGKILL"],
+)
+def test_no_worker_outlives_the_command(tmp_path, xa_file, send, status):
+    for number in range(60):
+        xa_file(f"in/{number:02d}.dcm", frames=phantom((2, 32, 32), seed=number))
+    command = [sys.executable, "-m", "angiomorph", "prepare", tmp_path / "in", tmp_path / "s.h5", "--cluster", "local:2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY, start_new_session=True) as process:
+        said = [process.stderr.readline(), process.stderr.readline(), process.stderr.readline()]
+        assert [line.split(",")[0].strip() for line in said] == [
+            "cluster local:2: 2 workers",
+            "runs read: 0/60",
+            "runs read: 6/60",
+        ]
+        assert len(list_session(process.pid)) > 3
+        send(process)
+        said = process.stderr.read().splitlines()
+        assert process.wait(60) == status
+    if status == 130:  # else the system's own words may follow
+        assert [line for line in said if not line.startswith("runs read")] == ["angiomorph prepare: interrupted"]
+    wait_for(lambda: not list_session(process.pid))
+    assert main(["prepare", str(tmp_path / "in"), str(tmp_path / "s.h5"), "--workers", "1"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "s.h5", "s.manifest.csv"]
+
+
+def list_session(leader):
+    """Return the numbers of the processes of a session that have not ended."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(session) == leader and state != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+@slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not tell what files a process has open")
+def test_a_worker_killed_in_a_run_loses_nothing(tmp_path, scheduler, xa_file):
     file, workers = scheduler
     model = save_tiny_model(tmp_path / "tiny.h5")
     runs = [xa_file(f"in/{number}.dcm", frames=phantom((3, 64, 64), seed=number)) for number in range(4)]
@@ -198,14 +315,23 @@ def test_a_worker_killed_in_a_run_loses_nothing(tmp_path, scheduler, xa_file):
     assert sorted(path.name for path in out.iterdir() if path.suffix in (".dcm", ".h5", ".lock", ".partial")) == names
     again = register_runs([tmp_path / "in"], out, model, *options, skip_existing=True)
     assert [bool(outcome.skipped) for outcome in again] == [True, True, True, False]
+    list(register_runs(runs[:3], tmp_path / "here", model, *options))
+    for name in names:
+        assert read_result(out / name) == read_result(tmp_path / "here" / name)
 
 
-# Kills a worker as soon as a run is held, which is before its model is loaded.
+# Kills a worker as soon as frames of a run that it registers are on the disk, in a file without a name.
 KILL = """
-import os, signal, sys, time
+import os, signal, sys
 from pathlib import Path
-out, worker = Path(sys.argv[1]), int(sys.argv[2])
-while len(list(out.glob(".*.lock")) if out.exists() else ()) < 2:
-    time.sleep(0.01)
-os.kill(worker, signal.SIGKILL)
+out, worker = str(Path(sys.argv[1]).resolve()), sys.argv[2]
+while True:
+    for number in os.listdir(f"/proc/{worker}/fd"):
+        try:
+            status, name = os.stat(f"/proc/{worker}/fd/{number}"), os.readlink(f"/proc/{worker}/fd/{number}")
+        except OSError:  # closed meanwhile
+            continue
+        if name.startswith(out) and name.endswith("(deleted)") and status.st_size:
+            os.kill(int(worker), signal.SIGKILL)
+            sys.exit()
 """

@@ -14,6 +14,7 @@ from typing import Any
 from angiomorph.errors import InputError
 from angiomorph.storage import store
 from angiomorph.storage.durable import DurableFile
+from angiomorph.storage.interrupts import defer_interrupts
 
 COLUMNS = ("key", "series_sha256", "frames", "rows", "columns", "relation", "bits_stored", "background", "left_out")
 
@@ -36,12 +37,15 @@ class Preparation:
         self.manifest = path.with_name(f"{path.stem}.manifest.csv")
         self.lines: list[Mapping[str, Any]] = []
         self._job = job
+        self._store: Any = None
+        self._lines: Any = None
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = DurableFile(self.folder / "store.h5")
         try:
-            self._go_on(json.loads(self._file.note or b"{}"))
+            with defer_interrupts():
+                self._go_on(json.loads(self._file.note or b"{}"))
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
     @property
@@ -61,9 +65,10 @@ class Preparation:
         self._manifest.writerow(line)
         if run is None:
             return
-        with self._telling_failures():
-            store.append(self._store, str(line["key"]), run)
-        self._commit()
+        with defer_interrupts():
+            with self._telling_failures():
+                store.append(self._store, str(line["key"]), run)
+            self._commit()
 
     def finish(self, lines: Iterable[Mapping[str, Any]] = ()) -> None:
         """Give store and manifest their final names and remove the folder.
@@ -71,10 +76,11 @@ class Preparation:
         Args:
             lines: what the final manifest says below the runs, by its columns.
         """
-        with self._telling_failures():
-            self._store.close()
-        self._commit()
-        self.close()
+        with defer_interrupts():
+            with self._telling_failures():
+                self._store.close()
+            self._commit()
+            self.close()
         # A copy, so that a process that resumes after a kill here still finds the manifest and can repeat this.
         copy = self.folder / "manifest.copy"
         shutil.copyfile(self.folder / "manifest.csv", copy)
@@ -93,11 +99,13 @@ class Preparation:
 
     def close(self) -> None:
         """Close all files and discard what is not committed."""
-        with suppress(OSError):  # of lines that are not committed, on a full disk
-            self._lines.close()
-        if self._store:
-            self._store.close()
-        self._file.close()
+        with defer_interrupts():
+            if self._lines:
+                with suppress(OSError):  # of lines that are not committed, on a full disk
+                    self._lines.close()
+            if self._store:
+                self._store.close()
+            self._file.close()
 
     def _go_on(self, note: dict[str, Any]) -> None:
         ours = note.get("job") == self._job

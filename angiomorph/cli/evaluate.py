@@ -19,7 +19,14 @@ def add_evaluate(verbs: Any) -> None:
     verb.add_argument("runs", nargs="+", metavar="RUN", help="runs, or folders of them; simulated ones with their truth beside")
     shipped = f"models, or names of shipped ones of {', '.join(MODELS)} (default: truth)"
     verb.add_argument("--model", nargs="+", metavar="M.h5", help=shipped)
-    verb.add_argument("--lambda", dest="hyper", type=read_fraction, nargs="+", metavar="L", help="(default: each model's own)")
+    verb.add_argument(
+        "--lambda",
+        dest="hyper",
+        type=read_fraction,
+        nargs="+",
+        metavar="L",
+        help="at which weights of smoothness, 0 to 1, each model is scored (default: each model's own)",
+    )
     add_options(verb, RegistrationOptions, leave=("hyper", "require_clean"))
     verb.add_argument(
         "--out", metavar="DIR", help="folder for evaluation.md, .csv and .json, runs.csv and, of several lambda, lambda.png"

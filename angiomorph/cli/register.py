@@ -13,7 +13,7 @@ from angiomorph.cli.arguments import add_options, add_unsubtracted, add_verb, na
 from angiomorph.cli.cluster import add_cluster, connect
 from angiomorph.cli.images import add_images, read_images
 from angiomorph.cli.pairs import OF_RUNS, add_pair, is_pair, register_pair_of
-from angiomorph.cli.terminal import complain, print_line, show_frames, show_runs
+from angiomorph.cli.terminal import RunDisplay, complain, print_line, show_runs, show_search
 from angiomorph.dicom import say_passed_over
 from angiomorph.images import ImageOptions, choose_kinds
 from angiomorph.registration.model_defaults import MODELS, read_model_defaults
@@ -55,13 +55,15 @@ def _register(arguments: argparse.Namespace) -> int:
     options, output = read_options(arguments, RegistrationOptions), read_options(arguments, OutputOptions)
     if images is not None:
         output = replace(output, kinds=choose_kinds(output.kinds, FILES.kinds))
-    read_model_defaults(arguments.model).complete(options)
+    defaults = read_model_defaults(arguments.model)
+    defaults.complete(options)
     with connect(arguments.cluster, quiet=arguments.quiet) as cluster:
-        return _register_runs(arguments, options, output, images, cluster)
+        return _register_runs(arguments, defaults.name, options, output, images, cluster)
 
 
 def _register_runs(
     arguments: argparse.Namespace,
+    model: str,
     options: RegistrationOptions,
     output: OutputOptions,
     images: ImageOptions | None,
@@ -69,7 +71,8 @@ def _register_runs(
 ) -> int:
     from angiomorph.registration.runs import register_runs
 
-    passed_over = Counter[str]()
+    quiet = arguments.quiet
+    passed_over, display = Counter[str](), RunDisplay(quiet=quiet)
     outcomes = register_runs(
         arguments.runs,
         arguments.out,
@@ -81,22 +84,25 @@ def _register_runs(
         passed_over=passed_over,
         images=images,
         skip_existing=arguments.skip_existing,
-        progress=show_runs(quiet=arguments.quiet),
+        progress=show_runs(model, quiet=quiet),
         cluster=cluster,
-        frame_progress=show_frames(quiet=arguments.quiet),
+        search_progress=show_search(quiet=quiet),
+        stage_progress=display.stage,
+        frame_progress=display.frames,
     )
     failed, total = [], 0
     for outcome in outcomes:
+        display.close()
         total += 1
         outcome = outcome.translate(partial(name_flags, parser=arguments.parser))
         if outcome.error:
             failed.append(outcome)
-        _tell(outcome, as_json=arguments.json, quiet=arguments.quiet)
+        _tell(outcome, as_json=arguments.json, quiet=quiet)
     for outcome in failed:
         complain("register", f"failed: {outcome.error}")
     others = "all runs failed" if len(failed) == total else f"{len(failed)} of {total} runs failed, the others are written"
     last = [others] if failed and total > 1 else []
-    if passed_over and not arguments.quiet:
+    if passed_over and not quiet:
         last.append(say_passed_over(passed_over))
     if last:
         complain("register", "; ".join(last))

@@ -76,7 +76,9 @@ def _train(arguments: argparse.Namespace) -> int:
     config.check_validation(validation)
     given = read_training_data(arguments)
     if not given.paths and not given.pairs:
-        raise InputError("train: expected DATA (training stores, DICOM files or folders) or --img-list, found neither")
+        raise InputError(
+            "expected DATA (training stores, DICOM files or folders) or --img-list, found neither; give one of them"
+        )
     model_dir = Path(arguments.model_dir)
     if arguments.gpu is not None:  # before an archive is decoded for nothing
         from angiomorph.backend import configure_gpu

@@ -24,7 +24,11 @@ from angiomorph.errors import InputError
 
 PROCESSING = ("FramePixelDataPropertiesSequence", "XAXRFFrameCharacteristicsSequence")  # the second by mistake
 SUBTRACTION_CODE = "113062"  # DCM, "Pixel by pixel subtraction"
-SUBTRACTED = re.compile(r"(?<!UN)(?<!NON)(?<!NON[- ])(?<!NOT )SUBTRACT|\b[DB]SA\b")
+SUBTRACT = r"(?<!UN)(?<!NON)(?<!NON[- ])(?<!NOT )SUBTRACT"
+SUBTRACTED = re.compile(rf"{SUBTRACT}|\b[DB]SA\b")
+# What of a derived image may speak of subtraction; a series as acquired is often called by its protocol, "DSA".
+SPEAKING = dict.fromkeys(("ImageType", "DerivationDescription", "AcquisitionDeviceProcessingDescription"), SUBTRACTED)
+SPEAKING["SeriesDescription"] = re.compile(SUBTRACT)
 CODE = re.compile(r"[A-Za-z0-9_ ]{1,16}")
 MOTIONS = {  # what moves: the attribute that says so, and its steps from frame to frame
     "C-arm": ("PositionerMotion", ("PositionerPrimaryAngleIncrement", "PositionerSecondaryAngleIncrement")),
@@ -115,8 +119,8 @@ def subtraction_evidence(dataset: Dataset) -> str:
     image_type = text(dataset, "ImageType")
     if not image_type.startswith("DERIVED"):
         return ""
-    for keyword in ("ImageType", "DerivationDescription", "AcquisitionDeviceProcessingDescription"):
-        if SUBTRACTED.search(text(dataset, keyword)):
+    for keyword, words_of in SPEAKING.items():
+        if words_of.search(text(dataset, keyword)):
             return f"ImageType DERIVED, and {label(keyword)} speaks of subtraction"
     return ""
 

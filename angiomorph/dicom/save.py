@@ -112,16 +112,28 @@ def writing(path: str | os.PathLike[str], name: str) -> Iterator[None]:
 
     Raises:
         InputError: the source's values break their own type.
+        OSError: the disk is full, or fails.
     """
+    failure: Exception | None = None
     try:
         with without_warnings():
             yield
-    except InputError:
-        raise
     except Exception as error:  # pydicom raises a dozen kinds on a source's broken values; their texts may quote them
-        if isinstance(error, OSError) and error.errno:  # a disk's, not pydicom's
-            raise
-        raise InputError(
-            f"{path}: expected a source header that can be written again, found values of {name} that break their own "
-            f"type ({type(error).__name__}); fetch the source again from its archive"
-        ) from error
+        failure = _unwrap(error)
+    try:
+        if isinstance(failure, InputError) or (isinstance(failure, OSError) and failure.errno):  # a disk's, not pydicom's
+            raise failure
+        if failure is not None:
+            raise InputError(
+                f"{path}: expected a source header that can be written again, found values of {name} that break their own "
+                f"type ({type(failure).__name__}); fetch the source again from its archive"
+            ) from failure
+    finally:
+        del failure  # which refers to this place, and would keep itself and the run's temporary files
+
+
+def _unwrap(error: Exception) -> Exception:
+    """Return what was raised where something failed: pydicom raises another of its type, with a traceback as its text."""
+    while isinstance(cause := error.__cause__, Exception) and type(cause) is type(error):
+        error = cause
+    return error

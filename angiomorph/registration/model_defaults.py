@@ -46,6 +46,11 @@ class ModelDefaults:
     metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
+    def name(self) -> str:
+        """What users call it: the name of a shipped one, else its path."""
+        return next((name for name, path in MODELS.items() if path == self.path), str(self.path))
+
+    @property
     def refine(self) -> int:
         """Steps of refinement: 40, but 0 of a model of truth, whose loss needs what no run shows."""
         return 0 if self.image_loss == "truth" else REFINE

@@ -99,9 +99,22 @@ def write_together(stem: Path, endings: Mapping[str, str]) -> Iterator[dict[str,
     Raises:
         InputError: the folder cannot be made, written or filled.
     """
+    with name_results_in_errors(stem), replace_together():
+        yield {kind: stem.with_name(f"{stem.name}{ending}") for kind, ending in endings.items()}
+
+
+@contextmanager
+def name_results_in_errors(stem: Path) -> Iterator[None]:
+    """Say of what the system refuses within the block that it concerns the results of a run.
+
+    Args:
+        stem: what all of them are called, with their folder.
+
+    Raises:
+        InputError: instead of an `OSError`.
+    """
     try:
-        with replace_together():
-            yield {kind: stem.with_name(f"{stem.name}{ending}") for kind, ending in endings.items()}
+        yield
     except OSError as error:
         raise InputError(
             f"{stem}: expected to write the results there, but: {error.strerror or error}; make room, or name another folder "

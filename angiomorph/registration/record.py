@@ -46,6 +46,15 @@ def write_record(stem: Path, job: str, results: Sequence[Path]) -> None:
         partial.write_text(json.dumps({"job": job, "bytes": sizes}))
 
 
+def forget_record(stem: Path) -> None:
+    """Remove what is said of results that are about to be replaced: of one size, the new ones would pass for the old.
+
+    Args:
+        stem: path of the results without their endings.
+    """
+    name_record(stem).unlink(missing_ok=True)
+
+
 def is_complete(stem: Path, job: str) -> bool:
     """Return whether all results of this very job are there, with the sizes that they were written with.
 

@@ -9,6 +9,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,11 +21,11 @@ from angiomorph.images import ImageOptions, find_image_runs, read_image_run
 from angiomorph.preprocessing.frame_numbers import say_frames
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import FILES, MONTAGE, USUAL, OutputOptions, RegistrationOptions, check_folder
-from angiomorph.registration.outputs import Spooling, check_images, check_run, forget_masks
-from angiomorph.registration.record import hash_job, is_complete, write_record
+from angiomorph.registration.outputs import Spooling, check_images, check_run, forget_masks, name_results_in_errors
+from angiomorph.registration.record import forget_record, hash_job, is_complete, write_record
 from angiomorph.storage.atomic import remove_leftovers
 from angiomorph.storage.digest import sha256
-from angiomorph.storage.hold import hold_name
+from angiomorph.storage.hold import hold_name, remove_dead_hold
 from angiomorph.workers import Cluster, Died, map_tasks
 
 if TYPE_CHECKING:
@@ -157,12 +158,13 @@ class Job:
         return self.output.name or (ANONYMOUS if self.output.anonymize else None)
 
     def hash(self, files: SeriesFiles) -> str:
-        """Return what tells this job's results of a run from others."""
-        return hash_job(files, self.model_sha256, self.options, self.output, self.unsubtracted, self.images)
-
-    def has_results(self, files: SeriesFiles, place: Path) -> bool:
-        """Return whether a run is to be skipped because its results are there whole."""
-        return self.skip_existing and is_complete(self.out / place, self.hash(files))
+        """Return what tells this job's results of a run from others; "" where nobody asks, or a file is gone."""
+        if not self.skip_existing:
+            return ""
+        try:
+            return hash_job(files, self.model_sha256, self.options, self.output, self.unsubtracted, self.images)
+        except OSError:  # reading the run says what is wrong
+            return ""
 
 
 def register_runs(
@@ -178,6 +180,8 @@ def register_runs(
     images: ImageOptions | None = None,
     skip_existing: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    search_progress: Callable[[int], None] | None = None,
+    stage_progress: Callable[[str], None] | None = None,
     frame_progress: Callable[[int, int], None] | None = None,
     cluster: Cluster | None = None,
 ) -> Iterator[Outcome]:
@@ -201,7 +205,10 @@ def register_runs(
         images: of runs that are images and not DICOM, what the user says of them; `paths` are then files and folders of these.
         skip_existing: skip runs whose results are there whole, made by this argument too, of the same files, model and options.
         progress: called with (runs done, runs) before the first and after each.
-        frame_progress: called with (frames done, frames) of the run under way, by another thread; not with `cluster`.
+        search_progress: called with the number of files looked at, for each file.
+        stage_progress: called with what is done of the run under way: "reading ...", "loading ..."; not with `cluster`.
+        frame_progress: called with (frames done, frames) of the run under way, first with 0, then by another thread; not with
+            `cluster`.
         cluster: where the runs are registered, a run a task, instead of in this process; outcomes keep the order of the runs.
 
     Raises:
@@ -213,32 +220,50 @@ def register_runs(
         check_images(output)
     defaults = read_model_defaults(model)
     defaults.complete(options)
-    found = find_image_runs(paths, passed_over) if images else find_series(paths, passed_over=passed_over)
+    found = find_image_runs(paths, passed_over) if images else find_series(paths, search_progress, passed_over)
     job = Job(folder, defaults.path, sha256(defaults.path), options, output, unsubtracted, images, gpu, skip_existing)
-    return _register_each(found, job, progress or ignore_progress, frame_progress or ignore_progress, cluster)
+    of_run = RunProgress(stage_progress or ignore_stage, frame_progress or ignore_progress)
+    return _register_each(found, job, progress or ignore_progress, of_run, cluster)
 
 
 def ignore_progress(done: int, total: int) -> None:
     """Take note of nothing."""
 
 
+def ignore_stage(what: str) -> None:
+    """Take note of nothing."""
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """Who is told of the run under way.
+
+    Args:
+        stage: see `register_runs`, `stage_progress`.
+        frames: see `register_runs`, `frame_progress`.
+    """
+
+    stage: Callable[[str], None] = ignore_stage
+    frames: Callable[[int, int], None] = ignore_progress
+
+
 def _register_each(
     found: Sequence[SeriesFiles],
     job: Job,
     progress: Callable[[int, int], None],
-    frame_progress: Callable[[int, int], None],
+    of_run: RunProgress,
     cluster: Cluster | None,
 ) -> Iterator[Outcome]:
     progress(0, len(found))
-    outcomes = _register_here(found, job, frame_progress) if cluster is None else _register_there(found, job, cluster)
+    outcomes = _register_here(found, job, of_run) if cluster is None else _register_there(found, job, cluster)
     for number, outcome in enumerate(outcomes, start=1):
         yield outcome
         progress(number, len(found))
 
 
-def _register_here(found: Sequence[SeriesFiles], job: Job, frame_progress: Callable[[int, int], None]) -> Iterator[Outcome]:
+def _register_here(found: Sequence[SeriesFiles], job: Job, of_run: RunProgress) -> Iterator[Outcome]:
     taken: set[Path] = set()
-    yield from (register_run(files, job, taken, frame_progress) for files in found)
+    yield from (register_run(files, job, taken, of_run) for files in found)
 
 
 def _register_there(found: Sequence[SeriesFiles], job: Job, cluster: Cluster) -> Iterator[Outcome]:
@@ -290,52 +315,64 @@ def _name_source(files: SeriesFiles) -> str:
     return first if len(files.paths) == 1 else str(Path(first).parent)
 
 
-def register_run(
-    files: SeriesFiles, job: Job, taken: set[Path], frame_progress: Callable[[int, int], None] = ignore_progress
-) -> Outcome:
+def register_run(files: SeriesFiles, job: Job, taken: set[Path], told: RunProgress | None = None) -> Outcome:
     """Register one run and write its results; whatever it raises is its own failure, so that the next goes on.
 
     Args:
         files: of the run.
         job: what is made of it.
         taken: places of results that patterns of names have given so far; added to.
-        frame_progress: see `register_runs`.
+        told: of what is done.
 
     Raises:
         InputError: the model cannot be rebuilt, or there is no such GPU.
     """
     source = _name_source(files)
     try:
-        return replace(_register(files, job, taken, frame_progress), source=source)
+        return replace(_register(files, job, taken, told or RunProgress()), source=source)
     except ModelError:
         raise
     except Exception as error:
         return Outcome(files.name, files.told(say_failure(files.sources()[0], error)), (), {}, source)
 
 
-def _register(files: SeriesFiles, job: Job, taken: set[Path], frame_progress: Callable[[int, int], None]) -> Outcome:
+def _register(files: SeriesFiles, job: Job, taken: set[Path], told: RunProgress) -> Outcome:
     begun = time.perf_counter()
+    digest = job.hash(files)  # before they are read: they may change meanwhile
     place = _place_beside(files) if job.pattern is None else None
-    if place is not None and job.has_results(files, place):
-        return Outcome(files.name, "", (), {}, skipped=THERE)
+    if place is not None:
+        with name_results_in_errors(job.out / place):
+            remove_dead_hold(job.out / place)
+            if digest and is_complete(job.out / place, digest):
+                return Outcome(files.name, "", (), {}, skipped=THERE)
+            remove_leftovers((job.out / place).parent)
+    told.stage(f"reading {_name_source(files)}")
     series = job.read(files)
     read = time.perf_counter()
     if place is None:
         place = _choose_free(_place_by_pattern(files, job, series), taken)
         taken.add(place)
-    with hold_name(job.out / place) as held:
+        with name_results_in_errors(job.out / place):
+            remove_leftovers((job.out / place).parent)
+    with ExitStack() as stack:
+        with name_results_in_errors(job.out / place):
+            held = stack.enter_context(hold_name(job.out / place))
         if not held:
             return Outcome(files.name, "", (), {}, skipped=HELD)
-        if job.has_results(files, place):
+        if digest and is_complete(job.out / place, digest):
             return Outcome(files.name, "", (), {}, skipped=THERE)
-        remove_leftovers((job.out / place).parent)
-        spooling = Spooling.for_files(job.out, job.output, frame_progress)
-        model, others = _load_model(job.model, job.model_sha256, job.gpu), MONTAGE if "html" in job.output.kinds else ()
-        result = model.register(series, job.options, spooling, others)
+        told.stage(f"loading {job.model.name}")
+        model = _load_model(job.model, job.model_sha256, job.gpu)
+        told.frames(0, len(series.frames))
+        spooling = Spooling.for_files(job.out, job.output, told.frames)
+        result = model.register(series, job.options, spooling, MONTAGE if "html" in job.output.kinds else ())
         registered = time.perf_counter()
-        written = result.save(job.out / place, output=job.output)
-        if job.skip_existing:
-            write_record(job.out / place, job.hash(files), written)
+        told.stage("writing the results")
+        with name_results_in_errors(job.out / place):
+            forget_record(job.out / place)
+            written = result.save(job.out / place, output=job.output)
+            if digest:
+                write_record(job.out / place, digest, written)
     seconds = {"read": read - begun, "register": registered - read, "write": time.perf_counter() - registered}
     summary = result.summary() | {
         "ms_per_frame": 1e3 * seconds["register"] / len(series.frames),

@@ -10,6 +10,7 @@ import numpy as np
 
 from angiomorph.dicom import Series
 from angiomorph.networks.losses import Similarity
+from angiomorph.preprocessing.resizing import level_shapes
 from angiomorph.registration.options import CompleteOptions
 from angiomorph.registration.outputs import Spooling
 from angiomorph.registration.pyramid import Predictor
@@ -52,7 +53,8 @@ def register_series(
     if spooling is not None:
         spooled = Spooled(stream, spooling)
         names = (*OF_FRAMES, "figures")
-        return _add_montage(_registration(stream, how, **{name: getattr(spooled, name) for name in names}), stream, hypers)
+        result = _registration(stream, predictor, how, **{name: getattr(spooled, name) for name in names})
+        return _add_montage(result, stream, hypers)
     shape = stream.series.frames.shape
     shapes = {"warp": (*shape, 2), "weights": shape[:1]}
     types = {"weights": np.float64}
@@ -60,24 +62,23 @@ def register_series(
     for frame in stream.frames(arrays["warp"]):
         for name, array in arrays.items():
             array[frame.index] = getattr(frame, name)
-    return _add_montage(_registration(stream, how, **arrays), stream, hypers)
+    return _add_montage(_registration(stream, predictor, how, **arrays), stream, hypers)
 
 
 def _add_montage(result: Registration, stream: RunStream, hypers: Sequence[float]) -> Registration:
     if not hypers:
         return result
-    montage = {hyper: stream.subtract_at(result.key_frame - 1, hyper) for hyper in hypers}
-    return replace(result, figures=result.frame_figures, montage=montage)
+    return replace(result, figures=result.frame_figures, montage=stream.subtract_at(result.key_frame - 1, hypers))
 
 
-def _registration(stream: RunStream, how: CompleteOptions, **of_frames: Any) -> Registration:
+def _registration(stream: RunStream, predictor: Predictor, how: CompleteOptions, **of_frames: Any) -> Registration:
     return Registration(
         series=stream.series,
         background=stream.seen.background,
         units=stream.units,
         intensity=stream.seen.intensity,
         hyper=how.hyper,
-        levels=how.levels,
+        levels=len(level_shapes(stream.series.frames.shape[1:], predictor.size, how.levels, predictor.levels)),
         rounds=how.rounds,
         refine=how.refine,
         field=stream.seen.field,

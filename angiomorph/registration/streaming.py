@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -106,7 +106,7 @@ class RunStream:
         self.stages = Stages()
         self.series = forget_masks(series, how.background)
         self._predictor, self._similarity, self.how = predictor, similarity, how
-        self._backgrounds: list[_Background] = []
+        self._references: list[tuple[Collection[int], np.ndarray]] = []
         with self.stages.time("read"):
             self.seen = prepare_input(
                 self.series, predictor.intensity, background=how.background, intensity=how.intensity, check=True
@@ -115,8 +115,8 @@ class RunStream:
             raise InputError(f"{series.name}: expected a background without iodine: {'; '.join(self.seen.background.warnings)}")
         mode = "log" if series.relation == "LIN" else "linear"
         self.units = LN if series.relation == "LIN" else STORED
-        shape = self.series.frames.shape
-        self.values = LazyFrames(shape, np.float32, lambda index: to_domain(self.series.frames[index], mode))
+        frames, shape = self.series.frames, self.series.frames.shape
+        self.values = LazyFrames(shape, np.float32, lambda index: to_domain(frames[index], mode))
         self.seen_frames = LazyFrames(shape, np.float32, lru_cache(KEPT_BATCHES * how.batch_size)(self.seen.frames.__getitem__))
 
     def frames(self, held: Held) -> Generator[RegisteredFrame]:
@@ -126,24 +126,24 @@ class RunStream:
             held: where warps wait.
         """
         for step in self.seen.background.split(len(self.series.frames)):
-            self._backgrounds.append(_Background(self, step))
-            yield from self._backgrounds[-1].frames(held)
+            background = _Background(self, step)
+            self._references.append((background.own, background.reference))
+            yield from background.frames(held)
 
     def background_of(self, index: int) -> np.ndarray:
         """Return the background of a frame that was registered, `(H, W)`."""
-        return self._background(index).reference
+        return next(reference for own, reference in self._references if index in own)
 
-    def subtract_at(self, index: int, hyper: float) -> np.ndarray:
-        """Return the BSA of a frame that was registered, `(H, W)`, at another λ, whatever the guard says of it.
+    def subtract_at(self, index: int, hypers: Sequence[float]) -> dict[float, np.ndarray]:
+        """Return the BSA of a frame, `(H, W)`, at each of other λ, whatever the guard says of it.
 
         Args:
             index: of the frame, from 0.
-            hyper: λ, [0, 1].
+            hypers: λ, [0, 1].
         """
-        return self._background(index).subtract_at(index, hyper)
-
-    def _background(self, index: int) -> _Background:
-        return next(each for each in self._backgrounds if index in each.own)
+        steps = self.seen.background.split(len(self.series.frames))
+        background = _Background(self, next(step for step in steps if index + 1 in step.frames))
+        return {hyper: background.subtract_at(index, hyper) for hyper in hypers}
 
     def warps(self, moving: np.ndarray, own: Sequence[int], hyper: float | None = None) -> Iterator[np.ndarray]:
         """Yield the network's warps of frames, by their indices, a batch at a time; the field does not hold them yet.
@@ -262,7 +262,11 @@ class _ReadAhead(LazyFrames):
         wanted = range(len(self))[key]
         following = range(len(self))[wanted.stop : wanted.stop + len(wanted)]
         self._ready = {part: self._ready.get(part) or self._pool.submit(self._read, part) for part in (wanted, following)}
-        return self._ready[wanted].result()
+        try:
+            return self._ready[wanted].result()
+        except BaseException:
+            self._ready.clear()  # or the failure, which refers to this place, would keep itself and its run's files
+            raise
 
     def _read(self, part: range) -> np.ndarray:
         with self._stages.time("read"):
@@ -273,14 +277,16 @@ def _made_ahead(made: Iterator[T]) -> Generator[T]:
     """Yield what an iterator makes, one ahead of what is asked for, in a thread of its own."""
     end = object()
     with ThreadPoolExecutor(1, "angiomorph-network") as pool:
-        following: Future[Any] = pool.submit(next, made, end)
-        while (found := following.result()) is not end:
-            following = pool.submit(next, made, end)
+        following: deque[Future[Any]] = deque([pool.submit(next, made, end)])
+        while (found := following.popleft().result()) is not end:  # no name for what may have failed: see `_ReadAhead`
+            following.append(pool.submit(next, made, end))
             yield found
 
 
 class Spooled:
     """A run's registered frames on the disk, written by a thread of their own as they become final.
+
+    Nothing here refers to itself in a circle, so that the disk's room is free again with the last use of the frames.
 
     Args:
         stream: the run.
@@ -303,13 +309,13 @@ class Spooled:
                 written.append(pool.submit(self._take, frame))
                 while len(written) > KEPT_FRAMES:
                     written.popleft().result()
-            for each in written:
-                each.result()
+            while written:
+                written.popleft().result()
         self.figures = tuple(self._figures[index] for index in range(self._count))
         self.bsa = LazyFrames(shape, np.float32, self._bsa.__getitem__)
         self.dsa = LazyFrames(shape, np.float32, lambda index: stream.values[index] - stream.background_of(index))
         self.warp = LazyFrames((*shape, 2), np.float32, self._warp.__getitem__)
-        self.moved = LazyFrames(shape, np.float32, self._move)
+        self.moved = _move_backgrounds(stream, self.warp, self.weights)
 
     def _take(self, frame: RegisteredFrame) -> None:
         with self._stream.stages.time("write"):
@@ -320,9 +326,15 @@ class Spooled:
             self._figures[frame.index] = describe_frame(frame.bsa, frame.dsa, frame.warp, self._stream.seen.field)
         self._spooling.tell(len(self._figures), self._count)
 
-    def _move(self, index: int) -> np.ndarray:
-        reference = self._stream.background_of(index)
-        return move(reference, self.warp[index]) if self.weights[index] else reference
+
+def _move_backgrounds(stream: RunStream, warp: LazyFrames, weights: np.ndarray) -> LazyFrames:
+    """Return the moved background of each frame of a registered run."""
+
+    def make(index: int) -> np.ndarray:
+        reference = stream.background_of(index)
+        return move(reference, warp[index]) if weights[index] else reference
+
+    return LazyFrames(warp.shape[:-1], np.float32, make)
 
 
 def move(image: np.ndarray, warp: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from angiomorph.simulate.settings import SimulationSettings
 from angiomorph.simulate.vessels.trees import Vessels, load_vessels
 from angiomorph.simulate.xray.detector import modality_lut
 from angiomorph.storage import store as stores
-from angiomorph.storage.atomic import replace_file
+from angiomorph.storage.atomic import remove_leftovers, replace_file, replace_together
 from angiomorph.storage.truth import truth_path, write_truth
 from angiomorph.workers import Cluster, Died, map_tasks
 
@@ -92,6 +92,9 @@ def simulate(
     check_extra()
     job = _Job(seed, ct, vessels, settings or SimulationSettings(), None if out is None else Path(out))
     with ExitStack() as stack:
+        for folder in filter(None, {job.out, None if store is None else Path(store).parent}):
+            remove_leftovers(folder)
+            stack.callback(remove_leftovers, folder)  # of workers that are killed meanwhile
         stack.callback(_read_volumes.cache_clear)
         _read_volumes(job)  # in this process too: unusable input is refused before any worker starts
         training = None
@@ -138,7 +141,8 @@ def _make_run(number: int, job: _Job) -> stores.StoredRun:
     run = simulate_run(*_read_volumes(job), job.settings, (job.seed, number))
     if job.out is not None:
         job.out.mkdir(parents=True, exist_ok=True)
-        write_run(run, job.out, _name_run(number), job.settings)
+        with replace_together():
+            write_run(run, job.out, _name_run(number), job.settings)
     return to_stored_run(run)
 
 

@@ -104,7 +104,15 @@ def _is_running(process: int) -> bool:
         return False
     except PermissionError:  # another user's
         pass
-    return True
+    return not _is_zombie(process)
+
+
+def _is_zombie(process: int) -> bool:
+    """Return whether a process has ended, but nobody has asked how; in a container there may be nobody who does."""
+    try:
+        return Path(f"/proc/{process}/stat").read_bytes().rpartition(b") ")[2].startswith(b"Z")
+    except OSError:  # the system does not tell
+        return False
 
 
 @contextmanager

@@ -39,6 +39,7 @@ import numpy as np
 from angiomorph.errors import InputError
 from angiomorph.storage.atomic import replace_file
 from angiomorph.storage.durable import DurableFile
+from angiomorph.storage.interrupts import defer_interrupts
 from angiomorph.storage.links import find_arrays, open_hdf5
 
 FORMAT = "angiomorph-store"
@@ -287,7 +288,7 @@ def write_arrays(
         OSError: the disk is full, or fails.
     """
     by_frame = {"compression": compression, "compression_opts": 1 if compression == "gzip" else None, "shuffle": True}
-    with replace_file(path) as partial, _LateFailure(partial, "w+") as image:
+    with replace_file(path) as partial, defer_interrupts() as interrupt, _LateFailure(partial, "w+") as image:
         with h5py.File(image, "w") as file:
             for name, array in arrays.items():
                 if len(array.shape) < 3:
@@ -297,6 +298,7 @@ def write_arrays(
                 for index in range(len(array)):
                     dataset[index] = array[index]
                     image.check()
+                    interrupt()
             file.attrs.update(attributes)
         image.check()
 

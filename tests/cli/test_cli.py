@@ -45,7 +45,7 @@ def refused(capsys, status, *words):
     assert status == 2
     assert said.out == ""
     assert "Traceback" not in said.err
-    lines = said.err.splitlines()
+    lines = [line for line in said.err.splitlines() if not line.startswith("registering ")]
     assert len(lines) == 1, said.err
     assert lines[0].startswith("angiomorph ")
     assert all(word in lines[0] for word in words), said.err
@@ -72,7 +72,8 @@ def test_a_tree_with_a_bad_run_goes_on_and_lists_it(tmp_path, capsys, xa_file, m
     said = capsys.readouterr()
     registered = [str(tmp_path / "tree" / folder / "run.dcm") for folder in "ac"]
     assert [line.partition(":")[0] for line in said.out.splitlines()] == registered
-    failed, summary = said.err.splitlines()
+    first, failed, summary = said.err.splitlines()
+    assert first == f"registering 3 runs with model {model}"
     assert failed.startswith(f"angiomorph register: failed: {cut}: ")
     assert "truncated" in failed
     assert summary == ("angiomorph register: 1 of 3 runs failed, the others are written; files passed over: 1 (no DICOM: 1)")
@@ -89,7 +90,7 @@ def test_results_hold_every_frame_and_nothing_of_the_patient(tmp_path, capsys, x
     assert register([run], model, out, "--background", "1-2", "--save", " png, h5,dicom ,h5,html", "--lambda", "0.25") == 0
     said = capsys.readouterr()
     assert left_in(out) == ["run_bsa.dcm", "run_bsa.h5", "run_bsa.png", "run_report.html"]
-    assert said.err.startswith(f"angiomorph register: warning: {run}: ")
+    assert said.err.startswith(f"registering 1 run with model {model}\nangiomorph register: warning: {run}: ")
     assert "burnt-in text" in said.err
     written = pydicom.dcmread(out / "run_bsa.dcm")
     assert written.PatientName == PATIENT["PatientName"]  # the derived run belongs to the patient's study
@@ -160,10 +161,27 @@ def test_a_tree_is_resumed_without_tensorflow(tmp_path, capsys, xa_file, model):
     assert (again.returncode, again.stdout) == (0, f"{run}: skipped, its results are there\nFalse\n")
 
 
+def test_the_first_line_comes_before_tensorflow(tmp_path, xa_file):
+    """The import of TensorFlow ends the program, and says so."""
+    program = (
+        "import importlib.abc, os, sys; from angiomorph.cli import main\n"
+        "class Finder(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'tensorflow': os.write(1, b'TensorFlow\\n'); os._exit(9)\n"
+        "sys.meta_path.insert(0, Finder()); main()"
+    )
+    for name in "ab":
+        xa_file(f"in/{name}.dcm", frames=FRAMES)
+    command = [sys.executable, "-c", program, "register", "in"]
+    one_pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    ended = subprocess.run(command, **one_pipe, text=True, cwd=tmp_path, timeout=60)
+    assert (ended.returncode, ended.stdout) == (9, "registering 2 runs with model truth\nTensorFlow\n")
+
+
 def test_sigterm_ends_as_ctrl_c_does(tmp_path):
     program = (
         "import os, signal, sys; from angiomorph.cli import main; from angiomorph.registration import runs\n"
-        "def end(paths, passed_over): os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
+        "def end(*given): os.kill(os.getpid(), signal.SIGTERM); signal.pause()\n"
         "runs.find_series = end; sys.exit(main(['register', 'run.dcm']))"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60)
@@ -468,6 +486,10 @@ def test_prepare_does_not_take_a_run_for_its_store(tmp_path, capsys, xa_file):
     assert other.read_bytes() == before
 
 
+def test_what_no_data_is_given_for_is_said_once(tmp_path, capsys):
+    refused(capsys, main(["train", "--model-dir", str(tmp_path)]), "angiomorph train: expected DATA (training stores")
+
+
 def run_python(*arguments):
     return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False)
 
@@ -512,7 +534,7 @@ def test_the_installed_program(tmp_path, xa_file, model):
     command += ["--pixel-depth", "16", "--compress", "rle", "--keep-frames", "2-3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+    assert (done.stdout.count("\n"), done.stderr) == (1, f"registering 1 run with model {model}\n")
     assert left_in(tmp_path / "out") == ["run_bsa.dcm", "run_bsa.png"]
     written = pydicom.dcmread(tmp_path / "out" / "run_bsa.dcm")
     assert (written.NumberOfFrames, written.BitsStored) == (2, 16)

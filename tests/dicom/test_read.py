@@ -258,6 +258,10 @@ REFUSED = {
         setting(ImageType=["DERIVED", "PRIMARY", "SINGLE PLANE"], DerivationDescription="Subtracted, edge enhanced"),
         r"already subtracted \(ImageType DERIVED, and DerivationDescription \(0008,2111\) speaks of subtraction\)",
     ),
+    "derived, and called subtracted": (
+        setting(ImageType=["DERIVED", "PRIMARY", "SINGLE PLANE"], SeriesDescription="Carotid Subtracted"),
+        r"already subtracted \(ImageType DERIVED, and SeriesDescription \(0008,103E\) speaks of subtraction\)",
+    ),
     "image type": (setting(ImageType=["DERIVED", "SECONDARY", "SINGLE PLANE", "DSA"]), "export the unsubtracted"),
     "code": (setting(DerivationCodeSequence=[item(CodeValue="113062")]), "has 113062"),
     "enhanced": (
@@ -286,6 +290,7 @@ def test_unsubtracted_derived_runs_are_read(xa_file):
     derived = {
         "ImageType": ["DERIVED", "PRIMARY", "SINGLE PLANE", "DA", "ACQ"],
         "DerivationDescription": "unsubtracted, sharpened",
+        "SeriesDescription": "Carotid DSA",  # of the protocol
     }
     assert len(read_series(xa_file(change=setting(**derived))).frames) == 4
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -93,6 +94,18 @@ def test_leftovers_of_ended_processes_of_this_host_go(tmp_path):
         (tmp_path / name).touch()
     assert [path.name for path in remove_leftovers(tmp_path)] == [gone]
     assert names(tmp_path) == sorted(kept)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the system does not tell in what state processes are")
+def test_a_process_that_nobody_has_asked_how_it_ended_has_ended(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "print()"], stdout=subprocess.PIPE) as process:
+        process.stdout.read()
+        left = tmp_path / f".a.dcm.{HOST}-{process.pid}.partial"
+        left.touch()
+        until = time.monotonic() + 60
+        while not remove_leftovers(tmp_path):
+            assert time.monotonic() < until
+        assert not left.exists()
 
 
 def test_a_killed_write_is_a_leftover(tmp_path):
