@@ -29,6 +29,7 @@ ENDINGS = {
     "nifti": "_warp.nii.gz",
 }
 INTENSITIES = ("auto", "log", "linear")
+TENSORFLOW, OPENVINO = ENGINES = ("tensorflow", "openvino")
 OWN = "the model's"
 
 
@@ -97,6 +98,36 @@ class CompleteOptions(RegistrationOptions):
     hyper: float
     levels: int
     refine: int
+
+
+@document_options
+@dataclass(frozen=True)
+class EngineOptions:
+    """What computes the network, and how exactly.
+
+    >>> am.EngineOptions().engine
+    'tensorflow'
+    """
+
+    engine: str = option(
+        TENSORFLOW,
+        "what computes the network: tensorflow, or openvino, which starts at once and takes less time on a CPU",
+        choices=ENGINES,
+    )
+    mixed_precision: bool = option(
+        False, "let the network compute in half precision, where GPU or CPU gain by it; warps change by some 0.01 pixels"
+    )
+
+    def __post_init__(self) -> None:
+        """Check every option.
+
+        Raises:
+            InputError: names the argument, what was expected, and what came.
+        """
+        check_options(self)
+
+
+BY_TENSORFLOW = EngineOptions()
 
 
 @document_options

@@ -17,8 +17,17 @@ from typing import TYPE_CHECKING, Any
 from angiomorph.dicom import ANONYMOUS, Series, SeriesFiles, anonymize, find_series, name_run, open_series
 from angiomorph.errors import InputError, say_failure
 from angiomorph.images import ImageOptions, find_image_runs, read_image_run
+from angiomorph.registration.engines import check_engine, configure_engine
 from angiomorph.registration.model_defaults import read_model_defaults
-from angiomorph.registration.options import FILES, USUAL, OutputOptions, RegistrationOptions, check_folder
+from angiomorph.registration.options import (
+    BY_TENSORFLOW,
+    FILES,
+    USUAL,
+    EngineOptions,
+    OutputOptions,
+    RegistrationOptions,
+    check_folder,
+)
 from angiomorph.registration.outputs import Spooling, check_images, check_run, forget_masks
 from angiomorph.registration.record import hash_job, is_complete, write_record
 from angiomorph.storage.atomic import remove_leftovers
@@ -129,6 +138,7 @@ class Job:
         unsubtracted: see `register_runs`.
         images: see `register_runs`.
         gpu: see `backend.configure_gpu`.
+        engine: see `register_runs`.
         skip_existing: see `register_runs`.
     """
 
@@ -140,6 +150,7 @@ class Job:
     unsubtracted: bool
     images: ImageOptions | None
     gpu: str | None
+    engine: EngineOptions
     skip_existing: bool
 
     def read(self, files: SeriesFiles) -> Series:
@@ -163,7 +174,7 @@ class Job:
 
     def hash(self, files: SeriesFiles) -> str:
         """Return what tells this job's results of a run from others."""
-        return hash_job(files, self.model_sha256, self.options, self.output, self.unsubtracted, self.images)
+        return hash_job(files, self.model_sha256, self.options, self.output, self.engine, self.unsubtracted, self.images)
 
     def has_results(self, files: SeriesFiles, place: Path) -> bool:
         """Return whether a run is to be skipped because its results are there whole."""
@@ -179,6 +190,7 @@ def register_runs(
     *,
     unsubtracted: bool = False,
     gpu: str | None = None,
+    engine: EngineOptions = BY_TENSORFLOW,
     passed_over: Counter[str] | None = None,
     images: ImageOptions | None = None,
     skip_existing: bool = False,
@@ -202,6 +214,7 @@ def register_runs(
         output: what is written of each.
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
         gpu: see `backend.configure_gpu`.
+        engine: what computes the network.
         passed_over: see `find_series`.
         images: of runs that are images and not DICOM, what the user says of them; `paths` are then files and folders of these.
         skip_existing: skip runs whose results are there whole, made by this argument too, of the same files, model and options.
@@ -218,8 +231,9 @@ def register_runs(
         check_images(output)
     defaults = read_model_defaults(model)
     defaults.complete(options)
+    check_engine(engine, gpu)
     found = find_image_runs(paths, passed_over) if images else find_series(paths, passed_over=passed_over)
-    job = Job(folder, defaults.path, sha256(defaults.path), options, output, unsubtracted, images, gpu, skip_existing)
+    job = Job(folder, defaults.path, sha256(defaults.path), options, output, unsubtracted, images, gpu, engine, skip_existing)
     return _register_each(found, job, progress or ignore_progress, frame_progress or ignore_progress, cluster)
 
 
@@ -335,7 +349,7 @@ def _register(files: SeriesFiles, job: Job, taken: set[Path], frame_progress: Ca
             return Outcome(files.name, "", (), {}, skipped=THERE)
         remove_leftovers((job.out / place).parent)
         spooling = Spooling.for_files(job.out, job.output, frame_progress)
-        result = _load_model(job.model, job.model_sha256, job.gpu).register(series, job.options, spooling)
+        result = _load_model(job.model, job.model_sha256, job.gpu, job.engine).register(series, job.options, spooling)
         registered = time.perf_counter()
         written = result.save(job.out / place, output=job.output)
         if job.skip_existing:
@@ -355,14 +369,13 @@ def _register(files: SeriesFiles, job: Job, taken: set[Path], frame_progress: Ca
 
 
 @lru_cache(maxsize=1)
-def _load_model(path: Path, model_sha256: str, gpu: str | None) -> Model:
+def _load_model(path: Path, model_sha256: str, gpu: str | None, engine: EngineOptions) -> Model:
     """Return the model, read once; with another digest, anew."""
-    from angiomorph.backend import configure_gpu
     from angiomorph.registration.model import Model
 
     try:
-        configure_gpu(gpu)
-        return Model(path)
+        configure_engine(engine, gpu)
+        return Model(path, engine)
     except InputError as error:
         raise ModelError(str(error)) from error
 

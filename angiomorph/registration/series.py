@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 
 from angiomorph.dicom import Series
-from angiomorph.networks.losses import Similarity
 from angiomorph.registration.options import CompleteOptions
 from angiomorph.registration.outputs import Spooling
 from angiomorph.registration.pyramid import Predictor
 from angiomorph.registration.result import Registration
-from angiomorph.registration.streaming import RunStream, Spooled
+from angiomorph.registration.streaming import Refine, RunStream, Spooled
 
 OF_FRAMES = ("bsa", "dsa", "moved", "warp", "weights")  # a registration's arrays with one entry a frame
 
 
 def register_series(
-    series: Series, predictor: Predictor, similarity: Similarity, how: CompleteOptions, spooling: Spooling | None = None
+    series: Series, predictor: Predictor, refine: Refine, how: CompleteOptions, spooling: Spooling | None = None
 ) -> Registration:
     """Register a run: warp its background onto each of its frames and subtract.
 
@@ -30,7 +29,7 @@ def register_series(
     Args:
         series: the run.
         predictor: of the network's warps.
-        similarity: the loss that the network was trained with, for refinement.
+        refine: see `Model.refine`.
         how: the options, complete.
         spooling: that arrays go to the disk, and where; None for arrays in memory.
 
@@ -40,7 +39,7 @@ def register_series(
 
     Source: Zhou et al. 2024; DICOM PS3.4 N.2.5 (subtraction in a space logarithmic to X-ray intensity).
     """
-    stream = RunStream(series, predictor, similarity, how)
+    stream = RunStream(series, predictor, refine, how)
     if spooling is not None:
         spooled = Spooled(stream, spooling)
         names = (*OF_FRAMES, "figures")
