@@ -4,17 +4,40 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
+import openvino
 
+from angiomorph.inference import graph
 from angiomorph.inference.unet import read_weights
 
 Shape = tuple[int, int]
 LEAST_MULTIPLE = 16
-KEPT = 4  # compiled graphs: of sizes and of λ
+KEPT = 16  # networks in memory: three sizes each of five λ
+FULL, HALF = "f32", "bf16"
+
+
+class Compiled:
+    """A graph in memory, which one thread at a time runs.
+
+    Args:
+        model: the graph.
+        precision: in which it computes.
+    """
+
+    def __init__(self, model: openvino.Model, precision: str = FULL) -> None:
+        # Of itself OpenVINO rounds to bfloat16 where the CPU has it.
+        how = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        self._request = openvino.Core().compile_model(model, "CPU", how).create_infer_request()
+        self._lock = threading.Lock()
+
+    def __call__(self, *given: np.ndarray) -> list[np.ndarray]:
+        """Return what the graph makes of arrays, copies of it."""
+        with self._lock:
+            found = self._request.infer([np.ascontiguousarray(each, np.float32) for each in given], share_inputs=True)
+            return [np.array(each) for each in found.values()]
 
 
 class OpenVinoEngine:
@@ -22,68 +45,45 @@ class OpenVinoEngine:
 
     Args:
         path: model `.h5`.
-        mixed_precision: convolve in bfloat16.
+        mixed_precision: let the network compute in bfloat16; all that has to do with places stays in float32.
 
     Raises:
         InputError: the model is one that it cannot compute.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, mixed_precision: bool = False) -> None:
-        self._weights = read_weights(path)
-        metadata = self._weights.metadata
-        self.size = int(metadata.get("size", 512))
-        self.levels = int(metadata.get("levels", 1))
-        self.intensity = str(metadata.get("intensity", "auto"))
-        self._multiple = max(LEAST_MULTIPLE, 2 ** len(self._weights.config["nb_unet_features"][0]))
-        self._compiled: OrderedDict[tuple[Any, ...], _Compiled] = OrderedDict()
+        weights = read_weights(path)
+        self.size = int(weights.metadata.get("size", 512))
+        self.levels = int(weights.metadata.get("levels", 1))
+        self.intensity = str(weights.metadata.get("intensity", "auto"))
+        self._multiple = max(LEAST_MULTIPLE, 2 ** len(weights.config["nb_unet_features"][0]))
+        precision = HALF if mixed_precision else FULL
+        at = lru_cache(KEPT)(weights.at)
+        self._network = lru_cache(KEPT)(lambda hyper, shape: Compiled(graph.build_network(at(hyper), shape), precision))
+        self._warp = lru_cache(2)(lambda shape: Compiled(graph.build_warp(shape)))
 
     def trace(self, shape: Shape, searched: Shape, steps: Sequence[Shape]) -> Callable[..., np.ndarray]:
-        """Return what finds warps of frames of one size, see `pyramid.Engine.trace`."""
+        """Return what finds warps of frames of one size, see `pyramid.Engine.trace`; each frame by itself."""
+        before = (searched, *steps[:-1])
+        whole = [(rows + -rows % self._multiple, columns + -columns % self._multiple) for rows, columns in steps]
+        entries = [Compiled(graph.build_entry(shape, *each, self._multiple)) for each in zip(before, steps, strict=True)]
+        ends = (None,) * (len(steps) - 1) + (shape,)
+        exits = [Compiled(graph.build_exit(*each)) for each in zip(whole, steps, ends, strict=True)]
 
         def predict(moving: np.ndarray, fixed: np.ndarray, start: np.ndarray, hyper: float) -> np.ndarray:
-            compiled = self._compile_pyramid(shape, searched, tuple(steps), hyper)
+            networks = [self._network(hyper, padded) for padded in whole]
             warps = np.empty((len(fixed), *shape, 2), np.float32)
             for index, frame in enumerate(fixed):
-                warps[index] = compiled(moving[None, None], frame[None, None], np.moveaxis(start[index], -1, 0)[None])[0]
+                warp = np.moveaxis(start[index], -1, 0)[None]
+                for enter, network, leave in zip(entries, networks, exits, strict=True):
+                    pair, started = enter(moving[None, None], frame[None, None], warp)
+                    (warp,) = leave(started, *network(pair))
+                warps[index] = warp[0]
             return warps
 
         return predict
 
     def move(self, image: np.ndarray, warp: np.ndarray) -> np.ndarray:
         """Return an image as a warp moves it, see `pyramid.Engine.move`."""
-        from angiomorph.inference.graph import build_warp
-
-        shape = (image.shape[0], image.shape[1])
-        compiled = self._keep(("warp", shape), lambda: build_warp(shape))
-        return compiled(image[None, None], warp[None])[0, 0]
-
-    def _compile_pyramid(self, shape: Shape, searched: Shape, steps: tuple[Shape, ...], hyper: float) -> _Compiled:
-        from angiomorph.inference.graph import build_pyramid
-
-        key = (shape, searched, steps, hyper)
-        return self._keep(key, lambda: build_pyramid(self._weights.at(hyper), shape, searched, steps, self._multiple))
-
-    def _keep(self, key: tuple[Any, ...], build: Callable[[], Any]) -> _Compiled:
-        if key not in self._compiled:
-            self._compiled[key] = _Compiled(build())
-        self._compiled.move_to_end(key)
-        while len(self._compiled) > KEPT:
-            self._compiled.popitem(last=False)
-        return self._compiled[key]
-
-
-class _Compiled:
-    """A graph in memory, which one thread at a time may run."""
-
-    def __init__(self, graph: Any) -> None:
-        import openvino
-
-        # Of itself OpenVINO rounds to bfloat16 where the CPU has it.
-        how = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        self._request = openvino.Core().compile_model(graph, "CPU", how).create_infer_request()
-        self._lock = threading.Lock()
-
-    def __call__(self, *given: np.ndarray) -> np.ndarray:
-        with self._lock:
-            found = self._request.infer([np.ascontiguousarray(each, np.float32) for each in given], share_inputs=True)
-            return np.array(found[0])
+        (moved,) = self._warp(image.shape)(image[None, None], warp[None])
+        return moved[0, 0]

@@ -16,39 +16,57 @@ Shape = tuple[int, int]
 SLOPE = 0.2  # of the leaky ReLU, VoxelMorph's
 
 
-def build_pyramid(unet: UNet, shape: Shape, searched: Shape, steps: Sequence[Shape], multiple: int) -> openvino.Model:
-    """Return the graph from (moving, fixed, start) to the warp, `(1, *shape, 2)`; see `Predictor.warps`.
+def build_entry(shape: Shape, before: Shape, step: Shape, multiple: int) -> openvino.Model:
+    """Return the graph from (moving, fixed, warp) to (pair, started): what the network sees at a step, and where it starts.
+
+    Args:
+        shape: (rows, columns) of the frames, which it takes as `(1, 1, *shape)`.
+        before: of the warp so far, which it takes as `(1, 2, *before)`; it comes back as `(1, 2, *step)`.
+        step: shape at which the network sees the frames.
+        multiple: what the network needs the sides of frames to be multiples of, pixels; edges are repeated for it.
+    """
+    moving, fixed, warp = (_take(each) for each in ((1, *shape), (1, *shape), (2, *before)))
+    started = _resize_warp(warp, before, step)
+    pair = ops.concat([_sample(_resize(moving, shape, step), started, step), _resize(fixed, shape, step)], 1)
+    more = [-side % multiple for side in step]
+    padded = ops.pad(pair, _integers([0] * 4), _integers([0, 0, *more]), "edge") if any(more) else pair
+    return openvino.Model([padded, started], [moving, fixed, warp], "entry")
+
+
+def build_network(unet: UNet, shape: Shape) -> openvino.Model:
+    """Return the graph of the network, from `(1, 2, *shape)` to its warp `(1, 2, *shape)`.
 
     Args:
         unet: the network at one λ.
-        shape: (rows, columns) of the frames, which it takes as `(1, 1, *shape)`.
-        searched: of the warp that it starts from, which it takes as `(1, 2, *searched)`.
-        steps: shapes at which the network sees the frames, in order.
-        multiple: what the network needs the sides of frames to be multiples of, pixels.
+        shape: (rows, columns), multiples of what the network needs.
     """
-    moving, fixed, start = (ops.parameter([1, *each], np.float32) for each in ((1, *shape), (1, *shape), (2, *searched)))
-    warp, before = start, searched
-    for step in steps:
-        started = _resize_warp(warp, before, step)
-        pair = [_sample(_resize(moving, shape, step), started, step), _resize(fixed, shape, step)]
-        own = _see(unet, ops.concat(pair, 1), step, multiple)
-        warp, before = ops.add(_sample(started, own, step), own), step
-    last = _transpose(_resize_warp(warp, before, shape), (0, 2, 3, 1))
-    return openvino.Model([last], [moving, fixed, start], "pyramid")
+    pair = _take((2, *shape))
+    return openvino.Model([_run(unet, pair)], [pair], "network")
+
+
+def build_exit(padded: Shape, step: Shape, shape: Shape | None) -> openvino.Model:
+    """Return the graph from (started, own) to the composed warp, see `warp.compose_warps`.
+
+    Args:
+        padded: (rows, columns) of the network's own warp, which it takes as `(1, 2, *padded)`.
+        step: of the warp that it started from, `(1, 2, *step)`; and of the composed one.
+        shape: of the frames, for which the last warp is enlarged and turned to `(1, *shape, 2)`; None for `(1, 2, *step)`.
+    """
+    started, given = _take((2, *step)), _take((2, *padded))
+    own = given if padded == step else ops.slice(given, *map(_integers, ([0, 0], step, [1, 1], [2, 3])))
+    warp = ops.add(_sample(started, own, step), own)
+    last = warp if shape is None else _transpose(_resize_warp(warp, step, shape), (0, 2, 3, 1))
+    return openvino.Model([last], [started, given], "exit")
 
 
 def build_warp(shape: Shape) -> openvino.Model:
     """Return the graph from an image `(1, 1, *shape)` and a warp `(1, *shape, 2)` to the moved image; see `warp_frames`."""
-    image, warp = (ops.parameter(each, np.float32) for each in ([1, 1, *shape], [1, *shape, 2]))
+    image, warp = _take((1, *shape)), _take((*shape, 2))
     return openvino.Model([_sample(image, _transpose(warp, (0, 3, 1, 2)), shape)], [image, warp], "warp")
 
 
-def _see(unet: UNet, pair: Any, shape: Shape, multiple: int) -> Any:
-    """Return the network's own warp, edges of the frames repeated for it as it needs."""
-    more = [-side % multiple for side in shape]
-    padded = pair if not any(more) else ops.pad(pair, *(_integers([0, 0, *each]) for each in ([0, 0], more)), "edge")
-    warp = _run(unet, padded)
-    return warp if not any(more) else ops.slice(warp, *map(_integers, ([0, 0], shape, [1, 1], [2, 3])))
+def _take(shape: Sequence[int]) -> Any:
+    return ops.parameter([1, *shape], np.float32)
 
 
 def _run(unet: UNet, features: Any) -> Any:
