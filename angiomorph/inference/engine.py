@@ -6,11 +6,13 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-import openvino
 
+from angiomorph.errors import InputError
 from angiomorph.inference import graph
+from angiomorph.inference.backend import openvino
 from angiomorph.inference.unet import read_weights
 
 Shape = tuple[int, int]
@@ -27,7 +29,7 @@ class Compiled:
         precision: in which it computes.
     """
 
-    def __init__(self, model: openvino.Model, precision: str = FULL) -> None:
+    def __init__(self, model: Any, precision: str = FULL) -> None:
         # Of itself OpenVINO rounds to bfloat16 where the CPU has it.
         how = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         self._request = openvino.Core().compile_model(model, "CPU", how).create_infer_request()
@@ -48,7 +50,7 @@ class OpenVinoEngine:
         mixed_precision: let the network compute in bfloat16; all that has to do with places stays in float32.
 
     Raises:
-        InputError: the model is one that it cannot compute.
+        InputError: the model is one that it cannot compute, or half precision is wanted of a CPU that has none.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, mixed_precision: bool = False) -> None:
@@ -57,6 +59,8 @@ class OpenVinoEngine:
         self.levels = int(weights.metadata.get("levels", 1))
         self.intensity = str(weights.metadata.get("intensity", "auto"))
         self._multiple = max(LEAST_MULTIPLE, 2 ** len(weights.config["nb_unet_features"][0]))
+        if mixed_precision and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise InputError("`mixed_precision`: expected a CPU with bfloat16, found none; leave it out for float32")
         precision = HALF if mixed_precision else FULL
         at = lru_cache(KEPT)(weights.at)
         self._network = lru_cache(KEPT)(lambda hyper, shape: Compiled(graph.build_network(at(hyper), shape), precision))

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import openvino
-from openvino import opset13 as ops
 
+from angiomorph.inference.backend import openvino, ops
 from angiomorph.inference.unet import Convolution, UNet
 from angiomorph.preprocessing.resizing import area_weights
 
@@ -16,7 +15,7 @@ Shape = tuple[int, int]
 SLOPE = 0.2  # of the leaky ReLU, VoxelMorph's
 
 
-def build_entry(shape: Shape, before: Shape, step: Shape, multiple: int) -> openvino.Model:
+def build_entry(shape: Shape, before: Shape, step: Shape, multiple: int) -> Any:
     """Return the graph from (moving, fixed, warp) to (pair, started): what the network sees at a step, and where it starts.
 
     Args:
@@ -33,7 +32,7 @@ def build_entry(shape: Shape, before: Shape, step: Shape, multiple: int) -> open
     return openvino.Model([padded, started], [moving, fixed, warp], "entry")
 
 
-def build_network(unet: UNet, shape: Shape) -> openvino.Model:
+def build_network(unet: UNet, shape: Shape) -> Any:
     """Return the graph of the network, from `(1, 2, *shape)` to its warp `(1, 2, *shape)`.
 
     Args:
@@ -44,7 +43,7 @@ def build_network(unet: UNet, shape: Shape) -> openvino.Model:
     return openvino.Model([_run(unet, pair)], [pair], "network")
 
 
-def build_exit(padded: Shape, step: Shape, shape: Shape | None) -> openvino.Model:
+def build_exit(padded: Shape, step: Shape, shape: Shape | None) -> Any:
     """Return the graph from (started, own) to the composed warp, see `warp.compose_warps`.
 
     Args:
@@ -59,7 +58,7 @@ def build_exit(padded: Shape, step: Shape, shape: Shape | None) -> openvino.Mode
     return openvino.Model([last], [started, given], "exit")
 
 
-def build_warp(shape: Shape) -> openvino.Model:
+def build_warp(shape: Shape) -> Any:
     """Return the graph from an image `(1, 1, *shape)` and a warp `(1, *shape, 2)` to the moved image; see `warp_frames`."""
     image, warp = _take((1, *shape)), _take((*shape, 2))
     return openvino.Model([_sample(image, _transpose(warp, (0, 3, 1, 2)), shape)], [image, warp], "warp")

@@ -16,8 +16,8 @@ from angiomorph.registration.model import Model
 from angiomorph.registration.model_defaults import MODELS, SHIPPED
 from angiomorph.registration.options import RegistrationOptions
 from angiomorph.registration.pyramid import Predictor
-from angiomorph.registration.tensorflow_engine import TensorFlowEngine
 from angiomorph.registration.refinement import refine
+from angiomorph.registration.tensorflow_engine import TensorFlowEngine
 from tests.runs import SIZE, TINY, phantom, save_tiny_model, series
 
 
