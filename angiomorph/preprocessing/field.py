@@ -414,13 +414,14 @@ def filler(field: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Return what fills one frame after the other of the same field, see `fill_outside`."""
     if field.all() or not field.any():
         return lambda frames: frames
-    outside = ~field
-    rows, columns = nearest_inside(field)[:, outside]
+    outside = np.flatnonzero(~field)
+    rows, columns = nearest_inside(field).reshape(2, -1)[:, outside]
+    nearest = rows * field.shape[1] + columns
 
     def fill(frames: np.ndarray) -> np.ndarray:
-        filled = frames.copy()
-        filled[..., outside] = frames[..., rows, columns]
-        return filled
+        filled = frames.reshape(*frames.shape[:-2], -1).copy()
+        filled[..., outside] = filled[..., nearest]
+        return filled.reshape(frames.shape)
 
     return fill
 

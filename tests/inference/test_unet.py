@@ -10,9 +10,7 @@ from angiomorph import networks
 from angiomorph.errors import InputError
 from angiomorph.inference.unet import read_weights
 from angiomorph.networks.model import save
-from tests.runs import save_tiny_model
-
-FULL = {"hyp_rank": None}
+from tests.runs import TINY, save_tiny_model
 
 
 @pytest.fixture(scope="module", params=[None, 3], ids=["full rank", "rank 3"])
@@ -36,7 +34,8 @@ def test_weights_are_those_of_the_baked_model(model, hyper):
 
 
 def test_a_network_that_integrates_its_flow_is_refused(tmp_path):
-    path = save_tiny_model(tmp_path / "integrated.h5", int_steps=3)
+    path = tmp_path / "integrated.h5"
+    save(networks.AngioMorph((32, 32), **TINY, int_steps=3), path)
     with pytest.raises(InputError, match="expected a model with int_steps 0, found 3; leave `engine` out"):
         read_weights(path)
 
