@@ -5,8 +5,8 @@
 prints milliseconds a frame of 1024 x 1024, and their ratio to the bare network: its forward passes at all levels, in one graph.
 All run in this process, on the same frames and threads, in alternation: each round runs every one once, in an order drawn anew,
 and a ratio is taken within its round. Then it registers whole runs, each in a process of its own, and prints its seconds from
-start to end, and its peak memory: by TensorFlow, by OpenVINO, and by OpenVINO in half precision, which asks for a CPU that has it.
-Runs are made from the example run, and kept in DIR.
+start to end, and its peak memory: by TensorFlow, by OpenVINO, and by OpenVINO in half precision, which asks for a CPU that has
+it. Runs are made from the example run, and kept in DIR.
 """
 
 from __future__ import annotations
