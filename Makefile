@@ -76,8 +76,8 @@ clean:
 	@find angiomorph benchmarks tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/.demo: EXTRAS :=
-$(VENV)/.test: EXTRAS := [test,simulate,images,export,cluster,view,notebook,benchmark,docs]
-$(VENV)/.lint: EXTRAS := [lint,test,simulate,images,export,cluster,view,notebook]
+$(VENV)/.test: EXTRAS := [test,simulate,images,export,openvino,cluster,view,notebook,benchmark,docs]
+$(VENV)/.lint: EXTRAS := [lint,test,simulate,images,export,openvino,cluster,view,notebook]
 $(VENV)/.docs: EXTRAS := [docs]
 $(VENV)/.peers: EXTRAS := [simulate,benchmark]
 $(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.docs $(VENV)/.peers: $(VENV)/.made setup.cfg pyproject.toml

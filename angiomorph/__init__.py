@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from angiomorph.networks import losses as losses
     from angiomorph.registration.model import Model as Model
     from angiomorph.registration.notebook import show as show
+    from angiomorph.registration.options import EngineOptions as EngineOptions
     from angiomorph.registration.options import OutputOptions as OutputOptions
     from angiomorph.registration.options import RegistrationOptions as RegistrationOptions
     from angiomorph.registration.options import SweepOptions as SweepOptions
@@ -66,6 +67,7 @@ __version__ = "0.1.0"
 PLACES = {
     "AngioMorph": "networks",
     "Augmentation": "training.config",
+    "EngineOptions": "registration.options",
     "InputError": "errors",
     "Model": "registration.model",
     "OutputOptions": "registration.options",
@@ -93,6 +95,7 @@ PLACES = {
 __all__ = [
     "AngioMorph",
     "Augmentation",
+    "EngineOptions",
     "InputError",
     "Model",
     "OutputOptions",

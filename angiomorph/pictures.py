@@ -6,13 +6,15 @@ import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from angiomorph.storage.atomic import replace_file
+
+if TYPE_CHECKING:  # matplotlib takes a third of a second, which is not spent where nothing is drawn
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DPI = 128  # a power of two, so that a picture of any number of pixels has exactly that size in inches
 CAPTION = 36
@@ -52,12 +54,16 @@ def subtraction_window(bsa: np.ndarray) -> tuple[float, float]:
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as PNG, under its name only when it is whole."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     with replace_file(path) as partial:
         FigureCanvasAgg(figure).print_png(str(partial))
 
 
 def pixels(figure: Figure) -> np.ndarray:
     """Return a figure as a picture, `(H, W, 3)` uint8."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
@@ -101,6 +107,8 @@ def encode_png(panels: Sequence[Panel]) -> bytes:
 
 
 def _grid(rows: Sequence[Sequence[Panel]]) -> Figure:
+    from matplotlib.figure import Figure
+
     high, wide = rows[0][0].image.shape
     captions = [CAPTION, *(CAPTION if any(panel.title for panel in row) else GAP for row in rows[1:])]
     width, height = len(rows[0]) * (wide + GAP) - GAP, sum(captions) + len(rows) * high

@@ -70,7 +70,7 @@ def test_the_file_is_small_and_says_what_it_is(model):
         "truth",
         0,
     )
-    assert model.similarity.get_config()["image_sigma"] == pytest.approx(0.1)
+    assert model.defaults.image_sigma == pytest.approx(0.1)
     assert 0 < model.defaults.hyper < 1
 
 

@@ -10,8 +10,9 @@ from angiomorph.cli.arguments import add_options, add_verb, name_flags, read_fra
 from angiomorph.cli.terminal import complain, show_nothing, show_progress
 from angiomorph.errors import InputError
 from angiomorph.evaluation.find import find_runs
+from angiomorph.registration.engines import check_engine, configure_engine
 from angiomorph.registration.model_defaults import MODELS, read_model_defaults
-from angiomorph.registration.options import RegistrationOptions, check_folder
+from angiomorph.registration.options import EngineOptions, RegistrationOptions, check_folder
 
 
 def add_evaluate(verbs: Any) -> None:
@@ -32,6 +33,7 @@ def add_evaluate(verbs: Any) -> None:
         "--out", metavar="DIR", help="folder for evaluation.md, .csv and .json, runs.csv and, of several lambda, lambda.png"
     )
     verb.add_argument("--html", metavar="FILE", help="page with every run's scores beside pictures of it, which a click sorts")
+    add_options(verb, EngineOptions)
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
     verb.add_argument("--quiet", action="store_true", help="say nothing but the table and errors")
     verb.add_argument("--json", action="store_true", help="what evaluation.json holds on standard output, instead of the table")
@@ -42,18 +44,19 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     names = arguments.model or [None]
     for name in names:
         read_model_defaults(name).complete(options)
+    engine = read_options(arguments, EngineOptions)
+    check_engine(engine, arguments.gpu)
     if arguments.out:
         check_folder(arguments.out)
     if arguments.html:
         _check_page(Path(arguments.html))
     find_runs(arguments.runs)
-    from angiomorph.backend import configure_gpu
     from angiomorph.evaluation.evaluate import evaluate
     from angiomorph.registration.model import Model
 
-    configure_gpu(arguments.gpu)
+    configure_engine(engine, arguments.gpu)
     progress = show_nothing if arguments.quiet else show_progress("runs evaluated")
-    models, pictures = [Model(name) for name in names], bool(arguments.html)
+    models, pictures = [Model(name, engine) for name in names], bool(arguments.html)
     report = evaluate(arguments.runs, models, arguments.hyper or (), options, progress, pictures=pictures)
     for reason in report.failed.values():
         complain("evaluate", name_flags(f"failed: {reason}", arguments.parser))

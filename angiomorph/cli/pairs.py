@@ -11,8 +11,9 @@ from angiomorph.cli.terminal import complain, print_line
 from angiomorph.cli.voxelmorph import add_answer
 from angiomorph.errors import InputError
 from angiomorph.images.pairs import check_outputs, join_pair, read_image, write_results
+from angiomorph.registration.engines import configure_engine
 from angiomorph.registration.model_defaults import read_model_defaults
-from angiomorph.registration.options import RegistrationOptions
+from angiomorph.registration.options import EngineOptions, RegistrationOptions
 
 OF_RUNS = ("background", "kinds", "frame", "require_clean", "frame_time", "unsubtracted")
 
@@ -65,14 +66,14 @@ def register_pair_of(arguments: argparse.Namespace, usual: argparse.Namespace) -
     check_outputs(*paths, warp_path)
     moving, fixed = map(read_image, paths[:2])
     join_pair(moving, fixed, arguments.relation)
+    engine = read_options(arguments, EngineOptions)
     read_model_defaults(arguments.model).complete(options)
+    configure_engine(engine, arguments.gpu)
 
-    from angiomorph.backend import configure_gpu
     from angiomorph.registration.model import Model
     from angiomorph.registration.pairs import register_pair
 
-    configure_gpu(arguments.gpu)
-    result = register_pair(moving, fixed, Model(arguments.model), arguments.relation, options)
+    result = register_pair(moving, fixed, Model(arguments.model, engine), arguments.relation, options)
     write_results(paths[2], result.moved, warp_path, result.warp, (moving, fixed))
     _tell(result.summary(), arguments)
     return 0

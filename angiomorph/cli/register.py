@@ -17,7 +17,7 @@ from angiomorph.cli.terminal import RunDisplay, complain, print_line, show_runs,
 from angiomorph.dicom import say_passed_over
 from angiomorph.images import ImageOptions, choose_kinds
 from angiomorph.registration.model_defaults import MODELS, read_model_defaults
-from angiomorph.registration.options import FILES, OutputOptions, RegistrationOptions
+from angiomorph.registration.options import FILES, EngineOptions, OutputOptions, RegistrationOptions
 
 if TYPE_CHECKING:
     from angiomorph.registration.runs import Outcome
@@ -36,6 +36,7 @@ def add_register(verbs: Any) -> None:
     add_images(verb)
     add_pair(verb)
     add_options(verb, OutputOptions)
+    add_options(verb, EngineOptions)
     verb.add_argument("-g", "--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
     verb.add_argument(
         "--skip-existing",
@@ -81,6 +82,7 @@ def _register_runs(
         output,
         unsubtracted=arguments.unsubtracted,
         gpu=arguments.gpu,
+        engine=read_options(arguments, EngineOptions),
         passed_over=passed_over,
         images=images,
         skip_existing=arguments.skip_existing,

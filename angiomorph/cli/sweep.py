@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from angiomorph.cli.arguments import add_options, add_unsubtracted, add_verb, name_flags, read_options, repeat_flags
 from angiomorph.cli.images import add_images, read_one_run
 from angiomorph.cli.terminal import complain, print_line, show_nothing, show_progress
+from angiomorph.registration.engines import check_engine, configure_engine
 from angiomorph.registration.model_defaults import MODELS, read_model_defaults
-from angiomorph.registration.options import RegistrationOptions, SweepOptions, check_folder
+from angiomorph.registration.options import EngineOptions, RegistrationOptions, SweepOptions, check_folder
 from angiomorph.registration.runs import name_results
 from angiomorph.storage.json_values import replace_non_finite
 
@@ -22,7 +23,19 @@ if TYPE_CHECKING:
     from angiomorph.registration.sweep import Sweep
 
 OF_RUNS = ("hyper", "guard", "batch_size", "require_clean")  # options that a few frames do not have
-AGAIN = ("model", "background", "intensity", "levels", "rounds", "refine", "unsubtracted", "relation", "frame_time")
+AGAIN = (
+    "model",
+    "background",
+    "intensity",
+    "levels",
+    "rounds",
+    "refine",
+    "unsubtracted",
+    "relation",
+    "frame_time",
+    "engine",
+    "mixed_precision",
+)
 COLUMNS = {  # of the table: heading, and figure with its format
     "bright residue left": ("residue_left", ".3f"),
     "edges left": ("edge_left", ".3f"),
@@ -44,6 +57,7 @@ def add_sweep(verbs: Any) -> None:
     add_options(verb, RegistrationOptions, leave=OF_RUNS)
     add_unsubtracted(verb)
     add_images(verb)
+    add_options(verb, EngineOptions)
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
     verb.add_argument("--quiet", action="store_true", help="say nothing but errors")
     verb.add_argument(
@@ -56,16 +70,17 @@ def _sweep(arguments: argparse.Namespace) -> int:
     defaults = read_model_defaults(arguments.model)
     defaults.complete(options)
     defaults.check_free()
+    engine = read_options(arguments, EngineOptions)
+    check_engine(engine, arguments.gpu)
     folder = check_folder(arguments.out)
     series = read_one_run(arguments)
-    from angiomorph.backend import configure_gpu
     from angiomorph.registration.model import Model
     from angiomorph.registration.sweep import sweep
     from angiomorph.registration.sweep_files import write_sweep
 
-    configure_gpu(arguments.gpu)
+    configure_engine(engine, arguments.gpu)
     progress = show_nothing if arguments.quiet else show_progress("registrations done")
-    swept = sweep(series, Model(arguments.model), options, many, progress)
+    swept = sweep(series, Model(arguments.model, engine), options, many, progress)
     paths = write_sweep(folder / name_results(series.name), swept)
     command = ["angiomorph", "register", arguments.source, "--lambda", f"{swept.suggestion.hyper:g}"]
     command += repeat_flags(arguments, AGAIN)

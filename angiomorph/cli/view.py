@@ -13,8 +13,9 @@ from angiomorph.cli.arguments import add_options, add_unsubtracted, add_verb, re
 from angiomorph.cli.images import add_images, read_one_run
 from angiomorph.cli.terminal import print_line
 from angiomorph.errors import InputError
+from angiomorph.registration.engines import check_engine
 from angiomorph.registration.model_defaults import read_model_defaults
-from angiomorph.registration.options import RegistrationOptions
+from angiomorph.registration.options import EngineOptions, RegistrationOptions
 from angiomorph.registration.results import find_result, read_result
 
 NEEDED = ("starlette", "uvicorn")
@@ -39,6 +40,7 @@ def add_view(verbs: Any) -> None:
     verb.add_argument("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1, this machine alone)")
     verb.add_argument("--port", type=read_port, default=0, help="where to listen (default: 0, any that is free)")
     verb.add_argument("--open", action="store_true", help="open the browser, too")
+    add_options(verb, EngineOptions)
     verb.add_argument("--gpu", metavar="ID", help="GPU numbers; -1 for the CPU (default: all there are)")
 
 
@@ -46,7 +48,9 @@ def _view(arguments: argparse.Namespace) -> int:
     if any(importlib.util.find_spec(name) is None for name in NEEDED):
         raise InputError("view: expected the packages of its page, found them missing; pip install 'angiomorph[view]'")
     options = read_options(arguments, RegistrationOptions)
+    engine = read_options(arguments, EngineOptions)
     read_model_defaults(arguments.model).complete(options)
+    check_engine(engine, arguments.gpu)
     result = find_result(arguments.source)
     if result is None:
         series = read_one_run(arguments)
@@ -54,7 +58,7 @@ def _view(arguments: argparse.Namespace) -> int:
         series, options = read_result(result, arguments.model, options)
     from angiomorph.registration.live import LiveRegistration
 
-    live = LiveRegistration(series, arguments.model, options, arguments.gpu)
+    live = LiveRegistration(series, arguments.model, options, arguments.gpu, engine)
     from angiomorph.view.serve import serve
 
     live.start()

@@ -191,10 +191,13 @@ def _bytes(file: BinaryIO, start: int, length: int) -> bytes:
 
 
 def _low_bits(frame: np.ndarray, layout: Layout, *, aligned: bool) -> np.ndarray:
-    """Return values without the bits above them, moved down from HighBit unless they are `aligned` to the low bits."""
+    """Change values to have no bits above them, moved down from HighBit unless they are `aligned` to the low bits."""
     high = layout.stored - 1 if aligned else layout.high
-    unused = layout.allocated - 1 - high
-    return (frame << unused) >> (layout.allocated - layout.stored)  # of signed values, shifting back repeats the sign
+    unused, spare = layout.allocated - 1 - high, layout.allocated - layout.stored
+    if spare:
+        frame <<= unused
+        frame >>= spare  # of signed values, shifting back repeats the sign
+    return frame
 
 
 def _check_there(header: Header) -> None:

@@ -300,9 +300,9 @@ def smallest_jacobian(warp: np.ndarray) -> float:
 
 
 def _jacobian(warp: np.ndarray) -> np.ndarray:
-    down = np.diff(warp, axis=-3)[..., :-1, :]
-    right = np.diff(warp, axis=-2)[..., :-1, :, :]
-    return np.asarray((1 + down[..., 0]) * (1 + right[..., 1]) - down[..., 1] * right[..., 0])
+    rows, columns = np.ascontiguousarray(warp[..., 0]), np.ascontiguousarray(warp[..., 1])
+    own = (1 + np.diff(rows, axis=-2)[..., :-1]) * (1 + np.diff(columns, axis=-1)[..., :-1, :])
+    return np.asarray(own - np.diff(columns, axis=-2)[..., :-1] * np.diff(rows, axis=-1)[..., :-1, :])
 
 
 def largest_shift(warp: np.ndarray) -> float:
@@ -311,7 +311,7 @@ def largest_shift(warp: np.ndarray) -> float:
     Args:
         warp: `(..., 2)`, pixels.
     """
-    return float(np.sqrt(np.max(np.sum(warp**2, axis=-1))))
+    return float(np.sqrt(np.max(warp[..., 0] ** 2 + warp[..., 1] ** 2)))
 
 
 def bright_residue(bsa: np.ndarray, roi: np.ndarray) -> float:

@@ -79,24 +79,28 @@ def warp_frames(frames: tf.Tensor, warp: tf.Tensor) -> tf.Tensor:
 
     Source: VoxelMorph's `SpatialTransformer(interp_method="linear", indexing="ij")`, which it equals.
     """
-    shape = tf.shape(frames)
+    return _sample(frames[..., None], warp)[..., 0]
+
+
+def _sample(values: tf.Tensor, warp: tf.Tensor) -> tf.Tensor:
+    """Return values `(B, H, W, C)` at x + warp(x), bilinearly; all channels of a corner are gathered at once."""
+    shape = tf.shape(values)
     rows, columns = shape[1], shape[2]
     grid = tf.stack(tf.meshgrid(tf.range(rows), tf.range(columns), indexing="ij"), axis=-1)
     last = tf.cast(tf.stack([rows - 1, columns - 1]), tf.float32)
     location = tf.clip_by_value(tf.cast(grid, tf.float32) + warp, 0.0, last)
     low = tf.floor(location)
-    fraction = location - low
     row, column = tf.unstack(tf.cast(low, tf.int32), axis=-1)
     next_row, next_column = tf.minimum(row + 1, rows - 1), tf.minimum(column + 1, columns - 1)
-    flat = tf.reshape(frames, [shape[0], rows * columns])
+    flat = tf.reshape(values, [shape[0], rows * columns, values.shape[-1]])
 
-    def sample(at_row: tf.Tensor, at_column: tf.Tensor) -> tf.Tensor:
+    def corner(at_row: tf.Tensor, at_column: tf.Tensor) -> tf.Tensor:
         index = tf.reshape(at_row * columns + at_column, [shape[0], rows * columns])
         return tf.reshape(tf.gather(flat, index, batch_dims=1), shape)
 
-    down, right = tf.unstack(fraction, axis=-1)
-    upper = sample(row, column) * (1 - right) + sample(row, next_column) * right
-    lower = sample(next_row, column) * (1 - right) + sample(next_row, next_column) * right
+    down, right = tf.split(location - low, 2, axis=-1)
+    upper = corner(row, column) * (1 - right) + corner(row, next_column) * right
+    lower = corner(next_row, column) * (1 - right) + corner(next_row, next_column) * right
     return upper * (1 - down) + lower * down
 
 
@@ -136,8 +140,7 @@ def compose_warps(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     Returns:
         `(B, H, W, 2)`, float32.
     """
-    parts = [warp_frames(part, second) for part in tf.unstack(first, axis=-1)]
-    return tf.stack(parts, axis=-1) + second
+    return _sample(first, second) + second
 
 
 def resize_frames(frames: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:

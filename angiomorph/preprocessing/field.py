@@ -414,8 +414,16 @@ def filler(field: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Return what fills one frame after the other of the same field, see `fill_outside`."""
     if field.all() or not field.any():
         return lambda frames: frames
-    rows, columns = nearest_inside(field)
-    return lambda frames: np.asarray(frames[..., rows, columns])
+    outside = np.flatnonzero(~field)
+    rows, columns = nearest_inside(field).reshape(2, -1)[:, outside]
+    nearest = rows * field.shape[1] + columns
+
+    def fill(frames: np.ndarray) -> np.ndarray:
+        filled = frames.reshape(*frames.shape[:-2], -1).copy()
+        filled[..., outside] = filled[..., nearest]
+        return filled.reshape(frames.shape)
+
+    return fill
 
 
 def nearest_inside(field: np.ndarray) -> np.ndarray:
@@ -457,20 +465,35 @@ def warp_clamp(field: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     if not cells.any():
         return np.zeros_like
     nearest = ndimage.distance_transform_edt(~cells, return_distances=False, return_indices=True)
-    grid = np.indices(field.shape, np.float32)
-    last = np.array(field.shape, np.float32)[:, None, None] - 1
-    return lambda warp: np.stack([_clamp_warp(each, field, cells, nearest, grid, last) for each in warp])
+    depth = ndimage.distance_transform_edt(np.pad(field, 1))[1:-1, 1:-1][field]
+    order = np.argsort(depth)
+    inside = np.stack(np.nonzero(field))[:, order]
+    return lambda warp: np.stack([_clamp_warp(each, field, cells, nearest, inside, depth[order]) for each in warp])
 
 
 def _clamp_warp(
-    warp: np.ndarray, field: np.ndarray, cells: np.ndarray, nearest: np.ndarray, grid: np.ndarray, last: np.ndarray
+    warp: np.ndarray, field: np.ndarray, cells: np.ndarray, nearest: np.ndarray, inside: np.ndarray, depth: np.ndarray
 ) -> np.ndarray:
-    """Return one frame's warp, `(H, W, 2)`, led into the cells."""
-    place = np.clip(grid + np.moveaxis(warp, -1, 0), 0, last)
-    rows, columns = np.minimum(np.nan_to_num(place), last - 1).astype(np.int32)  # a warp that is no number remains one
+    """Return one frame's warp, `(H, W, 2)`, led into the cells.
+
+    Args:
+        warp: `(H, W, 2)`.
+        field: `(H, W)` bool.
+        cells: `(H - 1, W - 1)` bool, whether all of the four pixels about it are inside.
+        nearest: `(2, H - 1, W - 1)`, of each cell, the nearest that is inside.
+        inside: `(2, N)`, rows and columns of the field's pixels, by their depth.
+        depth: `(N,)`, distance to the nearest pixel outside the field or the frame, rising.
+    """
     led = np.where(field[..., None], warp, np.float32(0))
-    outside = field & ~cells[rows, columns]  # few; what is inside already keeps its own warp
-    corner, place = nearest[:, rows[outside], columns[outside]], place[:, outside]
-    inside = np.clip(place, corner, corner + 1)
-    led[outside] = np.where(inside == place, warp[outside].T, inside - grid[:, outside]).T
+    reach = np.sqrt(np.max(warp[..., 0] ** 2 + warp[..., 1] ** 2)) + 2
+    # Deeper pixels cannot be led outside. A warp that is no number reaches everywhere.
+    rows, columns = inside[:, : np.searchsorted(depth, reach) if np.isfinite(reach) else None]
+    last = np.array(field.shape, np.float32)[:, None] - 1
+    grid = np.stack([rows, columns]).astype(np.float32)
+    place = np.clip(grid + warp[rows, columns].T, 0, last)
+    at = np.minimum(np.nan_to_num(place), last - 1).astype(np.int32)  # a warp that is no number remains one
+    out = ~cells[at[0], at[1]]  # few; what is inside already keeps its own warp
+    rows, columns, place, corner = rows[out], columns[out], place[:, out], nearest[:, at[0, out], at[1, out]]
+    moved = np.clip(place, corner, corner + 1)
+    led[rows, columns] = np.where(moved == place, warp[rows, columns].T, moved - grid[:, out]).T
     return led

@@ -55,7 +55,7 @@ def average_areas(frames: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         `(T, h, w)` of the same type.
     """
     rows, columns = frames.shape[1:]
-    down, across = (_weights(*lengths).astype(frames.dtype) for lengths in ((rows, shape[0]), (columns, shape[1])))
+    down, across = (area_weights(*lengths).astype(frames.dtype) for lengths in ((rows, shape[0]), (columns, shape[1])))
     small = np.empty((len(frames), *shape), frames.dtype)
     for target, frame in zip(small, frames, strict=True):
         target[:] = (across @ (down @ frame).T).T
@@ -113,13 +113,13 @@ def average_blocks(frames: Frames, size: int) -> np.ndarray:
     rows, columns = (side // block for side in frames.shape[1:])
     small = np.empty((len(frames), rows, columns))
     for target, frame in zip(small, frames, strict=True):
-        cropped = frame[: rows * block, : columns * block]
-        target[:] = cropped.reshape(rows, block, columns, block).mean((1, 3), dtype=np.float64)
+        down = frame[: rows * block].reshape(rows, block, -1).sum(1, dtype=np.float64)
+        target[:] = sum(down[:, place : columns * block : block] for place in range(block)) / block**2
     return small
 
 
 @functools.lru_cache(maxsize=8)  # rows and columns of a few sizes
-def _weights(before: int, after: int) -> sparse.csr_array:
+def area_weights(before: int, after: int) -> sparse.csr_array:
     """Return the `(after, before)` matrix whose row i is the mean over the i-th of `after` equal parts of `before` pixels."""
     edges = np.arange(after + 1) * before / after
     first = np.floor(edges[:-1]).astype(int)

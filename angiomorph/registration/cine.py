@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -155,6 +154,8 @@ def say_warp(result: Registered, index: int) -> str:
 def _write_caption(width: int, captions: list[str]) -> np.ndarray:
     strip = Image.new("L", (width, CAPTION))
     # Pillow's own font has no λ.
+    import matplotlib
+
     draw, font = ImageDraw.Draw(strip), ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", FONT)
     for number, caption in enumerate(captions):
         middle = (2 * number + 1) * width / (2 * len(captions))

@@ -9,6 +9,8 @@ import numpy as np
 
 from angiomorph.metrics import against_truth
 
+LEVEL_SAMPLES = 100_000  # pixels at most, nearly, by which a frame's level is found: to 0.4 % of its noise
+
 
 @dataclass(frozen=True)
 class FrameFigures:
@@ -45,10 +47,11 @@ def describe_frame(bsa: np.ndarray, dsa: np.ndarray, warp: np.ndarray, field: np
     warped = bool(warp.any())
     after = _about_level(bsa, field)
     before = _about_level(dsa, field) if warped else after
-    shift = warp[field].mean(axis=0, dtype=np.float64) if warped else np.zeros(2)
+    # A product of matrices, as picking the field's pixels takes ten times as long.
+    shift = field.ravel().astype(np.float32) @ warp.reshape(-1, 2) / field.sum() if warped else np.zeros(2)
     return FrameFigures(
         warped=warped,
-        darkness=float(np.minimum(after, 0).mean(dtype=np.float64)),
+        darkness=float(np.minimum(after, 0).mean()),
         mean_shift=(float(shift[0]), float(shift[1])),
         residue_dsa=_lighter(before),
         residue_bsa=_lighter(after),
@@ -71,8 +74,8 @@ def root_mean(squares: Sequence[float]) -> float:
 
 def _about_level(subtracted: np.ndarray, field: np.ndarray) -> np.ndarray:
     inside = subtracted[field]
-    return np.asarray(inside - np.median(inside))
+    return np.asarray(inside - np.median(inside[:: max(1, inside.size // LEVEL_SAMPLES)]))
 
 
 def _lighter(about_level: np.ndarray) -> float:
-    return float(np.square(np.maximum(about_level, 0)).mean(dtype=np.float64))
+    return float(np.square(np.maximum(about_level, 0)).mean())

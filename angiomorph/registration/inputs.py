@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 
 from angiomorph.dicom import Series
-from angiomorph.networks.baked import load_any
-from angiomorph.networks.warp import warp_frames
 from angiomorph.preprocessing.arrival import Arrival, find_arrival
 from angiomorph.preprocessing.background import Background, choose_background
 from angiomorph.preprocessing.field import filler, find_field
@@ -24,9 +22,10 @@ from angiomorph.preprocessing.intensity import (
     to_domain,
 )
 from angiomorph.preprocessing.lazy_frames import Frames, LazyFrames
-from angiomorph.preprocessing.resizing import fitted_shape
-from angiomorph.registration.model_defaults import SHIPPED, read_model_defaults
-from angiomorph.registration.pyramid import Predictor, resize
+from angiomorph.preprocessing.resizing import average_areas, fitted_shape
+from angiomorph.registration.engines import find_searcher
+from angiomorph.registration.model_defaults import read_model_defaults
+from angiomorph.registration.options import BY_TENSORFLOW, EngineOptions
 
 ARRIVAL_SIZE, ARRIVAL_LEVELS = 256, 2  # at which iodine is looked for: a quarter of the time of a registration
 
@@ -62,33 +61,36 @@ class NetworkInput:
         return LazyFrames((len(indices), *self.field.shape), np.float32, lambda index: of_frame(self.frames[indices[index]]))
 
 
-@lru_cache(maxsize=1)
-def _load_shipped() -> Predictor:
-    return Predictor(load_any(SHIPPED))
-
-
-def find_iodine(frames: Frames, field: np.ndarray, mode: str) -> Arrival:
+def find_iodine(frames: Frames, field: np.ndarray, mode: str, how: EngineOptions = BY_TENSORFLOW) -> Arrival:
     """Return when iodine arrives in a run, by the shipped model whatever model registers: all see the same background.
 
     Args:
         frames: `(T, H, W)` float32, normalised, [0, 1], iodine dark; T >= 2.
         field: `(H, W)` bool, the exposed field.
         mode: "log" or "linear", of `frames`.
+        how: what computes the model.
     """
     shape = fitted_shape(field.shape, ARRIVAL_SIZE)
-    small = np.concatenate([resize(frame[None], shape) for frame in frames])
-    inside = resize(field[None].astype(np.float32), shape)[0] > 1 - 1e-3
+    small = np.concatenate([average_areas(frame[None], shape) for frame in frames])
+    inside = average_areas(field[None].astype(np.float32), shape)[0] > 1 - 1e-3
     inside &= small.min(0) > 0
     if not inside.any():
         return Arrival(None, np.zeros(len(frames)), np.zeros(len(frames)))
     levelled = level(small, small[0], inside, gain=mode == "linear")
-    warps = np.concatenate(list(_load_shipped().warps(small[0], levelled, read_model_defaults().hyper, levels=ARRIVAL_LEVELS)))
-    moved = warp_frames(np.repeat(small[:1], len(small), 0), warps).numpy()
+    searcher = find_searcher(how)
+    warps = np.concatenate(list(searcher.warps(small[0], levelled, read_model_defaults().hyper, levels=ARRIVAL_LEVELS)))
+    moved = np.stack([searcher.move(small[0], warp) for warp in warps])
     return find_arrival(levelled, moved, warps, inside)
 
 
 def prepare_input(
-    series: Series, trained_on: str, *, background: str = "auto", intensity: str | None = None, check: bool = False
+    series: Series,
+    trained_on: str,
+    *,
+    background: str = "auto",
+    intensity: str | None = None,
+    check: bool = False,
+    how: EngineOptions = BY_TENSORFLOW,
 ) -> NetworkInput:
     """Return what a network is given of a run.
 
@@ -98,6 +100,7 @@ def prepare_input(
         background: see `background.choose_background`.
         intensity: "auto", "log" or "linear"; None for `trained_on`, as far as the run has it.
         check: whether to look for iodine in a background that the user or DICOM named.
+        how: what computes the model that looks for iodine.
 
     Raises:
         InputError: an intensity that the run cannot have, or a background that is not there.
@@ -112,7 +115,7 @@ def prepare_input(
         return fill(normalise(to_domain(series.frames[index], mode), scale))
 
     frames = LazyFrames(series.frames.shape, np.float32, make)
-    find = partial(find_iodine, field=field, mode=mode)
+    find = partial(find_iodine, field=field, mode=mode, how=how)
     chosen = choose_background(background, frames, series.background_numbers, field, find, steps=series.steps, check=check)
     return NetworkInput(frames, average_frames(frames, chosen.main), chosen, mode, scale, field)
 

@@ -16,7 +16,7 @@ from angiomorph.preprocessing.background import Background, Step
 from angiomorph.registration.evidence import weigh_warps
 from angiomorph.registration.looks import answer_background, answer_frame, answer_warp, describe_run
 from angiomorph.registration.model_defaults import read_model_defaults
-from angiomorph.registration.options import ENDINGS, USUAL, RegistrationOptions
+from angiomorph.registration.options import BY_TENSORFLOW, ENDINGS, USUAL, EngineOptions, RegistrationOptions
 from angiomorph.view.shown import Answer, read_number
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class LiveRegistration:
         model: model `.h5`, or the name of a shipped one; None for the shipped default.
         options: how the page begins.
         gpu: see `backend.configure_gpu`.
+        engine: what computes the network.
         loaded: a model that is in memory already, instead of `model`.
 
     Raises:
@@ -49,9 +50,11 @@ class LiveRegistration:
         model: str | None = None,
         options: RegistrationOptions = USUAL,
         gpu: str | None = None,
+        engine: EngineOptions = BY_TENSORFLOW,
         loaded: Model | None = None,
     ) -> None:
-        self._series, self._model, self._gpu, self._loaded_model = series, model, gpu, loaded
+        self._series, self._model, self._loaded_model = series, model, loaded
+        self._gpu, self._engine = gpu, engine
         self._defaults = read_model_defaults(model) if loaded is None else loaded.defaults
         self._how = self._defaults.complete(options)
         self._network = threading.Lock()  # TensorFlow is asked by one thread at a time
@@ -115,13 +118,13 @@ class LiveRegistration:
     def _loaded_or_failed(self) -> OneByOne | None:
         if self._run is None and not self._failure:
             try:
-                from angiomorph.backend import configure_gpu
+                from angiomorph.registration.engines import configure_engine
                 from angiomorph.registration.model import Model
                 from angiomorph.registration.one_by_one import OneByOne
 
                 if self._loaded_model is None:
-                    configure_gpu(self._gpu)
-                    self._loaded_model = Model(self._model)
+                    configure_engine(self._engine, self._gpu)
+                    self._loaded_model = Model(self._model, self._engine)
                 self._run = OneByOne(self._series, self._loaded_model, self._how)
             except Exception as error:  # the page says it, and shows the run without subtraction
                 self._failure = say_failure("this run", error)

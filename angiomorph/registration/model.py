@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from angiomorph import networks
+import numpy as np
+
 from angiomorph.dicom import Series
-from angiomorph.errors import InputError
-from angiomorph.networks.baked import load_any
-from angiomorph.networks.losses import SIMILARITIES, Similarity
-from angiomorph.registration.model_defaults import ModelDefaults, read_model_defaults
-from angiomorph.registration.options import USUAL, RegistrationOptions
+from angiomorph.registration.engines import load_predictor
+from angiomorph.registration.model_defaults import read_model_defaults
+from angiomorph.registration.options import BY_TENSORFLOW, USUAL, EngineOptions, RegistrationOptions
 from angiomorph.registration.outputs import Spooling
-from angiomorph.registration.pyramid import Predictor
 from angiomorph.registration.result import Registration
 from angiomorph.registration.series import register_series
+from angiomorph.storage.digest import sha256
 
 
 class Model:
@@ -28,20 +26,20 @@ class Model:
 
     Args:
         path: model `.h5`, or the name of a shipped one, see `MODELS`; None for the shipped default.
+        engine: what computes it.
 
     Raises:
-        InputError: the file is no AngioMorph model, or not a whole one.
+        InputError: the file is no AngioMorph model, or not a whole one, or this machine cannot compute it so.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None = None, engine: EngineOptions = BY_TENSORFLOW) -> None:
         self.defaults = read_model_defaults(path)
         self.path = self.defaults.path
-        self.similarity = _similarity(self.defaults)
-        self.predictor = Predictor(_load(self.path))
-        self.sha256 = networks.sha256(self.path)
+        self.predictor = load_predictor(self.path, engine)
+        self.sha256 = sha256(self.path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str] | None = None) -> Model:
+    def load(cls, path: str | os.PathLike[str] | None = None, engine: EngineOptions = BY_TENSORFLOW) -> Model:
         """Read a model; see `Model`.
 
             >>> am.Model.load("absent.h5")
@@ -50,11 +48,12 @@ class Model:
 
         Args:
             path: model `.h5`, or the name of a shipped one; None for the shipped default.
+            engine: what computes it.
 
         Raises:
-            InputError: the file is no AngioMorph model, or not a whole one.
+            InputError: the file is no AngioMorph model, or not a whole one, or this machine cannot compute it so.
         """
-        return cls(path)
+        return cls(path, engine)
 
     def register(
         self,
@@ -85,26 +84,23 @@ class Model:
         """
         how = self.defaults.complete(options)
         others = () if self.defaults.baked else sorted({how.hyper, *hypers} if hypers else ())
-        result = register_series(series, self.predictor, self.similarity, how, spooling, others)
+        result = register_series(series, self.predictor, self.refine, how, spooling, others)
         return replace(result, model_name=self.path.stem, model_sha256=self.sha256, model_facts=self.defaults.metadata)
 
+    def refine(
+        self, moving: np.ndarray, fixed: np.ndarray, warps: Iterator[np.ndarray], hyper: float, steps: int
+    ) -> Iterator[np.ndarray]:
+        """Yield warps improved by the loss of the network's training, by TensorFlow, whatever computes the network.
 
-def _similarity(defaults: ModelDefaults) -> Similarity:
-    if defaults.image_loss not in SIMILARITIES:
-        raise InputError(
-            f"{defaults.path}: expected image_loss {', '.join(SIMILARITIES)} in the model, found {defaults.image_loss!r}; "
-            "train it again"
-        )
-    return SIMILARITIES[defaults.image_loss](image_sigma=defaults.image_sigma)
+        Args:
+            moving: background `(H, W)` float32 in [0, 1].
+            fixed: `(T, H, W)` float32 in [0, 1].
+            warps: of `fixed`, a batch `(B, H, W, 2)` at a time.
+            hyper: λ, [0, 1].
+            steps: at least 1.
+        """
+        from angiomorph.networks.losses import SIMILARITIES
+        from angiomorph.registration.refinement import refine_warps
 
-
-def _load(path: Path) -> networks.AngioMorph:
-    try:
-        return load_any(path)
-    except InputError:
-        raise
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{path}: expected a whole model (.h5), but it cannot be rebuilt: {reason}; copy or train it again"
-        ) from error
+        similarity = SIMILARITIES[self.defaults.image_loss](image_sigma=self.defaults.image_sigma)
+        yield from refine_warps(similarity, moving, fixed, warps, hyper, steps)

@@ -112,6 +112,10 @@ def read_model_defaults(model: str | os.PathLike[str] | None = None) -> ModelDef
     path = find_model(model)
     with model_file.reading(path, (*model_file.OWN, model_file.BAKED), "a model (.h5)", model_file.FOREIGN) as found:
         metadata = (found.config or {}).get("metadata") or {}
+    if (image_loss := metadata.get("image_loss", ModelDefaults.image_loss)) not in DEFAULT_LAMBDA:
+        raise InputError(
+            f"{path}: expected image_loss {', '.join(DEFAULT_LAMBDA)} in the model, found {image_loss!r}; train it again"
+        )
     names = {"size": "size", "levels": "levels", "intensity": "intensity", "lambda": "hyper"}
     names |= {"image_loss": "image_loss", "image_sigma": "image_sigma"}
     baked = found.kind == model_file.BAKED

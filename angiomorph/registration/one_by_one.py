@@ -18,8 +18,6 @@ from angiomorph.registration.looks import in_unit
 from angiomorph.registration.model import Model
 from angiomorph.registration.options import MONTAGE, CompleteOptions, OutputOptions
 from angiomorph.registration.outputs import forget_masks
-from angiomorph.registration.refinement import refine_warps
-from angiomorph.registration.streaming import move
 
 KEPT = 4  # backgrounds
 
@@ -61,8 +59,14 @@ class OneByOne:
         self._whole, self._model, self._how = series, model, how
         self.series = forget_masks(series, how.background)
         self.seen = prepare_input(
-            self.series, model.predictor.intensity, background=how.background, intensity=how.intensity, check=True
+            self.series,
+            model.predictor.intensity,
+            background=how.background,
+            intensity=how.intensity,
+            check=True,
+            how=model.predictor.how,
         )
+        self.move = model.predictor.move
         self._clamp = warp_clamp(self.seen.field)
         self._references: OrderedDict[tuple[int, ...], _Reference] = OrderedDict()
 
@@ -103,7 +107,7 @@ class OneByOne:
         fixed = self.seen.level_to(reference.moving, [frame - 1])[0][None]
         warps = self._model.predictor.warps(reference.moving, fixed, hyper, 1, how.levels, how.rounds)
         if refine:
-            warps = refine_warps(self._model.similarity, reference.moving, fixed, warps, hyper, refine)
+            warps = self._model.refine(reference.moving, fixed, warps, hyper, refine)
         warp = self._clamp(np.concatenate(list(warps)))[0]
         if not judge:
             return FrameWarp(warp)
@@ -116,7 +120,7 @@ class OneByOne:
         full = np.any([self.series.frames[number - 1] >= highest for number in numbers], axis=0) | (stored >= highest)
         known = self.seen.field & ~full & (reference.moving > 0) & (self.seen.frames[frame - 1] > 0)
         values = in_unit(self.series, stored)
-        return evidence_finder(reference.values)(values - reference.values, values - move(reference.values, warp), known)
+        return evidence_finder(reference.values)(values - reference.values, values - self.move(reference.values, warp), known)
 
     def save(self, kind: str, background: str, hyper: float, refine: int, *, guard: bool) -> bytes:
         """Register the whole run and return its file, see `Registration.save`.

@@ -30,6 +30,7 @@ ENDINGS = {
     "nifti": "_warp.nii.gz",
 }
 INTENSITIES = ("auto", "log", "linear")
+TENSORFLOW, OPENVINO = ENGINES = ("tensorflow", "openvino")
 OWN = "the model's"
 MONTAGE = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # λ at which a report shows the key frame
 
@@ -99,6 +100,36 @@ class CompleteOptions(RegistrationOptions):
     hyper: float
     levels: int
     refine: int
+
+
+@document_options
+@dataclass(frozen=True)
+class EngineOptions:
+    """What computes the network, and how exactly.
+
+    >>> am.EngineOptions().engine
+    'tensorflow'
+    """
+
+    engine: str = option(
+        TENSORFLOW,
+        "what computes the network: tensorflow, or openvino, which starts at once and takes less time on a CPU",
+        choices=ENGINES,
+    )
+    mixed_precision: bool = option(
+        False, "let the network compute in half precision, where GPU or CPU gain by it; warps change by some 0.01 pixels"
+    )
+
+    def __post_init__(self) -> None:
+        """Check every option.
+
+        Raises:
+            InputError: names the argument, what was expected, and what came.
+        """
+        check_options(self)
+
+
+BY_TENSORFLOW = EngineOptions()
 
 
 @document_options

@@ -8,7 +8,6 @@ import numpy as np
 
 from angiomorph.images.pairs import Image, join_pair
 from angiomorph.metrics import against_truth
-from angiomorph.networks.warp import warp_frames
 from angiomorph.registration.model import Model
 from angiomorph.registration.options import USUAL, RegistrationOptions
 
@@ -56,5 +55,5 @@ def register_pair(
     """
     result = model.register(join_pair(moving, fixed, relation), replace(options, background="1"))
     warp = result.warp[1]
-    moved = warp_frames(moving.values[None].astype(np.float32), warp[None]).numpy()[0]
+    moved = model.predictor.move(moving.values.astype(np.float32), warp)
     return RegisteredPair(moved, warp, result.hyper, float(result.weights[1]))

@@ -1,37 +1,70 @@
-"""The network seen as a pyramid: warps of frames of any size, from coarse to fine."""
+"""The network seen as a pyramid: warps of frames of any size, from coarse to fine, whatever computes them (no TensorFlow)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
-from angiomorph import networks
-from angiomorph.backend import tf
-from angiomorph.networks.warp import compose_warps, resize_frames, resize_warp, warp_frames
-from angiomorph.preprocessing.resizing import fitted_shape, level_shapes
+from angiomorph.preprocessing.resizing import average_areas, fitted_shape, level_shapes
 from angiomorph.registration import coarse
-from angiomorph.registration.options import RegistrationOptions
+from angiomorph.registration.options import BY_TENSORFLOW, EngineOptions, RegistrationOptions
 
 Shape = tuple[int, int]
 Predict = Callable[[np.ndarray, np.ndarray, np.ndarray, float], np.ndarray]  # (moving, fixed, start, hyper) to warps
 Find = Callable[[np.ndarray], np.ndarray]  # frames (B, H, W) to warps (B, H, W, 2)
 
 
+class Engine(Protocol):
+    """What computes a network's warps."""
+
+    @property
+    def size(self) -> int:
+        """Longer side of the frames at the first level, pixels."""
+
+    @property
+    def levels(self) -> int:
+        """At how many sizes it was trained to see frames, each twice the one before."""
+
+    @property
+    def intensity(self) -> str:
+        """What it sees: "auto", "log" or "linear"."""
+
+    @property
+    def most_together(self) -> int:
+        """How many frames at a time it gains by."""
+
+    def trace(self, shape: Shape, searched: Shape, steps: Sequence[Shape], together: int) -> Predict:
+        """Return what finds warps of frames of one size.
+
+        It takes the background `(H, W)`, frames `(B, H, W)`, warps to start from `(B, h, w, 2)`, and λ. It gives the composed
+        warps `(B, H, W, 2)`; those of a frame at which the network's own is not finite are not finite.
+
+        Args:
+            shape: (H, W).
+            searched: (h, w).
+            steps: shapes at which the network sees the frames, in order.
+            together: how many frames come at a time, at most `most_together`.
+        """
+
+    def move(self, image: np.ndarray, warp: np.ndarray) -> np.ndarray:
+        """Return an image `(H, W)` as a warp `(H, W, 2)` moves it, see `warp.warp_frames`."""
+
+
 class Predictor:
-    """The warps of a network in memory for frames of any size; one graph for each size, traced once.
+    """The warps of a network in memory for frames of any size; what finds those of one size is made once.
 
     Args:
-        network: of which `metadata` says what it was trained on; it may be trained on, and is seen as it is then.
+        engine: that computes them.
+        how: that engine's options.
     """
 
-    def __init__(self, network: networks.AngioMorph) -> None:
-        self._model = network.get_registration_model()
-        self.size = int(network.metadata.get("size", 512))
-        self.levels = int(network.metadata.get("levels", 1))
-        self.intensity = str(network.metadata.get("intensity", "auto"))
-        self._multiple = max(networks.MULTIPLE, 2 ** len(network.get_config()["nb_unet_features"][0]))
-        self._graphs: dict[tuple[Shape, ...], Predict] = {}
+    def __init__(self, engine: Engine, how: EngineOptions = BY_TENSORFLOW) -> None:
+        self._engine, self.how = engine, how
+        self.size, self.levels, self.intensity = engine.size, engine.levels, engine.intensity
+        self.move = engine.move
+        self._graphs: dict[tuple[Shape, Shape, tuple[Shape, ...], int], Predict] = {}
 
     def warps(
         self,
@@ -60,64 +93,24 @@ class Predictor:
         Yields:
             `(B, H, W, 2)` float32, pixels of the given frames.
         """
-        find = self.warps_of(moving, hyper, levels, rounds)
+        find = self.warps_of(moving, hyper, levels, rounds, batch_size)
         for start in range(0, len(fixed), batch_size):
             yield find(fixed[start : start + batch_size])
 
-    def warps_of(self, moving: np.ndarray, hyper: float, levels: int | None = None, rounds: int = 0) -> Find:
+    def warps_of(
+        self, moving: np.ndarray, hyper: float, levels: int | None = None, rounds: int = 0, batch_size: int = 1
+    ) -> Find:
         """Return what finds the warps of one background onto frames `(B, H, W)`, a batch at a call; see `warps`."""
         shape = (moving.shape[0], moving.shape[1])
         shapes = level_shapes(shape, self.size, self.levels if levels is None else levels, self.levels)
         steps = (*shapes, *rounds * (shapes[1:] or shapes))
         searched = fitted_shape(shape, coarse.SIZE)
-        search = coarse.RigidSearch(resize(moving[None], searched)[0])
-        predict = self._graph(shape, searched, steps)
-        return lambda fixed: predict(moving, fixed, search.warps(resize(fixed, searched)), hyper)
+        search = coarse.RigidSearch(average_areas(moving[None], searched)[0])
+        predict = self._graph(shape, searched, steps, min(batch_size, self._engine.most_together))
+        return lambda fixed: predict(moving, fixed, search.warps(average_areas(fixed, searched)), hyper)
 
-    def _graph(self, shape: Shape, searched: Shape, steps: tuple[Shape, ...]) -> Predict:
-        """Return all levels of frames of one size as one graph, for batches of any number of frames."""
-        key = (shape, searched, *steps)
+    def _graph(self, shape: Shape, searched: Shape, steps: tuple[Shape, ...], together: int) -> Predict:
+        key = (shape, searched, steps, together)
         if key not in self._graphs:
-            self._graphs[key] = self._trace(shape, searched, steps)
+            self._graphs[key] = self._engine.trace(*key)
         return self._graphs[key]
-
-    def _trace(self, shape: Shape, searched: Shape, steps: tuple[Shape, ...]) -> Predict:
-        given = [shape, [None, *shape], [None, *searched, 2], []]
-
-        @tf.function(input_signature=[tf.TensorSpec(each) for each in given], autograph=False)
-        def predict(moving: tf.Tensor, fixed: tf.Tensor, start: tf.Tensor, hyper: tf.Tensor) -> tf.Tensor:
-            warp, count = start, tf.shape(fixed)[0]
-            broken = tf.zeros(count, tf.bool)
-            for step in steps:
-                background = tf.repeat(resize_frames(moving[None], step), count, axis=0)
-                before = resize_warp(warp, step)
-                own = self._warp(warp_frames(background, before), resize_frames(fixed, step), hyper)
-                finite = tf.reduce_all(tf.math.is_finite(own), axis=[1, 2, 3])
-                # A warp that is not finite leads nowhere; it comes back at the end, for others to tell of.
-                warp = compose_warps(before, tf.where(finite[:, None, None, None], own, 0))
-                broken |= ~finite
-            return tf.where(broken[:, None, None, None], np.nan, resize_warp(warp, shape))
-
-        # One graph each for several sizes is meant; TensorFlow takes it for one function traced again and again, and warns.
-        graph = predict.get_concrete_function()
-        return lambda *given: graph(*(tf.constant(each, tf.float32) for each in given)).numpy()
-
-    def _warp(self, moving: tf.Tensor, fixed: tf.Tensor, hyper: tf.Tensor) -> tf.Tensor:
-        """Return the network's own warp of frames `(B, h, w)` of any one size, `(B, h, w, 2)`."""
-        shape = moving.shape[1:]
-        frames = [self._pad(each)[..., None] for each in (moving, fixed)]
-        # Called without Keras' check of sizes: the layers take any that is a multiple of what the levels need.
-        warp = self._model.call([*frames, tf.fill([tf.shape(fixed)[0], 1], hyper)], training=False)
-        return warp[:, : shape[0], : shape[1]]
-
-    def _pad(self, frames: tf.Tensor) -> tf.Tensor:
-        """Return frames whose sides are multiples of what the network needs, edges repeated; see `resizing.pad`."""
-        for axis, side in enumerate(frames.shape[1:], start=1):
-            places = np.minimum(np.arange(side + -side % self._multiple), side - 1)
-            frames = frames if len(places) == side else tf.gather(frames, places, axis=axis)
-        return frames
-
-
-def resize(frames: np.ndarray, shape: Shape) -> np.ndarray:
-    """Return frames `(T, H, W)` at another size, see `layers.resize_frames`; the same array where they have it."""
-    return frames if frames.shape[1:] == shape else resize_frames(tf.constant(frames), shape).numpy()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from angiomorph.errors import InputError
-from angiomorph.networks.warp import warp_arrays
 from angiomorph.options import refuse
 from angiomorph.preprocessing.field import filler, find_field, warp_clamp
 from angiomorph.preprocessing.frame_numbers import named_frames
@@ -17,7 +16,6 @@ from angiomorph.registration.evidence import evidence_finder, weigh_warps
 from angiomorph.registration.inputs import average_frames
 from angiomorph.registration.model import Model
 from angiomorph.registration.options import USUAL, RegistrationOptions
-from angiomorph.registration.refinement import refine_warps
 
 RELATIONS = ("LIN", "LOG", "DISP")
 REMEMBERED = 200  # frames whose evidence counts
@@ -87,7 +85,7 @@ class Registrar:
         _check(background, relation, options, shutter)
         if not 0 <= headroom <= 1:
             raise refuse("headroom", "0 to 1", headroom)
-        self._how, self._similarity = model.defaults.complete(options), model.similarity
+        self._how, self._refine, self._move = model.defaults.complete(options), model.refine, model.predictor.move
         self._shape, self._type = background.shape[1:], background.dtype
         self._highest = 2 ** (bits_stored or 8 * self._type.itemsize) - 1
         shutter = np.ones(self._shape, bool) if shutter is None else shutter
@@ -130,7 +128,7 @@ class Registrar:
         values = to_domain(frame, self._unit)
         seen = self._see(values if self._mode == self._unit else to_domain(frame, self._mode))
         dsa, warp = values - self._reference, self._warp(seen)
-        moved = warp_arrays(self._reference[None], warp[None])[0]
+        moved = self._move(self._reference, warp)
         if not self._how.guard:
             return ArrivedFrame(values - moved, dsa, moved, warp, 1.0)
         known = self._known & (frame < self._highest) & (seen > 0)
@@ -138,7 +136,7 @@ class Registrar:
         weight = float(weigh_warps(np.array(self._evidence))[-1])
         if weight < 1:
             warp = warp * np.float32(weight)
-            moved = warp_arrays(self._reference[None], warp[None])[0] if weight else self._reference.copy()
+            moved = self._move(self._reference, warp) if weight else self._reference.copy()
         return ArrivedFrame(values - moved, dsa, moved, warp, weight)
 
     def _see(self, values: np.ndarray) -> np.ndarray:
@@ -150,7 +148,7 @@ class Registrar:
         fixed = self._level(seen)[None]
         warps = self._find_warps(fixed)
         if self._how.refine:
-            warps = next(refine_warps(self._similarity, self._moving, fixed, iter([warps]), self._how.hyper, self._how.refine))
+            warps = next(self._refine(self._moving, fixed, iter([warps]), self._how.hyper, self._how.refine))
         if not np.isfinite(warps).all():
             raise InputError(
                 "`frame`: expected a finite warp, but the network's is not; check the frame, or train the model again"

@@ -19,8 +19,18 @@ from angiomorph.dicom import ANONYMOUS, Series, SeriesFiles, anonymize, find_ser
 from angiomorph.errors import InputError, say_failure
 from angiomorph.images import ImageOptions, find_image_runs, read_image_run
 from angiomorph.preprocessing.frame_numbers import say_frames
+from angiomorph.registration.engines import check_engine, configure_engine
 from angiomorph.registration.model_defaults import read_model_defaults
-from angiomorph.registration.options import FILES, MONTAGE, USUAL, OutputOptions, RegistrationOptions, check_folder
+from angiomorph.registration.options import (
+    BY_TENSORFLOW,
+    FILES,
+    MONTAGE,
+    USUAL,
+    EngineOptions,
+    OutputOptions,
+    RegistrationOptions,
+    check_folder,
+)
 from angiomorph.registration.outputs import Spooling, check_images, check_run, forget_masks, name_results_in_errors
 from angiomorph.registration.record import forget_record, hash_job, is_complete, write_record
 from angiomorph.storage.atomic import remove_leftovers
@@ -125,6 +135,7 @@ class Job:
         unsubtracted: see `register_runs`.
         images: see `register_runs`.
         gpu: see `backend.configure_gpu`.
+        engine: see `register_runs`.
         skip_existing: see `register_runs`.
     """
 
@@ -136,6 +147,7 @@ class Job:
     unsubtracted: bool
     images: ImageOptions | None
     gpu: str | None
+    engine: EngineOptions
     skip_existing: bool
 
     def read(self, files: SeriesFiles) -> Series:
@@ -161,8 +173,9 @@ class Job:
         """Return what tells this job's results of a run from others; "" where nobody asks, or a file is gone."""
         if not self.skip_existing:
             return ""
+        how = self.options, self.output, self.engine, self.unsubtracted, self.images
         try:
-            return hash_job(files, self.model_sha256, self.options, self.output, self.unsubtracted, self.images)
+            return hash_job(files, self.model_sha256, *how)
         except OSError:  # reading the run says what is wrong
             return ""
 
@@ -176,6 +189,7 @@ def register_runs(
     *,
     unsubtracted: bool = False,
     gpu: str | None = None,
+    engine: EngineOptions = BY_TENSORFLOW,
     passed_over: Counter[str] | None = None,
     images: ImageOptions | None = None,
     skip_existing: bool = False,
@@ -201,6 +215,7 @@ def register_runs(
         output: what is written of each.
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
         gpu: see `backend.configure_gpu`.
+        engine: what computes the network.
         passed_over: see `find_series`.
         images: of runs that are images and not DICOM, what the user says of them; `paths` are then files and folders of these.
         skip_existing: skip runs whose results are there whole, made by this argument too, of the same files, model and options.
@@ -220,8 +235,9 @@ def register_runs(
         check_images(output)
     defaults = read_model_defaults(model)
     defaults.complete(options)
+    check_engine(engine, gpu)
     found = find_image_runs(paths, passed_over) if images else find_series(paths, search_progress, passed_over)
-    job = Job(folder, defaults.path, sha256(defaults.path), options, output, unsubtracted, images, gpu, skip_existing)
+    job = Job(folder, defaults.path, sha256(defaults.path), options, output, unsubtracted, images, gpu, engine, skip_existing)
     of_run = RunProgress(stage_progress or ignore_stage, frame_progress or ignore_progress)
     return _register_each(found, job, progress or ignore_progress, of_run, cluster)
 
@@ -362,7 +378,7 @@ def _register(files: SeriesFiles, job: Job, taken: set[Path], told: RunProgress)
         if digest and is_complete(job.out / place, digest):
             return Outcome(files.name, "", (), {}, skipped=THERE)
         told.stage(f"loading {job.model.name}")
-        model = _load_model(job.model, job.model_sha256, job.gpu)
+        model = _load_model(job.model, job.model_sha256, job.gpu, job.engine)
         told.frames(0, len(series.frames))
         spooling = Spooling.for_files(job.out, job.output, told.frames)
         result = model.register(series, job.options, spooling, MONTAGE if "html" in job.output.kinds else ())
@@ -388,14 +404,13 @@ def _register(files: SeriesFiles, job: Job, taken: set[Path], told: RunProgress)
 
 
 @lru_cache(maxsize=1)
-def _load_model(path: Path, model_sha256: str, gpu: str | None) -> Model:
+def _load_model(path: Path, model_sha256: str, gpu: str | None, engine: EngineOptions) -> Model:
     """Return the model, read once; with another digest, anew."""
-    from angiomorph.backend import configure_gpu
     from angiomorph.registration.model import Model
 
     try:
-        configure_gpu(gpu)
-        return Model(path)
+        configure_engine(engine, gpu)
+        return Model(path, engine)
     except InputError as error:
         raise ModelError(str(error)) from error
 

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from angiomorph.dicom import Series
-from angiomorph.networks.losses import Similarity
 from angiomorph.preprocessing.resizing import level_shapes
 from angiomorph.registration.options import CompleteOptions
 from angiomorph.registration.outputs import Spooling
 from angiomorph.registration.pyramid import Predictor
 from angiomorph.registration.result import Registration
-from angiomorph.registration.streaming import RunStream, Spooled
+from angiomorph.registration.streaming import Refine, RunStream, Spooled
 
 OF_FRAMES = ("bsa", "dsa", "moved", "warp", "weights")  # a registration's arrays with one entry a frame
 
@@ -23,7 +22,7 @@ OF_FRAMES = ("bsa", "dsa", "moved", "warp", "weights")  # a registration's array
 def register_series(
     series: Series,
     predictor: Predictor,
-    similarity: Similarity,
+    refine: Refine,
     how: CompleteOptions,
     spooling: Spooling | None = None,
     hypers: Sequence[float] = (),
@@ -38,7 +37,7 @@ def register_series(
     Args:
         series: the run.
         predictor: of the network's warps.
-        similarity: the loss that the network was trained with, for refinement.
+        refine: see `Model.refine`.
         how: the options, complete.
         spooling: that arrays go to the disk, and where; None for arrays in memory.
         hypers: further λ at which the key frame is registered, too.
@@ -49,7 +48,7 @@ def register_series(
 
     Source: Zhou et al. 2024; DICOM PS3.4 N.2.5 (subtraction in a space logarithmic to X-ray intensity).
     """
-    stream = RunStream(series, predictor, similarity, how)
+    stream = RunStream(series, predictor, refine, how)
     if spooling is not None:
         spooled = Spooled(stream, spooling)
         names = (*OF_FRAMES, "figures")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -22,8 +22,6 @@ import numpy as np
 
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
-from angiomorph.networks.losses import Similarity
-from angiomorph.networks.warp import warp_arrays
 from angiomorph.preprocessing.background import Step
 from angiomorph.preprocessing.field import warp_clamp
 from angiomorph.preprocessing.intensity import LN, STORED, to_domain
@@ -34,12 +32,12 @@ from angiomorph.registration.inputs import average_frames, prepare_input
 from angiomorph.registration.options import CompleteOptions
 from angiomorph.registration.outputs import Spooling, forget_masks
 from angiomorph.registration.pyramid import Predictor
-from angiomorph.registration.refinement import refine_warps
 from angiomorph.storage.spool import Spool
 
 KEPT_BATCHES = 3  # of frames as the network sees them: read ahead, in the network, and judged
 KEPT_FRAMES = 2  # that may wait for the thread that writes
 T = TypeVar("T")
+Refine = Callable[[np.ndarray, np.ndarray, Iterator[np.ndarray], float, int], Iterator[np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,21 +93,26 @@ class RunStream:
     Args:
         series: the run, read or opened.
         predictor: of the network's warps.
-        similarity: the loss that the network was trained with, for refinement.
+        refine: see `Model.refine`.
         how: the options, complete.
 
     Raises:
         InputError: see `register_series`.
     """
 
-    def __init__(self, series: Series, predictor: Predictor, similarity: Similarity, how: CompleteOptions) -> None:
+    def __init__(self, series: Series, predictor: Predictor, refine: Refine, how: CompleteOptions) -> None:
         self.stages = Stages()
         self.series = forget_masks(series, how.background)
-        self._predictor, self._similarity, self.how = predictor, similarity, how
+        self.predictor, self._refine, self.how = predictor, refine, how
         self._references: list[tuple[Collection[int], np.ndarray]] = []
         with self.stages.time("read"):
             self.seen = prepare_input(
-                self.series, predictor.intensity, background=how.background, intensity=how.intensity, check=True
+                self.series,
+                predictor.intensity,
+                background=how.background,
+                intensity=how.intensity,
+                check=True,
+                how=predictor.how,
             )
         if how.require_clean and self.seen.background.warnings:
             raise InputError(f"{series.name}: expected a background without iodine: {'; '.join(self.seen.background.warnings)}")
@@ -156,9 +159,9 @@ class RunStream:
         how = self.how if hyper is None else replace(self.how, hyper=hyper)
         with ThreadPoolExecutor(1, "angiomorph-read") as pool:
             fixed: Any = _ReadAhead(replace(self.seen, frames=self.seen_frames).level_to(moving, own), pool, self.stages)
-            warps = self._predictor.warps(moving, fixed, how.hyper, how.batch_size, how.levels, how.rounds)
+            warps = self.predictor.warps(moving, fixed, how.hyper, how.batch_size, how.levels, how.rounds)
             if how.refine:
-                warps = refine_warps(self._similarity, moving, fixed, warps, how.hyper, how.refine)
+                warps = self._refine(moving, fixed, warps, how.hyper, how.refine)
             yield from self._timed(warps)
 
     def _timed(self, warps: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -232,7 +235,7 @@ class _Background:
 
     def _move(self, warp: np.ndarray) -> np.ndarray:
         with self._stream.stages.time("subtract"):
-            return move(self.reference, warp)
+            return self._stream.predictor.move(self.reference, warp)
 
     def _subtract(self, index: int, warp: np.ndarray, moved: np.ndarray, weight: float) -> RegisteredFrame:
         with self._stream.stages.time("subtract"):
@@ -329,14 +332,9 @@ class Spooled:
 
 def _move_backgrounds(stream: RunStream, warp: LazyFrames, weights: np.ndarray) -> LazyFrames:
     """Return the moved background of each frame of a registered run."""
+    move, background_of = stream.predictor.move, stream.background_of
 
     def make(index: int) -> np.ndarray:
-        reference = stream.background_of(index)
-        return move(reference, warp[index]) if weights[index] else reference
+        return move(background_of(index), warp[index]) if weights[index] else background_of(index)
 
     return LazyFrames(warp.shape[:-1], np.float32, make)
-
-
-def move(image: np.ndarray, warp: np.ndarray) -> np.ndarray:
-    """Return one image `(H, W)` as a warp `(H, W, 2)` moves it."""
-    return np.asarray(warp_arrays(image[None], warp[None])[0])

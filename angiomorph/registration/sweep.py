@@ -15,7 +15,6 @@ from angiomorph.registration.looks import in_unit
 from angiomorph.registration.model import Model
 from angiomorph.registration.one_by_one import OneByOne
 from angiomorph.registration.options import USUAL, RegistrationOptions, SweepOptions
-from angiomorph.registration.streaming import move
 from angiomorph.registration.suggestion import Suggestion, suggest_hyper
 
 MANY = SweepOptions()
@@ -116,7 +115,7 @@ class _Frame:
 
     def register(self, hyper: float) -> tuple[np.ndarray, SweptFrame]:
         warp = self._run.register(self._frame, self._numbers, hyper, self._refine, judge=False).warp
-        moved = move(self._reference, warp)
+        moved = self._run.move(self._reference, warp)
         bsa = self._values - moved
         before, after = (against_truth.bright_residue(each[None], self._inside) for each in (self.dsa, bsa))
         judged = without_truth.judge(self._values[None], self._reference, moved[None], self._run.seen.field)

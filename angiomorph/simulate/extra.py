@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from importlib.util import find_spec
-from types import SimpleNamespace
 from typing import Any
 
 from angiomorph.errors import InputError
@@ -44,14 +43,3 @@ def _is_installed(name: str) -> bool:
         return find_spec(name) is not None
     except ValueError:  # a module without a specification, as tests put in place of one that is missing
         return False
-
-
-def _refuse_call(*given: Any, **options: Any) -> None:
-    check_extra("numba")
-
-
-try:
-    numba: Any = importlib.import_module("numba")
-except ImportError:
-    numba = SimpleNamespace(njit=lambda **options: lambda function: _refuse_call, prange=range, set_num_threads=_refuse_call)
-njit, prange, set_num_threads = numba.njit, numba.prange, numba.set_num_threads

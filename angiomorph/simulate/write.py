@@ -16,7 +16,8 @@ from angiomorph import __version__
 from angiomorph.dicom import create as dicom
 from angiomorph.errors import InputError
 from angiomorph.options import refuse
-from angiomorph.simulate.extra import check_extra, set_num_threads
+from angiomorph.simulate.compiled import set_num_threads
+from angiomorph.simulate.extra import check_extra
 from angiomorph.simulate.run import SimulatedRun, simulate_run
 from angiomorph.simulate.scene import anatomy
 from angiomorph.simulate.scene.anatomy import Volume

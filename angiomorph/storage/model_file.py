@@ -309,7 +309,7 @@ def weight_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[i
 
     Source: voxelmorph 0.2, `Unet` and `VxmDense`; neurite 0.2, `HyperConv2DFromDense`.
     """
-    prefix, (encoder, decoder) = config.get("name", "angiomorph"), config["nb_unet_features"]
+    prefix = config.get("name", "angiomorph")
     units = 1
     rank = config.get("hyp_rank")
     dense = [(f"hyp_dense_{number}", wanted) for number, wanted in enumerate(config["hyp_units"], start=1)]
@@ -317,15 +317,29 @@ def weight_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, str, tuple[i
         yield name, "kernel", (units, wanted)
         yield name, "bias", (wanted,)
         units = wanted
+    for layer, shape in convolution_shapes(config):
+        if layer == f"{prefix}_flow":
+            yield layer, "kernel", shape
+            yield layer, "bias", shape[-1:]
+            return
+        size, filters = math.prod(shape), shape[-1]
+        for head, of_head in zip(HEADS, ((units, size), (size,), (units, filters), (filters,)), strict=True):
+            yield layer, head, of_head
+
+
+def convolution_shapes(config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, int, int, int]]]:
+    """Yield (layer, (rows, columns, channels, filters)) of the U-Net's convolutions, the one to the flow last.
+
+    Args:
+        config: the network's constructor arguments, checked.
+    """
+    prefix, (encoder, decoder) = config.get("name", "angiomorph"), config["nb_unet_features"]
     kept = int(math.log2(config.get("svf_resolution", 1)))  # levels at which the decoder stays coarse
     channels = 2
     for place, filters, joined in _convolutions(encoder, decoder, kept):
-        size = 9 * channels * filters
-        for head, shape in zip(HEADS, ((units, size), (size,), (units, filters), (filters,)), strict=True):
-            yield f"{prefix}_unet_{place}", head, shape
+        yield f"{prefix}_unet_{place}", (3, 3, channels, filters)
         channels = filters + joined
-    yield f"{prefix}_flow", "kernel", (3, 3, channels, 2)
-    yield f"{prefix}_flow", "bias", (2,)
+    yield f"{prefix}_flow", (3, 3, channels, 2)
 
 
 def _convolutions(encoder: Sequence[int], decoder: Sequence[int], kept: int) -> Iterator[tuple[str, int, int]]:

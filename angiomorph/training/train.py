@@ -18,7 +18,8 @@ from typing import Any
 from angiomorph import networks
 from angiomorph.backend import configure_gpu, tf, without_remapper
 from angiomorph.errors import InputError
-from angiomorph.training import checkpoints, logs, precision
+from angiomorph.networks import precision
+from angiomorph.training import checkpoints, logs
 from angiomorph.training.callbacks import Course, lose_step, make_callbacks
 from angiomorph.training.checkpoints import Progress
 from angiomorph.training.config import TrainingConfig

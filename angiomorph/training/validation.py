@@ -26,6 +26,7 @@ from angiomorph.metrics.interval import interval
 from angiomorph.networks.losses import GradientPenalty, Similarity, Truth
 from angiomorph.pictures import subtraction_window
 from angiomorph.registration.pyramid import Predictor
+from angiomorph.registration.tensorflow_engine import TensorFlowEngine
 from angiomorph.storage.store import is_hdf5
 from angiomorph.training.config import Sampling
 from angiomorph.training.draws import Draw, draw_fixed_pairs
@@ -159,7 +160,7 @@ class Validation:
             run = runs[number]
             self.draws += draw_fixed_pairs(number, run.frames, run.background, self.sampling)
         self.files = dict(itertools.islice(files.items(), SCORED))
-        self._predictor = Predictor(model)
+        self._predictor = Predictor(TensorFlowEngine(model))
         for what, count in (("stored", len(runs)), ("DICOM", len(files))):
             if count > SCORED:
                 logger.warning("validation: of %d %s runs the first %d are scored", count, what, SCORED)

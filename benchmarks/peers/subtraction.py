@@ -71,7 +71,7 @@ def train(stores: Sequence[Path], out: Path, steps: int, batch_size: int = 4, se
     """
     from angiomorph import networks
     from angiomorph.backend import tf, without_remapper
-    from angiomorph.training import precision
+    from angiomorph.networks import precision
     from angiomorph.training.config import Augmentation, Sampling
     from angiomorph.training.source import Source
 

@@ -5,7 +5,8 @@
 prints milliseconds a frame of 1024 x 1024, and their ratio to the bare network: its forward passes at all levels, in one graph.
 All run in this process, on the same frames and threads, in alternation: each round runs every one once, in an order drawn anew,
 and a ratio is taken within its round. Then it registers whole runs, each in a process of its own, and prints its seconds from
-start to end, and its peak memory. Runs are made from the example run, and kept in DIR.
+start to end, and its peak memory: by TensorFlow, by OpenVINO, and by OpenVINO in half precision, which asks for a CPU that has
+it. Runs are made from the example run, and kept in DIR.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import numpy as np
 from scipy import ndimage
 
 from angiomorph.dicom import read_series
+from angiomorph.registration.options import OPENVINO, EngineOptions
 from benchmarks.peers.methods import set_threads
 from benchmarks.registration.memory import EXAMPLE, make_run, measure
 from benchmarks.training.training_step import FEATURES, alternate, ratio
@@ -28,6 +31,11 @@ from benchmarks.training.training_step import FEATURES, alternate, ratio
 SIZE, BATCH = 1024, 4
 NOISE = 0.01  # of the range, standard deviation
 NETWORK, PUSH = "bare network, all levels", "Registrar.push"
+ENGINES = {  # options in the library, and on the command line
+    "TensorFlow": (EngineOptions(), []),
+    "OpenVINO": (EngineOptions(engine=OPENVINO), ["--engine", OPENVINO]),
+    "OpenVINO, half": (EngineOptions(engine=OPENVINO, mixed_precision=True), ["--engine", OPENVINO, "--mixed-precision"]),
+}
 WHOLE = ((512, 8), (512, 20), (1024, 60))  # pixels a side, frames
 Work = Callable[[], Any]
 
@@ -57,10 +65,10 @@ def works(size: int, batch: int) -> dict[str, tuple[Work, int]]:
     from angiomorph.networks.baked import load_any
     from angiomorph.preprocessing.resizing import level_shapes
     from angiomorph.registration.model import Model
-    from angiomorph.registration.options import RegistrationOptions
     from angiomorph.registration.registrar import Registrar
 
-    model, stored = Model(), make_frames(size, 3 + batch)
+    models = {name: Model(engine=engine) for name, (engine, _) in ENGINES.items()}
+    model, stored = models["TensorFlow"], make_frames(size, 3 + batch)
     hyper, levels, own = model.defaults.hyper, model.defaults.levels, model.predictor.size
     seen = stored.astype(np.float32) / np.float32(4095)
     moving, fixed = seen[:3].mean(0), seen[3:]
@@ -70,7 +78,7 @@ def works(size: int, batch: int) -> dict[str, tuple[Work, int]]:
     dense = vxm.networks.VxmDense(shapes[-1], FEATURES, int_steps=0)
     pair = [np.random.default_rng(0).random((batch, *shapes[-1], 1), np.float32) for _ in range(2)]
     lambdas = np.full((batch, 1), hyper, np.float32)
-    live = Registrar(model, stored[:3], options=RegistrationOptions(), bits_stored=12)
+    live = {name: Registrar(each, stored[:3], bits_stored=12) for name, each in models.items()}
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grid = np.indices((size, size), np.float32)[::-1]
 
@@ -79,11 +87,14 @@ def works(size: int, batch: int) -> dict[str, tuple[Work, int]]:
         columns, rows = grid + np.moveaxis(flow.calc(first, second, None), -1, 0)
         return np.asarray(cv2.remap(moving, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
+    def warp(each: Model) -> list[np.ndarray]:
+        return list(each.predictor.warps(moving, fixed, hyper, batch, levels))
+
     side = shapes[-1][0]
     return {
         NETWORK: (bare, batch),
-        "Predictor.warps": (lambda: list(model.predictor.warps(moving, fixed, hyper, batch, levels)), batch),
-        PUSH: (lambda: live.push(stored[3]), 1),
+        **{f"Predictor.warps, {name}": (partial(warp, each), batch) for name, each in models.items()},
+        **{f"{PUSH}, {name}": (partial(each.push, stored[3]), 1) for name, each in live.items()},
         f"HyperVxmDense.predict at {side}": (lambda: hyper_dense.predict([*pair, lambdas], batch, verbose=0), batch),
         f"VxmDense.predict at {side}": (lambda: dense.predict(pair, batch, verbose=0), batch),
         "DIS flow, medium, and cv2.remap": (dis, 1),
@@ -128,10 +139,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(table({name: seconds / timed[name][1] for name, seconds in found.items()}), flush=True)
     if arguments.no_runs:
         return
-    print("\n| whole process | seconds | peak memory, MB |\n| --- | --- | --- |")
+    print("\n| whole process | engine | seconds | peak memory, MB |\n| --- | --- | --- | --- |")
     for size, count in WHOLE:
-        taken = measure(make_run(arguments.out, count, size), arguments.out / "registered", options)
-        print(f"| {count} frames of {size} | {taken.seconds:.1f} | {taken.megabytes:.0f} |", flush=True)
+        run = make_run(arguments.out, count, size)
+        for name, (_, flags) in ENGINES.items():
+            taken = measure(run, arguments.out / "registered", [*flags, *options])
+            print(f"| {count} frames of {size} | {name} | {taken.seconds:.1f} | {taken.megabytes:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

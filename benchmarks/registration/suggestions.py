@@ -21,7 +21,6 @@ from angiomorph.metrics import against_truth
 from angiomorph.registration.model import Model
 from angiomorph.registration.one_by_one import OneByOne
 from angiomorph.registration.options import RegistrationOptions, SweepOptions
-from angiomorph.registration.streaming import move
 from angiomorph.registration.sweep import Sweep, sweep
 from angiomorph.storage.truth import RunTruth, read_truth, truth_path
 
@@ -120,7 +119,7 @@ def _measure_frame(run: OneByOne, truth: RunTruth, frame: int, numbers: tuple[in
     clean = np.asarray(np.mean([truth.background[number - 1] for number in numbers], axis=0), np.float32)
     left, kept = [], []
     for hyper in hypers:
-        moved = move(clean, run.register(frame, numbers, hyper, 0, judge=False).warp)[None]
+        moved = run.move(clean, run.register(frame, numbers, hyper, 0, judge=False).warp)[None]
         left.append(against_truth.error_energy(moved, background, roi))
         kept.append(against_truth.contrast_kept(background + vessel - moved, vessel, mask, roi))
     seen = run.reference(numbers)[None] - clean[None]

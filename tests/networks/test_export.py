@@ -16,6 +16,7 @@ from angiomorph.networks.export import METADATA, build_registration, export_onnx
 from angiomorph.networks.warp import warp_frames
 from angiomorph.registration.model_defaults import SHIPPED
 from angiomorph.registration.pyramid import Predictor
+from angiomorph.registration.tensorflow_engine import TensorFlowEngine
 from tests.runs import TINY, save_tiny_model
 from tests.tools import REPOSITORY, require_package, require_tool
 
@@ -56,7 +57,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def predictor(tiny):
-    return Predictor(networks.AngioMorph.load(tiny))
+    return Predictor(TensorFlowEngine(networks.AngioMorph.load(tiny)))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def test_the_shipped_model(tmp_path):
     require_package("onnxruntime", "test")
     model = networks.AngioMorph.load(SHIPPED)
     export_onnx(model, tmp_path / "shipped.onnx", 0.2)
-    moving, fixed, expected = warps_of(Predictor(model), (150, 140), 1, 0.2)
+    moving, fixed, expected = warps_of(Predictor(TensorFlowEngine(model)), (150, 140), 1, 0.2)
     found = run_onnx(tmp_path / "shipped.onnx", moving, fixed)
     np.testing.assert_allclose(found, expected, rtol=0, atol=CLOSE)
     assert np.abs(expected).max() > 0.5

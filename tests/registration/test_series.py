@@ -17,6 +17,7 @@ from angiomorph.registration.model_defaults import MODELS, SHIPPED
 from angiomorph.registration.options import RegistrationOptions
 from angiomorph.registration.pyramid import Predictor
 from angiomorph.registration.refinement import refine
+from angiomorph.registration.tensorflow_engine import TensorFlowEngine
 from tests.runs import SIZE, TINY, phantom, save_tiny_model, series
 
 
@@ -286,7 +287,7 @@ def test_a_finer_level_sees_what_the_coarser_has_moved(model_path):
     moved = warped(moving, first).astype(np.float32)
     second = fine([moved[None, ..., None], fixed[None, ..., None], hyper])[1][0].numpy()
     expected = second + np.stack([warped(part, second) for part in np.moveaxis(first, -1, 0)], axis=-1)
-    (found,) = Predictor(coarse).warps(moving, fixed[None], 0.5, 4, levels=2)
+    (found,) = Predictor(TensorFlowEngine(coarse)).warps(moving, fixed[None], 0.5, 4, levels=2)
     np.testing.assert_allclose(found[0], expected, atol=2e-3)
     assert np.abs(second).max() > 1
 
@@ -358,7 +359,7 @@ def test_a_warp_that_is_not_a_number_comes_back_from_every_level():
     network.set_weights([np.full_like(weights, np.nan) for weights in network.get_weights()])
     frames = np.random.default_rng(0).random((2, 2 * SIZE, 2 * SIZE), np.float32)
     for levels in (1, 2):
-        (found,) = Predictor(network).warps(frames[0], frames[1:], 0.5, 4, levels=levels)
+        (found,) = Predictor(TensorFlowEngine(network)).warps(frames[0], frames[1:], 0.5, 4, levels=levels)
         assert np.isnan(found).all()
 
 
@@ -376,7 +377,7 @@ def test_the_start_alone_finds_a_shift_of_30_pixels():
     image = np.float32(0.1 + 0.8 * (image - image.min()) / np.ptp(image))
     shifted = ndimage.shift(image, (30, -22), mode="nearest", order=0)
     frames = np.stack([image, shifted, shifted, image, image])
-    (first, second) = Predictor(untrained(SIZE)).warps(image, frames, 0.5, 3, levels=2)
+    (first, second) = Predictor(TensorFlowEngine(untrained(SIZE))).warps(image, frames, 0.5, 3, levels=2)
     np.testing.assert_array_equal(first[0], 0)
     np.testing.assert_allclose(first[1:], np.broadcast_to(np.float32([-30, 22]), first[1:].shape), atol=1e-4)
     np.testing.assert_array_equal(second, 0)
@@ -389,7 +390,7 @@ def test_a_network_goes_on_from_the_start(model_path):
     image = np.float32(0.1 + 0.8 * (image - image.min()) / np.ptp(image))
     fixed = ndimage.shift(image, (5, 6), mode="nearest", order=0)
     start = np.tile(np.float32([-5, -6]), (SIZE, SIZE, 1))
-    (found,) = Predictor(networks.AngioMorph.load(model_path)).warps(image, fixed[None], 0.5, 4)
+    (found,) = Predictor(TensorFlowEngine(networks.AngioMorph.load(model_path))).warps(image, fixed[None], 0.5, 4)
     own = bare_flow(model_path, warped(image, start), fixed, 0.5)
     np.testing.assert_allclose(found[0], own + start, atol=1e-4)
 
@@ -401,7 +402,7 @@ def test_small_frames_are_enlarged_for_the_learned_levels(model_path):
     side, large = 96, 2 * SIZE
     frames = ndimage.gaussian_filter(rng.random((2, side, side)), (0, 3, 3))
     frames = np.float32((frames - frames.min()) / np.ptp(frames))
-    (found,) = Predictor(network).warps(frames[0], frames[1:], 0.5, 4)
+    (found,) = Predictor(TensorFlowEngine(network)).warps(frames[0], frames[1:], 0.5, 4)
 
     def shrunk(image):  # each of 64 pixels covers one and a half
         return image.repeat(2, 0).repeat(2, 1).reshape(SIZE, 3, SIZE, 3).mean((1, 3))
@@ -430,13 +431,13 @@ def test_the_graph_is_traced_once_and_takes_new_weights(monkeypatch):
     compose = pyramid.compose_warps
     monkeypatch.setattr(pyramid, "compose_warps", lambda *warps: traced.append(warps) or compose(*warps))
     network = untrained(SIZE)
-    predictor = Predictor(network)
+    predictor = Predictor(TensorFlowEngine(network))
     frames = np.random.default_rng(0).random((5, 2 * SIZE, 2 * SIZE), np.float32)
     for batch_size in (1, 2, 3):
         assert not np.concatenate(list(predictor.warps(frames[0], frames, 0.5, batch_size, levels=2))).any()
     networks.initialise(network, flow_sigma=2.0)
     both = np.concatenate(list(predictor.warps(frames[0], frames, 0.5, 2, levels=2)))
     assert len(traced) == 2  # one a level
-    again = np.concatenate(list(Predictor(network).warps(frames[0], frames, 0.5, 2, levels=2)))
+    again = np.concatenate(list(Predictor(TensorFlowEngine(network)).warps(frames[0], frames, 0.5, 2, levels=2)))
     assert both.any()
     np.testing.assert_allclose(both, again, atol=1e-5)

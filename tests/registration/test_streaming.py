@@ -71,7 +71,7 @@ def test_a_frame_is_final_as_soon_as_no_later_one_can_change_it(model, monkeypat
     """Of 12 frames in batches of 2 the first four wait for the evidence of the fifth; then none waits any more."""
     judged(monkeypatch, [0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0])
     options = model.defaults.complete(RegistrationOptions(background="1", refine=0, batch_size=2))
-    stream = RunStream(series(phantom((12, 48, 40))), model.predictor, model.similarity, options)
+    stream = RunStream(series(phantom((12, 48, 40))), model.predictor, model.refine, options)
     held = {}
     frames = [(frame.index, frame.weights, sorted(held)) for frame in stream.frames(held)]
     assert frames == [(index, 1, [0, 1, 2, 3]) for index in range(12)]

@@ -11,6 +11,7 @@ from angiomorph.evaluation.score import score
 from angiomorph.registration.model import Model
 from angiomorph.registration.options import RegistrationOptions
 from angiomorph.registration.pyramid import Predictor
+from angiomorph.registration.tensorflow_engine import TensorFlowEngine
 from angiomorph.storage.store import StoredRun
 from angiomorph.storage.truth import read_truth, truth_path
 from angiomorph.training.draws import Draw
@@ -71,7 +72,7 @@ def test_what_cannot_be_scored_is_named(tmp_path):
     network = networks.AngioMorph((SIZE, SIZE), **TINY)
     network.set_weights([np.full_like(weights, np.nan) for weights in network.get_weights()])
     with pytest.raises(InputError, match=r"validation on run at λ 0\.25: expected finite warps.*lower `lr`"):
-        held_out(series(phantom()), None, "auto").score(Predictor(network), 0.25)
+        held_out(series(phantom()), None, "auto").score(Predictor(TensorFlowEngine(network)), 0.25)
 
 
 def test_clean_frames_are_on_the_scale_of_the_runs_frames(tmp_path):

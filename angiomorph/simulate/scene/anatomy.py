@@ -9,7 +9,7 @@ from scipy import fft, ndimage
 
 from angiomorph.dicom.ct import is_dicom, read_ct
 from angiomorph.errors import InputError
-from angiomorph.simulate.extra import njit, prange
+from angiomorph.simulate.compiled import njit, prange
 from angiomorph.simulate.scene.nifti import Triple, load_nifti
 from angiomorph.simulate.scene.territory import patient
 from angiomorph.simulate.scene.volume import BONE, TISSUE, Volume, attenuation_from_hu

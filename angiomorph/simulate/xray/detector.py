@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from angiomorph.errors import InputError
-from angiomorph.simulate.extra import njit, prange
+from angiomorph.simulate.compiled import njit, prange
 from angiomorph.simulate.settings import BITS, RELATIONS, SimulationSettings
 from angiomorph.simulate.xray.aperture import Aperture, draw_aperture
 from angiomorph.simulate.xray.spectrum import Beam, make_beam

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from angiomorph.simulate.extra import njit, prange
+from angiomorph.simulate.compiled import njit, prange
 from angiomorph.simulate.xray.geometry import CArm
 from angiomorph.simulate.xray.projector import BLOCK, content, find_occupied, planes, rays_in_voxels, steepest, trilinear
 

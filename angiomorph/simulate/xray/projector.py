@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from angiomorph.simulate.extra import njit, prange
+from angiomorph.simulate.compiled import njit, prange
 from angiomorph.simulate.xray.geometry import CArm, rotation
 
 EDGE = 1e-6  # voxels kept from the grid's border, more than rounding along a ray can add up to

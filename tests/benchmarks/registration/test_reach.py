@@ -7,6 +7,7 @@ import pytest
 
 from angiomorph import networks
 from angiomorph.registration.pyramid import Predictor
+from angiomorph.registration.tensorflow_engine import TensorFlowEngine
 from benchmarks.registration import reach
 from tests.benchmarks.made import SIDE, make_run
 from tests.runs import TINY
@@ -23,7 +24,9 @@ def test_table(tmp_path, monkeypatch, capsys):
     network = networks.AngioMorph((SIDE, SIDE), **TINY)
     network.set_weights([np.zeros_like(weights) for weights in network.get_weights()])
     network.metadata.update(size=SIDE)
-    model = SimpleNamespace(predictor=Predictor(network), defaults=SimpleNamespace(intensity="log", hyper=0.5))
+    model = SimpleNamespace(
+        predictor=Predictor(TensorFlowEngine(network)), defaults=SimpleNamespace(intensity="log", hyper=0.5)
+    )
     monkeypatch.setattr(reach, "Model", lambda: model)
     make_run(tmp_path / "run.dcm", shift=(3, 4))
     reach.main([str(tmp_path), "--shift", "40", "0", "--turn", "0"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
 
-REMEDY = "leave out `mixed_precision` to train in float32"
+REMEDY = "leave out `mixed_precision` for float32"
 FLAGS = {"avx512_bf16", "amx_bf16"}
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
-from angiomorph.training import precision
+from angiomorph.networks import precision
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_gpus_before_volta_are_refused(capability, found):
     with pytest.raises(InputError) as error:
         precision.check_gpu("GPU:0", capability)
     assert "expected a GPU of compute capability 7.0 or more" in str(error.value)
-    assert str(error.value).endswith(f"{found}; leave out `mixed_precision` to train in float32")
+    assert str(error.value).endswith(f"{found}; leave out `mixed_precision` for float32")
 
 
 def show_gpus(monkeypatch, capabilities):
