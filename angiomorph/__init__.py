@@ -14,8 +14,9 @@ Read a run, register it, look at it, write it:
 Runs: `read_series` reads one `Series`; `find_series` finds all in folders and archives.
 
 Registration: `Model.load` and `Model.register` with `RegistrationOptions` give a `Registration`, which holds arrays and
-figures, shows itself in a notebook, and saves files. `show` shows a run in a notebook, with a slider for λ. `register_runs`
-registers many runs and writes what `OutputOptions` say. `Registrar` registers frames one by one as they arrive.
+figures, shows itself in a notebook, and saves files. `show` shows a run in a notebook, with a slider for λ. `sweep` tries
+many λ on a few frames, with `SweepOptions`. `register_runs` registers many runs and writes what `OutputOptions` say.
+`Registrar` registers frames one by one as they arrive.
 
 Training: `prepare` turns an archive into a store. `train` turns stores into a model, with `TrainingConfig`, `Sampling` and
 `Augmentation`. `AngioMorph` is the Keras network, `losses` are its losses.
@@ -47,9 +48,11 @@ if TYPE_CHECKING:
     from angiomorph.registration.notebook import show as show
     from angiomorph.registration.options import OutputOptions as OutputOptions
     from angiomorph.registration.options import RegistrationOptions as RegistrationOptions
+    from angiomorph.registration.options import SweepOptions as SweepOptions
     from angiomorph.registration.registrar import Registrar as Registrar
     from angiomorph.registration.result import Registration as Registration
     from angiomorph.registration.runs import register_runs as register_runs
+    from angiomorph.registration.sweep import sweep as sweep
     from angiomorph.simulate.settings import SimulationSettings as SimulationSettings
     from angiomorph.simulate.write import simulate as simulate
     from angiomorph.storage.truth import read_truth as read_truth
@@ -73,6 +76,7 @@ PLACES = {
     "Score": "evaluation.score",
     "Series": "dicom",
     "SimulationSettings": "simulate.settings",
+    "SweepOptions": "registration.options",
     "TrainingConfig": "training.config",
     "evaluate": "evaluation.evaluate",
     "find_series": "dicom",
@@ -83,6 +87,7 @@ PLACES = {
     "register_runs": "registration.runs",
     "show": "registration.notebook",
     "simulate": "",  # a package that can be called, see there
+    "sweep": "registration.sweep",
     "train": "training.train",
 }
 __all__ = [
@@ -98,6 +103,7 @@ __all__ = [
     "Score",
     "Series",
     "SimulationSettings",
+    "SweepOptions",
     "TrainingConfig",
     "evaluate",
     "find_series",
@@ -108,6 +114,7 @@ __all__ = [
     "register_runs",
     "show",
     "simulate",
+    "sweep",
     "train",
 ]
 

@@ -22,6 +22,7 @@ from angiomorph.cli.prepare import add_prepare
 from angiomorph.cli.readers import add_readers
 from angiomorph.cli.register import add_register
 from angiomorph.cli.simulate import add_simulate
+from angiomorph.cli.sweep import add_sweep
 from angiomorph.cli.terminal import complain
 from angiomorph.cli.train import add_train
 from angiomorph.cli.view import add_view
@@ -87,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         add_simulate,
         add_evaluate,
         add_view,
+        add_sweep,
         add_import_weights,
         add_compact,
         add_bake,

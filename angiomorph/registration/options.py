@@ -168,7 +168,7 @@ FILES = OutputOptions()
 class SweepOptions:
     """At which λ a run is tried, and on how many of its frames.
 
-    >>> SweepOptions(hypers=(0, 1)).frames
+    >>> am.SweepOptions(hypers=(0, 1)).frames
     5
     """
 

@@ -219,8 +219,8 @@ def unwarping(monkeypatch, frames):
     """Let the registration leave frames, indices from 0, unwarped and no other one."""
     register = Model.register
 
-    def changed(model, run, how, spooling):
-        found = register(model, run, replace(how, guard=False), spooling)
+    def changed(model, run, how, spooling, hypers):
+        found = register(model, run, replace(how, guard=False), spooling, hypers)
         warp = np.ones(found.warp.shape, np.float32)
         warp[frames] = 0
         return replace(found, warp=warp, figures=())
