@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from angiomorph.pages.moments import Moment, draw_moments, read_moments, thin_moments
@@ -26,6 +26,7 @@ def test_moments_that_come_one_by_one_stay_about_even(count):
     assert count == 1 or gaps.max() <= 4 * gaps.min() or gaps.max() <= 4 * 10 * count / 20
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.sets(st.integers(0, 500), min_size=1, max_size=30), st.integers(1, 3))
 def test_a_page_gives_its_moments_back(tmp_path_factory, steps, runs):
     path = tmp_path_factory.mktemp("page") / "page.html"

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
 from scipy import ndimage
@@ -53,6 +53,7 @@ def test_backgrounds_are_those_of_each_frame():
             np.testing.assert_allclose(recovery.background(index), arrays["background_image"][place], atol=2e-6)
 
 
+@settings(deadline=None)
 @given(
     of_numpy.arrays(np.float32, (7, 9), elements=st.floats(0, 12, width=32)),
     of_numpy.arrays(np.float32, (7, 9, 2), elements=st.floats(-20, 20, width=32)),
