@@ -377,7 +377,8 @@ def _register(files: SeriesFiles, job: Job, taken: set[Path], told: RunProgress)
             return Outcome(files.name, "", (), {}, skipped=HELD)
         if digest and is_complete(job.out / place, digest):
             return Outcome(files.name, "", (), {}, skipped=THERE)
-        told.stage(f"loading {job.model.name}")
+        if not _load_model.cache_info().currsize:
+            told.stage(f"loading {job.model.name}")
         model = _load_model(job.model, job.model_sha256, job.gpu, job.engine)
         told.frames(0, len(series.frames))
         spooling = Spooling.for_files(job.out, job.output, told.frames)
