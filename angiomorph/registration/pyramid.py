@@ -31,11 +31,7 @@ class Engine(Protocol):
     def intensity(self) -> str:
         """What it sees: "auto", "log" or "linear"."""
 
-    @property
-    def most_together(self) -> int:
-        """How many frames at a time it gains by."""
-
-    def trace(self, shape: Shape, searched: Shape, steps: Sequence[Shape], together: int) -> Predict:
+    def trace(self, shape: Shape, searched: Shape, steps: Sequence[Shape]) -> Predict:
         """Return what finds warps of frames of one size.
 
         It takes the background `(H, W)`, frames `(B, H, W)`, warps to start from `(B, h, w, 2)`, and λ. It gives the composed
@@ -45,7 +41,6 @@ class Engine(Protocol):
             shape: (H, W).
             searched: (h, w).
             steps: shapes at which the network sees the frames, in order.
-            together: how many frames come at a time, at most `most_together`.
         """
 
     def move(self, image: np.ndarray, warp: np.ndarray) -> np.ndarray:
@@ -64,7 +59,7 @@ class Predictor:
         self._engine, self.how = engine, how
         self.size, self.levels, self.intensity = engine.size, engine.levels, engine.intensity
         self.move = engine.move
-        self._graphs: dict[tuple[Shape, Shape, tuple[Shape, ...], int], Predict] = {}
+        self._graphs: dict[tuple[Shape, Shape, tuple[Shape, ...]], Predict] = {}
 
     def warps(
         self,
@@ -93,24 +88,22 @@ class Predictor:
         Yields:
             `(B, H, W, 2)` float32, pixels of the given frames.
         """
-        find = self.warps_of(moving, hyper, levels, rounds, batch_size)
+        find = self.warps_of(moving, hyper, levels, rounds)
         for start in range(0, len(fixed), batch_size):
             yield find(fixed[start : start + batch_size])
 
-    def warps_of(
-        self, moving: np.ndarray, hyper: float, levels: int | None = None, rounds: int = 0, batch_size: int = 1
-    ) -> Find:
+    def warps_of(self, moving: np.ndarray, hyper: float, levels: int | None = None, rounds: int = 0) -> Find:
         """Return what finds the warps of one background onto frames `(B, H, W)`, a batch at a call; see `warps`."""
         shape = (moving.shape[0], moving.shape[1])
         shapes = level_shapes(shape, self.size, self.levels if levels is None else levels, self.levels)
         steps = (*shapes, *rounds * (shapes[1:] or shapes))
         searched = fitted_shape(shape, coarse.SIZE)
         search = coarse.RigidSearch(average_areas(moving[None], searched)[0])
-        predict = self._graph(shape, searched, steps, min(batch_size, self._engine.most_together))
+        predict = self._graph(shape, searched, steps)
         return lambda fixed: predict(moving, fixed, search.warps(average_areas(fixed, searched)), hyper)
 
-    def _graph(self, shape: Shape, searched: Shape, steps: tuple[Shape, ...], together: int) -> Predict:
-        key = (shape, searched, steps, together)
+    def _graph(self, shape: Shape, searched: Shape, steps: tuple[Shape, ...]) -> Predict:
+        key = (shape, searched, steps)
         if key not in self._graphs:
             self._graphs[key] = self._engine.trace(*key)
         return self._graphs[key]

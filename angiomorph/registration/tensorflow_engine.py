@@ -19,8 +19,6 @@ class TensorFlowEngine:
         network: of which `metadata` says what it was trained on; it may be trained on, and is seen as it is then.
     """
 
-    most_together = 1  # a batch of any size has all cores
-
     def __init__(self, network: networks.AngioMorph) -> None:
         self._model = network.get_registration_model()
         self.size = int(network.metadata.get("size", 512))
@@ -28,7 +26,7 @@ class TensorFlowEngine:
         self.intensity = str(network.metadata.get("intensity", "auto"))
         self._multiple = max(networks.MULTIPLE, 2 ** len(network.get_config()["nb_unet_features"][0]))
 
-    def trace(self, shape: Shape, searched: Shape, steps: Sequence[Shape], together: int) -> Predict:
+    def trace(self, shape: Shape, searched: Shape, steps: Sequence[Shape]) -> Predict:
         """Return what finds warps of frames of one size, in batches of any number; see `pyramid.Engine.trace`."""
         given = [shape, [None, *shape], [None, *searched, 2], []]
 
