@@ -10,6 +10,7 @@ import pydicom
 from scipy import ndimage
 
 from angiomorph.dicom import Series
+from angiomorph.storage import store
 
 TINY = {"nb_unet_features": [[4, 4], [4, 4]], "hyp_units": [4, 8]}
 SIZE = 64
@@ -46,8 +47,11 @@ def series(frames: np.ndarray, relation: str = "LIN", **changed: Any) -> Series:
     return Series(**(given | changed))
 
 
-def read_result(path: Path) -> list[str] | bytes:
-    """Return all that a result holds, but for when it was written."""
+def read_result(path: Path) -> Any:
+    """Return all that a result or a truth file holds, to the last bit, but for when it was written and where HDF5 put it."""
+    if path.suffix == ".h5":
+        arrays, attributes = store.read_arrays(path)
+        return {name: (str(array.dtype), array.shape, array.tobytes()) for name, array in arrays.items()}, str(attributes)
     if path.suffix != ".dcm":
         return path.read_bytes()
     kept = (element for element in pydicom.dcmread(path).iterall() if element.VR not in PASSED_OVER)

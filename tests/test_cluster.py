@@ -124,6 +124,18 @@ def test_a_scheduler_that_is_not_there_is_refused(monkeypatch):
         pass
 
 
+def test_workers_that_do_not_start_are_told(monkeypatch):
+    def fail(**given):
+        raise RuntimeError("Cluster failed to start: Nanny failed to start worker process")
+
+    monkeypatch.setattr("distributed.LocalCluster", fail)
+    with (
+        pytest.raises(InputError, match=r"local:2: expected worker processes to start here, .* give fewer"),
+        open_cluster("local:2"),
+    ):
+        pass
+
+
 def test_without_the_extra_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"pip install 'angiomorph\[cluster\]'"), open_cluster("local:1"):
@@ -228,7 +240,7 @@ def test_simulate_is_the_same_though_a_worker_is_killed(tmp_path, scheduler):
     assert names == [f"run-{number:06d}{ending}" for number in range(1, 5) for ending in (".dcm", "_truth.h5")]
     assert sorted(path.name for path in (tmp_path / "there").iterdir()) == names
     for name in names:
-        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+        assert read_result(tmp_path / "there" / name) == read_result(tmp_path / "here" / name)
     check_stores(tmp_path / "there.h5", tmp_path / "here.h5")
 
 
@@ -276,6 +288,22 @@ def test_no_worker_outlives_the_command(tmp_path, xa_file, send, status):
     wait_for(lambda: not list_session(process.pid))
     assert main(["prepare", str(tmp_path / "in"), str(tmp_path / "s.h5"), "--workers", "1"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "s.h5", "s.manifest.csv"]
+
+
+@slow
+def test_an_interrupt_waits_until_the_workers_have_started(tmp_path):
+    """It comes from within their start."""
+    program = (
+        "import os, signal, sys, distributed; from angiomorph.cli import main\n"
+        "start = distributed.Nanny.start_unsafe\n"
+        "async def interrupted(nanny): os.kill(os.getpid(), signal.SIGTERM); return await start(nanny)\n"
+        "distributed.Nanny.start_unsafe = interrupted\n"
+        "if __name__ == '__main__': sys.exit(main(['prepare', 'in', 's.h5', '--cluster', 'local:1']))"
+    )
+    command = [sys.executable, "-c", program]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "angiomorph prepare: interrupted\n")
 
 
 def list_session(leader):

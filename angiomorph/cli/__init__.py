@@ -16,17 +16,10 @@ from types import FrameType
 
 from angiomorph import __version__
 from angiomorph.cli.arguments import EXAMPLES, name_flags
-from angiomorph.cli.evaluate import add_evaluate
-from angiomorph.cli.models import add_bake, add_compact, add_export, add_import_weights, add_info
-from angiomorph.cli.prepare import add_prepare
-from angiomorph.cli.readers import add_readers
-from angiomorph.cli.register import add_register
-from angiomorph.cli.simulate import add_simulate
-from angiomorph.cli.sweep import add_sweep
 from angiomorph.cli.terminal import complain
-from angiomorph.cli.train import add_train
-from angiomorph.cli.view import add_view
 from angiomorph.errors import InputError
+
+INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,13 +29,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; None for `sys.argv`.
 
     Returns:
-        exit status: 0 all done; 1 some runs failed; 2 wrong use or unusable input.
+        exit status: 0 all done; 1 some runs failed; 2 wrong use or unusable input; 130 interrupted.
     """
-    arguments = parser().parse_args(argv)
-    logging.captureWarnings(True)
     try:
         with end_as_interrupted():
-            status: int = arguments.run(arguments)
+            return _run(parser().parse_args(argv))
+    except KeyboardInterrupt:  # before it is known what to do
+        print("angiomorph: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    logging.captureWarnings(True)
+    try:
+        status: int = arguments.run(arguments)
     except InputError as error:
         complain(arguments.verb, name_flags(str(error), arguments.parser))
         return 2
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         kept = name_flags("".join(f"; {part}" for part in error.args), arguments.parser)
         print(f"angiomorph {arguments.verb}: interrupted{kept}", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return status
 
 
@@ -76,6 +76,17 @@ def end_as_interrupted() -> Iterator[None]:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
+    # Here, as what verbs import takes half a second, in which an interrupt is to end the program in one line too.
+    from angiomorph.cli.evaluate import add_evaluate
+    from angiomorph.cli.models import add_bake, add_compact, add_export, add_import_weights, add_info
+    from angiomorph.cli.prepare import add_prepare
+    from angiomorph.cli.readers import add_readers
+    from angiomorph.cli.register import add_register
+    from angiomorph.cli.simulate import add_simulate
+    from angiomorph.cli.sweep import add_sweep
+    from angiomorph.cli.train import add_train
+    from angiomorph.cli.view import add_view
+
     top = argparse.ArgumentParser(
         prog="angiomorph", description="Motion-free background-subtraction angiography.", epilog=EXAMPLES
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from angiomorph.cli.terminal import say
+from angiomorph.storage.interrupts import defer_interrupts
 from angiomorph.workers import Cluster, open_cluster
 
 
@@ -24,7 +25,9 @@ def connect(address: str | None, *, quiet: bool = False) -> Iterator[Cluster | N
     if address is None:
         yield None
         return
-    with open_cluster(address) as cluster:
+    with ExitStack() as stack:
+        with defer_interrupts():  # dask cannot close what has half started
+            cluster = stack.enter_context(open_cluster(address))
         workers = cluster.count_workers()
         if not quiet:
             waiting = "" if workers else "; waiting for the first"

@@ -53,7 +53,7 @@ def open_cluster(address: str) -> Iterator[Cluster]:
         address: `local:N` starts N worker processes here, which share this machine's cores; else that of a dask scheduler.
 
     Raises:
-        InputError: no such scheduler, no address, or dask.distributed is not installed.
+        InputError: no such scheduler, no address, processes that do not start, or dask.distributed is not installed.
     """
     local = LOCAL.fullmatch(address)
     if not local and not SCHEDULER.fullmatch(address):
@@ -67,6 +67,11 @@ def open_cluster(address: str) -> Iterator[Cluster]:
             with hold_interrupts():
                 place = stack.enter_context(_start_workers(int(local[1]))) if local else address
                 client = stack.enter_context(distributed.Client(place, timeout=CONNECTING, set_as_default=False))
+        except RuntimeError as error:
+            raise InputError(
+                f"`cluster` {address}: expected worker processes to start here, but they did not; give fewer, or wait until "
+                "this machine has less to do"
+            ) from error
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(
                 f"`cluster` {address}: expected a dask scheduler within {CONNECTING} s, found none; start one with "

@@ -188,6 +188,18 @@ def test_sigterm_ends_as_ctrl_c_does(tmp_path):
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "angiomorph register: interrupted\n")
 
 
+def test_sigterm_before_anything_is_known_is_one_line_too(tmp_path):
+    program = (
+        "import importlib.abc, os, signal, sys; from angiomorph.cli import main\n"
+        "class Finder(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'pydicom': os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.meta_path.insert(0, Finder()); sys.exit(main(['register', 'run.dcm']))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "angiomorph: interrupted\n")
+
+
 def test_a_file_that_is_no_run_is_refused_without_tensorflow(tmp_path):
     (tmp_path / "notes.txt").write_text("no run")
     program = "import sys; from angiomorph.cli import main; print(main(), 'tensorflow' in sys.modules)"

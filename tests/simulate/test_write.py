@@ -1,5 +1,8 @@
 import json
+import os
+import signal
 import subprocess
+import sys
 from dataclasses import replace
 
 import h5py
@@ -12,7 +15,7 @@ from angiomorph.simulate.write import simulate
 from angiomorph.storage import store
 from angiomorph.storage.truth import ARRAYS
 from tests.simulate.test_run import SETTINGS
-from tests.tools import require_tool, shared_data
+from tests.tools import REPOSITORY, require_tool, shared_data
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +50,23 @@ def test_worker_processes_change_no_bit(tmp_path):
     with h5py.File(tmp_path / "1.h5") as one, h5py.File(tmp_path / "2.h5") as two:
         for name in ("run-000001", "run-000002"):
             np.testing.assert_array_equal(one[name]["frames"], two[name]["frames"])
+
+
+def test_ctrl_c_is_one_line_and_leaves_whole_runs(tmp_path):
+    """It reaches all processes of the terminal."""
+    flags = ["--runs", "6", "--size", "64", "--frames", "3", "--background", "1", "--workers", "2"]
+    command = [sys.executable, "-m", "angiomorph", "simulate", "--out", tmp_path / "out", "--store", tmp_path / "s.h5", *flags]
+    given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": REPOSITORY}
+    with subprocess.Popen(command, **given, start_new_session=True) as process:
+        assert process.stderr.readline().startswith("runs made: 1/6")
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate()
+    assert (process.returncode, *said) == (130, "", "angiomorph simulate: interrupted\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    runs = {name.partition(".")[0].partition("_")[0] for name in names}
+    assert "run-000001" in runs
+    assert names == {f"{run}{ending}" for run in runs for ending in (".dcm", "_truth.h5")}
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12])
