@@ -93,8 +93,9 @@ def _weigh(hyper: float, hypers: Sequence[float], contrast: np.ndarray, each: Se
     doubts = (
         [f"only {len(each)} of {contrast.shape[1]} frames say anything"] if len(each) < min(FEWEST, contrast.shape[1]) else []
     )
-    kept = contrast[list(hypers).index(hyper)] / contrast[-1]
-    faint = float(np.median(kept[np.isfinite(kept)])) if np.isfinite(kept).any() else 1.0
+    chosen, smoothest = contrast[list(hypers).index(hyper)], contrast[-1]
+    known = (smoothest > 0) & np.isfinite(chosen)
+    faint = float(np.median(chosen[known] / smoothest[known])) if known.any() else 1.0
     if faint < FAINTER:
         doubts.append(f"vessels seem {1 - faint:.0%} fainter than at λ {hypers[-1]:g}, look at them")
     if apart > DISAGREE or (apart > AGREE and doubts):
