@@ -1,5 +1,6 @@
 """Fixtures for DICOM tests: real XA files of nobody, written with pydicom and broken where a test needs it."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from angiomorph.dicom import write_run
 from angiomorph.dicom.save import derived_uid
 
 Change = Callable[[pydicom.Dataset], Any]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background: the programs that tests interrupt would too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def moving_frames(shape: tuple[int, int, int] = (4, 16, 12), bits: int = 12, seed: int = 0) -> np.ndarray:

@@ -161,6 +161,6 @@ def make_gallery(figures: Iterable[Markup], kind: Literal["pictures", "curves", 
 
     Args:
         figures: of `make_figure`.
-        kind: pictures and curves, as many in a row as there is room for, curves wider; a pair, two in a row at their own size.
+        kind: pictures and curves, as many in a row as there is room for, curves wider; a pair, two in a row.
     """
     return Markup(f'<div class="gallery {kind}">{"".join(figures)}</div>')

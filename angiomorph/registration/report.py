@@ -275,9 +275,8 @@ def _show_montage(result: Reported) -> Iterator[Markup]:
 def _show_key_frame(result: Reported) -> Markup:
     index = result.key_frame - 1
     (pair,) = draw_pairs(result, [index])
-    return make_gallery(
-        _show(picture, name) for picture, name in zip(pair, ("plain DSA", say_warp(result, index)), strict=True)
-    )
+    names = ("plain DSA", say_warp(result, index))
+    return make_gallery([_show(picture, name) for picture, name in zip(pair, names, strict=True)], "pair")
 
 
 def _show(picture: np.ndarray, name: str) -> Markup:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-MORE = 0.1  # share by which the suggestion may leave more of the residue than the best λ
+ENOUGH = 0.95  # of what the best λ removes; 0.9, 0.97 and 0.98 did worse on development runs, see docs/how-to/sweep.md
 LEAST_GAIN = 0.15  # share of the residue that a λ must remove before it says anything; noise alone gives about a tenth
 AGREE, DISAGREE = 0.2, 0.4  # between the frames' own suggestions: up to the first all agree, beyond the second they do not
 FEWEST = 3  # frames that must say something
@@ -47,9 +47,9 @@ class Suggestion:
 def suggest_hyper(
     hypers: Sequence[float], residue: np.ndarray, plain: np.ndarray, contrast: np.ndarray, usual: float
 ) -> Suggestion:
-    """Return the largest λ that leaves hardly more of the bright residue than the best.
+    """Return the largest λ that removes nearly as much of the bright residue as the best.
 
-        left(λ) = sqrt(sum(residue(λ)**2) / sum(plain**2)) over frames, and left(λ) <= 1.1 min(left)
+        left(λ) = sqrt(sum(residue(λ)**2) / sum(plain**2)) over frames, and 1 - left(λ) >= 0.95 max(1 - left)
 
     Args:
         hypers: λ, `(L,)`, rising.
@@ -66,22 +66,23 @@ def suggest_hyper(
     if removed < LEAST_GAIN:
         why = f"no λ removes more than {max(removed, 0):.0%} of the bright residue, so little moves here, and λ hardly matters"
         return Suggestion(usual, "not sure", why, least, removed, each)
-    hyper = _find_smoothest(hypers, pooled)
+    hyper = _find_smoothest(hypers, 1 - pooled)
     sure, why = _weigh(hyper, hypers, contrast, [one for one in each if one is not None])
     best = f"λ {least:g} removes most, {removed:.0%} of the bright residue"
-    said = f"{best}; λ {hyper:g} is the smoothest warp that leaves at most {MORE:.0%} more of it"
+    said = f"{best}; λ {hyper:g} is the smoothest warp that removes {ENOUGH:.0%} of that"
     return Suggestion(hyper, sure, f"{said}; {why}", least, removed, each)
 
 
 def _find_own(hypers: Sequence[float], residue: np.ndarray, before: float) -> float | None:
     """Return the suggestion of one frame, or None where no λ removes enough of what it had before."""
-    return _find_smoothest(hypers, residue) if 1 - residue.min() / before >= LEAST_GAIN else None
+    removed = 1 - residue / before
+    return _find_smoothest(hypers, removed) if removed.max() >= LEAST_GAIN else None
 
 
-def _find_smoothest(hypers: Sequence[float], left: np.ndarray) -> float:
-    """Return the largest λ up to which, from the best on, all leave little enough."""
-    best = int(left.argmin())
-    enough = left[best:] <= (1 + MORE) * left[best]
+def _find_smoothest(hypers: Sequence[float], removed: np.ndarray) -> float:
+    """Return the largest λ up to which, from the best on, all remove enough."""
+    best = int(removed.argmax())
+    enough = removed[best:] >= ENOUGH * removed[best]
     return hypers[best + (len(enough) if enough.all() else int(enough.argmin())) - 1]
 
 
@@ -92,8 +93,9 @@ def _weigh(hyper: float, hypers: Sequence[float], contrast: np.ndarray, each: Se
     doubts = (
         [f"only {len(each)} of {contrast.shape[1]} frames say anything"] if len(each) < min(FEWEST, contrast.shape[1]) else []
     )
-    kept = contrast[list(hypers).index(hyper)] / contrast[-1]
-    faint = float(np.median(kept[np.isfinite(kept)])) if np.isfinite(kept).any() else 1.0
+    chosen, smoothest = contrast[list(hypers).index(hyper)], contrast[-1]
+    known = (smoothest > 0) & np.isfinite(chosen)
+    faint = float(np.median(chosen[known] / smoothest[known])) if known.any() else 1.0
     if faint < FAINTER:
         doubts.append(f"vessels seem {1 - faint:.0%} fainter than at λ {hypers[-1]:g}, look at them")
     if apart > DISAGREE or (apart > AGREE and doubts):

@@ -110,7 +110,8 @@ class _Frame:
         self._run, self._frame, self._numbers, self._refine = run, frame, numbers, refine
         self._values, self._reference = in_unit(run.series, run.series.frames[frame - 1]), run.reference(numbers)
         self.dsa = self._values - self._reference
-        self._inside = ndimage.binary_erosion(run.seen.field, iterations=MARGIN, border_value=1)
+        inside = ndimage.binary_erosion(run.seen.field, iterations=MARGIN, border_value=1)
+        self._inside = inside if inside.any() else run.seen.field
         self._core = without_truth.vessel_core(self._values[None], self._reference, run.seen.field)[0] & self._inside
 
     def register(self, hyper: float) -> tuple[np.ndarray, SweptFrame]:

@@ -43,6 +43,8 @@ def test_images_give_what_dicom_gives(tmp_path, folder, model, xa_file):
     assert left_in(tmp_path / "a") == ["run_bsa.h5"]
     found, expected = (store.read_arrays(tmp_path / name) for name in ("a/run_bsa.h5", "b/dicom_bsa.h5"))
     assert found[1] == expected[1]
+    assert not found[0].pop("frame_times").any()  # images have none
+    assert expected[0].pop("frame_times").tolist() == [0, 40, 80]
     for name, array in expected[0].items():
         np.testing.assert_array_equal(found[0][name], array)
 

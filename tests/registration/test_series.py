@@ -8,10 +8,11 @@ from scipy import ndimage
 from angiomorph import networks
 from angiomorph.backend import tf
 from angiomorph.errors import InputError
+from angiomorph.networks.losses import VLE
 from angiomorph.networks.warp import resize_frames, resize_warp
 from angiomorph.preprocessing.background import Step
 from angiomorph.preprocessing.intensity import Normalisation, level, normalise
-from angiomorph.registration import pyramid
+from angiomorph.registration import tensorflow_engine
 from angiomorph.registration.model import Model
 from angiomorph.registration.model_defaults import MODELS, SHIPPED
 from angiomorph.registration.options import RegistrationOptions
@@ -332,7 +333,7 @@ def test_refinement_begins_where_the_rounds_have_ended(model):
     both = network_alone(run, model, background="1", rounds=2, refine=3)
     assert (both.rounds, both.refine) == (2, 3)
     moving, fixed = (tf.constant(part)[..., None] for part in (np.repeat(seen[:1], 2, 0), seen))
-    expected = refine(moving, fixed, tf.constant(rounds.warp), 0.6, 3, model.similarity)
+    expected = refine(moving, fixed, tf.constant(rounds.warp), 0.6, 3, VLE(image_sigma=model.defaults.image_sigma))
     np.testing.assert_allclose(both.warp, expected, atol=1e-4)
     assert np.abs(both.warp - rounds.warp).max() > 1e-3
 
@@ -428,8 +429,8 @@ def test_small_frames_are_enlarged_for_the_learned_levels(model_path):
 
 def test_the_graph_is_traced_once_and_takes_new_weights(monkeypatch):
     traced = []
-    compose = pyramid.compose_warps
-    monkeypatch.setattr(pyramid, "compose_warps", lambda *warps: traced.append(warps) or compose(*warps))
+    compose = tensorflow_engine.compose_warps
+    monkeypatch.setattr(tensorflow_engine, "compose_warps", lambda *warps: traced.append(warps) or compose(*warps))
     network = untrained(SIZE)
     predictor = Predictor(TensorFlowEngine(network))
     frames = np.random.default_rng(0).random((5, 2 * SIZE, 2 * SIZE), np.float32)

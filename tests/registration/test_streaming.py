@@ -97,7 +97,7 @@ def test_batches_of_any_size_agree(model, tmp_path, size):
     alone = model.register(run, replace(options, batch_size=1))
     assert np.abs(read.bsa - alone.bsa).max() < 1e-5 * alone.summary()["exposed_range"]
     unguarded = model.defaults.complete(replace(options, guard=False))
-    stream = RunStream(run, model.predictor, model.similarity, unguarded)
+    stream = RunStream(run, model.predictor, model.refine, unguarded)
     assert [frame.index for frame in stream.frames({})] == list(range(7))
 
 

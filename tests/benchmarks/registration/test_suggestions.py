@@ -11,6 +11,7 @@ from angiomorph import networks
 from angiomorph.registration.model_defaults import ModelDefaults
 from angiomorph.registration.pyramid import Predictor
 from angiomorph.registration.sweep import Sweep, SweptFrame
+from angiomorph.registration.tensorflow_engine import TensorFlowEngine
 from benchmarks.registration import suggestions
 from tests.benchmarks.made import SIDE, make_run
 from tests.runs import TINY
@@ -38,7 +39,7 @@ def test_table(tmp_path, monkeypatch, capsys):
     network.set_weights([np.zeros_like(weights) for weights in network.get_weights()])
     network.metadata.update(size=SIDE)
     defaults = ModelDefaults(Path("still.h5"), size=SIDE, intensity="log", hyper=0.3, image_loss="truth")
-    model = SimpleNamespace(predictor=Predictor(network), similarity=None, defaults=defaults)
+    model = SimpleNamespace(predictor=Predictor(TensorFlowEngine(network)), defaults=defaults)
     monkeypatch.setattr(suggestions, "Model", lambda name: model)
     monkeypatch.setattr("angiomorph.registration.coarse.RigidSearch.warps", lambda self, frames: np.zeros((*frames.shape, 2)))
     make_run(tmp_path / "run.dcm", shift=(3, 4))
