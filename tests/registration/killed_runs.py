@@ -46,7 +46,7 @@ class Subtraction:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def register(self, series, options, spooling):
+    def register(self, series, options, spooling, hypers=()):
         """Return the run, minus its first frame."""
 
         def subtract(index):
