@@ -73,6 +73,7 @@ def test_errors_come_without_tensorflow(tmp_path, monkeypatch, capsys, given, wo
     assert sorted(tmp_path.iterdir()) == [tmp_path / "notes.txt"]
 
 
+@pytest.mark.slow
 def test_a_baked_model_is_refused_without_tensorflow(tmp_path, monkeypatch, capsys, model):
     baked = tmp_path / "baked.h5"
     assert main(["bake", str(model), str(baked), "--lambda", "0.2"]) == 0

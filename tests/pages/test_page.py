@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -26,6 +26,7 @@ from angiomorph.pages.page import (
 from tests.html_reader import Reader
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), min_size=1))
 def test_any_text_is_shown_as_it_is(text):
     for made in (make_paragraph(escape(text)), make_section(text), make_table([text], [[escape(text)]])):

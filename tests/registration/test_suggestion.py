@@ -18,7 +18,7 @@ def suggest(*frames, contrast=1.0, plain=10.0):
     return suggest_hyper(HYPERS, residue, np.broadcast_to(plain, len(frames)).astype(float), fainter, 0.2)
 
 
-def test_the_smoothest_warp_that_removes_nearly_as_much_is_suggested():
+def test_the_smoothest_warp_that_removes_nearly_all_is_named():
     found = suggest(*[[2, 2.1, 2.3, 2.5, 5]] * FRAMES)  # of 10, λ 0 removes 8; 95 % of that is 7.6, and leaves 2.4
     assert (found.hyper, found.sure, found.least) == (0.5, "sure", 0.0)
     assert found.removed == pytest.approx(0.8)
