@@ -20,7 +20,7 @@ import numpy as np
 
 from angiomorph.preprocessing.background import Background
 from angiomorph.preprocessing.lazy_frames import LazyFrames
-from angiomorph.registration.options import OutputOptions, RegistrationOptions
+from angiomorph.registration.options import EngineOptions, OutputOptions, RegistrationOptions
 from angiomorph.registration.result import Registration
 from angiomorph.registration.runs import register_runs
 
@@ -43,7 +43,7 @@ def pass_step(kind: str) -> None:
 class Subtraction:
     """Plain subtraction in the place of a model."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, engine: EngineOptions) -> None:
         self.path = path
 
     def register(self, series, options, spooling, hypers=()):
