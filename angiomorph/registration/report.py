@@ -31,6 +31,7 @@ from angiomorph.pages.page import (
 from angiomorph.preprocessing.frame_numbers import say_frames
 from angiomorph.registration.cine import Registered, draw_pairs, draw_subtracted, say_warp
 from angiomorph.registration.figures import FrameFigures
+from angiomorph.registration.options import OPENVINO, TENSORFLOW
 
 CINE_SIZE = 512  # longer side at most of each panel, pixels
 MOST_FRAMES = 120  # of the cine, so that a long run's page stays below some 20 MB
@@ -42,7 +43,7 @@ CHOICES = {
 }
 STILL = "no sure sign that something moves, so the guard left plain DSA"
 NOTHING = "the warp found is zero"
-LIBRARIES = ("tensorflow", "voxelmorph", "numpy", "scipy")
+LIBRARIES = {TENSORFLOW: ("tensorflow", "voxelmorph", "numpy", "scipy"), OPENVINO: ("openvino", "numpy", "scipy")}
 
 
 class Reported(Registered, Protocol):
@@ -291,12 +292,13 @@ def _name_parameters(result: Reported, given: dict[str, Any]) -> list[tuple[Mark
         "steps of refinement": given["refine"],
         "frames at a time": result.batch_size,
         "guard": "on" if result.guard else "off",
+        "the network computed in": "half precision" if given["mixed_precision"] else "float32",
         "the network saw": f"{given['intensity']} intensity",
         "subtracted in": given["units"],
         "AngioMorph": __version__,
         "Python": platform.python_version(),
     }
-    return _make_rows(values | {name: importlib.metadata.version(name) for name in LIBRARIES})
+    return _make_rows(values | {name: importlib.metadata.version(name) for name in LIBRARIES[given["engine"]]})
 
 
 def _describe_model(result: Reported) -> list[tuple[Markup, Markup]]:

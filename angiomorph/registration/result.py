@@ -33,7 +33,7 @@ from angiomorph.registration.cine import draw_cine, draw_sheet
 from angiomorph.registration.figures import FrameFigures, describe_frames, root_mean
 from angiomorph.registration.inputs import average_frames
 from angiomorph.registration.kept import choose_frames
-from angiomorph.registration.options import ENDINGS, FILES, USUAL, OutputOptions
+from angiomorph.registration.options import BY_TENSORFLOW, ENDINGS, FILES, USUAL, EngineOptions, OutputOptions
 from angiomorph.registration.outputs import check_run, write_together
 from angiomorph.registration.report import write_report
 from angiomorph.registration.shown_result import ShownResult
@@ -79,6 +79,7 @@ class Registration:
         seconds: that each stage took, in threads of their own: read, network, subtract, write.
         guard: whether frames' warps were weighed.
         batch_size: frames at a time.
+        engine: what computed the network.
         montage: by λ, the BSA of the key frame `(H, W)` registered at it, for the report; none where nobody asked for it.
     """
 
@@ -103,6 +104,7 @@ class Registration:
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     guard: bool = USUAL.guard
     batch_size: int = USUAL.batch_size
+    engine: EngineOptions = BY_TENSORFLOW
     montage: Mapping[float, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @cached_property
@@ -172,6 +174,7 @@ class Registration:
             "levels": self.levels,
             "rounds": self.rounds,
             "refine": self.refine,
+            **dataclasses.asdict(self.engine),
             "unwarped": len(unwarped),
             "partly_warped": int(np.sum((self.weights[contrast] > 0) & (self.weights[contrast] < 1))),
             "unwarped_frames": unwarped,
@@ -286,6 +289,7 @@ class Registration:
             "levels": self.levels,
             "rounds": self.rounds,
             "refine": self.refine,
+            **dataclasses.asdict(self.engine),
             "version": __version__,
             "format_version": H5_VERSION,
         }

@@ -84,5 +84,6 @@ def _registration(stream: RunStream, predictor: Predictor, how: CompleteOptions,
         seconds=stream.stages.seconds,
         guard=how.guard,
         batch_size=how.batch_size,
+        engine=predictor.how,
         **of_frames,
     )

@@ -99,10 +99,12 @@ def test_results_hold_every_frame_and_nothing_of_the_patient(tmp_path, capsys, x
         assert sorted(file.attrs) == [
             *(
                 "bits_stored",
+                "engine",
                 "format_version",
                 "intensity",
                 "lambda",
                 "levels",
+                "mixed_precision",
                 "model_sha256",
                 "refine",
                 "relation",
