@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from angiomorph.backend import tf
+from angiomorph.networks import precision
 from angiomorph.pages.moments import read_moments
-from angiomorph.training import checkpoints, objective, precision
+from angiomorph.training import checkpoints, objective
 from angiomorph.training.callbacks import StepLog, StepReport
 from angiomorph.training.checkpoints import Progress
 from angiomorph.training.config import Sampling, TrainingConfig

@@ -15,9 +15,9 @@ import pytest
 
 from angiomorph.backend import tf
 from angiomorph.cli import main
-from angiomorph.networks import AngioMorph
+from angiomorph.networks import AngioMorph, precision
 from angiomorph.storage import store
-from angiomorph.training import checkpoints, precision
+from angiomorph.training import checkpoints
 from angiomorph.training.source import Source
 from tests.training.trainings import FEW, TINY, board, history, largest_file, run_train, table
 
