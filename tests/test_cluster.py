@@ -258,7 +258,7 @@ while True:
 
 
 @slow
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the system does not tell what processes a session has")
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="only Linux lists the processes of a session, in /proc")
 @pytest.mark.parametrize(
     ("send", "status"),
     [
@@ -320,7 +320,7 @@ def list_session(leader):
 
 
 @slow
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not tell what files a process has open")
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="only Linux lists the open files of a process, in /proc")
 def test_a_worker_killed_in_a_run_loses_nothing(tmp_path, scheduler, xa_file):
     file, workers = scheduler
     model = save_tiny_model(tmp_path / "tiny.h5")

@@ -107,7 +107,7 @@ def wait_for_frames(process, out, run):
         time.sleep(0.002)
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not tell what files are open")
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="only Linux lists the open files of a process, in /proc")
 def test_the_command_killed_and_ended_among_the_frames_of_a_run(tmp_path, model, xa_file):
     shapes = {"a": (4, 64, 64), "b": (24, 96, 80), "c": (4, 64, 64)}
     for name, shape in shapes.items():
@@ -239,7 +239,7 @@ def small_disk(tmp_path):
         return subprocess.run(["mount", *given, folder], capture_output=True, check=False).returncode == 0
 
     if not (sys.platform == "linux" and os.geteuid() == 0 and mount("-t", "tmpfs", "-o", "size=64k", "tmpfs")):
-        pytest.skip("a disk of its own needs Linux and root")
+        pytest.skip("to fill a disk safely takes a small one of its own (tmpfs), which Linux mounts for root alone")
     yield folder, lambda option: mount("-o", f"remount,{option}") or pytest.fail(option)
     subprocess.run(["umount", "--lazy", folder], check=True)
 
@@ -288,7 +288,7 @@ def test_a_read_only_folder_is_named_before_anything_is_computed(tmp_path, model
     assert names_in(out) == results_of("a/run", "b/run")
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not tell what files are open")
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="only Linux lists the open files of a process, in /proc")
 def test_each_run_gives_its_room_on_the_disk_back(tmp_path, model, xa_file, monkeypatch):
     """At once: Python looks for circles of references rarely, and a tree of runs would fill the disk."""
     import gc

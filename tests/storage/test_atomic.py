@@ -96,7 +96,9 @@ def test_leftovers_of_ended_processes_of_this_host_go(tmp_path):
     assert names(tmp_path) == sorted(kept)
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the system does not tell in what state processes are")
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self"), reason="only Linux tells in /proc that a process is dead but not yet waited for"
+)
 def test_a_process_that_nobody_has_asked_how_it_ended_has_ended(tmp_path):
     with subprocess.Popen([sys.executable, "-c", "print()"], stdout=subprocess.PIPE) as process:
         process.stdout.read()
