@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,9 @@ ENDINGS = {
     "dsa-state": "_dsa_state.dcm",
     "shift-state": "_shift_state.dcm",
     "key": "_key.dcm",
-    "nifti": "_warp.nii.gz",
+    "nifti": "_bsa.nii.gz",
 }
+BESIDE = {"nifti": {"nifti-warp": "_warp.nii.gz"}}  # the second file of a kind that has two
 INTENSITIES = ("auto", "log", "linear")
 TENSORFLOW, OPENVINO = ENGINES = ("tensorflow", "openvino")
 OWN = "the model's"
@@ -192,6 +194,15 @@ class OutputOptions:
 
 
 FILES = OutputOptions()
+
+
+def list_endings(kinds: Iterable[str]) -> dict[str, str]:
+    """Return the ending of every file that kinds of `ENDINGS` stand for, by what the file is.
+
+    >>> list_endings(["png", "nifti"])
+    {'png': '_bsa.png', 'nifti': '_bsa.nii.gz', 'nifti-warp': '_warp.nii.gz'}
+    """
+    return {file: ending for kind in kinds for file, ending in ({kind: ENDINGS[kind]} | BESIDE.get(kind, {})).items()}
 
 
 @document_options

@@ -33,12 +33,12 @@ from angiomorph.registration.cine import draw_cine, draw_sheet
 from angiomorph.registration.figures import FrameFigures, describe_frames, root_mean
 from angiomorph.registration.inputs import average_frames
 from angiomorph.registration.kept import choose_frames
-from angiomorph.registration.options import BY_TENSORFLOW, ENDINGS, FILES, USUAL, EngineOptions, OutputOptions
+from angiomorph.registration.options import BY_TENSORFLOW, FILES, USUAL, EngineOptions, OutputOptions, list_endings
 from angiomorph.registration.outputs import check_run, write_together
 from angiomorph.registration.report import write_report
 from angiomorph.registration.shown_result import ShownResult
 from angiomorph.storage import store
-from angiomorph.storage.nifti import write_warp
+from angiomorph.storage.nifti import write_bsa_image, write_warp
 from angiomorph.videos import frame_durations, write_gif, write_mp4
 
 GIF_SIZE = 320  # longer side at most of each of the two pictures, pixels
@@ -211,7 +211,7 @@ class Registration:
         if output.anonymize and not self.series.anonymous:
             return replace(self, series=anonymize(self.series)).save(stem, output=output)
         check_run(self.series, output)
-        endings = {kind: ENDINGS[kind] for kind in output.kinds}
+        endings = list_endings(output.kinds)
         with write_together(Path(stem), endings) as paths:
             for kind, path in paths.items():
                 self._write(kind, path, output)
@@ -227,7 +227,8 @@ class Registration:
             "dsa-state": lambda: write_dsa_state(path, self.series, numbers),
             "shift-state": lambda: write_shift_state(path, self.series, numbers, self.mean_shifts),
             "key": lambda: self._write_key(path, output),
-            "nifti": lambda: write_warp(path, self.warp, spacing),
+            "nifti": lambda: write_bsa_image(path, self.bsa, spacing, self.units),
+            "nifti-warp": lambda: write_warp(path, self.warp, spacing),
             "h5": lambda: self._write_h5(path, with_moved=output.save_moved),
             "png": lambda: side_by_side(self.panels(output.frame), path),
             "sheet": lambda: grid(draw_sheet(self), path),

@@ -1,10 +1,11 @@
-"""Warps as NIfTI vector images, as ITK and ANTs take them."""
+"""Subtracted runs and their warps as NIfTI images, as ITK and ANTs take them."""
 
 from __future__ import annotations
 
 import gzip
 import os
 import struct
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -14,6 +15,25 @@ from angiomorph.storage.atomic import replace_file
 HEADER, START = 348, 352  # bytes: of the header, and before the data
 FLOAT32, VECTOR, MILLIMETRES, ALIGNED = 16, 1007, 2, 1  # datatype, intent_code, xyzt_units, qform_code and sform_code
 MOST = 2**15 - 1  # of a size
+
+
+def write_bsa_image(path: str | os.PathLike[str], bsa: np.ndarray, spacing: tuple[float, float] | None, units: str) -> None:
+    """Write a subtracted run as one 3-D image, which lies where the displacement field of `write_warp` does.
+
+    Args:
+        path: the file's final name, ending in .nii.gz; written whole or not at all.
+        bsa: `(T, H, W)` float32, in `units`, iodine negative.
+        spacing: of rows and of columns, mm at the detector; None where it is unknown, for pixels instead of mm.
+        units: what the header's description says of the values.
+
+    Raises:
+        InputError: more frames, rows or columns than NIfTI can say.
+
+    Source: NIfTI-1.1, nifti1.h.
+    """
+    _check_sizes(path, bsa.shape)
+    header = _header(bsa.shape, spacing, f"BSA, {units}", components=1)
+    _write(path, header, (np.ascontiguousarray(frame, "<f4").tobytes() for frame in bsa))
 
 
 def write_warp(path: str | os.PathLike[str], warp: np.ndarray, spacing: tuple[float, float] | None) -> None:
@@ -33,44 +53,54 @@ def write_warp(path: str | os.PathLike[str], warp: np.ndarray, spacing: tuple[fl
 
     Source: NIfTI-1.1, nifti1.h; intent 1007 is the one whose vectors ITK reads as they are.
     """
-    frames, rows, columns, _ = warp.shape
-    if max(warp.shape) > MOST:
-        raise InputError(f"{path}: expected at most {MOST} frames, rows and columns for NIfTI, got {warp.shape[:3]}; use h5")
-    down, right = spacing or (1.0, 1.0)
+    _check_sizes(path, warp.shape)
+    _write(path, _header(warp.shape, spacing, "warp", components=3), _list_vectors(warp, spacing or (1.0, 1.0)))
+
+
+def _list_vectors(warp: np.ndarray, spacing: tuple[float, float]) -> Iterator[bytes]:
+    """Yield the components x, y and z of all frames, one after the other, as NIfTI orders them."""
+    for channel, scale in ((1, spacing[1]), (0, spacing[0])):
+        for frame in warp:
+            yield (frame[..., channel] * np.float32(scale)).astype("<f4").tobytes()
+    for frame in warp:
+        yield bytes(4 * frame[..., 0].size)
+
+
+def _check_sizes(path: str | os.PathLike[str], shape: tuple[int, ...]) -> None:
+    if max(shape) > MOST:
+        raise InputError(f"{path}: expected at most {MOST} frames, rows and columns for NIfTI, got {shape[:3]}; use h5")
+
+
+def _write(path: str | os.PathLike[str], header: bytes, parts: Iterable[bytes]) -> None:
     with (
         replace_file(path) as partial,
         partial.open("wb") as file,
         gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as content,  # no time, so that the bytes repeat
     ):
-        content.write(_header((columns, rows, frames), (right, down, 1.0), known=spacing is not None).ljust(START, b"\0"))
-        for channel, scale in ((1, right), (0, down)):
-            for frame in warp:
-                content.write((frame[..., channel] * np.float32(scale)).astype("<f4").tobytes())
-        for _ in range(frames):
-            content.write(bytes(4 * rows * columns))
+        content.write(header.ljust(START, b"\0"))
+        content.writelines(parts)
 
 
-def _header(sizes: tuple[int, int, int], spacing: tuple[float, float, float], *, known: bool) -> bytes:
-    """Return the header of a 3-D image of three components; LPS is RAS turned by 180 degrees about z."""
-    description = b"warp, mm at the detector, LPS" if known else b"warp, pixels, LPS; no ImagerPixelSpacing"
-    dimensions = struct.pack("<8h", 5, *sizes, 1, 3, 1, 1)
-    steps = struct.pack("<8f", 1.0, *spacing, 0.0, 0.0, 0.0, 0.0)
-    turned = struct.pack("<6f", 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)  # quaternion b, c, d and offset
-    rows = struct.pack("<12f", -spacing[0], 0, 0, 0, 0, -spacing[1], 0, 0, 0, 0, spacing[2], 0)
+def _header(shape: tuple[int, ...], known: tuple[float, float] | None, what: str, *, components: int) -> bytes:
+    """Return the header of a 3-D image of scalars or vectors; LPS is RAS turned by 180 degrees about z."""
+    frames, rows, columns = shape[:3]
+    down, right = known or (1.0, 1.0)
+    place = "mm at the detector, LPS" if known else "pixels, LPS; no ImagerPixelSpacing"
+    dimensions = (3, columns, rows, frames, 1, 1, 1, 1) if components == 1 else (5, columns, rows, frames, 1, components, 1, 1)
     parts = {
         0: struct.pack("<i", HEADER),
-        40: dimensions,
-        68: struct.pack("<hhhh", VECTOR, FLOAT32, 32, 0),
-        76: steps,
+        40: struct.pack("<8h", *dimensions),
+        68: struct.pack("<hhhh", VECTOR if components > 1 else 0, FLOAT32, 32, 0),
+        76: struct.pack("<8f", 1.0, right, down, 1.0, 0.0, 0.0, 0.0, 0.0),
         108: struct.pack("<fff", START, 1.0, 0.0),
         123: struct.pack("<B", MILLIMETRES if known else 0),
-        148: description,
+        148: f"{what}, {place}".encode(),
         252: struct.pack("<hh", ALIGNED, ALIGNED),
-        256: turned,
-        280: rows,
+        256: struct.pack("<6f", 0.0, 0.0, 1.0, 0.0, 0.0, 0.0),  # quaternion b, c, d and offset
+        280: struct.pack("<12f", -right, 0, 0, 0, 0, -down, 0, 0, 0, 0, 1.0, 0),
         344: b"n+1\0",
     }
     header = bytearray(HEADER)
-    for place, value in parts.items():
-        header[place : place + len(value)] = value
+    for start, value in parts.items():
+        header[start : start + len(value)] = value
     return bytes(header)

@@ -51,7 +51,7 @@ def test_images_give_what_dicom_gives(tmp_path, folder, model, xa_file):
 
 def test_every_kind_without_headers(tmp_path, folder, model):
     assert register(folder, "--relation", "LOG", "--save", "h5,png,nifti", "--model", model, "--out", tmp_path / "a") == 0
-    assert left_in(tmp_path / "a") == ["run_bsa.h5", "run_bsa.png", "run_warp.nii.gz"]
+    assert left_in(tmp_path / "a") == ["run_bsa.h5", "run_bsa.nii.gz", "run_bsa.png", "run_warp.nii.gz"]
 
 
 def test_prepare_takes_images(tmp_path, folder, capsys):

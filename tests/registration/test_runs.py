@@ -16,14 +16,14 @@ from pydicom.uid import EnhancedXAImageStorage
 from angiomorph.errors import InputError
 from angiomorph.registration import result
 from angiomorph.registration.model import Model
-from angiomorph.registration.options import ENDINGS, OutputOptions, RegistrationOptions
+from angiomorph.registration.options import ENDINGS, OutputOptions, RegistrationOptions, list_endings
 from angiomorph.registration.outputs import write_together
 from angiomorph.registration.runs import Outcome, name_results, register_runs
 from angiomorph.storage import store
 from angiomorph.storage.atomic import replace_file
 from tests.dicom_tools import dciodvfy_errors
 from tests.runs import phantom, save_tiny_model
-from tests.storage.test_nifti import by_simpleitk
+from tests.storage.test_nifti import by_simpleitk, open_by_nibabel
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,7 @@ def test_what_is_written_and_told(tmp_path, model_path, run_path):
     (outcome,) = register_runs(
         [run_path], tmp_path / "out", model_path, *options(kinds=ALL, background="1-2", frame=3, save_moved=True)
     )
-    endings = sorted(ending.removeprefix("_") for ending in ENDINGS.values())
+    endings = sorted(ending.removeprefix("_") for ending in list_endings(ALL).values())
     assert files_in(tmp_path / "out") == [f"run_{ending}" for ending in endings]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == files_in(tmp_path / "out")
     assert (outcome.name, outcome.error) == ("run", "")
@@ -118,6 +118,8 @@ def test_simpleitk_moves_the_background_as_we_do(tmp_path, model_path, xa_file):
     inside = np.isfinite(found)
     assert inside.mean() > 0.6
     np.testing.assert_allclose(found[inside], arrays["moved"][inside], atol=1e-4)
+    subtracted = open_by_nibabel(tmp_path / "run_bsa.nii.gz").get_fdata(dtype=np.float32).transpose(2, 1, 0)
+    np.testing.assert_array_equal(subtracted, arrays["bsa"])
 
 
 def test_background_frames_with_a_gap_are_listed():
@@ -394,7 +396,7 @@ def test_nothing_of_an_anonymous_run_names_the_patient(tmp_path, model_path, xa_
     assert [outcome.error for outcome in outcomes] == ["", ""]
     name = outcomes[0].summary["result"]
     assert re.fullmatch(r"XA_1-[0-9a-f]{8}", name)
-    assert files_in(tmp_path / "out") == sorted(f"{name}{ending}" for ending in ENDINGS.values())
+    assert files_in(tmp_path / "out") == sorted(f"{name}{ending}" for ending in list_endings(ALL).values())
     for file in files_in(tmp_path / "out"):
         content = (tmp_path / "out" / file).read_bytes()
         assert not [
@@ -427,11 +429,11 @@ def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):
     stems = [name_results(name) for name in names]
     assert len(set(stems)) == len(names)
     for stem in stems:
-        with write_together(tmp_path / stem, ENDINGS) as paths:
+        with write_together(tmp_path / stem, list_endings(ALL)) as paths:
             for path in paths.values():
                 with replace_file(path) as partial:
                     partial.write_bytes(b"x")
-    assert len(list(tmp_path.iterdir())) == len(names) * len(ENDINGS)
+    assert len(list(tmp_path.iterdir())) == len(names) * len(list_endings(ALL))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Warps as NIfTI vector images: SimpleITK moves the background by them as we do."""
+"""Subtracted runs and warps as NIfTI images: SimpleITK moves the background by them as we do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from angiomorph.errors import InputError
-from angiomorph.storage.nifti import write_warp
+from angiomorph.storage.nifti import write_bsa_image, write_warp
 from tests.tools import require_package
 
 SHAPE = (3, 20, 30)
@@ -30,6 +30,14 @@ def by_simpleitk(path, background):
     moving.CopyInformation(vectors)
     field = sitk.DisplacementFieldTransform(vectors)  # takes the image's content
     return sitk.GetArrayFromImage(sitk.Resample(moving, moving, field, sitk.sitkLinear, float("nan")))
+
+
+def open_by_nibabel(path):
+    """Return the image of a file as nibabel opens it."""
+    require_package("nibabel", "images")
+    import nibabel
+
+    return nibabel.load(path)
 
 
 @pytest.mark.parametrize("spacing", [(0.3, 0.4), None])
@@ -62,6 +70,36 @@ def test_geometry_and_vectors_by_hand(tmp_path):
     assert np.count_nonzero(sitk.GetArrayFromImage(image)) == 2
 
 
+@pytest.mark.parametrize("spacing", [(0.3, 0.4), None])
+def test_the_subtracted_run_lies_where_its_warp_does(tmp_path, spacing):
+    require_package("SimpleITK", "benchmark")
+    import SimpleITK as sitk  # noqa: N813 (its documentation's own name)
+
+    bsa = np.random.default_rng(2).normal(size=SHAPE).astype(np.float32)
+    write_bsa_image(tmp_path / "bsa.nii.gz", bsa, spacing, "ln(intensity)")
+    write_warp(tmp_path / "warp.nii.gz", smooth_warp(), spacing)
+    image, vectors = (sitk.ReadImage(str(tmp_path / f"{name}.nii.gz")) for name in ("bsa", "warp"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), bsa)
+    assert image.GetSpacing() == pytest.approx((0.4, 0.3, 1) if spacing else (1, 1, 1))
+    assert image.IsSameImageGeometryAs(vectors)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "unit", "description"),
+    [
+        ((0.3, 0.4), "mm", "BSA, ln(intensity), mm at the detector, LPS"),
+        (None, "unknown", "BSA, ln(intensity), pixels, LPS; no ImagerPixelSpacing"),
+    ],
+)
+def test_nibabel_reads_the_subtracted_run(tmp_path, spacing, unit, description):
+    bsa = np.random.default_rng(3).normal(size=SHAPE)
+    write_bsa_image(tmp_path / "bsa.nii.gz", bsa[:, ::-1], spacing, "ln(intensity)")
+    image = open_by_nibabel(tmp_path / "bsa.nii.gz")
+    np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), bsa[:, ::-1].astype(np.float32).transpose(2, 1, 0))
+    assert image.header.get_xyzt_units()[0] == unit
+    assert image.header["descrip"].item().decode() == description
+
+
 def test_the_same_warp_gives_the_same_bytes(tmp_path):
     for name in ("a.nii.gz", "b.nii.gz"):
         write_warp(tmp_path / name, smooth_warp(), (0.3, 0.3))
@@ -73,4 +111,6 @@ def test_the_same_warp_gives_the_same_bytes(tmp_path):
 def test_sizes_that_nifti_cannot_say_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"at most 32767 frames, rows and columns for NIfTI, got \(1, 1, 32768\)"):
         write_warp(tmp_path / "warp.nii.gz", np.zeros((1, 1, 1 << 15, 2), np.float32), None)
+    with pytest.raises(InputError, match=r"bsa.nii.gz: expected at most 32767 .* got \(1, 32768, 1\); use h5"):
+        write_bsa_image(tmp_path / "bsa.nii.gz", np.zeros((1, 1 << 15, 1), np.float32), None, "stored value")
     assert list(tmp_path.iterdir()) == []
