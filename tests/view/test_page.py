@@ -121,6 +121,12 @@ def values(browser, name):
     return np.array(given, np.float32).reshape(512, 512)
 
 
+def step(browser, change):
+    """Change the page's state, and wait until it is drawn."""
+    browser.execute_script(f"{VIEWER}.change({{ {change} }})")
+    until(browser, f"return !{VIEWER}.dirty")
+
+
 def picture(browser):
     """Return what is on the canvas, grey, every 16th pixel."""
     return np.array(browser.execute_script(PICTURE), float)
@@ -215,6 +221,28 @@ def test_a_drag_moves_the_window(page):
     assert brighter.mean() > before.mean() + 5
     press(page, "r")
     assert np.abs(picture(page) - before).max() <= 1
+
+
+def test_pictures_drawn_ahead_are_those_drawn_when_shown(page):
+    until(page, f"return {VIEWER}.ahead >= {VIEWER}.run.frames")
+    assert page.execute_script(f"return {VIEWER}.pictures.entries.size") == page.execute_script(
+        f"return {VIEWER}.run.frames - 1"
+    )
+    step(page, "frame: 4")
+    kept = picture(page)
+    page.execute_script(f"{VIEWER}.pictures.clear()")
+    step(page, "frame: 4")
+    np.testing.assert_array_equal(picture(page), kept)
+    assert kept.std() > 5
+
+
+@pytest.mark.parametrize("change", ["window: [-0.2, 0.1]", "inverted: true", "landmarks: 0.2", "layout: 'swipe'", "zoom: 2"])
+def test_a_picture_drawn_ahead_is_left_when_more_changes(page, change):
+    until(page, f"return {VIEWER}.ahead >= {VIEWER}.run.frames")
+    step(page, "frame: 4")
+    kept = picture(page)
+    step(page, change)
+    assert np.abs(picture(page) - kept).max() > 20
 
 
 def test_another_background_by_one_click(page):

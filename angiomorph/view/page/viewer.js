@@ -6,6 +6,9 @@
 
 const UNKNOWN_TIME = 500; // ms between frames of which nothing tells the time
 const FRAME_BYTES = 512 * 2 ** 20, WARP_BYTES = 384 * 2 ** 20, TEXTURE_BYTES = 384 * 2 ** 20;
+const PICTURE_BYTES = 384 * 2 ** 20; // of grey pictures as they were on the screen: a machine without a graphics card replays them
+const SETTLED = 300; // ms from the shown frame's warp at another λ to those of other frames
+const IDLE = 500; // ms without a change, after which pictures of other frames are drawn ahead
 const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 4, 8];
 const FLICKER = 500; // ms that each picture stays
 const CLICK = 3; // pixels that a click may move
@@ -210,6 +213,13 @@ void main() {
   }
 }`;
 
+// A grey picture that was drawn before.
+const REPEAT = `#version 300 es
+precision highp float; precision highp sampler2D;
+uniform sampler2D drawn;
+out vec4 colour;
+void main() { colour = vec4(texelFetch(drawn, ivec2(gl_FragCoord.xy), 0).rrr, 1.0); }`;
+
 const PICTURES = { frame: 0, now: 1, least: 2, greatest: 3, peak: 4, warp: 5, jacobian: 6 };
 
 class Painter {
@@ -220,7 +230,7 @@ class Painter {
     }
     this.gl = gl;
     this.programs = Object.fromEntries(
-      Object.entries({ subtract: SUBTRACT, gather: GATHER, show: SHOW }).map(([name, text]) => [name, this.build(text)]),
+      Object.entries({ subtract: SUBTRACT, gather: GATHER, show: SHOW, repeat: REPEAT }).map(([name, text]) => [name, this.build(text)]),
     );
     this.buffer = gl.createFramebuffer();
     gl.bindVertexArray(gl.createVertexArray());
@@ -281,6 +291,10 @@ class Painter {
     return this.upload(this.gl.RGBA32F, columns, rows, this.gl.RGBA, this.gl.FLOAT, null);
   }
 
+  grey(columns, rows) {
+    return this.upload(this.gl.R8, columns, rows, this.gl.RED, this.gl.UNSIGNED_BYTE, null);
+  }
+
   free(texture) {
     this.gl.deleteTexture(texture);
   }
@@ -313,22 +327,37 @@ class Painter {
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
-  clear() {
+  // Begin a picture, black: on the screen, or on a texture of its size.
+  begin(texture, columns, rows) {
     const gl = this.gl;
-    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, texture && this.buffer);
+    if (texture) gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
+    gl.viewport(0, 0, columns, rows);
     gl.disable(gl.SCISSOR_TEST);
-    gl.viewport(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight);
     gl.clearColor(0, 0, 0, 1);
     gl.clear(gl.COLOR_BUFFER_BIT);
   }
 
-  onScreen(left, bottom, width, height) {
+  part(left, bottom, width, height) {
     const gl = this.gl;
-    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
-    gl.viewport(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight);
     gl.enable(gl.SCISSOR_TEST);
     gl.scissor(left, bottom, width, height);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
+  }
+
+  // Whether all that was asked of the graphics card until the last `mark` is done.
+  get idle() {
+    const gl = this.gl;
+    if (this.fence && gl.getSyncParameter(this.fence, gl.SYNC_STATUS) !== gl.SIGNALED) return false;
+    if (this.fence) gl.deleteSync(this.fence);
+    this.fence = null;
+    return true;
+  }
+
+  mark() {
+    const gl = this.gl;
+    this.fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    gl.flush();
   }
 
   read(texture, columns, rows) {
@@ -441,6 +470,7 @@ export class Viewer {
     this.backgrounds = new Map();
     this.references = new Map();
     this.weights = new Map();
+    this.warpedAt = -Infinity; // when the shown frame was warped at the last λ
     this.hypers = []; // that were asked for, the last first
     this.lost = false;
     this.ended = new AbortController();
@@ -610,6 +640,7 @@ export class Viewer {
       return;
     }
     this.textures = new Kept(TEXTURE_BYTES, (texture) => this.painter.free(texture));
+    this.pictures = new Kept(PICTURE_BYTES, (texture) => this.painter.free(texture));
     try {
       this.run = (await this.source.ask("run")).info;
     } catch (error) {
@@ -825,6 +856,15 @@ export class Viewer {
     const asked = { background: state.background, hyper: state.hyper, refine: state.refine ? 1 : 0 };
     const capacity = this.bytesOfWarp ? this.warps.bytes / this.bytesOfWarp : Infinity;
     if (this.failedWish === wish) return false;
+    if (frame !== state.frame) this.warpedAt ??= performance.now();
+    const wait = frame === state.frame ? 0 : SETTLED - (performance.now() - this.warpedAt);
+    if (wait > 0) { // the server is free for the next λ of a slider that still moves
+      await new Promise((resolve) => {
+        this.wake = resolve;
+        setTimeout(resolve, wait);
+      });
+      return true;
+    }
     this.asking = { wish, abort: new AbortController() };
     try {
       if (frame && (frame === state.frame || this.warpsOf(wish) < capacity - 1)) {
@@ -863,6 +903,7 @@ export class Viewer {
   }
 
   wanted() {
+    this.wake?.();
     if (this.asking && this.asking.wish !== this.wish) this.asking.abort.abort();
     this.pump();
   }
@@ -881,6 +922,7 @@ export class Viewer {
     if (this.run.fixed) return;
     hyper = Math.round(Math.min(1, Math.max(0, hyper)) * 1000) / 1000;
     this.state.hyper = hyper;
+    this.warpedAt = null;
     this.hypers = [hyper, ...this.hypers.filter((each) => each !== hyper)].slice(0, 50);
     this.draw();
     this.wanted();
@@ -1106,6 +1148,7 @@ export class Viewer {
 
   draw() {
     this.dirty = true;
+    this.ahead = 1; // frames from the shown one to the next whose picture is drawn while nothing changes
   }
 
   tick() {
@@ -1125,7 +1168,9 @@ export class Viewer {
       if (phase !== this.phase) this.dirty = true;
       this.phase = phase;
     }
+    if (!this.dirty && now - this.drawnAt > IDLE) this.drawAhead();
     if (!this.dirty || !this.run) return;
+    this.drawnAt = now;
     if (!this.windowed && this.background && this.frames.has(state.frame) && this.findWarp(state.frame)) {
       this.windowed = true;
       this.autoWindow();
@@ -1147,14 +1192,17 @@ export class Viewer {
     return texture;
   }
 
-  compose(name, frame, target, keep = true) {
-    const { painter, run, background, state, size } = this, values = this.frames.get(frame);
-    if (!values) return false;
+  // What a subtracted frame is made of; null while the frame is not here.
+  find(name, frame) {
+    const { background, state } = this, values = this.frames.get(frame);
+    if (!values) return null;
     const warp = name === "bsa" && background ? this.findWarp(frame) : null;
-    const weight = warp ? this.weightOf(frame) : 0;
-    const numbers = background?.of[frame], shift = name === "plain" ? state.shift : [0, 0];
-    const what = [frame, numbers, warp?.key.toString() && this.idOf(warp), weight, ...shift].join();
-    if (keep && this.composed[name] === what) return true;
+    const numbers = background?.of[frame], shift = name === "plain" ? state.shift : [0, 0], weight = warp ? this.weightOf(frame) : 0;
+    return { frame, values, warp, numbers, shift, weight, what: [frame, numbers, warp && this.idOf(warp), weight, ...shift].join() };
+  }
+
+  compose(found, target) {
+    const { painter, run, background, size } = this, { frame, values, warp, numbers, shift, weight } = found;
     const textures = {
       field: this.field ?? painter.empty,
       frame: this.texture(`frame ${frame}`, values.byteLength, () => painter.frame(...size, values)),
@@ -1166,8 +1214,6 @@ export class Viewer {
       level: background?.levels[frame - 1] ?? 0,
     });
     painter.into(target, ...size);
-    if (keep) this.composed[name] = what;
-    return true;
   }
 
   idOf(warp) {
@@ -1176,21 +1222,20 @@ export class Viewer {
     return this.ids.get(warp.key);
   }
 
-  gather(name) {
-    const { painter, run, state, size } = this;
-    const known = Array.from({ length: run.frames }, (_, i) => i + 1).filter((frame) => this.frames.has(frame));
-    const of = known.map((frame) => {
-      const warp = name === "bsa" ? this.findWarp(frame) : null;
-      return [frame, this.background.of[frame], warp && this.idOf(warp), this.weightOf(frame)].join(" ");
-    });
-    const what = [name, ...of, ...(name === "plain" ? state.shift : [])].join();
+  // What pictures over time are made of.
+  findAll(name) {
+    return Array.from({ length: this.run.frames }, (_, i) => this.find(name, i + 1)).filter(Boolean);
+  }
+
+  gather(name, all) {
+    const { painter, size } = this, what = all.map((found) => found.what).join("|");
     if (this.gathered[name]?.what === what) return this.gathered[name].texture;
     this.gathered[name] ??= { textures: [painter.target(...size), painter.target(...size)] };
     const entry = this.gathered[name], work = (this.work ??= painter.target(...size));
-    known.forEach((frame, i) => {
-      this.compose(name, frame, work, false);
+    all.forEach((found, i) => {
+      this.compose(found, work);
       const [before, after] = i % 2 ? entry.textures : [...entry.textures].reverse();
-      painter.use("gather", { subtracted: work, before }, { number: frame - 1, first: i === 0 });
+      painter.use("gather", { subtracted: work, before }, { number: found.frame - 1, first: i === 0 });
       painter.into(after, ...size);
       entry.texture = after;
     });
@@ -1198,28 +1243,73 @@ export class Viewer {
     return entry.texture;
   }
 
-  paint() {
-    const { painter, state, parts: p, run } = this, { stage, picture } = p, ratio = window.devicePixelRatio || 1;
-    const width = Math.round(stage.clientWidth * ratio), height = Math.round(stage.clientHeight * ratio);
-    if (picture.width !== width || picture.height !== height) Object.assign(picture, { width, height });
-    painter.clear();
-    const panels = this.panels;
-    for (const panel of panels) {
-      const name = panel.name === "bsa" ? "bsa" : "plain", kind = this.shows(panel.name);
-      if (!this.compose(name, state.frame, this.targets[name])) continue;
-      const over = kind >= PICTURES.least && kind <= PICTURES.peak;
-      const gathered = over ? this.gather(name) : painter.empty;
-      const scale = this.scale(panel) / ratio;
-      painter.use("show", { subtracted: this.targets[name], gathered, field: this.field ?? painter.empty }, {
-        picture: kind, size: this.size, scale, origin: this.centre,
+  // The parts of a frame's picture, all that they depend on among it.
+  findParts(frame) {
+    const { state, run, size } = this, ratio = window.devicePixelRatio || 1, { height } = this.parts.picture;
+    return this.panels.flatMap((panel) => {
+      const name = panel.name === "bsa" ? "bsa" : "plain", picture = this.shows(panel.name), found = this.find(name, frame);
+      if (!found) return [];
+      const overTime = picture >= PICTURES.least && picture <= PICTURES.peak;
+      const [from, to] = panel.within.map((place) => Math.round(place * ratio));
+      const values = {
+        picture, size, scale: this.scale(panel) / ratio, origin: this.centre,
         corner: [(panel.left + panel.width / 2) * ratio, height - (panel.height / 2) * ratio],
         window: state.window ?? [-1, 1], frameWindow: state.frameWindow, landmarks: panel.name === "frame" ? 1 : state.landmarks,
-        inverted: state.inverted, most: this.largest(), frames: run.frames,
-      });
-      const [from, to] = panel.within;
-      painter.onScreen(Math.round(from * ratio), 0, Math.round((to - from) * ratio), height);
+        inverted: state.inverted, most: picture === PICTURES.warp ? this.largest() : 1, frames: run.frames,
+      };
+      return [{ name, found, all: overTime ? this.findAll(name) : null, box: [from, 0, to - from, height], values }];
+    });
+  }
+
+  // Draw a frame's picture on the screen, or on a texture of the screen's size.
+  drawParts(parts, texture = null) {
+    const { painter, targets } = this, { width, height } = this.parts.picture;
+    for (const { name, found } of parts) {
+      if (this.composed[name] !== found.what) this.compose(found, targets[name]);
+      this.composed[name] = found.what;
     }
-    this.drawMarks(panels, ratio);
+    const gathered = parts.map(({ name, all }) => (all ? this.gather(name, all) : painter.empty));
+    painter.begin(texture, width, height);
+    parts.forEach(({ name, box, values }, i) => {
+      painter.use("show", { subtracted: targets[name], gathered: gathered[i], field: this.field ?? painter.empty }, values);
+      painter.part(...box);
+    });
+  }
+
+  // The kept picture of a frame; drawn if it is not there, and null of one that is not kept.
+  keepPicture(parts, draws) {
+    const { width, height } = this.parts.picture, size = width * height;
+    if (!parts.length || parts.some((part) => part.all || part.values.picture > PICTURES.now)) return null;
+    if (size * this.run.frames > PICTURE_BYTES) return null; // the first would be gone before it is shown again
+    const what = JSON.stringify([width, height, parts.map(({ found, box, values }) => [found.what, box, values])]);
+    const kept = this.pictures.get(what);
+    if (kept || !draws) return kept ?? null;
+    const texture = this.painter.grey(width, height);
+    this.drawParts(parts, texture);
+    this.pictures.set(what, texture, size);
+    return texture;
+  }
+
+  drawAhead() {
+    const { run, state, painter } = this;
+    if (!this.background || document.hidden || this.pumping || this.ahead >= run.frames || !painter.idle) return;
+    this.keepPicture(this.findParts(((state.frame - 1 + this.ahead++) % run.frames) + 1), true);
+    painter.mark(); // one at a time, so that a slow card is free when something changes
+  }
+
+  paint() {
+    const { painter, state } = this, { stage, picture } = this.parts, ratio = window.devicePixelRatio || 1;
+    const width = Math.round(stage.clientWidth * ratio), height = Math.round(stage.clientHeight * ratio);
+    if (picture.width !== width || picture.height !== height) Object.assign(picture, { width, height });
+    const parts = this.findParts(state.frame), kept = this.keepPicture(parts, state.playing);
+    if (kept) {
+      painter.begin(null, width, height);
+      painter.use("repeat", { drawn: kept }, {});
+      painter.part(0, 0, width, height);
+    } else {
+      this.drawParts(parts);
+    }
+    this.drawMarks(this.panels, ratio);
     this.drawCurve();
   }
 
@@ -1535,8 +1625,9 @@ export class Viewer {
   // -- for those who measure
 
   values(name = "bsa") {
-    const target = (this.work ??= this.painter.target(...this.size));
-    if (!this.compose(name, this.state.frame, target, false)) return null;
+    const target = (this.work ??= this.painter.target(...this.size)), found = this.find(name, this.state.frame);
+    if (!found) return null;
+    this.compose(found, target);
     const all = this.painter.read(target, ...this.size);
     return Float32Array.from({ length: all.length / 4 }, (_, i) => all[4 * i]);
   }
