@@ -36,7 +36,7 @@ def test_other_models_have_none(digest):
     assert read_excerpt(digest) == []
 
 
-def test_the_figures_of_the_default_model_are_those_of_its_tables():
+def test_figures_of_the_default_model_are_its_tables():
     card = CARD.read_text(encoding="utf-8")
     shown = read_row(card, "Reg-Truth (default), as it is")
     free = read_row(card, "Reg-Truth, without guard, as it is")
@@ -45,7 +45,7 @@ def test_the_figures_of_the_default_model_are_those_of_its_tables():
     assert local[:2] == shown[:2]
 
 
-def test_the_figures_of_the_papers_models_are_those_of_the_benchmark():
+def test_figures_of_the_papers_models_are_the_benchmarks():
     table = (REPOSITORY / "benchmarks" / "README.md").read_text(encoding="utf-8")
     rows = [read_row(table, f"Reg-{name}") for name in ("VLE", "MinMax", "MSE")]
     expected = [row[column].split(" ")[0] for column in (0, 2, 10) for row in rows]
