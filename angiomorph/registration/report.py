@@ -145,7 +145,7 @@ def _summarise(result: Reported, given: dict[str, Any]) -> Iterator[Markup]:
     seconds = float(result.series.frame_times[-1]) / 1e3
     lasts = f" over {seconds:.1f} s. Times count from the first frame" if seconds > 0 else ""
     yield make_paragraph(escape(f"{given['frames']} frames of {given['columns']} by {given['rows']} pixels{lasts}."))
-    yield make_paragraph(escape(_say_model(result)))
+    yield make_paragraph(escape(_say_model(result, given)))
     yield make_paragraph(escape(_say_background(given)))
     for warning in result.background.warnings:
         yield make_paragraph(escape(warning.replace("`background`", "--background")), warns=True)
@@ -167,10 +167,11 @@ def _summarise(result: Reported, given: dict[str, Any]) -> Iterator[Markup]:
     yield make_paragraph(escape("Research use only; not a medical device."), warns=True)
 
 
-def _say_model(result: Reported) -> str:
-    by = f" by {result.model_name}" if result.model_name else ""
+def _say_model(result: Reported, given: dict[str, Any]) -> str:
+    by = f" by the model {result.model_name}" if result.model_name else ""
+    refined = f", and refined by {given['refine']} steps" if given["refine"] else ""
     return (
-        f"Registered at λ {result.hyper:.2f}{by}. λ weighs the warp's smoothness: "
+        f"Registered at λ {result.hyper:.2f}{by}{refined}. λ weighs the warp's smoothness: "
         "near 0 the warp follows each frame closely, and near 1 it stays smooth."
     )
 
@@ -198,7 +199,7 @@ def _say_residue(given: dict[str, Any]) -> str:
     return (
         "Bright residue is motion and noise, but no iodine. "
         f"It is {before:.2f}% of the run's range in plain DSA, and {after:.2f}% in BSA: {change}. "
-        "It does not tell whether vessels kept their contrast."
+        "Less of it does not mean that vessels kept their contrast."
     )
 
 

@@ -64,7 +64,7 @@ def test_a_report_says_what_was_done(tmp_path):
     assert page.said("h1") == ["Registered run"]
     assert page.said("h2") == SECTIONS
     assert "6 frames of 64 by 64 pixels over 0.5 s. Times count from the first frame." in text
-    assert "Registered at λ 0.50 by tiny." in text
+    assert "Registered at λ 0.50 by the model tiny. λ weighs" in text
     assert "Research use only; not a medical device." in text
     assert page.said("i") == [
         words
@@ -108,6 +108,12 @@ def test_several_backgrounds_and_doubts_are_told(tmp_path):
     assert "That is not sure: iodine may have been there from the first frame on." in text
     assert "The guard was off." in text
     assert any("name another with --background N" in said for said in page.said("p"))
+
+
+def test_refinement_is_told(tmp_path):
+    _, text = read(save(run(refine=40), tmp_path))
+    assert "Registered at λ 0.50 by the model tiny, and refined by 40 steps." in text
+    assert "Registered at λ 0.50. λ weighs" in read(save(run(model_name=""), tmp_path))[1]
 
 
 def test_a_run_without_times_has_none(tmp_path):
