@@ -89,8 +89,6 @@ def _read_kind(hint: Any) -> Kind:
     if typing.get_origin(hint) is tuple:
         inside = typing.get_args(hint)
         return Kind(inside[0], optional, 0 if Ellipsis in inside else len(inside))
-    if typing.get_origin(hint) is typing.Literal:
-        return Kind(type(typing.get_args(hint)[0]), optional)
     return Kind(hint, optional)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import h5py
 
 from angiomorph.errors import InputError
-from angiomorph.storage.links import find_arrays, open_hdf5
+from angiomorph.storage.links import DAMAGE, find_arrays, open_hdf5
 
 OWN = ("AngioMorph",)
 TAKEN = (*OWN, "VxmDense", "HyperVxmDense")
@@ -27,7 +27,6 @@ WEIGHTS = "weights"
 BAKED = "VxmDense"
 HEADS = ("hyperkernel_kernel", "hyperkernel_bias", "hyperbias_kernel", "hyperbias_bias")
 
-UNREADABLE = (OSError, RuntimeError, KeyError, UnicodeDecodeError)  # what h5py makes of HDF5's errors
 MOST_OBJECTS = 20_000
 LARGEST = {"inshape": 4096, "int_steps": 32, "int_resolution": 64, "svf_resolution": 64, "hyp_rank": 65536, "levels": 16}
 DEFAULTS = {"int_steps": 0, "int_resolution": 2, "svf_resolution": 1, "hyp_rank": None}
@@ -106,7 +105,9 @@ def check(
     """
     try:
         return _check_file(file, path, classes, expected, remedy)
-    except UNREADABLE as error:
+    except InputError:
+        raise
+    except DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: expected {expected}, but it cannot be read: {reason}; {REMEDY}") from error
 

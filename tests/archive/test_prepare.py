@@ -185,6 +185,15 @@ def test_a_decoder_that_crashes_is_its_runs_error(archive, tmp_path, monkeypatch
         np.testing.assert_array_equal(store.read(file, "run-000003").frames, moving_frames((3, 8, 6)))
 
 
+def test_a_long_search_is_told(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS", 0)
+    said = []
+    prepare([archive], tmp_path / "s.h5", say=said.append)
+    assert [line for line in said if line.startswith("looking")] == [
+        f"looking for runs: {n} files looked at" for n in range(1, 7)
+    ]
+
+
 def test_unusable_archive_leaves_nothing(archive, tmp_path):
     with pytest.raises(InputError, match=r"at least one usable run among 1, found none; the first: .*one single frame"):
         prepare([archive / "b_Doe"], tmp_path / "out" / "s.h5")

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import h5py
@@ -356,6 +357,19 @@ def test_words_that_argparse_refuses(capsys, options, words):
     refused_by_argparse(capsys, ["register", "run.dcm", *options], words)
 
 
+@pytest.mark.parametrize("share", ["1.5", "-0.1", "nan", "half"])
+def test_a_lambda_is_a_share(capsys, share):
+    refused_by_argparse(capsys, ["bake", "m.h5", "b.h5", f"--lambda={share}"], f"expected a number from 0 to 1, got {share}")
+
+
+def test_a_verb_may_be_called_by_a_thread(tmp_path, capsys):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(main(["info", str(tmp_path / "absent.h5")])))
+    thread.start()
+    thread.join()
+    refused(capsys, found[0], "absent.h5", "found no such file")
+
+
 def test_no_verb_and_no_run(capsys):
     refused_by_argparse(capsys, [], "VERB")
     refused(capsys, main(["register"]), "expected RUN, or --moving")
@@ -525,6 +539,15 @@ def test_simulate_with_nowhere_to_write(capsys):
     pytest.importorskip("numba", reason="the simulator's extra packages are not installed")
     pytest.importorskip("nibabel", reason="the simulator's extra packages are not installed")
     refused(capsys, main(["simulate"]), "expected a folder or a training store to write to")
+
+
+def test_simulate_pictures_the_runs_that_it_made(tmp_path, monkeypatch):
+    pytest.importorskip("numba", reason="the simulator's extra packages are not installed")
+    asked = []
+    monkeypatch.setattr("angiomorph.simulate.write.simulate", lambda out, **given: asked.append((out, given["runs"])))
+    monkeypatch.setattr("angiomorph.simulate.contact_sheet.contact_sheet", lambda *given: asked.append(given))
+    assert main(["simulate", "--runs", "2", "--out", str(tmp_path), "--picture", "runs.png"]) == 0
+    assert asked == [(tmp_path, 2), ([tmp_path / "run-000001.dcm", tmp_path / "run-000002.dcm"], "runs.png")]
 
 
 def installed_script():

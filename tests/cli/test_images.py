@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from angiomorph.cli import main, parser
-from angiomorph.cli.images import read_training_data
+from angiomorph.cli.images import read_one_run, read_training_data
 from angiomorph.errors import InputError
 from angiomorph.images import ImageOptions
 from angiomorph.storage import store
@@ -52,6 +52,22 @@ def test_images_give_what_dicom_gives(tmp_path, folder, model, xa_file):
 def test_every_kind_without_headers(tmp_path, folder, model):
     assert register(folder, "--relation", "LOG", "--save", "h5,png,nifti", "--model", model, "--out", tmp_path / "a") == 0
     assert left_in(tmp_path / "a") == ["run_bsa.h5", "run_bsa.nii.gz", "run_bsa.png", "run_warp.nii.gz"]
+
+
+def test_one_run_of_images_is_read_as_a_verb_names_it(folder):
+    series = read_one_run(parser().parse_args(["view", str(folder), "--relation", "LIN", "--frame-time", "40"]))
+    np.testing.assert_array_equal(series.frames, FRAMES)
+    assert (series.relation, series.frame_time) == ("LIN", 40)
+
+
+@pytest.mark.parametrize("verb", ["view", "sweep"])
+def test_of_several_runs_of_images_one_is_to_be_given(tmp_path, folder, capsys, verb):
+    (tmp_path / "run" / "more").mkdir()
+    Image.fromarray(FRAMES[0]).save(tmp_path / "run" / "more" / "1.png")
+    out = ["--out", str(tmp_path / "out")] if verb == "sweep" else []
+    refused(
+        capsys, main([verb, str(folder), "--relation", "LIN", *out]), f"{folder}: expected one run, found 2; give one of them"
+    )
 
 
 def test_prepare_takes_images(tmp_path, folder, capsys):

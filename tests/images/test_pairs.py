@@ -51,6 +51,13 @@ def test_nifti_is_written_as_voxelmorph_does(tmp_path, ending, affine):
         assert found.header == expected.header
 
 
+def test_images_of_two_relations_are_no_pair(tmp_path, xa_file):
+    frames = moving_frames((1, 6, 5))
+    pair = [read_image(xa_file(f"{relation}.dcm", frames=frames, relation=relation)) for relation in ("LIN", "DISP")]
+    with pytest.raises(InputError, match=r"DISP\.dcm: expected PixelIntensityRelationship LIN as .*LIN\.dcm, found others"):
+        join_pair(*pair)
+
+
 def test_the_affine_of_nifti_is_kept(tmp_path):
     affine = np.diag([2.0, 3.0, 4.0, 1.0])
     save_nifti(tmp_path / "a.nii.gz", MOVING, affine)

@@ -423,6 +423,13 @@ def test_runs_of_one_name_do_not_overwrite_each_other(tmp_path, model_path, xa_f
     assert len({*names, *again}) == len(files_in(tmp_path / "out")) == 8
 
 
+def test_results_by_a_pattern_are_skipped_where_they_are_there(tmp_path, model_path, run_path):
+    given = [run_path], tmp_path / "out", model_path, *options(kinds=("h5",), background="1", refine=0, name="{stem}")
+    (first,), (again,) = (list(register_runs(*given, skip_existing=True)) for _ in range(2))
+    assert (first.error, first.skipped) == ("", "")
+    assert (again.error, again.skipped) == ("", "its results are there")
+
+
 def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):
     assert name_results("run") == "run"
     names = ["n" * 247, "n" * 246 + "m", "ü" * 120, os.fsdecode(b"M\xfcller" * 40)]
