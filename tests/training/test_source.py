@@ -148,7 +148,7 @@ def test_more_than_half_of_the_runs_unreadable_stops(checked):
 def test_an_intensity_that_does_not_suit_a_run_is_refused(tmp_path):
     with store.create(tmp_path / "log.h5") as file:
         store.append(file, "run", store.StoredRun(np.zeros((2, 4, 4), np.uint8), "LOG", 8))
-    with pytest.raises(InputError, match="intensity: expected"):
+    with pytest.raises(InputError, match="`intensity` log: expected"):
         Source([tmp_path / "log.h5"], Sampling(intensity="log"))
 
 
