@@ -14,6 +14,7 @@ from angiomorph.errors import InputError
 from angiomorph.inference import graph
 from angiomorph.inference.backend import openvino
 from angiomorph.inference.unet import read_weights
+from angiomorph.paper import FRAME_SIZE
 
 Shape = tuple[int, int]
 LEAST_MULTIPLE = 16
@@ -53,7 +54,7 @@ class OpenVinoEngine:
 
     def __init__(self, path: str | os.PathLike[str], *, mixed_precision: bool = False) -> None:
         weights = read_weights(path)
-        self.size = int(weights.metadata.get("size", 512))
+        self.size = int(weights.metadata.get("size", FRAME_SIZE))
         self.levels = int(weights.metadata.get("levels", 1))
         self.intensity = str(weights.metadata.get("intensity", "auto"))
         self._multiple = max(LEAST_MULTIPLE, 2 ** len(weights.config["nb_unet_features"][0]))

@@ -49,7 +49,7 @@ def make_study(
     names = (*methods, *([PLAIN] if options.plain else []))
     if len(set(names)) != len(names) or not LEAST <= len(names) <= MOST:
         raise InputError(
-            f"methods {', '.join(names)}: expected {LEAST} to {MOST} different names, found {len(names)}; "
+            f"`methods` {', '.join(names)}: expected {LEAST} to {MOST} different names, found {len(names)}; "
             "give each folder a name of its own, as in NAME=FOLDER"
         )
     runs = find_cases(methods)
@@ -106,7 +106,9 @@ def find_cases(methods: Mapping[str, Path]) -> list[str]:
                 f"register that run with {name!r} too, or take it out of the others ({len(lacking)} such runs)"
             )
     if not every:
-        raise InputError(f"{next(iter(methods.values()))}: expected results *{ENDING}, found none; register with --save h5")
+        raise InputError(
+            f"{next(iter(methods.values()))}: expected results *{ENDING}, found none; make them with `register --save h5`"
+        )
     return sorted(every)
 
 

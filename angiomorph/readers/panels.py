@@ -49,7 +49,7 @@ def read_case(paths: Sequence[Path], options: StudyOptions) -> tuple[list[np.nda
             elif attributes.get("units") != units or acquired.shape != frames.shape or not _equal(acquired, frames):
                 raise InputError(
                     f"{path}: expected a registration of the same frames as {paths[0]}, found other ones; "
-                    "register the same run with each method, and the same --unsubtracted"
+                    "register the same run with each method, and `unsubtracted` alike"
                 )
             panels.append(_prepare(np.stack([arrays["bsa"][index] for index in chosen]), field, options.size))
     if options.plain:

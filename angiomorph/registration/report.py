@@ -148,7 +148,7 @@ def _summarise(result: Reported, given: dict[str, Any]) -> Iterator[Markup]:
     yield make_paragraph(escape(_say_model(result, given)))
     yield make_paragraph(escape(_say_background(given)))
     for warning in result.background.warnings:
-        yield make_paragraph(escape(warning.replace("`background`", "--background")), warns=True)
+        yield make_paragraph(escape(warning.replace("`", "")), warns=True)
     yield make_paragraph(escape(_say_residue(given)))
     yield make_paragraph(escape(_say_guard(result, given)))
     yield make_paragraph(
@@ -256,7 +256,7 @@ def _list_frames(result: Reported) -> Iterator[Markup]:
     yield make_paragraph(
         escape(
             "The guard weighs what a warp removes at the background's edges against the noise there. "
-            "Register with --no-guard to warp every frame."
+            "Register without the guard to warp every frame."
         )
     )
 

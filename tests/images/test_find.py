@@ -62,7 +62,7 @@ def test_a_damaged_tiff_is_a_run_that_fails(tmp_path):
 
 
 def test_dicom_is_sent_away(xa_file):
-    with pytest.raises(InputError, match=r"found another ending; leave out --relation"):
+    with pytest.raises(InputError, match=r"found another ending; leave out `relation`"):
         find_image_runs([xa_file()])
 
 

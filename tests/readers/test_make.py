@@ -239,7 +239,7 @@ def test_results_that_do_not_fit_leave_no_study(tmp_path, methods, harm, words):
         (["a=x", "a=y"], "a=y: expected NAME=FOLDER, with a name for each"),
         (["a=nowhere"], "nowhere: expected the folder of results of 'a', found none"),
         (["a=."], "expected results \\*_bsa.h5, found none"),
-        (["a=.", "--no-plain"], "methods a: expected 2 to 6 different names, found 1"),
+        (["a=.", "--no-plain"], "NAME=FOLDER a: expected 2 to 6 different names, found 1"),
         (["plain DSA=."], "expected 2 to 6 different names"),
     ],
 )

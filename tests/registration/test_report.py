@@ -107,7 +107,7 @@ def test_several_backgrounds_and_doubts_are_told(tmp_path):
     page, text = read(save(doubtful, tmp_path))
     assert "That is not sure: iodine may have been there from the first frame on." in text
     assert "The guard was off." in text
-    assert any("name another with --background N" in said for said in page.said("p"))
+    assert any("name another with background N" in said for said in page.said("p"))
 
 
 def test_refinement_is_told(tmp_path):
