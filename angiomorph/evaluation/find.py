@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-
 from angiomorph.dicom import SeriesFiles, find_series
+from angiomorph.storage.paths import AnyPaths
 
 
-def find_runs(paths: Sequence[str | os.PathLike[str]]) -> dict[str, SeriesFiles]:
+def find_runs(paths: AnyPaths) -> dict[str, SeriesFiles]:
     """Return the runs under `paths` by names that tell them apart, simulated or real.
 
     Raises:
