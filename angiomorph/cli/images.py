@@ -13,7 +13,8 @@ from angiomorph.cli.voxelmorph import add_answer
 from angiomorph.dicom import Series, read_series
 from angiomorph.dicom.find import is_marked
 from angiomorph.errors import InputError
-from angiomorph.images import ImageOptions, find_image_runs, find_pairs, read_image_run
+from angiomorph.images import ImageOptions, find_image_runs, find_pairs
+from angiomorph.images import read_images as read_image_files
 from angiomorph.images.readers import ending_of
 from angiomorph.storage.store import is_hdf5
 
@@ -47,10 +48,7 @@ def read_one_run(arguments: argparse.Namespace) -> Series:
     images = read_images(arguments, [Path(arguments.source)])
     if images is None:
         return read_series(arguments.source, unsubtracted=arguments.unsubtracted)
-    found = find_image_runs([arguments.source])
-    if len(found) > 1:
-        raise InputError(f"{arguments.source}: expected one run, found {len(found)}; give one of them")
-    return read_image_run(found[0], images)
+    return read_image_files(arguments.source, images)
 
 
 def _refuse_images(arguments: argparse.Namespace, paths: Sequence[Path]) -> None:

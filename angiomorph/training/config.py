@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from angiomorph.errors import InputError
 from angiomorph.options import check_options, document_options, option, refuse
 from angiomorph.paper import DECODER, DEFAULT_LAMBDA, ENCODER, FRAME_SIZE, HYP_UNITS
 from angiomorph.preprocessing.intensity import INTENSITIES
+from angiomorph.storage.paths import AnyPaths
 
 NONE = "0, none"
 
@@ -254,7 +253,7 @@ class TrainingConfig:
         """λ that the model registers with where the user names none."""
         return DEFAULT_LAMBDA[self.image_loss] if self.hyper is None else self.hyper
 
-    def check_validation(self, validation: Sequence[Path]) -> None:
+    def check_validation(self, validation: AnyPaths) -> None:
         """Check that there are runs to validate on, if an option needs them.
 
         Args:
@@ -267,3 +266,6 @@ class TrainingConfig:
         needing += ["best_by"] * (self.best_by == "artefact")
         if needing and not validation:
             raise InputError(f"`{needing[0]}`: expected `validation` STORE with it, found none; name runs, or leave it out")
+
+
+USUAL = TrainingConfig()

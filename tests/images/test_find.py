@@ -75,7 +75,7 @@ def test_what_is_no_image(tmp_path, name, words):
 
 def test_pairs_are_runs_of_two_frames(tree):
     one, two, ten = (tree / "a" / f"{number}.png" for number in (1, 2, 10))
-    runs = find_pairs([(one, two), (ten, two)])
+    runs = find_pairs([(one, two), (str(ten), str(two))])
     assert [(run.name, run.paths) for run in runs] == [("2", (one, two)), ("2-2", (ten, two))]
     with pytest.raises(InputError, match="found nothing there"):
         find_pairs([(one, tree / "absent.png")])
