@@ -26,7 +26,7 @@ class ImageOptions:
         f"the runs are images. {'; '.join(f'{name}: {meaning}' for name, meaning in RELATIONS.items())}",
         choices=tuple(RELATIONS),
     )
-    frame_time: float = option(0.0, "time between frames, ms", metavar="MS", low=0, shown="unknown")
+    frame_time: float = option(0.0, "time between frames, ms; 0 where it is unknown", metavar="MS", low=0)
 
     def __post_init__(self) -> None:
         check_options(self)
