@@ -27,7 +27,6 @@ from angiomorph.networks.losses import GradientPenalty, Similarity, Truth
 from angiomorph.pictures import subtraction_window
 from angiomorph.registration.pyramid import Predictor
 from angiomorph.registration.tensorflow_engine import TensorFlowEngine
-from angiomorph.storage.paths import AnyPaths, list_paths
 from angiomorph.storage.store import is_hdf5
 from angiomorph.training.config import Sampling
 from angiomorph.training.draws import Draw, draw_fixed_pairs
@@ -116,15 +115,14 @@ def _figures(entry: Entry) -> dict[str, float]:
     }
 
 
-def sort_out(paths: AnyPaths) -> tuple[list[Path], dict[str, SeriesFiles]]:
+def sort_out(paths: Sequence[Path]) -> tuple[list[Path], dict[str, SeriesFiles]]:
     """Return the stores among `paths`, and the DICOM runs under all others by name.
 
     Raises:
         InputError: a path that is not there, or a folder without runs.
     """
-    given = list_paths(paths)
-    stores = [path for path in given if is_hdf5(path)]
-    others = [path for path in given if path not in stores]
+    stores = [path for path in paths if is_hdf5(path)]
+    others = [str(path) for path in paths if path not in stores]
     return stores, find_runs(others) if others else {}
 
 
