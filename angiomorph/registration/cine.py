@@ -54,34 +54,38 @@ def find_window(result: Registered) -> tuple[float, float]:
     return subtraction_window(_level(result, result.bsa, result.key_frame - 1)[result.field])
 
 
-def draw_cine(result: Registered, size: int | None = None) -> Iterator[np.ndarray]:
+def draw_cine(result: Registered, size: int | None = None, window: tuple[float, float] | None = None) -> Iterator[np.ndarray]:
     """Yield each frame of a run: plain DSA beside BSA, in one window, with what they are above.
 
     Args:
         result: the registered run.
         size: longer side at most of each of the two, pixels; None for their own.
+        window: see `draw_pairs`.
 
     Yields:
         `(H + 26, 2 W + 4)` uint8.
     """
-    for index, pair in enumerate(draw_pairs(result, range(len(result.bsa)), size)):
+    for index, pair in enumerate(draw_pairs(result, range(len(result.bsa)), size, window)):
         picture = np.concatenate([pair[0], np.zeros((len(pair[0]), GAP), np.uint8), pair[1]], axis=1)
         captions = [f"plain DSA, {name_frame(result, index)}", say_warp(result, index)]
         yield np.concatenate([_write_caption(picture.shape[1], captions), picture])
 
 
-def draw_pairs(result: Registered, indices: Sequence[int], size: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def draw_pairs(
+    result: Registered, indices: Sequence[int], size: int | None = None, window: tuple[float, float] | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield plain DSA and BSA of some frames, in one window.
 
     Args:
         result: the registered run.
         indices: of the frames, from 0.
         size: longer side at most, pixels; None for their own.
+        window: (black, white), subtracted values; black above white shows iodine bright. None for that of `find_window`.
 
     Yields:
         two pictures `(h, w)` uint8.
     """
-    window = find_window(result)
+    window = window or find_window(result)
     shape = _find_shape(result, size)
     for index in indices:
         dsa, bsa = (_shade(_shrink(_level(result, part, index), shape), window) for part in (result.dsa, result.bsa))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 256 * 2**20  # of warps
 START = "start"  # the background with which the run was opened
+LARGEST = 2.0**16  # of subtracted values
 SAVED = ("dicom", "h5", "mp4", "gif", "html")  # kinds of files that the page offers, as far as there are
 OF_HEADERS = ("dicom",)  # of which a run without headers has none
 
@@ -175,7 +176,9 @@ class LiveRegistration:
         if kind not in self._describe()["saves"]:
             raise InputError(f"`file` {kind}: expected one of {', '.join(self._describe()['saves'])}, as this run can be saved")
         background = self._how.background if wanted == START else str(self._read_numbers(wanted)[0])
-        saved = run.save(kind, background, hyper, refine, guard=asked.get("guard", "1") == "1")
+        black, white = (read_number(asked, name, -LARGEST, LARGEST, 0) for name in ("black", "white"))
+        window = None if black == white else (black, white)
+        saved = run.save(kind, background, hyper, refine, guard=asked.get("guard", "1") == "1", window=window)
         return Answer({"name": f"angiomorph{ENDINGS[kind]}"}, saved)
 
     def _split(self, asked: Mapping[str, str]) -> tuple[Step, ...]:

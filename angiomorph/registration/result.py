@@ -232,11 +232,27 @@ class Registration:
             "h5": lambda: self._write_h5(path, with_moved=output.save_moved),
             "png": lambda: side_by_side(self.panels(output.frame), path),
             "sheet": lambda: grid(draw_sheet(self), path),
-            "mp4": lambda: write_mp4(path, draw_cine(self), durations),
-            "gif": lambda: write_gif(path, draw_cine(self, GIF_SIZE), durations),
+            "mp4": lambda: self.write_video(path),
+            "gif": lambda: self.write_video(path),
             "html": lambda: write_report(path, self, durations),
         }
         writers[kind]()
+
+    def write_video(self, path: str | os.PathLike[str], window: tuple[float, float] | None = None) -> None:
+        """Write plain DSA beside BSA as moving pictures, at the run's frame times.
+
+        Args:
+            path: the file, ending in .mp4, or in .gif for a small one.
+            window: (black, white), subtracted values; black above white shows iodine bright. None for that of the key frame.
+
+        Raises:
+            InputError: PyAV, which writes MP4, is not installed.
+        """
+        durations = frame_durations(self.series.frame_times)
+        if Path(path).suffix == ".gif":
+            write_gif(path, draw_cine(self, GIF_SIZE, window), durations)
+        else:
+            write_mp4(path, draw_cine(self, None, window), durations)
 
     def _write_dicom(self, path: Path, output: OutputOptions) -> None:
         write_bsa(

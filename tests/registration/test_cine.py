@@ -31,6 +31,15 @@ def test_all_frames_are_in_the_window_of_the_most_iodine():
             np.testing.assert_allclose(shown, expected, atol=0.51)
 
 
+@pytest.mark.parametrize("window", [(-0.6, 0.2), (0.2, -0.6)])
+def test_a_window_may_be_given_and_be_turned_over(window):
+    result, (black, white) = run(), window
+    shown = list(draw_cine(result, window=window))[2][CAPTION:, -32:]
+    expected = 255 * np.clip((result.bsa[2] - black) / (white - black), 0, 1)
+    np.testing.assert_allclose(shown, expected, atol=0.51)
+    assert shown.std() > 5
+
+
 def test_exposure_does_not_flicker_and_blades_are_grey():
     result = run()
     field = np.ones((32, 32), bool)
