@@ -57,6 +57,15 @@ OPTIMIZER = {
 PROGRESS = {"step", "metrics", "best", "since_best"}
 REMEDY = "nothing of the file was run; get it again from its maker, or train a model with `angiomorph train`"
 FOREIGN = "give a model.h5 of `angiomorph train`, or convert weights with `angiomorph import-weights`"
+KERAS2 = (
+    "give what model.save('NAME.h5') of AngioMorph or VoxelMorph wrote, or model.save_weights of Keras 2 to a name that ends "
+    "in .h5 but not in .weights.h5"
+)
+# What is wanted of a file: its classes, its name in messages, and the remedy; `reading` and `check_path` take them.
+MODEL = (OWN, "a model (.h5)", FOREIGN)
+MODEL_OR_BAKED = ((*OWN, BAKED), "a model (.h5)", FOREIGN)
+IMPORTED = ((WEIGHTS, *TAKEN), "weights (.h5)", REMEDY)
+INITIAL = ((*TAKEN, WEIGHTS), "a model or weights (.h5)", KERAS2)
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,16 @@ def reading(path: str | os.PathLike[str], classes: Sequence[str], expected: str,
     """
     with open_hdf5(path, expected) as file:
         yield check(file, path, classes, expected, remedy)
+
+
+def check_path(path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str = REMEDY) -> None:
+    """Check a file as `reading` does, and keep nothing of it.
+
+    Raises:
+        InputError: as `reading` says.
+    """
+    with reading(path, classes, expected, remedy):
+        pass
 
 
 def check(

@@ -198,7 +198,7 @@ def test_unusable_archive_leaves_nothing(archive, tmp_path):
     with pytest.raises(InputError, match=r"at least one usable run among 1, found none; the first: .*one single frame"):
         prepare([archive / "b_Doe"], tmp_path / "out" / "s.h5")
     assert list((tmp_path / "out").iterdir()) == []
-    with pytest.raises(InputError, match="expected size and workers of at least 1, found 0 and 1"):
+    with pytest.raises(InputError, match="`size` 0: expected a whole number from 1, got 0"):
         prepare([archive], tmp_path / "out" / "s.h5", size=0)
 
 

@@ -268,7 +268,7 @@ def no_run(tmp_path, xa_file):
         ("nopixels", "PixelData"),
         ("us", "Modality"),
         ("single", "one single frame"),
-        ("subtracted", "already subtracted"),
+        ("subtracted", "or say --unsubtracted if"),
         ("cut", "truncated"),
     ],
 )
@@ -372,7 +372,7 @@ def test_a_verb_may_be_called_by_a_thread(tmp_path, capsys):
 
 def test_no_verb_and_no_run(capsys):
     refused_by_argparse(capsys, [], "VERB")
-    refused(capsys, main(["register"]), "expected RUN, or --moving")
+    refused(capsys, main(["register"]), "angiomorph register: expected RUN, or --moving")
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,9 @@ def test_compact_and_bake(tmp_path, capsys, model):
     refused_by_argparse(capsys, ["bake", str(model), "x.h5"], "--lambda")
     refused(capsys, main(["bake", str(model), "x.keras", "--lambda", "0.5"]), "x.keras: expected a name that ends in .h5")
     refused(
-        capsys, main(["bake", str(model), "x.h5", "--lambda", "0.5", "--size", "30"]), "size: expected a multiple of 4, got 30"
+        capsys,
+        main(["bake", str(model), "x.h5", "--lambda", "0.5", "--size", "30"]),
+        "--size 30: expected a multiple of 4, got 30",
     )
     assert not (tmp_path / "x.h5").exists()
 
@@ -469,6 +471,14 @@ def test_prepare(tmp_path, capsys, xa_file):
     (tmp_path / "notes.txt").write_text("no picture")
     assert main(["prepare", str(tmp_path), str(target)]) == 1
     assert capsys.readouterr().out == f"{target}: 1 run taken, 1 left out; files passed over: 3 (no DICOM: 3)\n"
+
+
+def test_prepare_names_flags_where_it_leaves_runs_out(tmp_path, capsys, xa_file):
+    paths = [xa_file("good.dcm", frames=FRAMES), xa_file("bad.dcm", subtracted, FRAMES)]
+    assert main(["prepare", *map(str, paths), str(tmp_path / "s.h5"), "--workers", "1"]) == 1
+    assert "or say --unsubtracted if these are its pixels" in capsys.readouterr().err
+    assert main(["train", str(paths[1]), "--model-dir", str(tmp_path / "m")]) == 2
+    assert "or say `unsubtracted` if these are its pixels" in capsys.readouterr().err  # which is no flag of train
 
 
 def test_prepare_shrinks_and_tells_of_its_progress(tmp_path, capsys, xa_file):

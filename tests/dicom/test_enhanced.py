@@ -269,7 +269,7 @@ def test_plain_dsa_of_a_concatenation_names_all_parts(parts, tmp_path):
     assert (named, written.MaskSubtractionSequence[0].MaskFrameNumbers) == (["1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3"], [1, 3])
     np.testing.assert_array_equal(written.pixel_array, joined.frames)
     assert dciodvfy_errors(tmp_path / "dsa.dcm") == []
-    with pytest.raises(InputError, match="for --save dsa-state, got a run of several files, whose mask frames"):
+    with pytest.raises(InputError, match="for `kinds` dsa-state, got a run of several files, whose mask frames"):
         write_dsa_state(tmp_path / "state.dcm", joined, [1, 3])
 
 

@@ -118,7 +118,7 @@ def test_masks_that_cannot_be_had_are_told(pair, options, told):
     assert series.background_numbers == ()
     (warning,) = series.warnings
     assert told in warning
-    assert "look at the background, or name it with --background N" in warning
+    assert "look at the background, or name it with `background` N" in warning
 
 
 def test_a_mask_of_another_projection_does_not_serve(pair):

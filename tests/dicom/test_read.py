@@ -458,7 +458,7 @@ def test_broken_headers_are_read_or_refused_but_never_crash(xa_file):
 def test_the_user_may_overrule_what_headers_say_of_subtraction(xa_file):
     lossy = {"ImageType": ["DERIVED", "PRIMARY", "SINGLE PLANE"], "AcquisitionDeviceProcessingDescription": "DSA 3 f/s"}
     path = xa_file(change=setting(**lossy))
-    with pytest.raises(InputError, match="or say --unsubtracted if these are its pixels"):
+    with pytest.raises(InputError, match="or say `unsubtracted` if these are its pixels"):
         read_series(path)
     series = read_series(path, unsubtracted=True)
     np.testing.assert_array_equal(series.frames, moving_frames())

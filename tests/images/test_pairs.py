@@ -87,7 +87,7 @@ def test_a_dicom_pair_has_its_own_relation(xa_file):
     run = join_pair(*images)
     np.testing.assert_array_equal(run.frames, frames)
     assert (run.relation, run.bits_stored, run.background_numbers) == ("LIN", 12, (1,))
-    with pytest.raises(InputError, match="--relation DISP: expected none with DICOM"):
+    with pytest.raises(InputError, match="`relation` DISP: expected none with DICOM"):
         join_pair(*images, "DISP")
 
 
@@ -114,8 +114,8 @@ def test_an_absent_image(tmp_path):
 @pytest.mark.parametrize(
     ("moved", "warp", "words"),
     [
-        ("c.dcm", None, "--moved c.dcm: expected a name that ends in .npz or .nii or .nii.gz or .png"),
-        ("c.npz", "w.png", "--warp w.png: expected a name that ends in .npz or .nii or .nii.gz, got"),
+        ("c.dcm", None, "`moved` c.dcm: expected a name that ends in .npz or .nii or .nii.gz or .png"),
+        ("c.npz", "w.png", "`warp` w.png: expected a name that ends in .npz or .nii or .nii.gz, got"),
         ("c.npz", "c.npz", "expected names of their own"),
         ("a.npz", None, "expected names of their own"),
         ("d.npz", None, "expected a file to write, found a folder"),

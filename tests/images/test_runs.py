@@ -7,7 +7,7 @@ from PIL import Image
 from angiomorph.archive.prepare import prepare
 from angiomorph.dicom import SeriesFiles, read_series
 from angiomorph.errors import InputError
-from angiomorph.images import ImageOptions, find_image_runs, read_image_run
+from angiomorph.images import ImageOptions, find_image_runs, read_image_run, read_images
 from angiomorph.storage import store
 from tests.runs import phantom
 
@@ -39,6 +39,21 @@ def test_of_two_images_the_first_is_the_background(tmp_path):
     np.save(tmp_path / "pair.npy", FRAMES[:2])
     run = read_image_run(SeriesFiles("pair", (tmp_path / "pair.npy",)), ImageOptions("DISP"))
     assert (run.background_numbers, run.relation, run.frame_time) == ((1,), "DISP", 0.0)
+
+
+@pytest.mark.parametrize("given", [lambda run: str(run), lambda run: [run], lambda run: sorted(run.iterdir(), reverse=True)])
+def test_one_run_is_read_by_folder_or_files(folder, given):
+    run = read_images(given(folder), LIN)
+    np.testing.assert_array_equal(run.frames, FRAMES)
+    assert (run.name, run.frame_time) == ("run", 40.0)
+
+
+def test_several_runs_or_none_are_refused(folder):
+    np.save(folder / "other.npy", FRAMES)
+    with pytest.raises(InputError, match=f"^{folder}: expected one run, found 2; give one of them"):
+        read_images(folder, LIN)
+    with pytest.raises(InputError, match="expected the files of a run, got none"):
+        read_images([], LIN)
 
 
 def test_images_of_two_sizes_are_no_run(folder):

@@ -74,6 +74,16 @@ CASES = {
 }
 REFUSED = {f"{verb}: {name}": [verb, *words] for verb in ("register", "evaluate") for name, words in CASES.items()}
 REFUSED["register: no kind"] = ["register", str(EXAMPLE), "--save", "tiff"]
+FILES = {
+    "bake": ["bake", "absent.h5", "out.h5", "--lambda", "0.5"],
+    "compact": ["compact", "absent.h5", "out.h5"],
+    "export": ["export", "absent.h5", "out.onnx"],
+    "import-weights": ["import-weights", "absent.h5", "out.h5"],
+    "train: no weights": ["train", str(EXAMPLE), "--load-weights", "absent.h5", "--gpu", "-1"],
+    "train: no validation": ["train", str(EXAMPLE), "--validation", "absent.h5", "--gpu", "-1"],
+    "train: no store": ["train", "absent.h5", "--gpu", "-1"],
+}
+REFUSED |= FILES
 SLOW = ("tensorflow", "matplotlib", "skimage")  # what takes longer to import than all checks together
 
 
@@ -99,6 +109,14 @@ print(json.dumps(found))
 @pytest.mark.parametrize("case", REFUSED)
 def test_wrong_words_are_refused_before_tensorflow_is_imported(refused, case):
     assert refused[case] == [2, []]
+
+
+@pytest.mark.parametrize("verb", FILES)
+def test_a_file_that_is_not_there_is_named(capsys, verb):
+    assert main(FILES[verb]) == 2
+    error = capsys.readouterr().err
+    assert f"angiomorph {FILES[verb][0]}: absent.h5: expected a" in error or "absent.h5: expected weights (.h5)" in error
+    assert "found no such file" in error or "found nothing there" in error
 
 
 @pytest.mark.slow

@@ -154,7 +154,9 @@ def test_frames_of_several_masks_are_written_with_their_own(tmp_path, model_path
     assert [(mask.MaskFrameNumbers, list(mask.ApplicableFrameRange)) for mask in masks] == [(1, [1, 2]), (4, [3, 6])]
     assert dciodvfy_errors(tmp_path / "run_dsa.dcm") == []
     (refused,) = register_runs([run], tmp_path, model_path, output=OutputOptions(kinds=("dsa-state",)))
-    assert "expected a multi-frame run with UIDs and one mask for --save dsa-state, got a run of several masks" in refused.error
+    assert (
+        "expected a multi-frame run with UIDs and one mask for `kinds` dsa-state, got a run of several masks" in refused.error
+    )
     output = OutputOptions(kinds=("h5", "dsa-state"))
     next(register_runs([run], tmp_path, model_path, RegistrationOptions(background="2"), output))
     assert "background_of_frame" not in store.read_arrays(tmp_path / "run_bsa.h5")[0]
@@ -359,7 +361,7 @@ def test_a_source_that_a_kind_does_not_allow_fails_early(tmp_path, model_path, x
     monkeypatch.setattr(Model, "register", lambda *_, **__: pytest.fail("registered"))
     folder = str(xa_folder(phantom((3, 64, 64))))
     (outcome,) = register_runs([folder], tmp_path / "out", model_path, *options(kinds=("dicom", "dsa-state")))
-    assert "multi-frame run with UIDs and one mask for --save dsa-state, got single frames" in outcome.error
+    assert "multi-frame run with UIDs and one mask for `kinds` dsa-state, got single frames" in outcome.error
     assert files_in(tmp_path / "out") == []
 
 

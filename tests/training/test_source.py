@@ -168,7 +168,7 @@ def test_a_whole_run_with_an_unreadable_frame_is_none(checked, caplog):
 def test_an_intensity_that_does_not_suit_a_run_is_refused(tmp_path):
     with store.create(tmp_path / "log.h5") as file:
         store.append(file, "run", store.StoredRun(np.zeros((2, 4, 4), np.uint8), "LOG", 8))
-    with pytest.raises(InputError, match="intensity: expected"):
+    with pytest.raises(InputError, match="`intensity` log: expected"):
         Source([tmp_path / "log.h5"], Sampling(intensity="log"))
 
 
