@@ -111,6 +111,7 @@ def test_frames_unlike_the_background_are_refused(model):
             live.push(frame)
 
 
+@pytest.mark.slow
 def test_a_network_of_no_numbers_is_told(tmp_path):
     network = networks.AngioMorph.load(save_tiny_model(tmp_path / "tiny.h5"))
     network.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])
