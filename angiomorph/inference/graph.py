@@ -116,7 +116,7 @@ def _activate(features: Any, convolution: Convolution) -> Any:
 
 
 def _resize(frames: Any, before: Shape, after: Shape) -> Any:
-    """Return frames at another size: means over areas where that is smaller, see `layers.resize_frames`."""
+    """Return frames at another size: means over areas where that is smaller, see `warp.resize_frames`."""
     if before == after:
         return frames
     if after[0] * after[1] >= before[0] * before[1]:

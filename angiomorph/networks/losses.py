@@ -300,7 +300,7 @@ class GradientPenalty(tf.keras.losses.Loss):
         reduction: Keras's.
         name: Keras's.
 
-    Source: Zhou et al. 2024, Eq. 2; voxelmorph 0.2 `losses.Grad`.
+    Source: Zhou et al. 2024, Eq. 2; `voxelmorph.tf.losses.Grad` of version 0.2.
     """
 
     def __init__(self, loss_mult: float = 1.0, reduction: str = "auto", name: str | None = None) -> None:

@@ -155,7 +155,7 @@ class AngioMorph(ne.modelio.LoadableModel):
 
         Raises:
             InputError: the file is absent, not HDF5, only weights, another kind of model, or holds more than AngioMorph
-                writes, see `modelfile.reading`.
+                writes, see `model_file.reading`.
         """
         with model_file.reading(path, model_file.OWN, "a model (.h5)", model_file.FOREIGN) as found:
             return dict(found.config or {})

@@ -444,7 +444,7 @@ def clamp_warp(warp: np.ndarray, field: np.ndarray) -> np.ndarray:
         moved(x) = background(x + warp(x))
 
     Up to four pixels around x + warp(x) make up the bilinear sample. Where one of them is outside the field, the warp leads to
-    the nearest place inside. Outside the field it is 0. Beyond the frame the edge pixels go on, as in `layers.warp_frames`.
+    the nearest place inside. Outside the field it is 0. Beyond the frame the edge pixels go on, as in `warp.warp_frames`.
 
     Args:
         warp: `(T, H, W, 2)` float32, pixels, ij order.

@@ -219,7 +219,7 @@ class Validator(tf.keras.callbacks.Callback):
         self.best.judge(cost)
         if patience and course.progress.since_best >= patience:
             if course.team.chief:
-                without = f"{patience} validations without a lower {course.config.best_by}"
+                without = f"{patience} validation{'s' if patience > 1 else ''} without a lower {course.config.best_by}"
                 print(f"stopped at step {course.progress.step}: {without}", flush=True)
             course.stopped = self.model.stop_training = True
 

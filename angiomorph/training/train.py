@@ -118,7 +118,7 @@ def _say_done(config: TrainingConfig, progress: Progress, steps: int) -> str:
     if progress.step >= config.epochs * steps:
         return f"all of `epochs` {config.epochs} are done; give more to train on"
     if config.patience and progress.since_best >= config.patience:
-        return f"`patience` {config.patience} validations without a lower {config.best_by} are over; give more to train on"
+        return f"`patience` {config.patience} is over without a lower {config.best_by}; give more to train on"
     return ""
 
 

@@ -123,7 +123,7 @@ def find_displacement(
         control: `(3, D, D, D)` float32, mm along x, y, z from a point of the body to where it is at rest, spread evenly over
             the volume.
         block: pixels along a block's side.
-        blocks: of `projector.occupied(density)`, where it is known already.
+        blocks: result of `projector.find_occupied(density)`, where it is known already.
 
     Returns:
         u `(h, w, 2)` float32, pixels, row and column, 0 where there is no bone; spread `(h, w)` float32, pixels: large where

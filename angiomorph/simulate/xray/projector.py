@@ -59,7 +59,7 @@ def project_volume(
         origin: of voxel [0, 0, 0] at pose 0, x, y, z, mm from the isocentre.
         arm: geometry.
         pose: `(6,)` degrees about x, y, z and mm: a point x of the volume lies at `R x + t`.
-        blocks: of `occupied(density)`, where it is known already.
+        blocks: result of `find_occupied(density)`, where it is known already.
 
     Returns:
         `(2, rows, columns)` float32, mm (times the density's unit).
