@@ -27,7 +27,7 @@ def say_failure(subject: str, error: Exception) -> str:
 
     Args:
         subject: the run's file.
-        error: what was raised for it.
+        error: the exception that was raised for it.
     """
     if isinstance(error, InputError):
         return " ".join(str(error).splitlines())

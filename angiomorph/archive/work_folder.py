@@ -74,7 +74,7 @@ class Preparation:
         """Give store and manifest their final names and remove the folder.
 
         Args:
-            lines: what the final manifest says below the runs, by its columns.
+            lines: further lines of the final manifest, below the runs, by its columns.
         """
         with defer_interrupts():
             with self._telling_failures():

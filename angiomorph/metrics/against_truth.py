@@ -210,7 +210,7 @@ def peak_ratio(energy: float) -> float:
         peak_ratio = 10 log10(1 / energy) dB
 
     Args:
-        energy: from `error_energy`.
+        energy: error energy of one frame or run, from `error_energy`, >= 0.
     """
     return math.inf if energy == 0 else 10 * math.log10(DATA_RANGE**2 / energy)
 

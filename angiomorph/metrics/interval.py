@@ -17,8 +17,8 @@ class Interval:
 
     Args:
         mean: nan where no run has the figure, as low and high are then.
-        low: of the 95 % confidence interval.
-        high: of the 95 % confidence interval.
+        low: lower end of the 95 % confidence interval.
+        high: upper end of the 95 % confidence interval.
         count: runs that have the figure.
     """
 

@@ -27,7 +27,7 @@ def export_onnx(model: AngioMorph, path: str | os.PathLike[str], hyper: float, *
         model: the network.
         path: the file's final name.
         hyper: λ, [0, 1].
-        **metadata: of the model's source, kept as text in the file beside what `describe_export` says.
+        **metadata: description of the model's source, kept as text in the file beside what `describe_export` says.
 
     Raises:
         InputError: as `bake` and `build_registration` say, or tf2onnx is not installed.
@@ -53,7 +53,7 @@ def export_saved_model(model: AngioMorph, path: str | os.PathLike[str], hyper: f
         model: the network.
         path: the folder's final name.
         hyper: λ, [0, 1].
-        **metadata: of the model's source.
+        **metadata: description of the model's source.
 
     Raises:
         InputError: as `bake` and `build_registration` say, or `path` is there already.
@@ -70,7 +70,7 @@ def describe_export(model: AngioMorph, hyper: float, **metadata: Any) -> dict[st
     Args:
         model: the network.
         hyper: λ, [0, 1].
-        **metadata: of the model's source.
+        **metadata: description of the model's source.
     """
     own = {name: model.metadata[name] for name in ("size", "levels", "intensity", "image_loss") if name in model.metadata}
     arrays = {"warp": "pixels of the given frames, (row, column); moved(x) = moving(x + warp(x))"}
@@ -81,7 +81,7 @@ class PairGraph(tf.Module):
     """The registration of pairs of frames at all levels of a network, at one λ, as one graph.
 
     Args:
-        unet: from (moving, fixed) to the warp, for frames whose sides are multiples of `multiple`.
+        unet: network from (moving, fixed) to the warp, for frames whose sides are multiples of `multiple`.
         size: longer side of the frames at the first level, pixels.
         levels: at how many sizes, each twice the one before.
         multiple: pixels, to which frames are padded.

@@ -126,7 +126,7 @@ def add_bias(features: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable[
 
     Args:
         features: `(B, H, W, C)`.
-        bias: of all samples `(C,)`, or of each `(B, C)`, float32.
+        bias: one bias for all samples `(C,)`, or one each `(B, C)`, float32.
 
     Returns:
         `(B, H, W, C)`, the features' type.
@@ -145,7 +145,7 @@ def widen(kernel: tf.Tensor) -> tf.Tensor:
         widen(kernel)[i, j] = sum of kernel[2 - i + a, 2 - j + b] over a, b in {0, 1}, of those that exist
 
     Args:
-        kernel: of a convolution with SAME padding, `(3, 3, C, filters)`.
+        kernel: weights of a convolution with SAME padding, `(3, 3, C, filters)`.
 
     Returns:
         `(4, 4, C, filters)`.

@@ -178,7 +178,7 @@ class Truth(Similarity):
 
     Args:
         image_sigma: alpha_sim of Eq. 1, in the frames' normalised range.
-        contrast_weight: of the error that adds to the vessels' contrast or takes from it, >= 0; 0 counts it as any other.
+        contrast_weight: extra weight of errors that change the vessels' contrast, >= 0; 0 counts them as any other.
         reduction: Keras's.
         name: Keras's.
 

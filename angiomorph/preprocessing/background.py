@@ -38,7 +38,7 @@ class Step:
     """Frames of a run that have a background of their own.
 
     Args:
-        numbers: of the background frames, from 1, ascending.
+        numbers: frame numbers of the background, from 1, ascending.
         frames: numbers of the frames that are registered from them, ascending.
     """
 

@@ -22,8 +22,8 @@ class Recovery:
         frame = bsa + moved, moved(x) = background(x + warp(x))
 
     Args:
-        arrays: of a result, by name; those of each frame are read when they are asked for.
-        subject: what it is called, for messages.
+        arrays: a result's arrays, by name; those of each frame are read when they are asked for.
+        subject: the result's name, for messages.
 
     Raises:
         InputError: an array is absent, or arrays do not fit each other.

@@ -58,7 +58,7 @@ class StoredRun:
         bits_stored: BitsStored.
         background: frame numbers (from 1) that the source names as background; empty if it names none.
         frame_time: ms between frames; 0 if unknown.
-        clean: of a simulated run, its frames without contrast agent and noise, as `frames`; None where nobody knows.
+        clean: a simulated run's frames without contrast agent and noise, as `frames`; None where nobody knows.
     """
 
     frames: np.ndarray
@@ -86,9 +86,9 @@ def append(store: h5py.File, key: str, run: StoredRun) -> None:
     """Add one run to an open training store.
 
     Args:
-        store: from `create` or `extend`.
+        store: open store from `create` or `extend`.
         key: group name; carries no identity.
-        run: what to store.
+        run: the run to store.
 
     Raises:
         InputError: frames are not `(T, H, W)` unsigned integers, or `clean` is not of their shape and type.
@@ -172,7 +172,7 @@ class RunReader:
 
     Args:
         store: the open store.
-        key: of the run.
+        key: the run's key.
 
     Raises:
         KeyError, OSError or RuntimeError: HDF5 cannot read what the store says of the run.
@@ -281,7 +281,7 @@ def write_arrays(
         path: the file's final name.
         arrays: dataset name to array; arrays of three or more axes are chunked by frame and compressed, and one frame of them
             at a time is asked for.
-        attributes: of the file's root.
+        attributes: attributes of the file's root.
         compression: lzf is the faster, and gzip makes the smaller files.
 
     Raises:
@@ -310,7 +310,7 @@ def read_arrays(
 
     Args:
         path: the file.
-        names: of the arrays that are read, those of them that are there; None for all.
+        names: names of arrays to read where they are there; None for all.
 
     Raises:
         InputError: the file is absent, not HDF5, holds groups, as a store or a model does, or has links, or arrays in other

@@ -42,11 +42,11 @@ class Course:
     Args:
         model_dir: the model directory.
         config: the training.
-        source: what the steps draw from.
+        source: runs that the steps draw from.
         steps: batches an epoch.
         progress: where it is; kept up to date.
         team: how it is spread; only the chief writes, but all workers take the same decisions.
-        network: what is written: the model that Keras trains, or, of "truth" and of two sizes, its part.
+        network: model that is written: the one that Keras trains, or its part for "truth" and for two sizes.
         stopped: whether it ends before its last epoch.
         interrupted: whether somebody asked for its end; it then ends after the step, with a checkpoint of it.
     """
@@ -382,7 +382,7 @@ def make_callbacks(
 
     Args:
         course: the training.
-        validation: what the best model and early stopping are judged by; None for the epoch's loss.
+        validation: judge of the best model and of early stopping; None for the epoch's loss.
         say: takes a line a minute; None for none.
     """
     board, best = Board(course.model_dir, course.team.chief), BestModel(course, by_epoch=validation is None)
@@ -427,8 +427,8 @@ def compute_learning_rate(step: int, steps: int, lr: float, final_lr: float) -> 
         final_lr + (lr - final_lr) (1 + cos(pi step / steps)) / 2
 
     Args:
-        step: from 0.
-        steps: of the whole training.
+        step: step number, from 0.
+        steps: number of steps of the whole training.
         lr: at the first step.
         final_lr: after the last.
 

@@ -166,10 +166,10 @@ def join(team: Cluster | None, gpus: int, sampling: Sampling, description: Mappi
     """Choose the strategy: TF_CONFIG's workers, else several GPUs, else none; before TensorFlow first computes.
 
     Args:
-        team: of `cluster`.
+        team: workers of `cluster`.
         gpus: number of GPUs of this process, 0 for the CPU.
-        sampling: what is drawn, cut into equal slices.
-        description: what all workers must have in common, by name.
+        sampling: batches to draw, cut into equal slices.
+        description: values that all workers must share, by name.
 
     Raises:
         InputError: the slices cannot be equal, or a worker does not come, differs, or cannot be connected.
@@ -211,7 +211,7 @@ def meet(team: Cluster, description: Mapping[str, Any], seconds: float = MEETING
 
     Args:
         team: the workers.
-        description: what all must have in common, by name.
+        description: values that all workers must share, by name.
         seconds: how long to wait.
 
     Raises:

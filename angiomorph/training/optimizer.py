@@ -29,9 +29,9 @@ class GuardedAdam(tf.keras.optimizers.Adam):
     gradient of a finite loss overflows it halves, down to 1, and no step is taken. Gradient and loss below are the true ones.
 
     Args:
-        *args: of Keras's Adam.
+        *args: arguments of Keras's Adam.
         initial_scale: power of two that the loss is multiplied by at first; None for float32 and bfloat16, which need none.
-        **kwargs: of Keras's Adam; not `amsgrad`.
+        **kwargs: arguments of Keras's Adam; not `amsgrad`.
 
     Raises:
         ValueError: `amsgrad` is set.

@@ -58,7 +58,7 @@ class FrameReader:
     Args:
         run: the stored run.
         sampling: how it is seen.
-        facts: what is remembered of it; the first reading fills them.
+        facts: its remembered facts; the first reading fills them.
     """
 
     def __init__(self, run: store.RunReader, sampling: Sampling, facts: RunFacts) -> None:

@@ -137,7 +137,7 @@ class Validation:
         files: DICOM runs by name, simulated ones with their truth beside them; each is read once to see that it can be.
         model: the network.
         similarity: L_sim of the training.
-        sampling: of the training.
+        sampling: the training's sampling.
 
     Raises:
         InputError: a DICOM run or its truth cannot be read.

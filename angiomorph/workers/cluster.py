@@ -105,14 +105,14 @@ def map_on_cluster(
     `Died` is its result. Workers may come and go. If the caller stops, tasks that have not begun are cancelled.
 
     Args:
-        function: of a module that workers can import.
-        tasks: what pickle can send.
-        cluster: from `open_cluster`.
+        function: a module's function that workers can import.
+        tasks: arguments that pickle can send.
+        cluster: open cluster from `open_cluster`.
         ahead: tasks a worker by which work runs ahead of the result that is wanted next; it bounds memory.
 
     Raises:
         InputError: the scheduler has gone, or a worker lacks this version of the program or this process's folder.
-        Exception: what `function` raised.
+        Exception: any error that `function` raised.
     """
     work = partial(_work, function=function, folder=os.getcwd(), version=__version__)
     # Results are fetched as they come: those that a worker holds would be lost with it.

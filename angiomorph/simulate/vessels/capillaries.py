@@ -26,11 +26,11 @@ def capillaries(
     the mean flow of what is fed.
 
     Args:
-        ends: of arteries.
+        ends: ends of arteries.
         region: ellipsoid of tissue.
         rng: source of the places.
         transit: mean time that blood takes through capillaries, s, >= 0.
-        depth: from where to where, in the region's half axes, it is tissue.
+        depth: range that is tissue, in the region's half axes.
 
     Returns:
         at most 4000 bodies of phase 1, each reached in the mean when its arteries are; and what flows out of all tissue of the

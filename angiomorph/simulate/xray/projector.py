@@ -56,7 +56,7 @@ def project_volume(
     Args:
         density: `(Z, Y, X, 2)` float32, of each material, g/cm^3.
         spacing: x, y, z, mm.
-        origin: of voxel [0, 0, 0] at pose 0, x, y, z, mm from the isocentre.
+        origin: position of voxel [0, 0, 0] at pose 0, x, y, z, mm from the isocentre.
         arm: geometry.
         pose: `(6,)` degrees about x, y, z and mm: a point x of the volume lies at `R x + t`.
         blocks: result of `find_occupied(density)`, where it is known already.
