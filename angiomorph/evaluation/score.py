@@ -35,8 +35,8 @@ class Score:
     displacement that is defined.
 
     Args:
-        artefact_left: `against_truth.error_energy` of the true, noise-free background moved by the warp, over that of the same
-            background unmoved: 0 nothing is left of the motion artefact, 1 nothing was gained.
+        artefact_left: `against_truth.error_energy` of the true, noise-free background moved by the warp, over that of it
+            unmoved. 0: nothing is left of the motion artefact; 1: nothing was gained.
         artefact_in_vessels: the same inside vessels.
         contrast_kept: `against_truth.contrast_kept`; 1 for all.
         local_contrast: `against_truth.local_contrast`, noise-free as contrast_kept is; 1 for all.

@@ -1,4 +1,4 @@
-"""The pyramid of a network as a graph of OpenVINO, for pairs of frames of one size; all of it stands in `(1, C, H, W)`."""
+"""The pyramid of a network as a graph of OpenVINO, for pairs of frames of one size. All arrays are `(1, C, H, W)`."""
 
 from __future__ import annotations
 

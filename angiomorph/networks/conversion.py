@@ -70,7 +70,7 @@ def compact(model: AngioMorph, rank: int = 8, samples: int = 201) -> AngioMorph:
 
         features(λ) ≈ mean + basis @ units(λ), units(λ) = basis⁺ @ (features(λ) - mean)
 
-    Over λ in [0, 1] the hypernetwork's output traces a curve; `basis` (U, rank) spans the directions in which the generated
+    Over λ in [0, 1] the hypernetwork's output traces a curve. `basis` (U, rank) spans the directions in which the generated
     kernels, not the features, vary most. The heads then need rank + 1 numbers a weight instead of U + 1.
 
     Args:

@@ -82,8 +82,8 @@ def load(model: networks.AngioMorph, path: str | os.PathLike[str]) -> str:
     """Give a network the weights of a file where shapes agree, and return one line that says which were taken.
 
     A plain convolution becomes one that is generated, the same for every λ, by heads of zeros, which learn from the first step
-    on. Generated ones are taken with their hypernetwork where that is the network's own; from another hypernetwork
-    they are fitted, by least squares over λ in [0, 1]:
+    on. Generated ones are taken with their hypernetwork where that is the network's own. From another hypernetwork they are
+    fitted, by least squares over λ in [0, 1]:
 
         features'(λ) @ X + offset ≈ features(λ), heads' = X @ heads
 

@@ -1,7 +1,7 @@
 """Model files (`.h5`) from anyone: all that a file says is checked here before anything of it is built or run.
 
-Keras rebuilds what a file describes, and a description can name any layer, `Lambda` among them, whose code then runs. So a
-file is held to what AngioMorph and VoxelMorph write: known classes, plain numbers, weights of the shapes that follow from
+Keras rebuilds what a file describes, and a description can name any layer, `Lambda` among them, whose code then runs. So a file
+may hold only what AngioMorph and VoxelMorph write. That is known classes, plain numbers, weights of the shapes that follow from
 them, and no more bytes than the file has. No TensorFlow is needed.
 """
 

@@ -17,7 +17,7 @@ The version counts what readers must know. Checksums are none of that: HDF5 chec
 read these stores, and stores from before them are read, unchecked.
 
 Registration (`--save h5`): `bsa` (T,H,W), `warp` (T,H,W,2) float32, `background` int frame numbers from 1, `background_image`
-(N,H,W) float32, `frame_times` (T,) ms, and where asked for `moved` (T,H,W), which is the frame minus `bsa`; attributes lambda,
+(N,H,W) float32, `frame_times` (T,) ms, and where asked for `moved` (T,H,W), which is the frame minus `bsa`. Attributes: lambda,
 model_sha256, intensity, relation, bits_stored, units, levels, rounds, refine, version, and format_version 3. Files of version 2
 lack `background_image`, `frame_times` and bits_stored, so that without `moved` they do not lead back to the frames. Files
 without the last attribute are of version 1, and always hold `moved`.
@@ -279,8 +279,8 @@ def write_arrays(
 
     Args:
         path: the file's final name.
-        arrays: dataset name to array; arrays of three or more axes are chunked by frame and compressed, and one frame of them
-            at a time is asked for.
+        arrays: dataset name to array; arrays of three or more axes are chunked by frame, compressed, and read one frame at a
+            time.
         attributes: attributes of the file's root.
         compression: lzf is the faster, and gzip makes the smaller files.
 

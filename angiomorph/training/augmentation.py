@@ -55,8 +55,8 @@ def tone(relation: str, mode: str, scale: Normalisation) -> Tone:
 
         dark = exp(lo - hi) in log mode, lo / hi of LIN in linear mode
 
-    LOG and DISP values count as logarithmic, as they do where they are subtracted. How many ln units their range spans is in
-    no tag of theirs that a store keeps; it is taken as that of an exposed picture, ln 64.
+    LOG and DISP values count as logarithmic, as they do where they are subtracted. No tag that a store keeps says how many ln
+    units their range spans. It is taken as that of an exposed picture, ln 64.
 
     Args:
         relation: PixelIntensityRelationship: "LIN", "LOG" or "DISP".
@@ -165,7 +165,7 @@ def add_noise(frames: np.ndarray, sigma: float, tone: Tone, rng: np.random.Gener
 
         var(T) = sigma^2 T, that is var(ln T) = sigma^2 / T
 
-    to first order in sigma, and so in x: standard deviation sigma / (sqrt(T) ln(1 / dark)) where values are logarithmic,
+    to first order in sigma. So the standard deviation of x is sigma / (sqrt(T) ln(1 / dark)) where values are logarithmic, and
     sigma sqrt(T) / (1 - dark) where they are proportional. It is added to the noise that is there. Where x is 0 or 1, the
     range's ends, at which values saturate and noise with them, there is none.
 

@@ -78,7 +78,7 @@ def not_finite(subject: str, hyper: float) -> InputError:
 
 
 def held_out(series: Series, truth: RunTruth | None, trained_on: str) -> HeldOut:
-    """Return a run whose background, and of all other frames up to `FRAMES`, evenly spaced, are registered and scored.
+    """Select the background and up to `FRAMES` evenly spaced other frames of a run for scoring.
 
     Args:
         series: the run.

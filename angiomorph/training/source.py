@@ -64,7 +64,7 @@ class Source:
 
     The frames of a visit, which is all shares of one run, are decoded before its turn by threads, each frame once.
 
-    A run of which HDF5 cannot read any background or any contrast frame is reported once and left out; the next one of the
+    A run of which HDF5 cannot read any background or any contrast frame is reported once and left out. The next one of the
     epoch's order takes its place. As the first visit reads all frames of a run, that does not depend on the step with which a
     training began.
 

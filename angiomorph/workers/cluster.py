@@ -100,9 +100,9 @@ def map_on_cluster(
 ) -> Generator[Result | Died, None, None]:
     """Yield `function(task)` of each task, in the order of the tasks.
 
-    A worker does one task at a time, in the folder in which this process is. If it dies before the result has come from it,
-    another one does the task anew; after more deaths than the scheduler allows (dask's `allowed-failures`; 1 of `local:N`),
-    `Died` is its result. Workers may come and go. If the caller stops, tasks that have not begun are cancelled.
+    A worker does one task at a time, in the folder in which this process is. If it dies before its result has come, another one
+    repeats the task. After more deaths than the scheduler allows (dask's `allowed-failures`; 1 of `local:N`), `Died` is the
+    result. Workers may come and go. If the caller stops, tasks that have not begun are cancelled.
 
     Args:
         function: a module's function that workers can import.

@@ -242,8 +242,8 @@ def _tile(flat, filled, n, stride, ray, limits, sums):  # type: ignore[no-untype
 def project_points(position: np.ndarray, amount: np.ndarray, radius: np.ndarray, arm: CArm, pose: np.ndarray) -> np.ndarray:
     """Line integrals of a rigidly moved cloud of small bodies, each seen as a uniform disc of its radius.
 
-    A tube of radius r sampled along its centre line projects to the chord `2 sqrt(r^2 - d^2)` at distance d: what a uniform
-    disc integrates to along a line. The sum over pixels times a pixel's area at the body's depth is its amount.
+    A tube of radius r sampled along its centre line projects to the chord `2 sqrt(r^2 - d^2)` at distance d. A uniform disc
+    integrates to the same along a line. The sum over pixels times a pixel's area at the body's depth is its amount.
 
     Args:
         position: `(N, 3)` mm from the isocentre at pose 0.

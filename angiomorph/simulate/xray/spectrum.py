@@ -58,7 +58,7 @@ class Beam:
 def make_beam(kv: float, copper_mm: float) -> Beam:
     """Return a beam as 12 energies, by Gauss-Legendre quadrature between the K edges of iodine, caesium and tungsten.
 
-    With the photons N(E) of `emit` the signal is that of a caesium iodide screen of 0.6 mm that integrates energy:
+    N(E) are the photons of `emit`. The signal is that of a caesium iodide screen of 0.6 mm that integrates energy:
     `weights(E) ~ N(E) E (1 - exp(-mu_CsI(E) d))`. The error is below 0.3 % of any transmission of a patient.
 
     Args:
