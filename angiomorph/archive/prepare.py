@@ -104,8 +104,8 @@ def prepare(
             work.close()
     except OSError as error:
         raise InputError(
-            f"{path}: expected to write the store, but {error.strerror or error}; the runs finished so far are kept beside it: "
-            "make room, give the same command again, and it goes on from there"
+            f"{path}: expected to write the store, but {error.strerror or error}; make room and repeat the command. It resumes "
+            "behind the runs finished so far, which are kept beside the store"
         ) from error
 
 

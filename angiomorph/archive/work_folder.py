@@ -111,8 +111,8 @@ class Preparation:
         ours = note.get("job") == self._job
         if not ours and note.get("done"):
             raise InputError(
-                f"{self.folder}: expected what this command left when it was stopped, found {note['done']} runs of other files "
-                "or options, or by another version; give that command again to finish it, or remove this folder to start anew"
+                f"{self.folder}: expected a folder of this command, found {note['done']} runs of other files, options or "
+                "version; this folder belongs to another command. Repeat that command, or remove the folder"
             )
         path = self.folder / "manifest.csv"
         if not ours:

@@ -250,6 +250,6 @@ def _import_converter() -> tuple[Any, Any]:
     except ImportError as error:
         missing = str(error.name).split(".")[0]
         raise InputError(
-            f"export to ONNX: expected the package {missing}, found none; install it with: pip install 'angiomorph[export]', "
-            "or give a name that does not end in .onnx for a SavedModel"
+            f"export to ONNX: expected the package {missing}, found none; install it with: pip install 'angiomorph[export]'. "
+            "Or write a SavedModel, to a name that does not end in .onnx"
         ) from error

@@ -179,8 +179,8 @@ def _check_hypernetwork(path: str | os.PathLike[str], source: Source) -> None:
     outputs = [kernel.shape[1] for _, kernel, _ in source.hypernetwork]
     if inputs[:1] != [1] or {*outputs[-1:]} != heads or inputs[1:] != outputs[:-1]:
         raise InputError(
-            f"{path}: expected a hypernetwork of dense layers from one λ to {sorted(heads)} units, found layers from {inputs} "
-            f"to {outputs} units; give a model of one hyperparameter"
+            f"{path}: expected a hypernetwork of dense layers from one λ to {sorted(heads)} units, found {inputs} to "
+            f"{outputs}; give a model of one hyperparameter"
         )
 
 

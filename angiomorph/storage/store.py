@@ -96,8 +96,8 @@ def append(store: h5py.File, key: str, run: StoredRun) -> None:
     frames = run.frames
     if frames.ndim != 3 or frames.dtype not in (np.uint8, np.uint16):
         raise InputError(
-            f"run {key}: expected (T, H, W) frames of uint8 or uint16, got shape {frames.shape} of {frames.dtype}; "
-            "convert the run to unsigned integers as DICOM stores them"
+            f"run {key}: expected (T, H, W) frames of uint8 or uint16, got shape {frames.shape} of {frames.dtype}. "
+            "Convert the run to unsigned integers as DICOM stores them"
         )
     if run.clean is not None and (run.clean.shape, run.clean.dtype) != (frames.shape, frames.dtype):
         raise InputError(

@@ -133,8 +133,8 @@ class FiniteCheck(tf.keras.callbacks.Callback):
         self._skipped += 1
         if not skip or self._skipped == MOST_SKIPPED:
             raise InputError(
-                f"{found}; expected finite numbers, and the last checkpoint has them; look at these frames, lower `lr`, or "
-                f"skip such batches with `resume` and `on_nan` skip ({self._skipped} in a row)"
+                f"{found}; expected finite numbers. The last checkpoint is intact. Check these frames or lower `lr`, or skip "
+                f"such batches with `resume` and `on_nan` skip ({self._skipped} in a row)"
             )
         logger.warning("%s; left out", found)
         set_means(self.model, self._means)
@@ -303,7 +303,7 @@ class Checkpointer(tf.keras.callbacks.Callback):
         if team.mean([self._runs]) != [self._runs]:
             raise InputError(
                 f"worker {team.worker} of {team.workers} (from 0): expected all workers to read the same runs, found "
-                "that some cannot read one that others can; see which run each left out, then start all again with `resume`"
+                "one that only some can read. See which run each left out, then restart all with `resume`"
             )
         self._write(means)
 

@@ -259,8 +259,8 @@ class FrameReaders:
             rows, columns = run.shape[1:]
             if max(rows, columns) < size:
                 raise InputError(
-                    f"run {run.name}: expected frames of at least {size} pixels a side, twice `size`, with `finer`, "
-                    f"found {rows} x {columns}; give a smaller `size`, or leave `finer` out"
+                    f"run {run.name}: expected frames of at least {size} pixels a side (`finer`: twice `size`), "
+                    f"found {rows} x {columns}; give a smaller `size`, or omit `finer`"
                 )
 
     def unreadable(self, number: int) -> list[int]:

@@ -260,8 +260,8 @@ class Source:
         if 2 * len(self.left_out) > len(self.runs):
             self.error = InputError(
                 f"{self._paths}: expected at least half of the {len(self.runs)} runs to be readable, found "
-                f"{len(self.left_out)} that are not, the last: run {name}, frames {frames}; make the store again with "
-                "`angiomorph prepare`"
+                f"{len(self.left_out)} that are not. The last is run {name}, frames {frames}; make the store again "
+                "with `angiomorph prepare`"
             )
             raise self.error from error
 

@@ -180,9 +180,9 @@ def _fit(model: tf.keras.Model, course: Course, callbacks: Sequence[tf.keras.cal
                 raise
             if team.workers > 1:  # which cannot go on together after a step that broke off
                 raise InputError(
-                    f"step {progress.step}: {source.describe(progress.step)}: expected finite warps, found one that is not a "
-                    "number, and the last checkpoint is from before; look at these frames, lower `lr`, or skip such batches "
-                    "on one machine with `resume` and `on_nan` skip"
+                    f"step {progress.step}: {source.describe(progress.step)}: expected finite warps, found another. The last "
+                    "checkpoint is intact. Check these frames or lower `lr`, or skip such batches on one machine with `resume` "
+                    "and `on_nan` skip"
                 ) from error
             lose_step(model, course, callbacks)
 

@@ -74,7 +74,7 @@ def open_cluster(address: str) -> Iterator[Cluster]:
             ) from error
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(
-                f"`cluster` {address}: expected a dask scheduler within {CONNECTING} s, found none; start one with "
+                f"`cluster` {address}: expected a dask scheduler within {CONNECTING} s, found none. Start one with "
                 "`dask scheduler` and workers with `dask worker HOST:PORT --nthreads 1`, or give local:N"
             ) from error
         yield Cluster(address, client)
