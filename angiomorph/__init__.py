@@ -146,7 +146,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one that exist
 
     def _is_asked_by_help() -> bool:
         """Return whether `help` asks: it prints each class of `__all__` whole, Keras's thousand lines of AngioMorph too."""
-        return sys._getframe(2).f_globals.get("__name__") == "pydoc"
+        return sys._getframe(2).f_code.co_name == "docmodule"  # of pydoc, which is __main__ under `python -m pydoc`
 
 
 def __dir__() -> list[str]:

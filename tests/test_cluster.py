@@ -78,6 +78,13 @@ def test_results_are_in_order_and_each_is_there_once(local, tmp_path):
 
 
 @slow
+def test_a_second_cluster_beside_it_warns_of_nothing(local):
+    """dask's usual port is taken by the first; a warning would be an error here."""
+    with open_cluster("local:1") as other:
+        assert (local.count_workers(), other.count_workers()) == (2, 1)
+
+
+@slow
 def test_a_task_that_kills_every_worker_is_told(local):
     assert list(map_tasks(die, range(3), 0, local)) == [0, Died(None), 2]
     assert str(Died(None)).startswith("no exit status")

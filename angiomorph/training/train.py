@@ -45,10 +45,12 @@ def train(
 ) -> Path:
     """Train a network and leave a model directory: model.h5, best.h5, checkpoints, config.json, logs, curve, TensorBoard.
 
-    Keras prints the loss. Here a tiny network takes one step, on the store that `prepare` makes in its example:
+    Keras prints the loss. Here a tiny network takes one step:
 
+        >>> am.prepare("data/sample_lin.dcm", "out/trained_on.h5", size=64).taken
+        1
         >>> tiny = am.TrainingConfig(epochs=1, steps_per_epoch=1, enc=(4, 4), dec=(4, 4), sampling=am.Sampling(size=64))
-        >>> am.train("out/store.h5", "out/model", tiny)
+        >>> am.train("out/trained_on.h5", "out/model", tiny)
         1/1 - ...
         PosixPath('out/model/model.h5')
 

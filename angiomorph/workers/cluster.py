@@ -96,6 +96,7 @@ def _start_workers(number: int) -> Any:
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any port: its usual one may be another cluster's
             memory_limit=0,  # its own would end a worker whose run is large
             silence_logs=logging.CRITICAL,
             env=dict.fromkeys(THREADS, threads),
