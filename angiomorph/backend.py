@@ -114,8 +114,8 @@ def _check(tensorflow: Any, tf_keras_version: str) -> None:
     for keras in (tensorflow.keras, importlib.import_module("tensorflow.keras")):
         if not keras.Model.__module__.startswith("tf_keras."):
             raise BackendError(
-                "TensorFlow: expected Keras 2 (tf-keras), but this process imported tensorflow with Keras 3 before angiomorph; "
-                "import angiomorph.backend first, or set the environment variable TF_USE_LEGACY_KERAS=1 before Python starts"
+                "TensorFlow: expected Keras 2 (tf-keras), but this process imported tensorflow with Keras 3 before angiomorph. "
+                "Import angiomorph.backend first, or set the environment variable TF_USE_LEGACY_KERAS=1 before Python starts"
             )
 
 
@@ -191,9 +191,9 @@ def _choose_devices(gpu: str, found: list[Any]) -> list[Any]:
     present = {str(number): device for number, device in enumerate(found)}
     if not all(number in present for number in numbers):
         raise InputError(
-            f"`gpu` {gpu}: expected -1 for the CPU or numbers of GPUs that TensorFlow finds here (found: "
-            f"{', '.join(present) or 'none'}); leave `gpu` out to use what there is, or check the driver with nvidia-smi and "
-            'install the CUDA libraries with: pip install "tensorflow[and-cuda]"'
+            f"`gpu` {gpu}: expected -1 for the CPU, or GPUs that TensorFlow finds here: {', '.join(present) or 'none'} found. "
+            "Omit `gpu` to use all there are, or check the driver with nvidia-smi. The CUDA libraries come with: "
+            'pip install "tensorflow[and-cuda]"'
         )
     return [present[number] for number in numbers]
 

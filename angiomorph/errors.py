@@ -13,8 +13,8 @@ OUT_OF_MEMORY = "ResourceExhaustedError"  # TensorFlow's MemoryError, which this
 class InputError(ValueError):
     """Unusable input or wrong use.
 
-    The message names the subject (file, tag, frame), what was expected, what was found, and the remedy; the command
-    line prints it as one paragraph, without a traceback, and exits with status 2 (1 inside a batch that goes on).
+    The message names the subject (file, tag, frame), what was expected, what was found, and the remedy. The command line prints
+    it as one paragraph, without a traceback. It exits with status 2, or 1 where other runs of a tree go on.
 
         >>> am.read_series("absent.dcm")
         Traceback (most recent call last):
@@ -27,7 +27,7 @@ def say_failure(subject: str, error: Exception) -> str:
 
     Args:
         subject: the run's file.
-        error: what was raised for it.
+        error: the exception that was raised for it.
     """
     if isinstance(error, InputError):
         return " ".join(str(error).splitlines())

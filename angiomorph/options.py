@@ -46,15 +46,15 @@ def option(
 
     Args:
         default: its value where nobody names one; `MISSING` where the library has to be given one.
-        help: what it does, for `help()`, `--help` and the documentation.
+        help: the option's effect, for `help()`, `--help` and the documentation.
         flag: on the command line; None for the field's name, with "no-" before it where the default is True.
-        metavar: what stands for the value in `--help`.
+        metavar: placeholder of the value in `--help`.
         choices: all values that it may have; of a tuple, all that its parts may have.
         low: the least value.
         high: the largest value.
-        off: what the switch does that turns it off, of an option that is on by default.
-        shown: what `--help` says of the default; None for the default itself.
-        separator: what stands between the parts of a tuple on the command line; None for a space.
+        off: help of the switch that turns off an option that is on by default.
+        shown: description of the default in `--help`; None for the default itself.
+        separator: text between the parts of a tuple on the command line; None for a space.
         resumable: whether it may change when the work that it belongs to is resumed.
     """
     given = {"flag": flag, "metavar": metavar, "choices": choices, "low": low, "high": high, "resumable": resumable}

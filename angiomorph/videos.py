@@ -49,7 +49,7 @@ def write_mp4(path: str | os.PathLike[str], frames: Iterable[np.ndarray], durati
     Args:
         path: MP4 file.
         frames: T frames `(H, W)` uint8 of one size; an odd side gets a black row or column, as the format asks.
-        durations: of each, ms.
+        durations: time that each is shown, ms.
 
     Raises:
         InputError: PyAV is not installed, or has no H.264.
@@ -84,7 +84,7 @@ def write_gif(path: str | os.PathLike[str], frames: Iterable[np.ndarray], durati
     Args:
         path: GIF file.
         frames: T frames `(H, W)` uint8 of one size.
-        durations: of each, ms; at least 20 are shown.
+        durations: time that each is shown, ms; at least 20 are shown.
 
     Raises:
         OSError: the disk fails.

@@ -80,8 +80,8 @@ def test_tensorflow_may_come_first_with_keras_2():
 def test_keras_3_imported_before_is_named_with_the_remedy(before):
     result = run_python("-c", f"{before}\ntry:\n    import angiomorph.backend\nexcept ImportError as error:\n    print(error)")
     assert result.stdout.strip() == (
-        "TensorFlow: expected Keras 2 (tf-keras), but this process imported tensorflow with Keras 3 before angiomorph; "
-        "import angiomorph.backend first, or set the environment variable TF_USE_LEGACY_KERAS=1 before Python starts"
+        "TensorFlow: expected Keras 2 (tf-keras), but this process imported tensorflow with Keras 3 before angiomorph. "
+        "Import angiomorph.backend first, or set the environment variable TF_USE_LEGACY_KERAS=1 before Python starts"
     ), result.stderr
 
 
@@ -145,7 +145,7 @@ def test_configure_gpu_without_a_choice_takes_what_there_is():
 
 @pytest.mark.parametrize("gpu", ["99", "0,99", "gpu", "", "-2"])
 def test_configure_gpu_names_a_gpu_that_is_not_there(gpu):
-    with pytest.raises(InputError, match=rf"^`gpu` {gpu}: expected -1 for the CPU or numbers of GPUs .* leave `gpu` out"):
+    with pytest.raises(InputError, match=rf"^`gpu` {gpu}: expected -1 for the CPU, or GPUs .* Omit `gpu`"):
         configure_gpu(gpu)
 
 

@@ -9,11 +9,16 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import angiomorph as am
 from angiomorph.cli import main, parser
+from angiomorph.registration.options import ENDINGS
+from tests.runs import save_tiny_model
 from tests.tools import REPOSITORY, require_package
 
 
@@ -44,6 +49,7 @@ def read_blocks(page):
 
 
 RUN = [page for page in PAGES if read_blocks(page)]
+QUICK = {"README.md", "docs/how-to/report.md", "docs/how-to/sweep.md"}  # a small model stands for the shipped one
 
 
 def read_commands(page):
@@ -90,17 +96,51 @@ def test_the_table_of_voxelmorphs_flags_is_true(verb, heading):
             assert not set(re.findall(r"`(--?[a-z-]+)`", theirs)) & flags_of(verb), theirs
 
 
+@pytest.mark.parametrize("page", ["docs/how-to/register.md", "docs/dicom.md"])
+def test_the_page_names_every_kind_of_file(page):
+    assert set(ENDINGS) <= set(re.findall(r"`([a-z0-9-]+)`", read(page)))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_of_the_repository_that_pages_name_are_there(page):
+    named = re.findall(r"`((?:angiomorph|benchmarks|tests|examples|docs)/[\w./-]*)`", read(page))
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
+
+
 def test_the_tutorial_and_four_guides_have_commands_to_run():
     assert len({page for page in RUN if page.startswith(("docs/tutorial/", "docs/how-to/"))}) >= 5
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_python_of_the_pages_is_fenced_and_so_runs(page):
+    unfenced = re.sub(r"^```.*?^```", "", read(page), flags=re.MULTILINE | re.DOTALL)
+    assert re.findall(r"^    (?:import|from) \w+.*$", unfenced, re.MULTILINE) == []
+
+
+def prepare_names(page, folder, monkeypatch):
+    """Put what a page takes for granted into the folder, and return the names that its Python has from before."""
+    shutil.copytree(REPOSITORY / "data", folder / "data")
+    if page in QUICK:
+        model = am.Model.load(save_tiny_model(folder / "model.h5", image_loss="truth"))
+        monkeypatch.setattr(am.Model, "load", lambda: model)
+    if page == "README.md":
+        frames = np.random.default_rng(0).random((2, 1, 64, 64, 1), np.float32)
+        return {"moving": frames[0], "fixed": frames[1], "hyper": np.full((1, 1), 0.2, np.float32)}
+    if page == "docs/how-to/view.md":
+        require_package("anywidget", "notebook")
+    if page == "docs/how-to/cluster.md":  # tests/test_cluster.py has workers; here is one run, in this process
+        (folder / "archive" / "2024").mkdir(parents=True)
+        shutil.copy(folder / "data" / "example_run.dcm", folder / "archive" / "2024")
+        monkeypatch.setattr("angiomorph.workers.open_cluster", lambda address: nullcontext())
+    return {}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in RUN if page != "README.md"])
+@pytest.mark.parametrize("page", RUN)
 def test_commands_of_the_page_run(page, tmp_path, monkeypatch):
     """Shell blocks hold commands of this program alone; Python blocks of a page share their names."""
-    shutil.copytree(REPOSITORY / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
-    names = {}
+    names = {"__name__": "__main__", **prepare_names(page, tmp_path, monkeypatch)}
     for language, text in read_blocks(page):
         if language == "python":
             exec(compile(text, page, "exec"), names)

@@ -80,7 +80,7 @@ def prepare(
         size: frames whose longer side is larger, pixels, shrink to it (`resizing.shrink_frames`); None for none.
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
         workers: processes that decode, at least 1; memory holds about `2 * workers` runs.
-        images: of runs that are images and not DICOM, what the user says of them; `paths` are then files and folders of these.
+        images: the user's description of runs that are images and not DICOM; `paths` are then files and folders of these.
         pairs: with `images`, files (moving, fixed) that become runs of two frames, the first of them background.
         progress: called with (runs done, runs); the first call counts the runs of an earlier, interrupted call.
         say: called with a line of text: progress of the search, warnings about grouping, and whether earlier work is resumed.
@@ -110,8 +110,8 @@ def prepare(
             work.close()
     except OSError as error:
         raise InputError(
-            f"{path}: expected to write the store, but {error.strerror or error}; the runs finished so far are kept beside it: "
-            "make room, give the same command again, and it goes on from there"
+            f"{path}: expected to write the store, but {error.strerror or error}; make room and repeat the command. It resumes "
+            "behind the runs finished so far, which are kept beside the store"
         ) from error
 
 

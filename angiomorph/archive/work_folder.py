@@ -74,7 +74,7 @@ class Preparation:
         """Give store and manifest their final names and remove the folder.
 
         Args:
-            lines: what the final manifest says below the runs, by its columns.
+            lines: further lines of the final manifest, below the runs, by its columns.
         """
         with defer_interrupts():
             with self._telling_failures():
@@ -111,8 +111,8 @@ class Preparation:
         ours = note.get("job") == self._job
         if not ours and note.get("done"):
             raise InputError(
-                f"{self.folder}: expected what this command left when it was stopped, found {note['done']} runs of other files "
-                "or options, or by another version; give that command again to finish it, or remove this folder to start anew"
+                f"{self.folder}: expected a folder of this command, found {note['done']} runs of other files, options or "
+                "version; this folder belongs to another command. Repeat that command, or remove the folder"
             )
         path = self.folder / "manifest.csv"
         if not ours:

@@ -38,7 +38,7 @@ def lambda_figure(entries: Sequence[Entry], path: str | os.PathLike[str]) -> Non
 
     Args:
         entries: models at several λ, from `evaluate.evaluate`.
-        path: of the PNG.
+        path: the PNG to write.
     """
     save(_figure(entries), path)
 

@@ -13,7 +13,7 @@ class Entry:
 
     Args:
         model: its name, see `model_names`.
-        image_loss: that it was trained with.
+        image_loss: name of the loss it was trained with.
         hyper: λ.
         scores: by the name of the run.
     """

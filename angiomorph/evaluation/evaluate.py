@@ -135,7 +135,7 @@ class Report:
         entries: one a model and λ, with the scores of its runs; the tables need one score at least.
         about: how they were made; what JSON can hold.
         failed: by name, what was wrong with the runs that could not be scored.
-        pictures: of the first runs, by name, where they were asked for.
+        pictures: thumbnails of the first runs, by run name, where they were asked for.
     """
 
     entries: Sequence[Entry]

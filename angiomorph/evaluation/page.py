@@ -42,8 +42,8 @@ def write_evaluation(
     Args:
         path: HTML file.
         entries: models at some λ, with the scores of their runs.
-        pictures: of some runs, by name.
-        machine: what times were taken on.
+        pictures: thumbnails of some runs, by run name.
+        machine: name of the machine that took the times.
         failed: how many runs could not be scored.
 
     Raises:

@@ -35,8 +35,8 @@ class Score:
     displacement that is defined.
 
     Args:
-        artefact_left: `against_truth.error_energy` of the true, noise-free background moved by the warp, over that of the same
-            background unmoved: 0 nothing is left of the motion artefact, 1 nothing was gained.
+        artefact_left: `against_truth.error_energy` of the true, noise-free background moved by the warp, over that of it
+            unmoved. 0: nothing is left of the motion artefact; 1: nothing was gained.
         artefact_in_vessels: the same inside vessels.
         contrast_kept: `against_truth.contrast_kept`; 1 for all.
         local_contrast: `against_truth.local_contrast`, noise-free as contrast_kept is; 1 for all.
@@ -53,9 +53,9 @@ class Score:
         warp_error: `against_truth.endpoint_error`, pixels.
         folding: `against_truth.folding` of all frames.
         largest_shift: `against_truth.largest_shift`, pixels.
-        edge_left: of `without_truth.judge`, as the two below; these three need no truth.
+        edge_left: share from `without_truth.judge`, as the two below; these three need no truth.
         deviation_left: over time.
-        cnr_estimated: of BSA.
+        cnr_estimated: contrast-to-noise ratio of BSA, from `without_truth.judge`.
         ms_per_frame: wall time of the registration, ms a frame.
     """
 
@@ -111,7 +111,7 @@ class Case:
     Args:
         series: the run.
         background_numbers: frame numbers, from 1, of the frames whose mean is warped.
-        truth: of the run, or None.
+        truth: the run's truth, or None.
 
     Raises:
         InputError: the truth is one of other frames.
@@ -227,7 +227,7 @@ def score(series: Series, background_numbers: Sequence[int], warp: np.ndarray, t
         series: the run.
         background_numbers: frame numbers, from 1, of the frames whose mean was registered.
         warp: `(T, H, W, 2)` float32, pixels, ij order, on the grid of each frame.
-        truth: of the run, or None for a real one.
+        truth: the run's truth, or None for a real run.
         seconds: wall time of the registration of all frames.
 
     Raises:

@@ -91,7 +91,7 @@ def make_rows(lines_: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
     Columns are those that have a figure of any run.
 
     Args:
-        lines_: of the table.
+        lines_: the table's lines.
     """
     counts = {runs: max((getattr(line, runs)["ms_per_frame"].count for line in lines_), default=0) for runs in COLUMNS}
     shown = [
@@ -112,7 +112,7 @@ def explain(machine: str) -> str:
     """Return what the table's figures are.
 
     Args:
-        machine: what the time was taken on.
+        machine: name of the machine that took the times.
     """
     return f"Mean over the runs [95 % interval, bootstrap over runs]; time: median over the runs, {machine}."
 
@@ -121,8 +121,8 @@ def markdown(lines_: Sequence[Line], machine: str) -> str:
     """Return the table of `make_rows`, and what its figures are.
 
     Args:
-        lines_: of the table.
-        machine: what the time was taken on.
+        lines_: the table's lines.
+        machine: name of the machine that took the times.
     """
     head, rows = make_rows(lines_)
     body = "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
@@ -145,11 +145,11 @@ def write(lines_: Sequence[Line], text: str, about: Mapping[str, Any], folder: P
     """Write a comparison and return the files.
 
     Args:
-        lines_: of the table.
-        text: from `markdown`.
+        lines_: the table's lines.
+        text: the Markdown table, from `markdown`.
         about: how it was made; what JSON can hold.
         folder: to write into; made if missing.
-        stem: of `<stem>.md`, the table; `<stem>.csv`, one figure a line; `<stem>.json`, the same with `about`.
+        stem: name without ending of `<stem>.md`, the table; `<stem>.csv`, one figure a line; `<stem>.json`, with `about` too.
     """
     paths = [folder / f"{stem}.{ending}" for ending in ("md", "csv", "json")]
     with replace_file(paths[0]) as partial:

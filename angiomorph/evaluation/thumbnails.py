@@ -39,7 +39,7 @@ class Sketch:
     """Collects one frame of a run: that of the most iodine, by the truth where it is known.
 
     Args:
-        truth: of the run, or None.
+        truth: the run's truth, or None.
     """
 
     def __init__(self, truth: RunTruth | None) -> None:

@@ -1,4 +1,4 @@
-"""The pyramid of a network as a graph of OpenVINO, for pairs of frames of one size; all of it stands in `(1, C, H, W)`."""
+"""The pyramid of a network as a graph of OpenVINO, for pairs of frames of one size. All arrays are `(1, C, H, W)`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def build_entry(shape: Shape, before: Shape, step: Shape, multiple: int) -> Any:
 
     Args:
         shape: (rows, columns) of the frames, which it takes as `(1, 1, *shape)`.
-        before: of the warp so far, which it takes as `(1, 2, *before)`; it comes back as `(1, 2, *step)`.
+        before: shape of the warp so far, which it takes as `(1, 2, *before)`; it comes back as `(1, 2, *step)`.
         step: shape at which the network sees the frames.
-        multiple: what the network needs the sides of frames to be multiples of, pixels; edges are repeated for it.
+        multiple: number that the sides of the network's frames are multiples of, pixels; edges are repeated for it.
     """
     moving, fixed, warp = (_take(each) for each in ((1, *shape), (1, *shape), (2, *before)))
     started = _resize_warp(warp, before, step)
@@ -69,8 +69,8 @@ def build_exit(padded: Shape, step: Shape, shape: Shape | None) -> Any:
 
     Args:
         padded: (rows, columns) of the network's own warp, which it takes as `(1, 2, *padded)`.
-        step: of the warp that it started from, `(1, 2, *step)`; and of the composed one.
-        shape: of the frames, for which the last warp is enlarged and turned to `(1, *shape, 2)`; None for `(1, 2, *step)`.
+        step: shape of the warp that it started from, `(1, 2, *step)`, and of the composed one.
+        shape: sides of the frames, for which the last warp becomes `(1, *shape, 2)`; None for `(1, 2, *step)`.
     """
     started, given = _take((2, *step)), _take((2, *padded))
     own = given if padded == step else ops.slice(given, *map(_integers, ([0, 0], step, [1, 1], [2, 3])))
@@ -131,7 +131,7 @@ def _activate(features: Any, weights: Iterator[Any]) -> Any:
 
 
 def _resize(frames: Any, before: Shape, after: Shape) -> Any:
-    """Return frames at another size: means over areas where that is smaller, see `layers.resize_frames`."""
+    """Return frames at another size: means over areas where that is smaller, see `warp.resize_frames`."""
     if before == after:
         return frames
     if after[0] * after[1] >= before[0] * before[1]:

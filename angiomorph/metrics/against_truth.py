@@ -138,7 +138,7 @@ def thin_darkness(found: np.ndarray, truth: np.ndarray, vessel_mask: np.ndarray,
         thin_darkness = mean(thin**2 over roi without vessels and their 1/256 of the frame's side)
 
     BSA is frame minus found, so that a background that is too light darkens it. The grey opening by a square of 1/32 of the
-    frame's side keeps broad shades, and so takes them out of thin: they look like no vessel.
+    frame's side keeps broad shades. So they are not in thin, as they look like no vessel.
 
     Args:
         found: `(T, H, W)`, the moved, noise-free background, ln units.
@@ -210,7 +210,7 @@ def peak_ratio(energy: float) -> float:
         peak_ratio = 10 log10(1 / energy) dB
 
     Args:
-        energy: from `error_energy`.
+        energy: error energy of one frame or run, from `error_energy`, >= 0.
     """
     return math.inf if energy == 0 else 10 * math.log10(DATA_RANGE**2 / energy)
 

@@ -17,8 +17,8 @@ class Interval:
 
     Args:
         mean: nan where no run has the figure, as low and high are then.
-        low: of the 95 % confidence interval.
-        high: of the 95 % confidence interval.
+        low: lower end of the 95 % confidence interval.
+        high: upper end of the 95 % confidence interval.
         count: runs that have the figure.
     """
 
@@ -34,8 +34,8 @@ def interval(values: Sequence[float], scale: float = 1.0) -> Interval:
         mean = scale * sum(values) / n, low and high are the 2.5th and 97.5th percentile of the means of n values drawn from
         these with replacement
 
-    The draws are the same each time, so that equal values give equal intervals. One value gives an interval without width,
-    and of few values it is too narrow: of 20 normal ones it holds the true mean some 93 times in a hundred.
+    The draws are the same each time, so that equal values give equal intervals. One value gives an interval without width. Few
+    values give one that is too narrow: with 20 normal ones it holds the true mean some 93 times in a hundred.
 
     Args:
         values: one a run; finite, or nan where a run has none.

@@ -28,7 +28,7 @@ class NoReference:
     Args:
         edge_left: `edge_energy` of BSA over that of DSA, both outside the vessel layers of both.
         deviation_left: `temporal_deviation` of BSA over that of DSA, both where neither shows iodine in any frame.
-        cnr_estimated: `metrics.contrast_to_noise` of BSA, the `vessel_core` taken for the vessels.
+        cnr_estimated: `against_truth.contrast_to_noise` of BSA, the `vessel_core` taken for the vessels.
     """
 
     edge_left: float

@@ -23,7 +23,7 @@ def import_weights(path: str | os.PathLike[str], inshape: Sequence[int], **metad
     Args:
         path: weights-only `.h5` of the paper's topology (int_steps 0, hypernetwork 32-64-128-128).
         inshape: frame size that the weights were trained on.
-        **metadata: what the training was, kept in the model: size, intensity, image_loss, lambda.
+        **metadata: description of the training, kept in the model: size, intensity, image_loss, lambda.
 
     Raises:
         InputError: the file is not HDF5, does not fit the paper's network, or holds more than VoxelMorph writes.
@@ -70,7 +70,7 @@ def compact(model: AngioMorph, rank: int = 8, samples: int = 201) -> AngioMorph:
 
         features(λ) ≈ mean + basis @ units(λ), units(λ) = basis⁺ @ (features(λ) - mean)
 
-    Over λ in [0, 1] the hypernetwork's output traces a curve; `basis` (U, rank) spans the directions in which the generated
+    Over λ in [0, 1] the hypernetwork's output traces a curve. `basis` (U, rank) spans the directions in which the generated
     kernels, not the features, vary most. The heads then need rank + 1 numbers a weight instead of U + 1.
 
     Args:
@@ -118,7 +118,7 @@ def bake(model: AngioMorph, hyper: float, size: int | None = None, **metadata: A
         model: the network.
         hyper: λ, [0, 1].
         size: side of the square frames that the `VxmDense` takes, pixels; None for the network's own.
-        **metadata: of the model's source, kept in its `metadata` beside "lambda" and what the network's says of its training.
+        **metadata: description of the model's source, kept in its `metadata` beside "lambda" and the network's training.
 
     Returns:
         a `VxmDense` whose `.h5` VoxelMorph's own tools load.

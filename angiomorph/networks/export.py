@@ -28,7 +28,7 @@ def export_onnx(model: AngioMorph, path: str | os.PathLike[str], hyper: float, *
         model: the network.
         path: the file's final name.
         hyper: λ, [0, 1].
-        **metadata: of the model's source, kept as text in the file beside what `describe_export` says.
+        **metadata: description of the model's source, kept as text in the file beside what `describe_export` says.
 
     Raises:
         InputError: as `bake` and `build_registration` say, or tf2onnx is not installed.
@@ -54,7 +54,7 @@ def export_saved_model(model: AngioMorph, path: str | os.PathLike[str], hyper: f
         model: the network.
         path: the folder's final name.
         hyper: λ, [0, 1].
-        **metadata: of the model's source.
+        **metadata: description of the model's source.
 
     Raises:
         InputError: as `bake` and `build_registration` say, or `path` is there already.
@@ -71,7 +71,7 @@ def describe_export(model: AngioMorph, hyper: float, **metadata: Any) -> dict[st
     Args:
         model: the network.
         hyper: λ, [0, 1].
-        **metadata: of the model's source.
+        **metadata: description of the model's source.
     """
     own = {name: model.metadata[name] for name in ("size", "levels", "intensity", "image_loss") if name in model.metadata}
     arrays = {"warp": "pixels of the given frames, (row, column); moved(x) = moving(x + warp(x))"}
@@ -82,7 +82,7 @@ class PairGraph(tf.Module):
     """The registration of pairs of frames at all levels of a network, at one λ, as one graph.
 
     Args:
-        unet: from (moving, fixed) to the warp, for frames whose sides are multiples of `multiple`.
+        unet: network from (moving, fixed) to the warp, for frames whose sides are multiples of `multiple`.
         size: longer side of the frames at the first level, pixels.
         levels: at how many sizes, each twice the one before.
         multiple: pixels, to which frames are padded.
@@ -251,6 +251,6 @@ def _import_converter() -> tuple[Any, Any]:
     except ImportError as error:
         missing = str(error.name).split(".")[0]
         raise InputError(
-            f"export to ONNX: expected the package {missing}, found none; install it with: pip install 'angiomorph[export]', "
-            "or give a name that does not end in .onnx for a SavedModel"
+            f"export to ONNX: expected the package {missing}, found none; install it with: pip install 'angiomorph[export]'. "
+            "Or write a SavedModel, to a name that does not end in .onnx"
         ) from error

@@ -77,8 +77,8 @@ def load(model: networks.AngioMorph, path: str | os.PathLike[str]) -> str:
     """Give a network the weights of a file where shapes agree, and return one line that says which were taken.
 
     A plain convolution becomes one that is generated, the same for every λ, by heads of zeros, which learn from the first step
-    on. Generated ones are taken with their hypernetwork where that is the network's own; from another hypernetwork
-    they are fitted, by least squares over λ in [0, 1]:
+    on. Generated ones are taken with their hypernetwork where that is the network's own. From another hypernetwork they are
+    fitted, by least squares over λ in [0, 1]:
 
         features'(λ) @ X + offset ≈ features(λ), heads' = X @ heads
 
@@ -174,8 +174,8 @@ def _check_hypernetwork(path: str | os.PathLike[str], source: Source) -> None:
     outputs = [kernel.shape[1] for _, kernel, _ in source.hypernetwork]
     if inputs[:1] != [1] or {*outputs[-1:]} != heads or inputs[1:] != outputs[:-1]:
         raise InputError(
-            f"{path}: expected a hypernetwork of dense layers from one λ to {sorted(heads)} units, found layers from {inputs} "
-            f"to {outputs} units; give a model of one hyperparameter"
+            f"{path}: expected a hypernetwork of dense layers from one λ to {sorted(heads)} units, found {inputs} to "
+            f"{outputs}; give a model of one hyperparameter"
         )
 
 

@@ -12,8 +12,8 @@ from angiomorph.backend import ne, tf
 class HyperConv2DFromDense(ne.layers.HyperConv2DFromDense):
     """A 3x3 hyper-convolution of the whole batch at once, where neurite convolves sample by sample.
 
-    Where all rows of the hypernetwork's output agree, the kernel is generated once and the batch convolved with it;
-    otherwise each sample is one group of a grouped convolution. Weights, names and values are neurite's.
+    Where all rows of the hypernetwork's output agree, the kernel is generated once and the batch convolved with it. Otherwise
+    each sample is one group of a grouped convolution. Weights, names and values are neurite's.
 
     `one_hyper`, set before the first call, promises a batch of one λ always: a GPU need not wait for the host to look.
     Kernels and biases are made in float32 whatever the Keras policy; features are convolved, with the kernels, in its type.
@@ -86,8 +86,8 @@ class UpsampledHyperConv2DFromDense(HyperConv2DFromDense):
 
         convolve(concat(upsample(coarse), fine)) = convolve_transposed(coarse, widen(kernel)) + convolve(fine, kernel)
 
-    A 3x3 convolution of features that are doubled by repetition is a transposed one of stride 2 with a 4x4 kernel: 4
-    products a pixel and pair of channels instead of 9, and no doubled or joined features to keep for the gradient.
+    A 3x3 convolution of features that are doubled by repetition is a transposed one of stride 2 with a 4x4 kernel. It takes 4
+    products a pixel and pair of channels instead of 9. It keeps no doubled or joined features for the gradient.
     """
 
     def build(self, input_shape: Sequence[tf.TensorShape]) -> None:
@@ -126,7 +126,7 @@ def add_bias(features: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable[
 
     Args:
         features: `(B, H, W, C)`.
-        bias: of all samples `(C,)`, or of each `(B, C)`, float32.
+        bias: one bias for all samples `(C,)`, or one each `(B, C)`, float32.
 
     Returns:
         `(B, H, W, C)`, the features' type.
@@ -145,7 +145,7 @@ def widen(kernel: tf.Tensor) -> tf.Tensor:
         widen(kernel)[i, j] = sum of kernel[2 - i + a, 2 - j + b] over a, b in {0, 1}, of those that exist
 
     Args:
-        kernel: of a convolution with SAME padding, `(3, 3, C, filters)`.
+        kernel: weights of a convolution with SAME padding, `(3, 3, C, filters)`.
 
     Returns:
         `(4, 4, C, filters)`.

@@ -172,13 +172,13 @@ class Truth(Similarity):
         squared_error = (moved - fixed - mean(moved - fixed))**2
     L = (mean(squared_error) + contrast_weight * (contrast_error(...) + local_contrast_error(...))) / image_sigma**2
 
-    Only a simulator knows either. There is no iodine in them that could be mistaken for motion and no noise to fit; a frame's
-    exposure, which in the log domain is one number for all its pixels, is left out. Where it is not sure what is iodine, the
-    warp of the least squared error moves some bone under the vessels, as their mean; `contrast_weight` makes that dear.
+    Only a simulator knows either. They hold no iodine that could be mistaken for motion, and no noise to fit. A frame's
+    exposure, one number for all its pixels in the log domain, is left out. Where iodine is uncertain, the warp of the least
+    squared error moves some bone under the vessels, as their mean. `contrast_weight` raises the price of that.
 
     Args:
         image_sigma: alpha_sim of Eq. 1, in the frames' normalised range.
-        contrast_weight: of the error that adds to the vessels' contrast or takes from it, >= 0; 0 counts it as any other.
+        contrast_weight: extra weight of errors that change the vessels' contrast, >= 0; 0 counts them as any other.
         reduction: Keras's.
         name: Keras's.
 
@@ -264,8 +264,8 @@ def local_contrast_error(error: tf.Tensor, vessel: tf.Tensor) -> tf.Tensor:
         beside(x) = x - mean_pool(x), BESIDE x BESIDE
         local_contrast_error = mean over parts of <beside(error), beside(vessel)>**2 / <beside(vessel), beside(vessel)>
 
-    with scalar products per pixel over overlapping parts of PART x PART. A warp that darkens what lies beside a vessel is dear
-    here, though it keeps the vessel as dark as it is; so is one that eats a vessel in one part and adds to one in another.
+    with scalar products per pixel over overlapping parts of PART x PART. A warp that darkens what lies beside a vessel costs
+    much here, though the vessel stays as dark as it is. So does one that eats a vessel in one part and adds to one in another.
 
     Args:
         error: moved less true background, `(B, H, W, 1)`; what BSA takes from the vessel layer.
@@ -300,7 +300,7 @@ class GradientPenalty(tf.keras.losses.Loss):
         reduction: Keras's.
         name: Keras's.
 
-    Source: Zhou et al. 2024, Eq. 2; voxelmorph 0.2 `losses.Grad`.
+    Source: Zhou et al. 2024, Eq. 2; `voxelmorph.tf.losses.Grad` of version 0.2.
     """
 
     def __init__(self, loss_mult: float = 1.0, reduction: str = "auto", name: str | None = None) -> None:

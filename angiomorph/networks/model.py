@@ -87,8 +87,8 @@ class AngioMorph(ne.modelio.LoadableModel):
 
         moved(x) = moving(x + warp(x))
 
-    VoxelMorph's `VxmDense` with generated weights; with the defaults 14,072,818 trainable parameters, 27,008 of them
-    in the hypernetwork. Inputs are `(B, H, W, 1)` in [0, 1] with iodine dark and λ `(B, 1)` in [0, 1]; outputs are moved
+    VoxelMorph's `VxmDense` with generated weights; with the defaults 14,072,818 trainable parameters, 27,008 of them in the
+    hypernetwork. Inputs are `(B, H, W, 1)` in [0, 1] with iodine dark, and λ `(B, 1)` in [0, 1]. Outputs are moved
     `(B, H, W, 1)` and the regularised flow `(B, h, w, 2)` in pixels of its own grid, ij order.
 
     Args:
@@ -155,7 +155,7 @@ class AngioMorph(ne.modelio.LoadableModel):
 
         Raises:
             InputError: the file is absent, not HDF5, only weights, another kind of model, or holds more than AngioMorph
-                writes, see `modelfile.reading`.
+                writes, see `model_file.reading`.
         """
         with model_file.reading(path, *model_file.MODEL) as found:
             return dict(found.config or {})

@@ -35,7 +35,7 @@ def check_gpu(name: str, capability: tuple[int, int] | None) -> None:
     """Check that a GPU gains by float16.
 
     Args:
-        name: of the GPU, for people.
+        name: the GPU's name, for people.
         capability: its compute capability; None where TensorFlow does not know it.
 
     Raises:

@@ -25,8 +25,9 @@ def warping_clean(model: AngioMorph) -> tf.keras.Model:
 def with_finer(model: AngioMorph, clean: bool) -> tf.keras.Model:
     """Return the same network, weights shared, at two sizes: what it is trained as on frames of twice its own.
 
-    First it sees the frames shrunk to its size, then a window of its size in the frames themselves, whose background its first
-    warp has moved: what the levels of `pyramid.Predictor.warps` see. No gradient leads from the second to the first.
+    First it sees the frames shrunk to its size. Then it sees a window of its size in the frames themselves, whose background
+    its first warp has moved. The levels of `pyramid.Predictor.warps` see the same. No gradient leads from the second to the
+    first.
 
     Args:
         model: the network, for frames of (H, W).

@@ -20,10 +20,10 @@ class CineFrame:
     """One frame of a cine.
 
     Args:
-        number: of the frame, from 1.
+        number: frame number, from 1.
         milliseconds: for which it is shown.
         captions: above each panel.
-        pictures: of each panel, `(H, W)` uint8, all of one size.
+        pictures: one picture a panel, `(H, W)` uint8, all of one size.
     """
 
     number: int
@@ -38,7 +38,7 @@ def make_cine(title: str, panels: tuple[str, str], frames: Iterable[CineFrame]) 
     Space plays, arrows step, and digits show panels alone or in turn. Curves that follow it show which frame is seen.
 
     Args:
-        title: of the section.
+        title: heading of the section.
         panels: their names.
         frames: in order, made when they are asked for.
     """

@@ -43,10 +43,10 @@ def draw_curves(
     """Return curves over common places, several with a legend above them; pointing at a value shows it.
 
     Args:
-        title: what is drawn, for people who do not see it; others read it beside the curves.
+        title: description of the curves, for people who do not see them; others read it beside the curves.
         places: along the axis across, rising.
         curves: at most five.
-        across: what the axis across is.
+        across: name of the axis across.
         low: where the other axis begins at the latest; None for the least value.
         marks: places that are marked by a dashed line.
         follows: whether a line follows the frame of the page's cine, of places that are frame numbers.

@@ -22,7 +22,7 @@ class Moment:
 
     Args:
         step: when it was.
-        caption: what it is called.
+        caption: name below the picture.
         pictures: JPEG of each run.
     """
 
@@ -56,7 +56,7 @@ def draw_moments(title: str, moments: Sequence[Moment], fixed: Sequence[Sequence
         title: the heading.
         moments: at least one, in order, all of the same runs.
         fixed: figures of each run.
-        words: what is said of it.
+        words: sentence above the pictures.
     """
     last = moments[-1]
     parts = []

@@ -44,7 +44,7 @@ def write_page(path: str | os.PathLike[str], title: str, body: Iterable[Markup],
     Args:
         path: HTML file.
         title: in the browser's bar, and the heading.
-        body: what comes below, written piece by piece, so that no long run has to be in memory.
+        body: the page below the heading, written piece by piece, so that no long run has to be in memory.
         scripts: JavaScript, run in order when the body is there.
 
     Raises:
@@ -73,7 +73,7 @@ def make_section(title: str, *parts: Markup, wide: bool = False) -> Markup:
 
     Args:
         title: the heading.
-        parts: what comes below it.
+        parts: the section below its heading.
         wide: whether it takes the page's whole width, also where others stand side by side.
     """
     attributes = ' class="wide"' if wide else ""
@@ -90,8 +90,8 @@ def make_table(head: Sequence[str], rows: Iterable[Sequence[Markup]], *, numbers
     """Return a table.
 
     Args:
-        head: of each column; none for a table of names, in the first column, and values.
-        rows: of cells.
+        head: heading of each column; none for a table of names, in the first column, and values.
+        rows: the cells of each row.
         numbers: whether all columns but the first hold numbers, which stand to the right.
         name: `id` of the table, for scripts.
     """
@@ -160,7 +160,7 @@ def make_gallery(figures: Iterable[Markup], kind: Literal["pictures", "curves", 
     """Return figures side by side.
 
     Args:
-        figures: of `make_figure`.
+        figures: figures from `make_figure`.
         kind: pictures and curves, as many in a row as there is room for, curves wider; a pair, two in a row.
     """
     return Markup(f'<div class="gallery {kind}">{"".join(figures)}</div>')

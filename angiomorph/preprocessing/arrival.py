@@ -37,7 +37,7 @@ class Arrival:
     """When iodine arrives in a run.
 
     Args:
-        index: of the first frame that shows iodine, from 1; None where no frame does.
+        index: number of the first frame that shows iodine, from 1; None where no frame does.
         share: `(T,)` what each frame shows beyond the frames before it, as a share of the vessels' later darkness.
         deviation: `(T,)` standard deviation of `share` by noise and motion.
     """

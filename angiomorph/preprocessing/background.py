@@ -38,7 +38,7 @@ class Step:
     """Frames of a run that have a background of their own.
 
     Args:
-        numbers: of the background frames, from 1, ascending.
+        numbers: frame numbers of the background, from 1, ascending.
         frames: numbers of the frames that are registered from them, ascending.
     """
 
@@ -166,8 +166,8 @@ def _named_background(
 def before_arrival(values: Frames, roi: np.ndarray, find: Finder) -> Background:
     """Return the last frames before iodine arrives; up to three, as far as they show the same as the very last one.
 
-    The frame just before the arrival is passed over, and one more where noise or motion would hide 1 % of the iodine: a clean
-    frame more costs a little motion, a filled one the vessels.
+    The frame just before the arrival is skipped, and one more where noise or motion would hide 1 % of the iodine. A skipped
+    clean frame costs a little motion; a filled frame costs vessels.
 
     Args:
         values: `(T, H, W)`, normalised, iodine dark.

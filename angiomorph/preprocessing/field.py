@@ -77,8 +77,8 @@ class _Line:
     """A straight edge.
 
     Args:
-        angle: of the normal that leads out of the field, from the axis of rows, radians.
-        distance: from the picture's centre, pixels.
+        angle: direction of the normal that leads out of the field, from the axis of rows, radians.
+        distance: the edge's distance from the picture's centre, pixels.
     """
 
     angle: float
@@ -110,7 +110,7 @@ class _Circle:
     """A round edge.
 
     Args:
-        row: of its centre, from the picture's, pixels.
+        row: position of its centre, from the picture's centre, pixels.
         column: the same.
         radius: pixels.
     """
@@ -280,9 +280,9 @@ def _share(picture: _Picture, edge: _Edge, others: Sequence[_Edge], shortest: fl
     """Return at which share of its visible places an edge darkens.
 
     Args:
-        picture: of the run.
-        edge: of which to tell.
-        others: of the field.
+        picture: the run's picture, `(H, W)`.
+        edge: the edge to judge.
+        others: the field's other edges.
         shortest: least visible length, of the picture's longer side.
 
     Returns:
@@ -348,7 +348,7 @@ def _circle(picture: _Picture, sign: int) -> _Circle | None:
     """Return the round edge of the field, or None.
 
     Args:
-        picture: of the run.
+        picture: the run's picture, `(H, W)`.
         sign: 1 for an edge that is dark outside, -1 for one that is white.
     """
     half = float(picture.half.min())
@@ -444,7 +444,7 @@ def clamp_warp(warp: np.ndarray, field: np.ndarray) -> np.ndarray:
         moved(x) = background(x + warp(x))
 
     Up to four pixels around x + warp(x) make up the bilinear sample. Where one of them is outside the field, the warp leads to
-    the nearest place inside. Outside the field it is 0. Beyond the frame the edge pixels go on, as in `layers.warp_frames`.
+    the nearest place inside. Outside the field it is 0. Beyond the frame the edge pixels go on, as in `warp.warp_frames`.
 
     Args:
         warp: `(T, H, W, 2)` float32, pixels, ij order.

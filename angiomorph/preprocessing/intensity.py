@@ -194,7 +194,7 @@ def normalise(values: np.ndarray, scale: Normalisation) -> np.ndarray:
 
     Args:
         values: any shape, from `to_domain`.
-        scale: of the run, from `normalisation`.
+        scale: the run's scale, from `normalisation`.
     """
     if not scale.hi > scale.lo:
         return np.zeros(np.shape(values), np.float32)

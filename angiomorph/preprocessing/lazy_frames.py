@@ -20,7 +20,7 @@ class LazyFrames:
 
     Args:
         shape: `(T, H, W)`, or with further axes.
-        dtype: of each frame.
+        dtype: type of each frame's values.
         make: returns the frame of an index from 0, `shape[1:]`.
     """
 
@@ -79,7 +79,7 @@ def select_frames(frames: Frames, indices: Sequence[int]) -> LazyFrames:
 
     Args:
         frames: `(T, ...)`.
-        indices: from 0.
+        indices: frame indices, from 0.
     """
     return LazyFrames((len(indices), *frames.shape[1:]), frames.dtype, lambda index: frames[indices[index]])
 

@@ -22,8 +22,8 @@ class Recovery:
         frame = bsa + moved, moved(x) = background(x + warp(x))
 
     Args:
-        arrays: of a result, by name; those of each frame are read when they are asked for.
-        subject: what it is called, for messages.
+        arrays: a result's arrays, by name; those of each frame are read when they are asked for.
+        subject: the result's name, for messages.
 
     Raises:
         InputError: an array is absent, or arrays do not fit each other.
@@ -34,7 +34,7 @@ class Recovery:
         if missing := [name for name in (BSA, NUMBERS, *either) if name not in arrays]:
             raise InputError(
                 f"{subject}: expected a result of `register --save h5` that leads back to its frames, found no {missing[-1]} "
-                "in it; register the run again (files of format version 2 need `moved` for it)"
+                "in it; register the run again. Files of format version 2 need `moved`"
             )
         self._arrays = arrays
         self.shape = tuple(arrays[BSA].shape)

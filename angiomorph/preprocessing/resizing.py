@@ -24,7 +24,7 @@ def level_shapes(shape: Sequence[int], size: int, levels: int, own: int) -> list
 
     Args:
         shape: (rows, columns) of the frame.
-        size: of the longer side at the first level, pixels.
+        size: longer side at the first level, pixels.
         levels: at most how many, at least 1.
         own: levels that the network was trained for, at least 1.
     """
@@ -90,7 +90,7 @@ def fit_frames(frames: np.ndarray, size: int) -> np.ndarray:
 
     Args:
         frames: `(T, H, W)` float32, normalised.
-        size: of the result, pixels.
+        size: side of the square result, pixels.
 
     Returns:
         `(T, size, size)`.

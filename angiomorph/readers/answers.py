@@ -24,10 +24,10 @@ class Answer:
     Args:
         reader: the name that the reader gave.
         case: the code of the case.
-        method: what stood behind the panel.
+        method: name of the method behind the panel.
         rank: 1 for the best of the case.
         points: to each of `QUESTIONS`, 1 to 5, 5 the best.
-        seconds: that the reader looked at the case.
+        seconds: time that the reader looked at the case, s.
     """
 
     reader: str
@@ -55,7 +55,7 @@ def read_answers(paths: Sequence[Path], key: Key) -> list[Answer]:
 
     Args:
         paths: CSV files of the pages.
-        key: of the study.
+        key: the study's key.
 
     Raises:
         InputError: names file and line, what was expected, what was found, and the remedy.

@@ -21,11 +21,11 @@ class Key:
 
     Args:
         study: name of the study in pages and answers, drawn.
-        seed: of the order of cases and panels.
+        seed: random seed of the order of cases and panels.
         methods: their names, in the order of the command line.
         cases: by the code that readers see, the run's name.
         panels: by that code, and by the letter of a panel, the method's name.
-        version: of the program.
+        version: the program's version.
     """
 
     study: str

@@ -37,7 +37,7 @@ def make_study(
     Args:
         methods: by name, the folder of results of `register`; runs of one name in all of them form a case.
         out: the study's folder, which must not be there yet.
-        options: of the study.
+        options: the study's options.
         progress: called with (done, total) cases.
 
     Returns:
@@ -74,7 +74,7 @@ def draw_key(methods: Sequence[str], runs: Sequence[str], seed: int) -> Key:
     Args:
         methods: their names.
         runs: their names.
-        seed: of the order; the study's own name is new each time.
+        seed: random seed of the order; the study's own name is new each time.
     """
     random = np.random.default_rng(seed)
     order = [runs[index] for index in random.permutation(len(runs))]
@@ -116,8 +116,8 @@ def make_page(key: Key, number: int, frames: Mapping[str, Sequence[bytes]], rate
     """Return the page of a case, which needs no other file and names neither run nor method.
 
     Args:
-        key: of the study.
-        number: of the case, from 1.
+        key: the study's key.
+        number: case number, from 1.
         frames: by method, JPEG of each frame.
         rate: frames a second at first.
     """

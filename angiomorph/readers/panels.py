@@ -29,7 +29,7 @@ def read_case(paths: Sequence[Path], options: StudyOptions) -> tuple[list[np.nda
 
     Args:
         paths: the `_bsa.h5` of each method, of the same run.
-        options: of the study.
+        options: the study's options.
 
     Raises:
         InputError: a file is no registration, or not of the same run as the first.
@@ -116,7 +116,7 @@ def encode_panels(panels: Sequence[np.ndarray], field: np.ndarray, methods: int,
         panels: `(T, h, w)` each.
         field: `(h, w)` bool, where the window looks.
         methods: how many of them, the first, choose the window; what a method did not register does not.
-        name: of the case, for messages.
+        name: the case's name, for messages.
 
     Raises:
         InputError: the case is too large for a page.

@@ -51,7 +51,7 @@ class Difference:
         one: a method.
         other: another.
         difference: the mean over the cases of `one` minus `other`.
-        p: of the test.
+        p: the test's p value, [0, 1].
         holm: corrected for the number of pairs of this measure.
     """
 
@@ -68,7 +68,7 @@ class Agreement:
     """How far two readers agree: kappa with quadratic weights, over the panels that both have judged.
 
     Args:
-        question: of `QUESTIONS`.
+        question: one of `QUESTIONS`.
         one: a reader.
         other: another.
         panels: how many.
@@ -91,11 +91,11 @@ class Scores:
         readers: their names.
         cases: how many have answers.
         judged: readings of a case by a reader.
-        methods: of each method.
+        methods: figures of each method.
         friedman: by measure, (chi-squared, p) over the cases; nan of two methods.
-        differences: of each pair of methods in each measure.
+        differences: tests of each pair of methods in each measure.
         kendall_w: agreement of the readers' ranks in a case, mean over the cases that several have judged.
-        agreements: of each pair of readers in each question.
+        agreements: agreement of each pair of readers in each question.
         seconds: by reader, the median over the cases; "all" over all.
     """
 
@@ -115,7 +115,7 @@ def score_study(folder: Path) -> tuple[Scores, list[Answer]]:
     """Return the figures of a study and the answers that they are of.
 
     Args:
-        folder: of the study, with its key and the readers' CSV files in `answers/`.
+        folder: the study's folder, with its key and the readers' CSV files in `answers/`.
 
     Raises:
         InputError: no key, no answers, or malformed ones.
@@ -133,7 +133,7 @@ def score_answers(answers: Sequence[Answer], key: Key) -> Scores:
 
     Args:
         answers: whole ones, see `read_answers`.
-        key: of the study.
+        key: the study's key.
     """
     readers = tuple(sorted({answer.reader for answer in answers}))
     tables = {measure: _average_readers(answers, key.methods, _find_measure(measure)) for measure in MEASURES}
@@ -260,9 +260,9 @@ def write_scores(scores: Scores, answers: Sequence[Answer], folder: Path) -> lis
     """Write the figures as `scores.csv` and `scores.json`, and all answers by method as `answers.csv`; all or none.
 
     Args:
-        scores: of `score_answers`.
-        answers: that they are of.
-        folder: of the study; its folder `scores` is made if missing.
+        scores: result of `score_answers`.
+        answers: the answers behind the scores.
+        folder: the study's folder; its folder `scores` is made if missing.
     """
     paths = [folder / SCORES / name for name in ("scores.csv", "scores.json", "answers.csv")]
     said: list[list[Any]] = [["study", "reader", "case", "method", *COLUMNS[4:]]]

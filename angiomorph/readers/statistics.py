@@ -94,7 +94,7 @@ def weighted_kappa(one: np.ndarray, other: np.ndarray, points: int) -> float:
     Args:
         one: `(n,)` whole numbers from 1 to `points`.
         other: `(n,)`, of the same panels.
-        points: of the scale.
+        points: number of points of the scale.
 
     Returns:
         kappa; nan where chance alone gives no difference.

@@ -32,7 +32,7 @@ OF_HEADERS = ("dicom",)  # of which a run without headers has none
 
 
 class LiveRegistration:
-    """A run that is registered as the page asks for it; see `view.Shown`.
+    """A run that is registered as the page asks for it; see `shown.Shown`.
 
     Args:
         series: the run.
@@ -77,7 +77,7 @@ class LiveRegistration:
         return self._loader is not None and self._loader.is_alive()
 
     def answer(self, kind: str, asked: Mapping[str, str]) -> Answer:
-        """Answer one question, see `view.Shown`."""
+        """Answer one question, see `shown.Shown`."""
         if kind == "run":
             return Answer(self._describe())
         if kind == "state":

@@ -16,7 +16,7 @@ from angiomorph.view.shown import Answer, read_number
 
 @dataclass(frozen=True, eq=False)
 class ShownResult:
-    """A registered run as the page shows it; see `Registration` for its parts, and `view.Shown`."""
+    """A registered run as the page shows it; see `Registration` for its parts, and `shown.Shown`."""
 
     series: Series
     bsa: np.ndarray
@@ -30,7 +30,7 @@ class ShownResult:
     model_name: str
 
     def answer(self, kind: str, asked: Mapping[str, str]) -> Answer:
-        """Answer one question, see `view.Shown`."""
+        """Answer one question, see `shown.Shown`."""
         series = self.series
         if kind == "run":
             own = {"hyper": self.hyper, "fixed": True, "remask": False, "scaled": True, "refine": 0, "guard": True}

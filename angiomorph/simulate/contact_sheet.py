@@ -27,7 +27,7 @@ def contact_sheet(runs: Sequence[Path], path: str | os.PathLike[str], side: int 
     Args:
         runs: DICOM files with their `<name>_truth.h5` beside them, of any size.
         path: PNG file.
-        side: of a panel, pixels; frames are reduced to it by means of whole blocks and cropped to a square.
+        side: side of a panel, pixels; frames are reduced to it by means of whole blocks and cropped to a square.
         columns: runs in a row.
     """
     cells = [_panels(run, side, titled=number < columns) for number, run in enumerate(runs)]

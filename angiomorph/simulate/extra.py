@@ -25,7 +25,7 @@ def check_extra(*names: str) -> None:
     """Make sure that packages of the extra are installed.
 
     Args:
-        names: of the packages; none for all of `PACKAGES`.
+        names: names of the packages; none for all of `PACKAGES`.
 
     Raises:
         InputError: some are not.

@@ -67,7 +67,7 @@ class SimulatedRun:
 
     Args:
         frames: `(T, H, W)` uint8 or uint16, stored values, iodine dark.
-        truth: of these frames; a pixel counts as vessel where `truth.vessel` is below -`VISIBLE`.
+        truth: truth of these frames; a pixel counts as vessel where `truth.vessel` is below -`VISIBLE`.
         arm: geometry.
         detector: beam and encoding.
         frame_time: ms.
@@ -122,7 +122,7 @@ def simulate_run(
     Args:
         ct: a head, a neck or a chest.
         scanned: vessels of a CT angiography for a head, or None to grow all vessels.
-        settings: what to draw from.
+        settings: ranges and shares to draw from.
         seed: the same one gives the same run, bit for bit, whatever the number of threads.
 
     Returns:

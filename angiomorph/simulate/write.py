@@ -79,7 +79,7 @@ def simulate(
         seed: >= 0.
         ct: CT of a head, neck or chest: NIfTI file or DICOM folder; or None for the procedural head.
         vessels: NIfTI CT angiography without bone, or None to grow all arteries.
-        settings: of the runs; None for the defaults.
+        settings: settings of the runs; None for the defaults.
         store: training store to create, or None.
         workers: processes.
         progress: called with (runs done, runs) after each.
@@ -180,7 +180,7 @@ def write_run(run: SimulatedRun, folder: Path, name: str, settings: SimulationSe
     """Write a run as `<name>.dcm` and its truth as `<name>_truth.h5`.
 
     Args:
-        run: what to write.
+        run: the run to write.
         folder: existing folder.
         name: file name without ending.
         settings: kept in the truth file.

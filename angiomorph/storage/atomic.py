@@ -83,7 +83,7 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
     """Remove the temporary files and folders that ended processes of this host left in a folder, and return them.
 
     Args:
-        folder: of final names; it need not be there.
+        folder: folder of final names; it need not be there.
     """
     paths = Path(folder).iterdir() if Path(folder).is_dir() else ()
     left = [path for path in paths if (found := PARTIAL.fullmatch(path.name)) and not _is_running(int(found[1]))]

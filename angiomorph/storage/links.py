@@ -19,7 +19,7 @@ def open_hdf5(path: str | os.PathLike[str], expected: str) -> h5py.File:
 
     Args:
         path: the file.
-        expected: what the file should be, for messages: "a training store (HDF5)".
+        expected: kind of file wanted, for messages: "a training store (HDF5)".
 
     Raises:
         InputError: the file is absent or not HDF5.
@@ -59,9 +59,9 @@ def find_arrays(
 
     Args:
         file: open for reading.
-        path: of the file, for messages.
-        expected: what the file should be.
-        remedy: what to do if it is none.
+        path: the file's path, for messages.
+        expected: kind of file wanted.
+        remedy: advice if it is none.
         most: groups and arrays that it may have; None for any number.
 
     Raises:

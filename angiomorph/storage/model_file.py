@@ -1,7 +1,7 @@
 """Model files (`.h5`) from anyone: all that a file says is checked here before anything of it is built or run.
 
-Keras rebuilds what a file describes, and a description can name any layer, `Lambda` among them, whose code then runs. So a
-file is held to what AngioMorph and VoxelMorph write: known classes, plain numbers, weights of the shapes that follow from
+Keras rebuilds what a file describes, and a description can name any layer, `Lambda` among them, whose code then runs. So a file
+may hold only what AngioMorph and VoxelMorph write. That is known classes, plain numbers, weights of the shapes that follow from
 them, and no more bytes than the file has. No TensorFlow is needed.
 """
 
@@ -77,7 +77,7 @@ class ModelFile:
         kind: the model's class; "weights" where the file names none.
         config: the model's constructor arguments; None for weights only.
         weights: layer to the last part of a weight's name to its array, in the order of the file.
-        progress: of a checkpoint, what `checkpoints.Progress` holds; else None.
+        progress: fields of `checkpoints.Progress`, of a checkpoint; else None.
     """
 
     file: h5py.File
@@ -94,8 +94,8 @@ def reading(path: str | os.PathLike[str], classes: Sequence[str], expected: str,
     Args:
         path: the file.
         classes: the model classes that the caller takes; "weights" for a file without architecture.
-        expected: what the caller wants of the file, for messages: "a model (.h5)".
-        remedy: what to do where the file is of another class.
+        expected: kind of file wanted, for messages: "a model (.h5)".
+        remedy: advice where the file is of another class.
 
     Raises:
         InputError: the file is absent, not HDF5 or damaged, or holds anything but what AngioMorph and VoxelMorph write.

@@ -23,8 +23,8 @@ def write_bsa_image(path: str | os.PathLike[str], bsa: np.ndarray, spacing: tupl
     Args:
         path: the file's final name, ending in .nii.gz; written whole or not at all.
         bsa: `(T, H, W)` float32, in `units`, iodine negative.
-        spacing: of rows and of columns, mm at the detector; None where it is unknown, for pixels instead of mm.
-        units: what the header's description says of the values.
+        spacing: distance of rows and of columns, mm at the detector; None where it is unknown, for pixels instead of mm.
+        units: unit of the values, for the header's description.
 
     Raises:
         InputError: more frames, rows or columns than NIfTI can say.
@@ -46,7 +46,7 @@ def write_warp(path: str | os.PathLike[str], warp: np.ndarray, spacing: tuple[fl
     Args:
         path: the file's final name, ending in .nii.gz; written whole or not at all.
         warp: `(T, H, W, 2)` float32, pixels, row then column: moved(x) = background(x + warp(x)).
-        spacing: of rows and of columns, mm at the detector; None where it is unknown, for pixels instead of mm.
+        spacing: distance of rows and of columns, mm at the detector; None where it is unknown, for pixels instead of mm.
 
     Raises:
         InputError: more frames, rows or columns than NIfTI can say.

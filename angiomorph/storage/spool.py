@@ -37,7 +37,7 @@ def write_all(file: io.FileIO, data: Any, folder: str | os.PathLike[str] | None)
     """Write bytes whole where a file stands.
 
     Args:
-        file: from `open_unnamed`.
+        file: open file from `open_unnamed`.
         data: bytes, or what holds them.
         folder: as of `open_unnamed`, for the message.
 
@@ -70,8 +70,8 @@ class Spool:
 
     Args:
         folder: on whose disk it lies, see `open_unnamed`.
-        shape: of each array.
-        dtype: of each array.
+        shape: shape of each array.
+        dtype: type of each array's values.
 
     Raises:
         InputError: nothing can be written there.

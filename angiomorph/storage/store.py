@@ -17,7 +17,7 @@ The version counts what readers must know. Checksums are none of that: HDF5 chec
 read these stores, and stores from before them are read, unchecked.
 
 Registration (`--save h5`): `bsa` (T,H,W), `warp` (T,H,W,2) float32, `background` int frame numbers from 1, `background_image`
-(N,H,W) float32, `frame_times` (T,) ms, and where asked for `moved` (T,H,W), which is the frame minus `bsa`; attributes lambda,
+(N,H,W) float32, `frame_times` (T,) ms, and where asked for `moved` (T,H,W), which is the frame minus `bsa`. Attributes: lambda,
 model_sha256, intensity, relation, bits_stored, units, levels, rounds, refine, version, and format_version 3. Files of version 2
 lack `background_image`, `frame_times` and bits_stored, so that without `moved` they do not lead back to the frames. Files
 without the last attribute are of version 1, and always hold `moved`.
@@ -58,7 +58,7 @@ class StoredRun:
         bits_stored: BitsStored.
         background: frame numbers (from 1) that the source names as background; empty if it names none.
         frame_time: ms between frames; 0 if unknown.
-        clean: of a simulated run, its frames without contrast agent and noise, as `frames`; None where nobody knows.
+        clean: a simulated run's frames without contrast agent and noise, as `frames`; None where nobody knows.
     """
 
     frames: np.ndarray
@@ -86,9 +86,9 @@ def append(store: h5py.File, key: str, run: StoredRun) -> None:
     """Add one run to an open training store.
 
     Args:
-        store: from `create` or `extend`.
+        store: open store from `create` or `extend`.
         key: group name; carries no identity.
-        run: what to store.
+        run: the run to store.
 
     Raises:
         InputError: frames are not `(T, H, W)` unsigned integers, or `clean` is not of their shape and type.
@@ -96,8 +96,8 @@ def append(store: h5py.File, key: str, run: StoredRun) -> None:
     frames = run.frames
     if frames.ndim != 3 or frames.dtype not in (np.uint8, np.uint16):
         raise InputError(
-            f"run {key}: expected (T, H, W) frames of uint8 or uint16, got shape {frames.shape} of {frames.dtype}; "
-            "convert the run to unsigned integers as DICOM stores them"
+            f"run {key}: expected (T, H, W) frames of uint8 or uint16, got shape {frames.shape} of {frames.dtype}. "
+            "Convert the run to unsigned integers as DICOM stores them"
         )
     if run.clean is not None and (run.clean.shape, run.clean.dtype) != (frames.shape, frames.dtype):
         raise InputError(
@@ -173,7 +173,7 @@ class RunReader:
 
     Args:
         store: the open store.
-        key: of the run.
+        key: the run's key.
 
     Raises:
         KeyError, OSError or RuntimeError: HDF5 cannot read what the store says of the run.
@@ -280,9 +280,9 @@ def write_arrays(
 
     Args:
         path: the file's final name.
-        arrays: dataset name to array; arrays of three or more axes are chunked by frame and compressed, and one frame of them
-            at a time is asked for.
-        attributes: of the file's root.
+        arrays: dataset name to array; arrays of three or more axes are chunked by frame, compressed, and read one frame at a
+            time.
+        attributes: attributes of the file's root.
         compression: lzf is the faster, and gzip makes the smaller files.
 
     Raises:
@@ -311,7 +311,7 @@ def read_arrays(
 
     Args:
         path: the file.
-        names: of the arrays that are read, those of them that are there; None for all.
+        names: names of arrays to read where they are there; None for all.
 
     Raises:
         InputError: the file is absent, not HDF5, holds groups, as a store or a model does, or has links, or arrays in other

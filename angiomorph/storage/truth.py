@@ -94,7 +94,7 @@ def write_truth(path: str | os.PathLike[str], truth: RunTruth, about: Mapping[st
 
     Args:
         path: the file's final name, see `truth_path`.
-        truth: of the run.
+        truth: the run's truth.
         about: further attributes, see the module's schema.
     """
     write_arrays(path, truth.arrays(), {"stored_per_ln": truth.stored_per_ln, **(about or {})})

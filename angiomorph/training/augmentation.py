@@ -23,8 +23,8 @@ class Change:
         mirrored: left to right.
         angle: radians, anticlockwise as seen.
         scale: magnification, > 0.
-        sigma: of `add_noise`.
-        factor: of `scale_attenuation`.
+        sigma: noise level, see `add_noise`.
+        factor: factor of attenuation, see `scale_attenuation`.
     """
 
     mirrored: bool = False
@@ -55,13 +55,13 @@ def tone(relation: str, mode: str, scale: Normalisation) -> Tone:
 
         dark = exp(lo - hi) in log mode, lo / hi of LIN in linear mode
 
-    LOG and DISP values count as logarithmic, as they do where they are subtracted. How many ln units their range spans is in
-    no tag of theirs that a store keeps; it is taken as that of an exposed picture, ln 64.
+    LOG and DISP values count as logarithmic, as they do where they are subtracted. No tag that a store keeps says how many ln
+    units their range spans. It is taken as that of an exposed picture, ln 64.
 
     Args:
         relation: PixelIntensityRelationship: "LIN", "LOG" or "DISP".
         mode: "log" or "linear", see `angiomorph.preprocessing.intensity.resolve_mode`.
-        scale: of the run.
+        scale: the run's scale.
     """
     logarithmic = mode == "log" or relation != "LIN"
     if not scale.hi > scale.lo:
@@ -98,7 +98,7 @@ def augment(
         moving: `(B, H, W)` float32 in [0, 1], background frames.
         fixed: `(B, H, W)` float32 in [0, 1], contrast frames.
         augmentation: how far; with all off the frames are returned as they are.
-        tone: of the run.
+        tone: the run's tone.
         key: seed and step, each at least 0.
         first: place in the batch of the first pair, where these are a part of it.
         clean: further frames of the pairs, `(B, H, W)` each, varied alike but without noise.
@@ -165,14 +165,14 @@ def add_noise(frames: np.ndarray, sigma: float, tone: Tone, rng: np.random.Gener
 
         var(T) = sigma^2 T, that is var(ln T) = sigma^2 / T
 
-    to first order in sigma, and so in x: standard deviation sigma / (sqrt(T) ln(1 / dark)) where values are logarithmic,
+    to first order in sigma. So the standard deviation of x is sigma / (sqrt(T) ln(1 / dark)) where values are logarithmic, and
     sigma sqrt(T) / (1 - dark) where they are proportional. It is added to the noise that is there. Where x is 0 or 1, the
     range's ends, at which values saturate and noise with them, there is none.
 
     Args:
         frames: any shape, float32 in [0, 1].
         sigma: standard deviation of intensity over intensity at T = 1, at least 0; 0.01 is that of 10,000 photons a pixel.
-        tone: of the run; a constant one has no scale, and gets no noise.
+        tone: the run's tone; a constant one has no scale, and gets no noise.
         rng: source.
 
     Returns:
@@ -205,7 +205,7 @@ def scale_attenuation(frames: np.ndarray, factor: float, tone: Tone) -> np.ndarr
     Args:
         frames: any shape, float32 in [0, 1].
         factor: above 0, at most 1.
-        tone: of the run.
+        tone: the run's tone.
 
     Returns:
         the same shape, float32 in [0, 1].

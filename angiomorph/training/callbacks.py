@@ -42,11 +42,11 @@ class Course:
     Args:
         model_dir: the model directory.
         config: the training.
-        source: what the steps draw from.
+        source: runs that the steps draw from.
         steps: batches an epoch.
         progress: where it is; kept up to date.
         team: how it is spread; only the chief writes, but all workers take the same decisions.
-        network: what is written: the model that Keras trains, or, of "truth" and of two sizes, its part.
+        network: model that is written: the one that Keras trains, or its part for "truth" and for two sizes.
         stopped: whether it ends before its last epoch.
         interrupted: whether somebody asked for its end; it then ends after the step, with a checkpoint of it.
     """
@@ -133,8 +133,8 @@ class FiniteCheck(tf.keras.callbacks.Callback):
         self._skipped += 1
         if not skip or self._skipped == MOST_SKIPPED:
             raise InputError(
-                f"{found}; expected finite numbers, and the last checkpoint has them; look at these frames, lower `lr`, or "
-                f"skip such batches with `resume` and `on_nan` skip ({self._skipped} in a row)"
+                f"{found}; expected finite numbers. The last checkpoint is intact. Check these frames or lower `lr`, or skip "
+                f"such batches with `resume` and `on_nan` skip ({self._skipped} in a row)"
             )
         logger.warning("%s; left out", found)
         set_means(self.model, self._means)
@@ -219,7 +219,7 @@ class Validator(tf.keras.callbacks.Callback):
         self.best.judge(cost)
         if patience and course.progress.since_best >= patience:
             if course.team.chief:
-                without = f"{patience} validations without a lower {course.config.best_by}"
+                without = f"{patience} validation{'s' if patience > 1 else ''} without a lower {course.config.best_by}"
                 print(f"stopped at step {course.progress.step}: {without}", flush=True)
             course.stopped = self.model.stop_training = True
 
@@ -303,7 +303,7 @@ class Checkpointer(tf.keras.callbacks.Callback):
         if team.mean([self._runs]) != [self._runs]:
             raise InputError(
                 f"worker {team.worker} of {team.workers} (from 0): expected all workers to read the same runs, found "
-                "that some cannot read one that others can; see which run each left out, then start all again with `resume`"
+                "one that only some can read. See which run each left out, then restart all with `resume`"
             )
         self._write(means)
 
@@ -382,7 +382,7 @@ def make_callbacks(
 
     Args:
         course: the training.
-        validation: what the best model and early stopping are judged by; None for the epoch's loss.
+        validation: judge of the best model and of early stopping; None for the epoch's loss.
         say: takes a line a minute; None for none.
     """
     board, best = Board(course.model_dir, course.team.chief), BestModel(course, by_epoch=validation is None)
@@ -427,8 +427,8 @@ def compute_learning_rate(step: int, steps: int, lr: float, final_lr: float) -> 
         final_lr + (lr - final_lr) (1 + cos(pi step / steps)) / 2
 
     Args:
-        step: from 0.
-        steps: of the whole training.
+        step: step number, from 0.
+        steps: number of steps of the whole training.
         lr: at the first step.
         final_lr: after the last.
 

@@ -100,7 +100,7 @@ def load(path: Path) -> tuple[networks.AngioMorph, Progress]:
     """Return the compiled model, optimizer state included, and the progress of a checkpoint.
 
     Raises:
-        InputError: the file cannot be read, is no checkpoint, or holds more than AngioMorph writes, see `modelfile.reading`.
+        InputError: the file cannot be read, is no checkpoint, or holds more than AngioMorph writes, see `model_file.reading`.
     """
     with model_file.reading(path, model_file.OWN, "a checkpoint (.h5)", BEFORE) as found:
         if found.progress is None:

@@ -75,7 +75,7 @@ class Sampling:
         choices=("uniform", "ends", "beta"),
     )
     intensity: str = option("auto", "what the network sees of a run; auto: log for LIN runs", choices=INTENSITIES)
-    seed: int = option(0, "of weights and draws", metavar="N", low=0)
+    seed: int = option(0, "seed of weights and draws", metavar="N", low=0)
     augmentation: Augmentation = option(  # noqa: RUF009 (frozen)
         Augmentation(), "how far pairs are varied; validation's are not", shown="not at all"
     )
@@ -138,13 +138,13 @@ class TrainingConfig:
 
     image_loss: str = option(
         "vle",
-        "similarity; truth, that of noise-free frames without iodine, is for stores of simulated runs",
+        "similarity; truth compares noise-free frames without iodine, for stores of simulated runs",
         choices=tuple(DEFAULT_LAMBDA),
     )
     image_sigma: float = option(0.3, "alpha_sim, the scale of the similarity", metavar="X", low=0)
     contrast_weight: float = option(
         0.0,
-        "of the similarity truth, how much dearer an error is that changes the contrast of vessels",
+        "extra weight of errors that change vessel contrast (loss truth only)",
         metavar="X",
         low=0,
         shown="0",
@@ -156,7 +156,7 @@ class TrainingConfig:
     steps_per_epoch: int | None = option(None, "batches an epoch", metavar="X", low=1, shown="one visit of every run")
     lr: float = option(1e-4, "Adam's learning rate", metavar="X", low=0, resumable=True)
     final_lr: float | None = option(
-        None, "what it falls to at the end, along half a cosine", metavar="X", low=0, shown="it stays", resumable=True
+        None, "learning rate at the end, reached along half a cosine", metavar="X", low=0, shown="it stays", resumable=True
     )
     enc: tuple[int, ...] = option(ENCODER, "encoder features", metavar="N", low=1)
     dec: tuple[int, ...] = option(DECODER, "decoder features", metavar="N", low=1)
@@ -173,7 +173,7 @@ class TrainingConfig:
     init: str = option("he", "first weights", choices=("he", "voxelmorph"))
     hyper: float | None = option(
         None,
-        "to register with by default",
+        "default lambda of the trained model",
         flag="--lambda",
         metavar="L",
         low=0,
@@ -181,7 +181,7 @@ class TrainingConfig:
         shown=_say_default_lambda(),
         resumable=True,
     )
-    levels: int = option(1, "to register with by default, as in register", metavar="N", low=1, resumable=True)
+    levels: int = option(1, "default levels of the trained model, as in register", metavar="N", low=1, resumable=True)
     load_weights: str | None = option(
         None, "model to begin with, VoxelMorph's too", metavar="M.h5", shown="random weights", resumable=True
     )
@@ -190,7 +190,7 @@ class TrainingConfig:
     keep: int = option(3, "checkpoints kept", metavar="N", low=1, resumable=True)
     on_nan: str = option(
         "stop",
-        "at a batch whose loss or gradient is not finite: stop, or skip the batch",
+        "at a batch with a non-finite loss or gradient: stop, or skip the batch",
         choices=("stop", "skip"),
         resumable=True,
     )
@@ -208,7 +208,7 @@ class TrainingConfig:
     )
     best_by: str = option(
         "loss",
-        "what the best model has least of: objective, or artefact and lost contrast of simulated runs",
+        "measure of the best model: least objective, or least artefact and lost contrast of simulated runs",
         choices=("loss", "artefact"),
     )
 

@@ -130,9 +130,9 @@ class Distribution:
             if self.workers == 1 or not _is_loss(error):
                 raise
             raise InputError(
-                f"worker {self.worker} of {self.workers} (from 0): expected all of them until the end, found that another has "
-                "ended or cannot be reached; see what that one printed, then start all of them again with `resume`; the last "
-                f"checkpoint is whole. TensorFlow says: {_reason(error.message)}"
+                f"worker {self.worker} of {self.workers} (from 0): expected all of them until the end, but another ended or "
+                "cannot be reached. The last checkpoint is intact. Read that worker's output, then restart all with `resume`. "
+                f"TensorFlow says: {_reason(error.message)}"
             ) from error
 
 
@@ -157,8 +157,8 @@ def _check_divisible(sampling: Sampling, replicas: int) -> None:
     for option, number, multiple in (of_batch, ("`frames_per_series`", sampling.frames_per_series, replicas)):
         if number % multiple:
             raise InputError(
-                f"{option} {number}: expected a multiple of {multiple}, as {replicas} GPUs or workers take equal slices "
-                f"of each batch, of each of its runs; give {-(-number // multiple) * multiple}, or fewer GPUs by `gpu`"
+                f"{option} {number}: expected a multiple of {multiple}. The {replicas} GPUs or workers take equal slices of "
+                f"each run in a batch; give {-(-number // multiple) * multiple}, or fewer GPUs by `gpu`"
             )
 
 
@@ -166,10 +166,10 @@ def join(team: Cluster | None, gpus: int, sampling: Sampling, description: Mappi
     """Choose the strategy: TF_CONFIG's workers, else several GPUs, else none; before TensorFlow first computes.
 
     Args:
-        team: of `cluster`.
+        team: workers of `cluster`.
         gpus: number of GPUs of this process, 0 for the CPU.
-        sampling: what is drawn, cut into equal slices.
-        description: what all workers must have in common, by name.
+        sampling: batches to draw, cut into equal slices.
+        description: values that all workers must share, by name.
 
     Raises:
         InputError: the slices cannot be equal, or a worker does not come, differs, or cannot be connected.
@@ -211,7 +211,7 @@ def meet(team: Cluster, description: Mapping[str, Any], seconds: float = MEETING
 
     Args:
         team: the workers.
-        description: what all must have in common, by name.
+        description: values that all workers must share, by name.
         seconds: how long to wait.
 
     Raises:

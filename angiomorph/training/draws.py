@@ -112,7 +112,7 @@ def draw_corners(sampling: Sampling, step: int, first: int, count: int) -> np.nd
 
     Args:
         sampling: seed and size of the windows, whose frames are twice as large.
-        step: from 0.
+        step: step number, from 0.
         first: place in the batch of the first pair.
         count: number of pairs.
     """

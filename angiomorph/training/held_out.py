@@ -30,10 +30,10 @@ class HeldOut:
 
     Args:
         name: for people.
-        seen: what the network is given.
+        seen: frames that the network is given.
         frames: indices, from 0, of the frames that are registered: the background's and those that are scored.
         case: scores warps of `frames`.
-        clean: of a simulated run, all its frames as the network would see them without noise and contrast agent.
+        clean: a simulated run's frames as the network would see them without noise and contrast agent.
     """
 
     name: str
@@ -64,7 +64,7 @@ class HeldOut:
 
         Args:
             draw: indices of frames.
-            size: of the network's frames, pixels.
+            size: side of the network's frames, pixels.
         """
         kinds = draw.background, draw.contrast
         moving, fixed = (fit_frames(self.seen.frames[indices], size) for indices in kinds)
@@ -78,11 +78,11 @@ def not_finite(subject: str, hyper: float) -> InputError:
 
 
 def held_out(series: Series, truth: RunTruth | None, trained_on: str) -> HeldOut:
-    """Return a run whose background, and of all other frames up to `FRAMES`, evenly spaced, are registered and scored.
+    """Select the background and up to `FRAMES` evenly spaced other frames of a run for scoring.
 
     Args:
         series: the run.
-        truth: of the run, or None.
+        truth: the run's truth, or None.
         trained_on: the network's intensity, see `inputs.prepare_input`.
 
     Raises:
@@ -120,7 +120,7 @@ def read_held_out(name: str, files: SeriesFiles, trained_on: str) -> HeldOut:
 
     Args:
         name: for people.
-        files: of the run.
+        files: the run's files.
         trained_on: the network's intensity.
 
     Raises:
@@ -135,8 +135,8 @@ def stored_held_out(name: str, run: StoredRun, size: int, trained_on: str) -> He
 
     Args:
         name: for people.
-        run: from the store.
-        size: of the network's frames; larger ones shrink to it, pixels.
+        run: run of the store.
+        size: side of the network's frames, to which larger ones shrink, pixels.
         trained_on: the network's intensity.
 
     Raises:

@@ -28,7 +28,7 @@ class Part:
     """What one axis of a learning curve shows.
 
     Args:
-        title: what the curves are of.
+        title: name of the quantity that the curves show.
         curves: value of each epoch, nan where it has none, by what it was measured on.
     """
 

@@ -20,18 +20,18 @@ class GuardedAdam(tf.keras.optimizers.Adam):
         variable = variable - learning_rate * sqrt(1 - beta_2**t) / (1 - beta_1**t) * m / (sqrt(v) + epsilon)
 
     This stands here because Keras's stock `train_step` gives the optimizer the batch's own loss. Its logs show only a running
-    mean. The step not taken is one of rate 0, betas 1 and gradient 0, which changes no bit: a
-    branch would make a GPU wait until the host has read the condition. TensorFlow's fused operation does in one pass over
-    the weights what Keras's Adam does in ten.
+    mean. A step that is skipped is one of rate 0, betas 1 and gradient 0, which changes no bit. A branch would make a GPU wait
+    until the host has read the condition. TensorFlow's fused operation does in one pass over the weights what Keras's Adam does
+    in ten.
 
     Gradients of float16 features vanish below 6e-8 and overflow above 65504. With `initial_scale`, what is differentiated is
     loss_scale * loss, and the gradient divided by it: after `GROWTH_STEPS` finite steps the scale doubles. Where the
     gradient of a finite loss overflows it halves, down to 1, and no step is taken. Gradient and loss below are the true ones.
 
     Args:
-        *args: of Keras's Adam.
+        *args: arguments of Keras's Adam.
         initial_scale: power of two that the loss is multiplied by at first; None for float32 and bfloat16, which need none.
-        **kwargs: of Keras's Adam; not `amsgrad`.
+        **kwargs: arguments of Keras's Adam; not `amsgrad`.
 
     Raises:
         ValueError: `amsgrad` is set.
@@ -68,8 +68,8 @@ class GuardedAdam(tf.keras.optimizers.Adam):
     def minimize(self, loss: tf.Tensor, var_list: Sequence[tf.Variable], tape: tf.GradientTape | None = None) -> None:
         """Take a step if it is finite.
 
-        `last_loss` and `last_norm` (Euclidean, of the whole gradient) say what was found, `last_overflow` whether a norm that
-        is not finite is but the search for the loss scale.
+        `last_loss` and `last_norm` (Euclidean, of the whole gradient) keep what was found. `last_overflow` says whether a
+        non-finite norm only comes from the search for the loss scale.
         """
         pairs = list(self.aggregate_gradients(self.compute_gradients(loss, var_list, tape)))
         self.last_loss.assign(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, loss))

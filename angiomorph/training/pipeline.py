@@ -25,7 +25,7 @@ def make_dataset(source: Source, flow_shape: Sequence[int], first_step: int = 0,
     twice, for `networks.with_finer`.
 
     Args:
-        source: what to draw from, open as long as the pipeline is used.
+        source: runs to draw from, open as long as the pipeline is used.
         flow_shape: (h, w, 2) of the network's flow.
         first_step: step to begin with, from 0.
         slices: number of equal elements, one a replica, into which each batch is cut.

@@ -28,7 +28,7 @@ def describe_training(
     Args:
         config: the training.
         stores: training stores.
-        source: what the steps draw from.
+        source: runs that the steps draw from.
         validation: stores that are validated on.
         validation_runs: names of DICOM runs that are validated on; they are counted and not named.
     """
@@ -48,7 +48,7 @@ def describe_model(described: dict[str, Any]) -> dict[str, Any]:
     """Return what a model says of its making, without file names, in which a patient's name may be.
 
     Args:
-        described: of `describe_training`.
+        described: result of `describe_training`.
     """
     training = {name: value for name, value in described["training"].items() if name != "load_weights"}
     held_out = {"validation_stores": len(described["validation"]), "validation_runs": described["validation_runs"]["count"]}
@@ -60,7 +60,7 @@ def describe_common(described: dict[str, Any], model_dir: Path, resume: bool) ->
     """Return what the workers of a training must have in common.
 
     Args:
-        described: of `describe_training`.
+        described: result of `describe_training`.
         model_dir: the model directory.
         resume: whether the training continues.
     """
@@ -74,7 +74,7 @@ def check_same_training(path: Path, described: dict[str, Any]) -> None:
 
     Args:
         path: config.json of the one that was begun.
-        described: of `describe_training`.
+        described: result of `describe_training`.
 
     Raises:
         InputError: an option differs that is not `resumable`, or the data do.

@@ -58,7 +58,7 @@ class FrameReader:
     Args:
         run: the stored run.
         sampling: how it is seen.
-        facts: what is remembered of it; the first reading fills them.
+        facts: its remembered facts; the first reading fills them.
     """
 
     def __init__(self, run: store.RunReader, sampling: Sampling, facts: RunFacts) -> None:
@@ -259,8 +259,8 @@ class FrameReaders:
             rows, columns = run.shape[1:]
             if max(rows, columns) < size:
                 raise InputError(
-                    f"run {run.name}: expected frames of at least {size} pixels a side, twice `size`, with `finer`, "
-                    f"found {rows} x {columns}; give a smaller `size`, or leave `finer` out"
+                    f"run {run.name}: expected frames of at least {size} pixels a side (`finer`: twice `size`), "
+                    f"found {rows} x {columns}; give a smaller `size`, or omit `finer`"
                 )
 
     def unreadable(self, number: int) -> list[int]:

@@ -64,7 +64,7 @@ class Source:
 
     The frames of a visit, which is all shares of one run, are decoded before its turn by threads, each frame once.
 
-    A run of which HDF5 cannot read any background or any contrast frame is reported once and left out; the next one of the
+    A run of which HDF5 cannot read any background or any contrast frame is reported once and left out. The next one of the
     epoch's order takes its place. As the first visit reads all frames of a run, that does not depend on the step with which a
     training began.
 
@@ -260,8 +260,8 @@ class Source:
         if 2 * len(self.left_out) > len(self.runs):
             self.error = InputError(
                 f"{self._paths}: expected at least half of the {len(self.runs)} runs to be readable, found "
-                f"{len(self.left_out)} that are not, the last: run {name}, frames {frames}; make the store again with "
-                "`angiomorph prepare`"
+                f"{len(self.left_out)} that are not. The last is run {name}, frames {frames}; make the store again "
+                "with `angiomorph prepare`"
             )
             raise self.error from error
 

@@ -142,7 +142,7 @@ def _say_done(config: TrainingConfig, progress: Progress, steps: int) -> str:
     if progress.step >= config.epochs * steps:
         return f"all of `epochs` {config.epochs} are done; give more to train on"
     if config.patience and progress.since_best >= config.patience:
-        return f"`patience` {config.patience} validations without a lower {config.best_by} are over; give more to train on"
+        return f"`patience` {config.patience} is over without a lower {config.best_by}; give more to train on"
     return ""
 
 
@@ -204,9 +204,9 @@ def _fit(model: tf.keras.Model, course: Course, callbacks: Sequence[tf.keras.cal
                 raise
             if team.workers > 1:  # which cannot go on together after a step that broke off
                 raise InputError(
-                    f"step {progress.step}: {source.describe(progress.step)}: expected finite warps, found one that is not a "
-                    "number, and the last checkpoint is from before; look at these frames, lower `lr`, or skip such batches "
-                    "on one machine with `resume` and `on_nan` skip"
+                    f"step {progress.step}: {source.describe(progress.step)}: expected finite warps, found another. The last "
+                    "checkpoint is intact. Check these frames or lower `lr`, or skip such batches on one machine with `resume` "
+                    "and `on_nan` skip"
                 ) from error
             lose_step(model, course, callbacks)
 

@@ -34,7 +34,7 @@ LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PAIRS = 4  # of a run
 EXAMPLES = 3
 SCORED = 20  # runs of the stores, and as many DICOM runs: a validation is to take minutes
-# Columns of validation.csv: the kinds of runs that a figure of `scoring.Score` is averaged over, and the figure.
+# Columns of validation.csv: the kinds of runs that a figure of `score.Score` is averaged over, and the figure.
 FIGURES: Mapping[str, tuple[tuple[Runs, ...], str]] = {
     "artefact_left": (("moving",), "artefact_left"),
     "contrast_kept": (("moving",), "contrast_kept"),
@@ -95,7 +95,7 @@ class Measured:
         """Return what the best model has least of.
 
         Args:
-            best_by: "loss", the mean over all λ; or "artefact", the mean of `scoring.Score.cost` over moving runs at the λ
+            best_by: "loss", the mean over all λ; or "artefact", the mean of `score.Score.cost` over moving runs at the λ
                 where it is least.
         """
         if best_by == "loss":
@@ -123,7 +123,7 @@ class Validation:
         files: DICOM runs by name, simulated ones with their truth beside them; each is read once to see that it can be.
         model: the network.
         similarity: L_sim of the training.
-        sampling: of the training.
+        sampling: the training's sampling.
 
     Raises:
         InputError: a DICOM run or its truth cannot be read.

@@ -44,7 +44,7 @@ class ValidationPage:
     """The page of a training, rewritten whole at each validation.
 
     Args:
-        path: of the page.
+        path: the page to write.
         history: `history.csv`; of no epoch yet where it is absent.
         table: `validation.csv`; its rows say which validations of an earlier page count.
         image_loss: the similarity that is trained.
@@ -68,7 +68,7 @@ class ValidationPage:
         """Take one validation.
 
         Args:
-            rows: of `validation.csv`.
+            rows: rows of `validation.csv`.
             hyper: λ of the pictures.
             examples: `(N, H, 4W, 1)` in [0, 1], background, contrast frame, plain DSA and BSA of some runs.
         """

@@ -45,7 +45,7 @@ def build_app(shown: Shown, token: str, host: str = "127.0.0.1") -> ASGIApp:
 
     Args:
         shown: the run.
-        token: that every address begins with.
+        token: secret that every address begins with.
         host: name or address of this machine by which it may be asked, beside `localhost` and any address in numbers.
     """
     turn = asyncio.Lock()  # of those that need the network, the first to ask is the first to be answered
@@ -108,7 +108,7 @@ class Doorkeeper:
     """Refuses requests without the token, by strange names of this machine, or from pages of elsewhere.
 
     Args:
-        app: that is asked if nothing is wrong, with the token taken off the path.
+        app: next app, asked if nothing is wrong, with the token taken off the path.
         token: first part of every path.
         host: see `build_app`.
     """

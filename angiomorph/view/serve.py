@@ -77,5 +77,5 @@ def listen(host: str, port: int) -> socket.socket:
         reason = os.strerror(number) if number > 0 else error.strerror  # names that cannot be resolved have negative ones
         raise InputError(
             f"`host` {host}, `port` {port}: expected an address of this machine and a free port, but: "
-            f"{reason}; name others, or port 0 for any that is free"
+            f"{reason}. Name others, or port 0 for any free one"
         ) from error

@@ -19,7 +19,7 @@ class Answer:
 
     Args:
         info: ready for JSON.
-        data: of an array, little endian, rows first; empty where there is none.
+        data: bytes of an array, little endian, rows first; empty where there is none.
     """
 
     info: Mapping[str, Any] = field(default_factory=dict)

@@ -81,7 +81,7 @@ def open_cluster(address: str) -> Iterator[Cluster]:
             ) from error
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(
-                f"`cluster` {address}: expected a dask scheduler within {CONNECTING} s, found none; start one with "
+                f"`cluster` {address}: expected a dask scheduler within {CONNECTING} s, found none. Start one with "
                 "`dask scheduler` and workers with `dask worker HOST:PORT --nthreads 1`, or give local:N"
             ) from error
         yield Cluster(address, client)
@@ -108,19 +108,19 @@ def map_on_cluster(
 ) -> Generator[Result | Died, None, None]:
     """Yield `function(task)` of each task, in the order of the tasks.
 
-    A worker does one task at a time, in the folder in which this process is. If it dies before the result has come from it,
-    another one does the task anew; after more deaths than the scheduler allows (dask's `allowed-failures`; 1 of `local:N`),
-    `Died` is its result. Workers may come and go. If the caller stops, tasks that have not begun are cancelled.
+    A worker does one task at a time, in the folder in which this process is. If it dies before its result has come, another one
+    repeats the task. After more deaths than the scheduler allows (dask's `allowed-failures`; 1 of `local:N`), `Died` is the
+    result. Workers may come and go. If the caller stops, tasks that have not begun are cancelled.
 
     Args:
-        function: of a module that workers can import.
-        tasks: what pickle can send.
-        cluster: from `open_cluster`.
+        function: a module's function that workers can import.
+        tasks: arguments that pickle can send.
+        cluster: open cluster from `open_cluster`.
         ahead: tasks a worker by which work runs ahead of the result that is wanted next; it bounds memory.
 
     Raises:
         InputError: the scheduler has gone, or a worker lacks this version of the program or this process's folder.
-        Exception: what `function` raised of the first task for which it did, once the tasks before it are done.
+        Exception: the first error that `function` raised, in the order of the tasks.
     """
     work = partial(_work, function=function, folder=os.getcwd(), version=__version__)
     # Results are fetched as they come: those that a worker holds would be lost with it.

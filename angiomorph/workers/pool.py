@@ -23,7 +23,7 @@ class Died:
     """The result of a task whose process ended within it.
 
     Args:
-        exit_code: of the process; -n if signal n ended it; None of a cluster's, which does not tell it.
+        exit_code: exit code of the process; -n if signal n ended it; None of a cluster's, which does not tell it.
     """
 
     exit_code: int | None
@@ -47,13 +47,13 @@ def map_in_order(
     memory. If a process dies in a task, another one takes its place and `Died` is that task's result.
 
     Args:
-        function: of a module, so that another process can import it.
-        tasks: what pickle can send.
+        function: a module's function, so that another process can import it.
+        tasks: arguments that pickle can send.
         workers: processes, at least 1.
 
     Raises:
         InputError: a process ends before it has begun its first task.
-        Exception: what `function` raised.
+        Exception: any error that `function` raised.
     """
     pool = [_Worker(function) for _ in range(min(workers, len(tasks)))]
     results: dict[int, Result | Died] = {}
@@ -124,8 +124,8 @@ class _Worker(Generic[Task, Result]):
         died = Died(self.process.exitcode or 0)
         if not self.ready:
             raise InputError(
-                f"`workers`: expected a process to start, but it ended with {died}; where a script calls this, let it do so "
-                'under `if __name__ == "__main__":`, as Python starts processes by importing the script'
+                f"`workers`: expected a process to start, but it ended with {died}. A script has to call this under "
+                '`if __name__ == "__main__":`, as Python starts processes by importing the script'
             )
         if self.task is not None:
             results[self.task] = died

@@ -23,15 +23,15 @@ def map_tasks(
     """Yield `function(task)` of each task, in the order of the tasks.
 
     Args:
-        function: of a module, so that another process can import it.
-        tasks: what pickle can send.
+        function: a module's function, so that another process can import it.
+        tasks: arguments that pickle can send.
         workers: processes of this machine; 0 for this process. They count for nothing with a cluster.
         cluster: where the tasks are done instead; from `open_cluster`.
         ahead: tasks a worker of the cluster by which work runs ahead of the result that is wanted next.
 
     Raises:
         InputError: see `map_in_order` and `map_on_cluster`.
-        Exception: what `function` raised.
+        Exception: any error that `function` raised.
     """
     if cluster is not None:
         yield from map_on_cluster(function, tasks, cluster, ahead)

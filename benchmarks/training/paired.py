@@ -47,7 +47,7 @@ class Scored:
 
     @property
     def cost(self) -> float:
-        """Mean of `scoring.Score.cost` over the moving runs."""
+        """Mean of `score.Score.cost` over the moving runs."""
         return float(np.mean(list(self.values("moving", "cost").values())))
 
 

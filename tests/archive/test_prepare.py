@@ -229,7 +229,9 @@ def test_other_work_under_the_same_name_is_refused_and_kept(archive, tmp_path, c
         prepare([archive], target, progress=stopped_after(3))
     if not change:
         (archive / "b_Doe" / "Doe2.dcm").touch()
-    with pytest.raises(InputError, match=r"\.s\.h5\.partial: .*found 3 runs of other files or options.*remove this folder"):
+    with pytest.raises(
+        InputError, match=r"\.s\.h5\.partial: .*found 3 runs of other files, options or version.*remove the folder"
+    ):
         prepare([archive], target, **change, say=said.append)
     assert said == []
     with pytest.raises(InputError, match=r"\.s\.h5\.partial"):

@@ -180,7 +180,7 @@ def test_a_model_of_volumes_does_not_fit(tmp_path, build):
 
 def test_a_hypernetwork_of_two_hyperparameters_is_refused(tmp_path):
     path = saved(hyper(nb_hyp_params=2), tmp_path / "m.h5")
-    with pytest.raises(InputError, match=r"from one λ to \[8\] units, found layers from \[2, 8\] to \[8, 8\]"):
+    with pytest.raises(InputError, match=r"from one λ to \[8\] units, found \[2, 8\] to \[8, 8\]"):
         initial_weights.load(own(), path)
 
 

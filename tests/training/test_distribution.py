@@ -133,7 +133,7 @@ def test_a_killed_worker_ends_the_other_and_one_resumes(tmp_path, workers, optio
     assert chief.wait(PATIENCE) == 2, (tmp_path / "log0").read_text()
     said = (tmp_path / "log0").read_text().splitlines()[-1]
     assert said.startswith("angiomorph train: worker 0 of 2 (from 0): expected all of them until the end"), said
-    assert "start all of them again with --resume" in said
+    assert "restart all with --resume" in said
     assert 0 < int(checkpoints.found(model_dir)[-1].stem) < 80
     assert main(["train", *map(str, options), "--model-dir", str(model_dir), "--resume"]) == 0
     check_equal(model_dir, undisturbed)

@@ -367,5 +367,5 @@ def test_two_sizes_leave_an_ordinary_model_and_are_resumed(tmp_path, known, imag
 
 def test_two_sizes_of_frames_that_are_too_small_are_refused(tmp_path, moving_archive, capsys):
     assert run_train(moving_archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--finer") == 2
-    assert "expected frames of at least 64 pixels a side, twice --size, with --finer" in capsys.readouterr().err
+    assert "expected frames of at least 64 pixels a side (--finer: twice --size)" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()

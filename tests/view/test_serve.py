@@ -43,7 +43,7 @@ def test_a_port_that_is_taken_is_refused():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(
-            InputError, match=rf"^`host` 127\.0\.0\.1, `port` {port}: expected .* but: Address already in use; "
+            InputError, match=rf"^`host` 127\.0\.0\.1, `port` {port}: expected .* but: Address already in use\. Name others"
         ):
             listen("127.0.0.1", port)
 

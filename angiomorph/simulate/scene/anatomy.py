@@ -62,7 +62,7 @@ def thin_out(volume: Volume, largest: int = LARGEST) -> Volume:
     """Average the voxels of a very large volume along each axis where they are smaller than 0.9 mm.
 
     Args:
-        volume: of any size.
+        volume: CT of any size.
         largest: voxel count up to which nothing is done.
 
     Returns:

@@ -58,7 +58,7 @@ def draw_parts(volume: Volume, territory: Territory, times: np.ndarray, rng: np.
 
     Args:
         volume: the body at rest.
-        territory: of it.
+        territory: ellipsoid of its tissue.
         times: `(T,)` s, ascending.
         rng: source.
         share: how often each part moves, 0..1; a heart always beats, unless it is 0.
@@ -84,7 +84,7 @@ def part_fields(volume: Volume, territory: Territory) -> dict[str, np.ndarray]:
 
     Args:
         volume: the body at rest.
-        territory: of it.
+        territory: ellipsoid of its tissue.
 
     Returns:
         name to `(3, D, D, D)` float32 as in `motion.Parts`; what lies outside the scan is left out.
@@ -109,7 +109,7 @@ def steepness(field: np.ndarray, volume: Volume) -> float:
 
     Args:
         field: `(3, D, D, D)`.
-        volume: that it spans.
+        volume: CT that it spans.
     """
     extent = (np.array(volume.attenuation.shape) - 1) * volume.spacing[::-1]
     slopes = [np.diff(field, axis=1 + axis) * (NODES - 1) / extent[axis] for axis in range(3)]

@@ -30,7 +30,7 @@ def procedural_head(seed: int) -> Volume:
     """Build a head: skull with its base, petrous bones, sinuses, orbits, teeth with fillings, jaw, airway and cervical spine.
 
     Args:
-        seed: of sizes, asymmetry and textures.
+        seed: random seed of sizes, asymmetry and textures.
 
     Returns:
         the volume, 1.5 mm, centred on the brain; the same for the same seed.

@@ -180,8 +180,8 @@ def _neck(grid: Grid) -> Territory:
     body = _body(grid)
     if grid.size(body & (grid.values > BONE)) < SPINE:
         raise InputError(
-            "CT: expected a head with a skull, a chest with two lungs or a neck with its spine, found none of them; give a CT "
-            "of a patient in Hounsfield units, axial slices from feet to head"
+            "CT: expected a head with a skull, a chest with two lungs or a neck with its spine, found none of them. "
+            "Give a CT of a patient in Hounsfield units, axial slices from feet to head"
         )
     area = body.sum(axis=(1, 2))
     slices = np.flatnonzero((area > 0) & (area <= WIDER * np.percentile(area[area > 0], 10)))

@@ -54,7 +54,7 @@ def materials(volume: Volume) -> np.ndarray:
     `water + BONE_OVER_WATER * bone = a`. Above c, as in enamel and fillings, it is bone denser than 1.92 g/cm^3.
 
     Args:
-        volume: of anything in a patient.
+        volume: CT of anything in a patient.
 
     Returns:
         `(Z, Y, X, 2)` float32, densities of tissue and of bone, g/cm^3, >= 0.

@@ -19,18 +19,18 @@ def capillaries(
 ) -> tuple[Vessels, Inflow]:
     """Let the ends of arteries feed the tissue about them.
 
-    Each end's blood is parted among the 64 nearest pieces within 14 mm, less where they are further than 6 mm; ends without
-    any, as those of the scalp, feed what is not shown. A piece of tissue holds the blood that passes it in the time that this
-    takes, `amount = fed * transit` (P. Meier, K. L. Zierler, J. Appl. Physiol. 6 (1954) 731-744); its share of the tissue's
-    volume is then perfusion times transit, with 0.5 ml/min per ml of tissue and 2 s 1.7 %. Tissue that other arteries feed has
-    the mean flow of what is fed.
+    Each end's blood is shared by the 64 nearest pieces within 14 mm, less where they are further than 6 mm. Ends without any,
+    as those of the scalp, feed what is not shown. A piece of tissue holds the blood that passes it in the time that this takes,
+    `amount = fed * transit` (P. Meier, K. L. Zierler, J. Appl. Physiol. 6 (1954) 731-744); its share of the tissue's volume is
+    then perfusion times transit, with 0.5 ml/min per ml of tissue and 2 s 1.7 %. Tissue that other arteries feed has the mean
+    flow of what is fed.
 
     Args:
-        ends: of arteries.
+        ends: ends of arteries.
         region: ellipsoid of tissue.
         rng: source of the places.
         transit: mean time that blood takes through capillaries, s, >= 0.
-        depth: from where to where, in the region's half axes, it is tissue.
+        depth: range that is tissue, in the region's half axes.
 
     Returns:
         at most 4000 bodies of phase 1, each reached in the mean when its arteries are; and what flows out of all tissue of the

@@ -125,7 +125,7 @@ class Inflow:
 
         Args:
             at: `(n,)` index of the place.
-            count: of the places.
+            count: number of places.
         """
         return np.stack([np.bincount(at, weight, count) for weight in (self.flow, self.fed, self.fed * self.arrival)])
 

@@ -24,9 +24,9 @@ class Bolus:
     The time integral of g is 1, so that of c is `duration`: all that is injected passes every point.
 
     Args:
-        duration: of the injection, s.
-        shape: of the gamma variate, > 1.
-        scale: of the gamma variate, s.
+        duration: duration of the injection, s.
+        shape: shape parameter of the gamma variate, > 1.
+        scale: scale parameter of the gamma variate, s.
         transit: mean time that blood takes through capillaries, s, >= 0.
     """
 

@@ -236,7 +236,7 @@ def arteries(generations: list[Generation], start: np.ndarray) -> tuple[Vessels,
     """Return grown branches as arteries, and what they bring to the tissue.
 
     Args:
-        generations: from `grow`.
+        generations: branches by generation, from `grow`.
         start: `(n,)` when the bolus reaches each of its first tips, s.
 
     Returns:
@@ -269,7 +269,7 @@ def supply_branches(
 
     Args:
         tube: the trunk.
-        branches: of it.
+        branches: branches that leave the trunk.
         start: when the bolus enters it, s.
         beside: piece and flow (mm^3/s) of other trunks that leave it.
 

@@ -107,7 +107,7 @@ def cardiac_veins(rng: np.random.Generator, heart: Territory, tissue: Inflow) ->
     Args:
         rng: source.
         heart: territory of a chest.
-        tissue: what flows out of its muscle.
+        tissue: outflow of its muscle.
 
     Returns:
         bodies of phase 2, and what leaves the coronary sinus.
@@ -186,7 +186,7 @@ def pulmonary_arteries(rng: np.random.Generator, heart: Territory, side: int, fr
     Args:
         rng: source.
         heart: territory of a chest.
-        side: of the lung, as in `lung`.
+        side: side of the lung, as in `lung`.
         from_trunk: let the injection be where both lungs' arteries part, else in this one's.
 
     Returns:

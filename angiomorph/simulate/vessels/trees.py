@@ -76,8 +76,8 @@ def place_vessels(vessels: Vessels, cavity: Territory, rng: np.random.Generator)
     capillaries are added, but no veins: a CT angiography shows them among its vessels.
 
     Args:
-        vessels: from `load_vessels`.
-        cavity: of the head.
+        vessels: vessels of a CT angiography, from `load_vessels`.
+        cavity: the head's cavity.
         rng: source of the variation.
 
     Returns:
@@ -155,7 +155,7 @@ def apply_pulse(cloud: Vessels, beat: float) -> np.ndarray:
 
     Args:
         cloud: the vessels at rest.
-        beat: of `motion.draw_pulse`, -1..1.
+        beat: heartbeat from `motion.draw_pulse`, -1..1.
 
     Returns:
         `(N, 3)` float32 positions, mm; tissue and veins rest.

@@ -83,8 +83,8 @@ def drain(trees: Sequence[list[Generation]], tissue: Inflow) -> list[tuple[Vesse
     arrives with the mean of what flows in.
 
     Args:
-        trees: from `growth.grow`, root first.
-        tissue: what flows out of it.
+        trees: trees from `growth.grow`, root first.
+        tissue: outflow of the tissue.
 
     Returns:
         of each tree the veins that carry injected blood, and what leaves each first branch.
@@ -132,7 +132,7 @@ def collect(tube: Trunk, at: np.ndarray, inflow: Inflow) -> tuple[Vessels, Inflo
     Args:
         tube: its centre line, from its beginning to its outlet.
         at: `(n,)` piece of the tube at whose beginning each inflow enters.
-        inflow: of n veins.
+        inflow: inflow of n veins.
 
     Returns:
         the sinus where it carries injected blood, and its outflow.
@@ -176,8 +176,8 @@ def head_veins(rng: np.random.Generator, cavity: Territory, tissue: Inflow) -> t
 
     Args:
         rng: source.
-        cavity: of the head.
-        tissue: what flows out of it.
+        cavity: the head's cavity.
+        tissue: outflow of the tissue.
 
     Returns:
         bodies of phase 2, and what leaves the two jugular veins.
@@ -242,7 +242,7 @@ def neck_veins(rng: np.random.Generator, territory: Territory, upwards: Inflow) 
     Args:
         rng: source.
         territory: a neck.
-        upwards: what leaves the neck by the injected internal carotid, of which 30 to 70 % come back on its side.
+        upwards: outflow of the neck by the injected internal carotid, of which 30 to 70 % come back on its side.
 
     Returns:
         bodies of phase 2, and what leaves the vein.

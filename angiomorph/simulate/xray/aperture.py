@@ -37,8 +37,8 @@ def draw_aperture(rng: np.random.Generator, rows: int, columns: int, collimated:
 
     Args:
         rng: source.
-        rows: of the detector.
-        columns: of the detector.
+        rows: number of the detector's rows.
+        columns: number of the detector's columns.
         collimated: False for the whole field.
     """
     if not collimated:

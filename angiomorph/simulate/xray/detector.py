@@ -57,8 +57,8 @@ class Encoding:
         bits_stored: BitsStored; what lies beyond saturates.
         low: ln of the signal that is stored as 0, for LOG and DISP.
         high: ln of the signal that is stored as `top`, for LOG and DISP.
-        steepness: of DISP's curve, > 0.
-        sharpening: of edges, for DISP.
+        steepness: steepness of DISP's curve, > 0.
+        sharpening: factor by which DISP raises edges.
         compression: share of what varies slowly that DISP takes away, 0 to 1.
 
     Source: compression is the single-scale form of latitude reduction in P. Vuylsteke and E. Schoeters, Proc. SPIE 2167 (1994)
@@ -90,7 +90,7 @@ class Detector:
         blur: standard deviation of the detector's point spread, pixels.
         electronic: standard deviation of electronic noise, photons.
         exposure: signal of an open pixel; for LIN the stored value before saturation.
-        encoding: from signal to stored values.
+        encoding: map from signal to stored values.
         stored_per_ln: stored units per ln unit of intensity: 1 for LIN, which is subtracted after ln; the slope of LOG; the
             mean slope behind the patient of DISP.
         aperture: collimator.
@@ -148,7 +148,7 @@ def expose(paths: np.ndarray, detector: Detector) -> np.ndarray:
 
     Args:
         paths: `(4, H, W)` float32, g/cm^2.
-        detector: of the run.
+        detector: the run's detector.
 
     Returns:
         `(H, W)` float32 relative to the open beam, before the detector's blur.
@@ -173,7 +173,7 @@ def expect_signal(intensity: np.ndarray, detector: Detector, frame: int) -> np.n
 
     Args:
         intensity: `(H, W)` from `expose`.
-        detector: of the run.
+        detector: the run's detector.
         frame: index from 0.
 
     Returns:
@@ -188,7 +188,7 @@ def to_ln_units(signal: np.ndarray, detector: Detector) -> np.ndarray:
 
     Args:
         signal: `(H, W)` from `expect_signal`.
-        detector: of the run.
+        detector: the run's detector.
 
     Returns:
         `(H, W)` float32; the truth that the frames have in expectation.
@@ -248,9 +248,9 @@ def measure(intensity: np.ndarray, detector: Detector, frame: int, rng: np.rando
 
     Args:
         intensity: `(H, W)` from `expose`.
-        detector: of the run.
+        detector: the run's detector.
         frame: index from 0.
-        rng: of this frame's noise.
+        rng: random generator of this frame's noise.
 
     Returns:
         `(H, W)` uint16 (uint8 up to 8 bits).

@@ -59,8 +59,8 @@ def move_points(
     Args:
         position: `(N, 3)` x, y, z, mm, in the volume's coordinates.
         spacing: x, y, z, mm.
-        origin: of voxel [0, 0, 0], x, y, z, mm.
-        shape: of the volume, Z, Y, X.
+        origin: position of voxel [0, 0, 0], x, y, z, mm.
+        shape: shape of the volume, Z, Y, X.
         control: `(3, D, D, D)` float32, mm along x, y, z, spread evenly over the volume; without folds.
 
     Returns:
@@ -117,13 +117,13 @@ def find_displacement(
     Args:
         density: `(Z, Y, X, 2)` float32, of which the second material counts, as deformed at this moment.
         spacing: x, y, z, mm.
-        origin: of voxel [0, 0, 0] at pose 0, x, y, z, mm from the isocentre.
+        origin: position of voxel [0, 0, 0] at pose 0, x, y, z, mm from the isocentre.
         arm: geometry.
         pose: `(6,)` of this moment, as in `projector.project_volume`; at rest it is 0.
         control: `(3, D, D, D)` float32, mm along x, y, z from a point of the body to where it is at rest, spread evenly over
             the volume.
         block: pixels along a block's side.
-        blocks: of `projector.occupied(density)`, where it is known already.
+        blocks: result of `projector.find_occupied(density)`, where it is known already.
 
     Returns:
         u `(h, w, 2)` float32, pixels, row and column, 0 where there is no bone; spread `(h, w)` float32, pixels: large where

@@ -56,10 +56,10 @@ def project_volume(
     Args:
         density: `(Z, Y, X, 2)` float32, of each material, g/cm^3.
         spacing: x, y, z, mm.
-        origin: of voxel [0, 0, 0] at pose 0, x, y, z, mm from the isocentre.
+        origin: position of voxel [0, 0, 0] at pose 0, x, y, z, mm from the isocentre.
         arm: geometry.
         pose: `(6,)` degrees about x, y, z and mm: a point x of the volume lies at `R x + t`.
-        blocks: of `occupied(density)`, where it is known already.
+        blocks: result of `find_occupied(density)`, where it is known already.
 
     Returns:
         `(2, rows, columns)` float32, mm (times the density's unit).
@@ -242,8 +242,8 @@ def _tile(flat, filled, n, stride, ray, limits, sums):  # type: ignore[no-untype
 def project_points(position: np.ndarray, amount: np.ndarray, radius: np.ndarray, arm: CArm, pose: np.ndarray) -> np.ndarray:
     """Line integrals of a rigidly moved cloud of small bodies, each seen as a uniform disc of its radius.
 
-    A tube of radius r sampled along its centre line projects to the chord `2 sqrt(r^2 - d^2)` at distance d: what a uniform
-    disc integrates to along a line. The sum over pixels times a pixel's area at the body's depth is its amount.
+    A tube of radius r sampled along its centre line projects to the chord `2 sqrt(r^2 - d^2)` at distance d. A uniform disc
+    integrates to the same along a line. The sum over pixels times a pixel's area at the body's depth is its amount.
 
     Args:
         position: `(N, 3)` mm from the isocentre at pose 0.

@@ -58,12 +58,12 @@ class Beam:
 def make_beam(kv: float, copper_mm: float) -> Beam:
     """Return a beam as 12 energies, by Gauss-Legendre quadrature between the K edges of iodine, caesium and tungsten.
 
-    With the photons N(E) of `emit` the signal is that of a caesium iodide screen of 0.6 mm that integrates energy:
+    N(E) are the photons of `emit`. The signal is that of a caesium iodide screen of 0.6 mm that integrates energy:
     `weights(E) ~ N(E) E (1 - exp(-mu_CsI(E) d))`. The error is below 0.3 % of any transmission of a patient.
 
     Args:
         kv: peak tube voltage, 60..125 kV.
-        copper_mm: of added filtration, 0..0.6 mm.
+        copper_mm: thickness of added copper, 0..0.6 mm.
 
     Returns:
         the beam, attenuated by liquid water, cortical bone (ICRU-44), iodine, and iron for metal (stainless steel).
@@ -95,7 +95,7 @@ def emit(energies: np.ndarray, kv: float, copper_mm: float) -> np.ndarray:
     Args:
         energies: `(E,)` keV, 1..150.
         kv: peak tube voltage, kV.
-        copper_mm: of filtration added to 2.5 mm of aluminium, mm.
+        copper_mm: thickness of copper added to 2.5 mm of aluminium, mm.
 
     Returns:
         `(E,)`, in one arbitrary unit; 0 from kv on.
@@ -111,7 +111,7 @@ def find_coefficients(material: str, energies: np.ndarray) -> np.ndarray:
     """Mass attenuation coefficient, coherent scattering included.
 
     Args:
-        material: of `COMPOSITION`.
+        material: one of `COMPOSITION`.
         energies: `(E,)` keV, 1..150.
 
     Returns:
