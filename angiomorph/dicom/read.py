@@ -20,7 +20,7 @@ from angiomorph.dicom.header import Header, is_unsaid_capture, read_header
 from angiomorph.dicom.mask_images import choose_frames, put_before
 from angiomorph.dicom.masks import find_masks, name_other_images
 from angiomorph.dicom.pixels import Layout, Pixels, decode, decode_frame, find_pixels, is_plain
-from angiomorph.dicom.series import Series, SeriesFiles
+from angiomorph.dicom.series import RELATIONS, Series, SeriesFiles
 from angiomorph.dicom.shutter import exposed, frame_shutters
 from angiomorph.dicom.timing import frame_times
 from angiomorph.errors import InputError
@@ -28,7 +28,6 @@ from angiomorph.preprocessing.background import main_step
 from angiomorph.preprocessing.lazy_frames import LazyFrames
 from angiomorph.storage.spool import Spool
 
-RELATIONS = ("LIN", "LOG", "DISP")
 TAKEN_INSTEAD = "frames of this run take their place: look at the background, or name it with --background N"
 PIXEL_KEYWORDS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 

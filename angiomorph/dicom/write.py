@@ -11,6 +11,7 @@ from pydicom import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
 
 from angiomorph import __version__
+from angiomorph.dicom.checks import SUBTRACTION_CODE
 from angiomorph.dicom.compress import check_encoding
 from angiomorph.dicom.derive import carried, code_item, complete
 from angiomorph.dicom.encoding import USUAL, Encoding
@@ -180,7 +181,7 @@ def _window_width(stored: GatheredFrames, bits: int) -> int:
 
 def _set_provenance(dataset: Dataset, series: Series, background_numbers: Sequence[int], kept: Sequence[int]) -> None:
     dataset.DerivationCodeSequence = [
-        code_item("113062", "Pixel by pixel subtraction"),
+        code_item(SUBTRACTION_CODE, "Pixel by pixel subtraction"),
         code_item("125027", "Deformed for Registration"),
     ]
     dataset.AcquisitionDeviceProcessingDescription = "subtracted, motion corrected"

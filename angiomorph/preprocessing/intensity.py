@@ -13,7 +13,8 @@ from angiomorph.preprocessing.lazy_frames import Frames
 from angiomorph.preprocessing.noise import robust_deviation
 
 MODES = ("log", "linear")
-LN, STORED = "ln(intensity)", "stored value"  # units of a subtracted run
+LN, STORED = "ln(intensity)", "stored value"
+UNITS = {"log": LN, "linear": STORED}  # of a subtracted run, by its mode
 DYNAMIC_RANGE = 64  # collimator blades lie below, the densest bone of an exposed picture above 1/64 of its bright end
 TAIL = 0.5  # percent left out at each end
 SAMPLES = 2_000_000  # values of a run by which its percentiles are found
@@ -63,6 +64,24 @@ def resolve_mode(relation: str, intensity: str) -> str:
     if intensity == "auto":
         return "log" if relation == "LIN" else "linear"
     return intensity
+
+
+def choose_mode(relation: str, trained_on: str, wanted: str | None = None) -> str:
+    """Return the domain in which a network sees a run.
+
+    Args:
+        relation: PixelIntensityRelationship: "LIN", "LOG" or "DISP".
+        trained_on: "auto", "log" or "linear", the network's own intensity; for a run of LOG, "log" counts as "auto".
+        wanted: "auto", "log" or "linear"; None for `trained_on`.
+
+    Returns:
+        "log" or "linear".
+
+    Raises:
+        InputError: as `resolve_mode`.
+    """
+    own = "auto" if trained_on == "log" and relation == "LOG" else trained_on
+    return resolve_mode(relation, wanted or own)
 
 
 def to_domain(frames: np.ndarray, mode: str) -> np.ndarray:

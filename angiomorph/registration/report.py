@@ -29,6 +29,7 @@ from angiomorph.pages.page import (
     write_page,
 )
 from angiomorph.preprocessing.frame_numbers import say_frames
+from angiomorph.preprocessing.spacing import spread_indices
 from angiomorph.registration.cine import Registered, draw_pairs, draw_subtracted, say_warp
 from angiomorph.registration.figures import FrameFigures
 from angiomorph.registration.options import OPENVINO, TENSORFLOW
@@ -116,7 +117,7 @@ def _write_parts(result: Reported, durations: Sequence[float]) -> Iterator[Marku
 
 
 def _choose_indices(count: int) -> list[int]:
-    return [int(index) for index in np.unique(np.linspace(0, count - 1, min(count, MOST_FRAMES)).round())]
+    return spread_indices(count, MOST_FRAMES).tolist()
 
 
 def _name_cine(result: Reported) -> str:

@@ -24,7 +24,7 @@ from angiomorph.dicom import Series
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import Step
 from angiomorph.preprocessing.field import warp_clamp
-from angiomorph.preprocessing.intensity import LN, STORED, to_domain
+from angiomorph.preprocessing.intensity import UNITS, resolve_mode, to_domain
 from angiomorph.preprocessing.lazy_frames import Key, LazyFrames
 from angiomorph.registration.evidence import evidence_finder, weigh_warps
 from angiomorph.registration.figures import FrameFigures, describe_frame
@@ -116,8 +116,8 @@ class RunStream:
             )
         if how.require_clean and self.seen.background.warnings:
             raise InputError(f"{series.name}: expected a background without iodine: {'; '.join(self.seen.background.warnings)}")
-        mode = "log" if series.relation == "LIN" else "linear"
-        self.units = LN if series.relation == "LIN" else STORED
+        mode = resolve_mode(series.relation, "auto")
+        self.units = UNITS[mode]
         frames, shape = self.series.frames, self.series.frames.shape
         self.values = LazyFrames(shape, np.float32, lambda index: to_domain(frames[index], mode))
         self.seen_frames = LazyFrames(shape, np.float32, lru_cache(KEPT_BATCHES * how.batch_size)(self.seen.frames.__getitem__))

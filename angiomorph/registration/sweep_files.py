@@ -55,7 +55,9 @@ def draw_montage(swept: Sweep) -> list[list[Panel]]:
     names = [f"plain DSA, frame {swept.key_frame}", *(f"λ {hyper:g}{_say(swept, hyper)}" for hyper in swept.hypers)]
     shape = fitted_shape(swept.field.shape, SIZE)
     black, white = map(float, window)
-    panels = [Panel(name, _shrink(frame, shape), (black, white)) for name, frame in zip(names, shown, strict=True)]
+    panels = [
+        Panel(name, average_areas(frame[None], shape)[0], (black, white)) for name, frame in zip(names, shown, strict=True)
+    ]
     panels += [Panel("", np.full(shape, black), (black, white))] * (-len(panels) % COLUMNS)
     return [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
 
@@ -67,10 +69,6 @@ def _say(swept: Sweep, hyper: float) -> str:
 
 def _level(swept: Sweep, frame: np.ndarray) -> np.ndarray:
     return np.where(swept.field, frame - np.median(frame[swept.field]), 0)
-
-
-def _shrink(frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return frame if frame.shape == shape else average_areas(frame[None], (shape[0], shape[1]))[0]
 
 
 def _draw_curves(swept: Sweep, path: Path) -> None:

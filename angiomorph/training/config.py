@@ -9,7 +9,7 @@ from pathlib import Path
 
 from angiomorph.errors import InputError
 from angiomorph.options import check_options, document_options, option, refuse
-from angiomorph.paper import DECODER, DEFAULT_LAMBDA, ENCODER, HYP_UNITS
+from angiomorph.paper import DECODER, DEFAULT_LAMBDA, ENCODER, HYP_UNITS, TRUTH
 
 NONE = "0, none"
 
@@ -226,7 +226,7 @@ class TrainingConfig:
             raise refuse("image_sigma", "a number above 0", self.image_sigma)
         if not math.isfinite(self.contrast_weight):
             raise refuse("contrast_weight", "a number from 0", self.contrast_weight)
-        if self.contrast_weight and self.image_loss != "truth":
+        if self.contrast_weight and not self.needs_truth:
             raise InputError(
                 f"`contrast_weight` {self.contrast_weight}: expected `image_loss` truth with it, got {self.image_loss}; only "
                 "the truth tells contrast from motion"
@@ -242,6 +242,11 @@ class TrainingConfig:
                 f"`size` {self.sampling.size}: expected a multiple of {multiple}, as `enc` halves frames {len(self.enc)} "
                 f"times; give {-(-self.sampling.size // multiple) * multiple}"
             )
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether the similarity needs the truth of simulated runs."""
+        return self.image_loss == TRUTH
 
     @classmethod
     def paper(cls) -> TrainingConfig:

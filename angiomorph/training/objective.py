@@ -50,7 +50,7 @@ def prepare_network(model: networks.AngioMorph, config: TrainingConfig) -> None:
 
 def build_similarity(config: TrainingConfig) -> Similarity:
     """Return L_sim of a configuration."""
-    if config.image_loss == "truth":
+    if config.needs_truth:
         return Truth(config.image_sigma, config.contrast_weight)
     similarity: Similarity = SIMILARITIES[config.image_loss](image_sigma=config.image_sigma)
     return similarity
@@ -67,7 +67,7 @@ def wrap_network(model: networks.AngioMorph, config: TrainingConfig) -> tf.keras
 
     Both have the network's optimizer, so that a checkpoint of the network is one of the training.
     """
-    clean, finer = config.image_loss == "truth", config.sampling.finer
+    clean, finer = config.needs_truth, config.sampling.finer
     if not (clean or finer):
         return model
     model.optimizer.build(model.trainable_variables)  # in the order in which a checkpoint's reader finds them

@@ -69,10 +69,11 @@ def train(
     validation_stores, validation_runs = sort_out(validation)
     part = (workers.index, len(workers.workers)) if workers else (0, 1)
     with ExitStack() as stack:
-        clean = config.image_loss == "truth"
-        source = stack.enter_context(Source(stores, config.sampling, part, clean))
+        source = stack.enter_context(Source(stores, config.sampling, part, config.needs_truth))
         whole = dataclasses.replace(config.sampling, finer=False)  # validation sees frames at the network's size alone
-        held_out = stack.enter_context(Source(validation_stores, whole, clean=clean)) if validation_stores else None
+        held_out = (
+            stack.enter_context(Source(validation_stores, whole, clean=config.needs_truth)) if validation_stores else None
+        )
         steps = config.steps_per_epoch or config.sampling.count_steps(len(source.runs))
         described = describe_training(config, stores, source, validation_stores, list(validation_runs))
         team = join(workers, gpus, config.sampling, describe_common(described, model_dir, resume))
