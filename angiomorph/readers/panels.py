@@ -20,6 +20,7 @@ from angiomorph.readers.options import StudyOptions
 from angiomorph.storage.store import open_arrays
 
 LARGEST = 7_000_000  # bytes of JPEG in a page, whose text holds them as a third more
+ALIKE = 1e-4  # rounding of a frame that is the sum of a subtracted one and what was subtracted, absolute and relative
 QUALITIES = (95, 90, 85, 80, 75)
 
 
@@ -47,7 +48,11 @@ def read_case(paths: Sequence[Path], options: StudyOptions) -> tuple[list[np.nda
                 chosen = _choose_frames(len(acquired), np.array(recovery.numbers), options.frames)
                 plain = np.stack([acquired[index] - recovery.background(index) for index in chosen])
                 field = _find_field(acquired, units)
-            elif attributes.get("units") != units or acquired.shape != frames.shape or not _equal(acquired, frames):
+            elif (
+                attributes.get("units") != units
+                or acquired.shape != frames.shape
+                or not np.allclose(acquired, frames, ALIKE, ALIKE)
+            ):
                 raise InputError(
                     f"{path}: expected a registration of the same frames as {paths[0]}, found other ones; "
                     "register the same run with each method, and the same --unsubtracted"
@@ -56,11 +61,6 @@ def read_case(paths: Sequence[Path], options: StudyOptions) -> tuple[list[np.nda
     if options.plain:
         panels.append(_prepare(plain, field, options.size))
     return panels, fit_within(field[None].astype(np.float32), options.size)[0] > 0.5
-
-
-def _equal(one: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether two sums of a subtracted frame and what was subtracted are of the same frame, but for rounding."""
-    return bool(np.allclose(one, other, rtol=1e-4, atol=1e-4))
 
 
 def _choose_frames(count: int, background: np.ndarray, most: int) -> np.ndarray:

@@ -106,23 +106,21 @@ def write_report(path: str | os.PathLike[str], result: Reported, durations: Sequ
 
 def _write_parts(result: Reported, durations: Sequence[float]) -> Iterator[Markup]:
     given = result.summary()
-    yield from make_cine(_name_cine(result), ("plain DSA", "BSA"), _draw_frames(result, durations))
+    count, shown = len(result.bsa), len(_choose_indices(len(result.bsa)))
+    title = "Plain DSA beside BSA" if shown == count else f"Plain DSA beside BSA: {shown} of {count} frames, evenly spaced"
+    yield from make_cine(title, ("plain DSA", "BSA"), _draw_frames(result, durations))
     yield make_section("Summary", *_summarise(result, given))
     yield make_section("Frames that were not warped whole", *_list_frames(result))
     yield make_section("Figures over time, without truth", *_draw_figures(result, given), wide=True)
     yield make_section("The same frame at other λ", *_show_montage(result), wide=True)
     yield make_section(f"Frame {result.key_frame}, the most iodine", _show_key_frame(result), wide=True)
     yield make_section("Parameters", make_table([], _name_parameters(result, given)))
-    yield make_section("Model", make_table([], _describe_model(result)), _warn_of_use())
+    warning = make_paragraph(escape("Research use only; not a medical device."), warns=True)
+    yield make_section("Model", make_table([], _describe_model(result)), warning)
 
 
 def _choose_indices(count: int) -> list[int]:
     return spread_indices(count, MOST_FRAMES).tolist()
-
-
-def _name_cine(result: Reported) -> str:
-    count, shown = len(result.bsa), len(_choose_indices(len(result.bsa)))
-    return "Plain DSA beside BSA" if shown == count else f"Plain DSA beside BSA: {shown} of {count} frames, evenly spaced"
 
 
 def _draw_frames(result: Reported, durations: Sequence[float]) -> Iterator[CineFrame]:
@@ -202,7 +200,8 @@ def _draw_figures(result: Reported, given: dict[str, Any]) -> Iterator[Markup]:
         drawn = [Curve(name.replace("_", " "), values) for name, values in curves.items()]
         return make_figure(draw_curves(title, numbers, drawn, "frame", marks=marks, follows=True), title)
 
-    before, after = ([scale * part**0.5 for part in parts] for parts in _residues(figures))
+    before = [scale * figure.residue_dsa**0.5 for figure in figures]
+    after = [scale * figure.residue_bsa**0.5 for figure in figures]
     shifts = [float(np.hypot(*figure.mean_shift)) for figure in figures]
     curves = [
         draw("Bright residue, % of the run's range", plain_DSA=before, BSA=after),
@@ -213,10 +212,6 @@ def _draw_figures(result: Reported, given: dict[str, Any]) -> Iterator[Markup]:
     yield make_gallery(curves, "curves")
     iodine = " The dashed line is where iodine begins." if marks else ""
     yield make_paragraph(escape(f"The upright line is the frame shown; click on a curve to go there.{iodine}"))
-
-
-def _residues(figures: Sequence[FrameFigures]) -> tuple[list[float], list[float]]:
-    return [figure.residue_dsa for figure in figures], [figure.residue_bsa for figure in figures]
 
 
 def _list_frames(result: Reported) -> Iterator[Markup]:
@@ -322,7 +317,3 @@ def _describe_model(result: Reported) -> list[tuple[Markup, Markup]]:
 
 def _make_rows(values: Mapping[str, Any]) -> list[tuple[Markup, Markup]]:
     return [(escape(name), escape(value)) for name, value in values.items()]
-
-
-def _warn_of_use() -> Markup:
-    return make_paragraph(escape("Research use only; not a medical device."), warns=True)

@@ -79,14 +79,7 @@ def train(
         team = join(workers, gpus, config.sampling, describe_common(described, model_dir, resume))
         stack.enter_context(team.watching())
         tf.keras.utils.set_random_seed(config.sampling.seed)
-        with team.scope():
-            model, progress = (
-                _resume(model_dir, config, described, steps, team) if resume else _begin(model_dir, config, steps, team)
-            )
-            around = wrap_network(model, config)
-            around.distribute_reduction_method = "first"  # Keras would add up means that are the joint batch's already
-            if team.strategy is not None:
-                checkpoints.image(model, progress)  # Keras makes metrics at the first save, which has to be on all workers
+        model, progress, around = _build(model_dir, config, described if resume else None, steps, team)
         if done := _say_done(config, progress, steps):
             (say or ignore)(f"{model_dir}: {done}")
             return model_dir / "model.h5"
@@ -186,6 +179,22 @@ def _fit(model: tf.keras.Model, course: Course, callbacks: Sequence[tf.keras.cal
                     "on one machine with `resume` and `on_nan` skip"
                 ) from error
             lose_step(model, course, callbacks)
+
+
+def _build(
+    model_dir: Path, config: TrainingConfig, resumed: dict[str, Any] | None, steps: int, team: Distribution
+) -> tuple[networks.AngioMorph, Progress, tf.keras.Model]:
+    """Return the network, where its training stands, and what `fit` is called on."""
+    with team.scope():
+        if resumed is None:
+            model, progress = _begin(model_dir, config, steps, team)
+        else:
+            model, progress = _resume(model_dir, config, resumed, steps, team)
+        around = wrap_network(model, config)
+        around.distribute_reduction_method = "first"  # Keras would add up means that are the joint batch's already
+        if team.strategy is not None:
+            checkpoints.image(model, progress)  # Keras makes metrics at the first save, which has to be on all workers
+    return model, progress, around
 
 
 def _begin(model_dir: Path, config: TrainingConfig, steps: int, team: Distribution) -> tuple[networks.AngioMorph, Progress]:

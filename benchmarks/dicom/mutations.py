@@ -161,17 +161,9 @@ def bases() -> list[Base]:
         "ShutterLowerHorizontalEdge": 40,
         "DistanceSourceToDetector": 1000,
     }
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "run.dcm")
-        write_run(path, frames, BitsStored=12, relation="LIN", frame_time=100.0, attributes=attributes)
-        whole = pydicom.dcmread(path)
-        write_run(path, (frames >> 4).astype(np.uint8), BitsStored=8, relation="LIN", frame_time=100.0)
-        small = pydicom.dcmread(path)
-    table = np.arange(1 << 12, dtype=np.uint16)
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "run.dcm")
-        write_run(path, frames, BitsStored=12, relation="LOG", frame_time=100.0, modality_lut=table)
-        log = pydicom.dcmread(path)
+    whole = _write_and_read(frames, BitsStored=12, relation="LIN", attributes=attributes)
+    small = _write_and_read((frames >> 4).astype(np.uint8), BitsStored=8, relation="LIN")
+    log = _write_and_read(frames, BitsStored=12, relation="LOG", modality_lut=np.arange(1 << 12, dtype=np.uint16))
     made: list[tuple[str, Callable[[], Dataset]]] = [
         ("explicit", lambda: whole),
         ("eight bit", lambda: small),
@@ -193,6 +185,13 @@ def bases() -> list[Base]:
             continue
         found.append(base(name, _bytes(dataset)))
     return found
+
+
+def _write_and_read(frames: np.ndarray, **options: Any) -> Dataset:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "run.dcm")
+        write_run(path, frames, frame_time=100.0, **options)
+        return pydicom.dcmread(path)
 
 
 def base(name: str, data: bytes) -> Base:

@@ -55,6 +55,11 @@ COLLIMATOR = (
 )
 TABLE = ("TableTopVerticalPosition", "TableTopLongitudinalPosition", "TableTopLateralPosition", "TableHorizontalRotationAngle")
 TILTS = ("TableHeadTiltAngle", "TableCradleTiltAngle")
+# Beginnings of the keywords that an Enhanced XA Image has as the classic one.
+KEPT = (
+    *("Patient", "Study", "Series", "Accession", "Referring", "Manufacturer", "Modality", "Instance", "SOPInstance", "Content"),
+    *("Rows", "Columns", "SamplesPerPixel", "Bits", "HighBit", "PixelRepresentation", "Photometric", "NumberOfFrames"),
+)
 FRAME_TIME = 500.0  # ms; a whole number of frames a second, which is all that Enhanced XA has a tag for
 
 
@@ -135,21 +140,8 @@ def enhanced(dataset: Dataset, path: Path) -> list[str]:
     Source: DICOM PS3.3 A.47 and C.8.19.
     """
     made = Dataset()
-    kept = (
-        "Patient",
-        "Study",
-        "Series",
-        "Accession",
-        "Referring",
-        "Manufacturer",
-        "Modality",
-        "Instance",
-        "SOPInstance",
-        "Content",
-    )
-    pixels = ("Rows", "Columns", "SamplesPerPixel", "Bits", "HighBit", "PixelRepresentation", "Photometric", "NumberOfFrames")
     for element in dataset:
-        if element.keyword.startswith((*kept, *pixels)) or element.keyword in ("PixelData", "StudyID"):
+        if element.keyword.startswith(KEPT) or element.keyword in ("PixelData", "StudyID"):
             made.add(element)
     del made.PatientOrientation  # in Enhanced XA it is of a frame
     made.SOPClassUID = EnhancedXAImageStorage

@@ -16,7 +16,7 @@ def test_the_deviation_by_hand(errors, expected):
 
 
 def test_planes_vanish_and_noise_keeps_its_deviation():
-    rows, columns = np.mgrid[:200, :200].astype(float)
+    rows, columns = np.mgrid[:800, :800].astype(float)
     noise = np.random.default_rng(1).normal(0, 2.0, rows.shape)
     inside = cancel_structure(5 + 3 * rows - columns)[1:-1, 1:-1]
     np.testing.assert_allclose(inside, 0, atol=1e-9)
