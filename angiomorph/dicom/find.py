@@ -298,7 +298,7 @@ def _runs_in(place: _Place, looked: Callable[[], None], passed_over: Counter[str
     for folder in sorted({frame.place for frame in frames}):
         single, copies = leave_out_copies([frame for frame in frames if frame.count == 1 and frame.place == folder])
         _add(passed_over, COPIES, len(copies))
-        runs += [_warn_of_own_copies(run, copies) for run in group_frames(single)]
+        runs += [warn_of_copies(run, [each for each in copies if each.of in run.frames]) for run in group_frames(single)]
     return runs
 
 
@@ -315,10 +315,6 @@ def _concatenations(frames: Sequence[Frame]) -> tuple[list[Run], list[Copy]]:
         runs.append(warn_of_copies(run, copies))
         left_out += copies
     return runs, left_out
-
-
-def _warn_of_own_copies(run: Run, copies: Sequence[Copy]) -> Run:
-    return warn_of_copies(run, [copy for copy in copies if copy.of in run.frames])
 
 
 def _look_at_all(place: _Place, looked: Callable[[], None], passed_over: Counter[str]) -> list[Frame]:

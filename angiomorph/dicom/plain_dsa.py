@@ -85,7 +85,8 @@ def _run(series: Series, stored: GatheredFrames, background_numbers: Sequence[in
     dataset = carried(series.headers[0])
     frames = ", ".join(str(number) for number in background_numbers[:50])
     dataset.DerivationDescription = f"pixels as acquired; mask frames {frames} named by {PROGRAM}"
-    set_identity(dataset, series, RUN, (dataset.DerivationDescription, *_say_steps(steps), stored))
+    said_steps = [f"{step.numbers} {step.frames}" for step in steps]
+    set_identity(dataset, series, RUN, (dataset.DerivationDescription, *said_steps, stored))
     _set_pixels(dataset, series, stored)
     set_frame_times(dataset, series)
     dataset.MaskSubtractionSequence = _masks(background_numbers, steps)
@@ -117,10 +118,6 @@ def _ranges(frames: Sequence[int]) -> list[int]:
     starts = [frame for frame in frames if frame - 1 not in there]
     ends = [frame for frame in frames if frame + 1 not in there]
     return [number for limits in zip(starts, ends, strict=True) for number in limits]
-
-
-def _say_steps(steps: Sequence[Step]) -> list[str]:
-    return [f"{step.numbers} {step.frames}" for step in steps]
 
 
 def _set_pixels(dataset: Dataset, series: Series, stored: GatheredFrames) -> None:

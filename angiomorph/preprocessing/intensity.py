@@ -17,7 +17,7 @@ LN, STORED = "ln(intensity)", "stored value"
 UNITS = {"log": LN, "linear": STORED}  # of a subtracted run, by its mode
 DYNAMIC_RANGE = 64  # collimator blades lie below, the densest bone of an exposed picture above 1/64 of its bright end
 TAIL = 0.5  # percent left out at each end
-SAMPLES = 2_000_000  # values of a run by which its percentiles are found
+SAMPLES, SAMPLED_FRAMES = 2_000_000, 32  # values of a run by which its percentiles are found, and frames that they are from
 LEVEL_SAMPLES, LEAST_SAMPLES = 20_000, 100  # pixels by which exposures are compared
 LEVEL_ROUNDS = 8  # of reweighting, after which the gain changes no more
 LEAST_SPREAD = 1e-4  # of the run's range, so that frames without noise can be compared
@@ -189,13 +189,9 @@ def _percentiles(sample: np.ndarray) -> Normalisation:
     return Normalisation(float(lo), float(hi))
 
 
-def _every(frames: int) -> int:
-    return math.ceil(frames / 32)
-
-
 def _sample(values: Sequence[np.ndarray] | Frames, roi: np.ndarray | None) -> np.ndarray:
     """Return `(T', pixels)`: a regular subset of at most a few million values, large enough for percentiles."""
-    chosen = range(0, len(values), _every(len(values)))
+    chosen = range(0, len(values), math.ceil(len(values) / SAMPLED_FRAMES))
     shape = values[0].shape
     places = np.flatnonzero(roi if roi is not None and roi.any() else np.ones(shape, bool))
     places = places[:: math.ceil(len(chosen) * places.size / SAMPLES)]

@@ -50,7 +50,8 @@ def write_sweep(stem: str | os.PathLike[str], swept: Sweep) -> list[Path]:
 
 def draw_montage(swept: Sweep) -> list[list[Panel]]:
     """Return plain DSA and the BSA at each λ of one frame, in rows of four, all in one grey window."""
-    shown = [_level(swept, frame) for frame in (swept.dsa, *swept.bsa)]
+    # About the level of its exposure; behind a collimator there is only noise, so 0.
+    shown = [np.where(swept.field, frame - np.median(frame[swept.field]), 0) for frame in (swept.dsa, *swept.bsa)]
     window = np.mean([subtraction_window(frame[swept.field]) for frame in shown[1:]], axis=0)
     names = [f"plain DSA, frame {swept.key_frame}", *(f"λ {hyper:g}{_say(swept, hyper)}" for hyper in swept.hypers)]
     shape = fitted_shape(swept.field.shape, SIZE)
@@ -65,10 +66,6 @@ def draw_montage(swept: Sweep) -> list[list[Panel]]:
 def _say(swept: Sweep, hyper: float) -> str:
     said = [word for word, value in (("suggested", swept.suggestion.hyper), ("the model's own", swept.own)) if value == hyper]
     return f", {' and '.join(said)}" if said else ""
-
-
-def _level(swept: Sweep, frame: np.ndarray) -> np.ndarray:
-    return np.where(swept.field, frame - np.median(frame[swept.field]), 0)
 
 
 def _draw_curves(swept: Sweep, path: Path) -> None:
