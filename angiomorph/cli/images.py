@@ -15,8 +15,8 @@ from angiomorph.dicom import Series, read_series
 from angiomorph.dicom.find import is_marked
 from angiomorph.errors import InputError
 from angiomorph.images import ImageOptions, find_image_runs, find_pairs, read_image_run
+from angiomorph.images.formats import ending_of
 from angiomorph.images.options import RELATIONS
-from angiomorph.images.readers import ending_of
 from angiomorph.storage.store import is_hdf5
 
 

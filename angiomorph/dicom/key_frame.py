@@ -13,7 +13,7 @@ from angiomorph.dicom.attributes import text
 from angiomorph.dicom.compress import check_encoding
 from angiomorph.dicom.derive import describe_patient_and_study
 from angiomorph.dicom.encoding import USUAL, Encoding
-from angiomorph.dicom.gathered import GatheredFrames
+from angiomorph.dicom.gathered_frames import GatheredFrames
 from angiomorph.dicom.identity import Role, are_named, refer_to, set_identity
 from angiomorph.dicom.save import PROGRAM, save, writing
 from angiomorph.dicom.series import Series

@@ -15,7 +15,7 @@ from angiomorph.dicom.attributes import text
 from angiomorph.dicom.create import LEGAL_BITS
 from angiomorph.dicom.derive import carried, complete, describe_patient_and_study
 from angiomorph.dicom.encoding import USUAL
-from angiomorph.dicom.gathered import GatheredFrames, percentile
+from angiomorph.dicom.gathered_frames import GatheredFrames, percentile
 from angiomorph.dicom.header import SECONDARY_CAPTURE_CLASSES, sop_class, sop_instance
 from angiomorph.dicom.identity import Role, are_named, refer_to_sources, set_frame_times, set_identity, was_lossy
 from angiomorph.dicom.save import PROGRAM, decimal, save, writing

@@ -14,12 +14,12 @@ from pydicom import Dataset
 
 from angiomorph.dicom.attributes import find_unusable, functional, label, number, text
 from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, subtraction_evidence
-from angiomorph.dicom.enhanced import check_frames_alike, is_part, join_parts, relation_by_tables, sort_frames
 from angiomorph.dicom.find import find_run, name_of
 from angiomorph.dicom.header import Header, is_unsaid_capture, read_header
 from angiomorph.dicom.mask_images import choose_frames, put_before
 from angiomorph.dicom.masks import find_masks, name_other_images
 from angiomorph.dicom.pixels import Layout, Pixels, decode, decode_frame, find_pixels, is_plain
+from angiomorph.dicom.read_enhanced import check_frames_alike, is_part, join_parts, relation_by_tables, sort_frames
 from angiomorph.dicom.series import RELATIONS, Series, SeriesFiles
 from angiomorph.dicom.shutter import exposed, frame_shutters
 from angiomorph.dicom.timing import frame_times

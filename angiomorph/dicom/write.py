@@ -15,12 +15,12 @@ from angiomorph.dicom.checks import SUBTRACTION_CODE
 from angiomorph.dicom.compress import check_encoding
 from angiomorph.dicom.derive import carried, code_item, complete
 from angiomorph.dicom.encoding import USUAL, Encoding
-from angiomorph.dicom.enhance import check_save_class, enhance
 from angiomorph.dicom.frames import check_kept, keep_frames
-from angiomorph.dicom.gathered import GatheredFrames, percentile
+from angiomorph.dicom.gathered_frames import GatheredFrames, percentile
 from angiomorph.dicom.identity import Role, are_named, refer_to, refer_to_sources, set_frame_times, set_identity, was_lossy
 from angiomorph.dicom.save import PROGRAM, decimal, save, writing
 from angiomorph.dicom.series import Series
+from angiomorph.dicom.write_enhanced import check_save_class, enhance
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.intensity import LN, STORED
 from angiomorph.preprocessing.lazy_frames import Frames

@@ -9,8 +9,8 @@ import numpy as np
 
 from angiomorph.dicom import Series, SeriesFiles
 from angiomorph.errors import InputError
+from angiomorph.images.formats import MOST_BYTES, read_frames, read_volume
 from angiomorph.images.options import ImageOptions
-from angiomorph.images.readers import MOST_BYTES, read_frames, read_volume
 from angiomorph.images.values import store_values
 
 

@@ -32,7 +32,7 @@ from angiomorph.preprocessing.recovery import read_steps
 from angiomorph.registration.cine import draw_cine, draw_sheet
 from angiomorph.registration.figures import FrameFigures, describe_frames, root_mean
 from angiomorph.registration.inputs import average_frames
-from angiomorph.registration.kept import choose_frames
+from angiomorph.registration.kept_frames import choose_frames
 from angiomorph.registration.options import BY_TENSORFLOW, FILES, USUAL, EngineOptions, OutputOptions, list_endings
 from angiomorph.registration.outputs import check_run, write_together
 from angiomorph.registration.report import write_report

@@ -12,10 +12,10 @@ from scipy import ndimage
 from angiomorph.dicom import Series
 from angiomorph.metrics import against_truth, without_truth
 from angiomorph.preprocessing.spacing import spread_indices
-from angiomorph.registration.looks import in_unit
 from angiomorph.registration.model import Model
 from angiomorph.registration.one_by_one import OneByOne
 from angiomorph.registration.options import USUAL, RegistrationOptions, SweepOptions
+from angiomorph.registration.page_answers import in_unit
 from angiomorph.registration.suggestion import Suggestion, suggest_hyper
 
 MANY = SweepOptions()

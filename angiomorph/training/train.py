@@ -23,7 +23,7 @@ from angiomorph.training import checkpoints, logs
 from angiomorph.training.callbacks import Course, lose_step, make_callbacks
 from angiomorph.training.checkpoints import Progress
 from angiomorph.training.config import TrainingConfig
-from angiomorph.training.distribution import Distribution, cluster, join
+from angiomorph.training.distribution import Distribution, join, read_workers
 from angiomorph.training.objective import build_network, build_similarity, compile_model, prepare_network, wrap_network
 from angiomorph.training.pipeline import make_dataset
 from angiomorph.training.provenance import check_same_training, describe_common, describe_model, describe_training
@@ -62,7 +62,7 @@ def train(
             mixed precision.
         KeyboardInterrupt: Ctrl-C or SIGTERM; of a training by one process after the step under way and a checkpoint of it.
     """
-    gpus, workers = configure_gpu(gpu), cluster()
+    gpus, workers = configure_gpu(gpu), read_workers()
     if config.mixed_precision == "auto":
         config = dataclasses.replace(config, mixed_precision=precision.choose_type())
     config.check_validation(validation)

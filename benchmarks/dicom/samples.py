@@ -28,7 +28,7 @@ from angiomorph.errors import InputError
 from angiomorph.simulate.run import SimulatedRun, simulate_run
 from angiomorph.simulate.scene import anatomy
 from angiomorph.simulate.settings import SimulationSettings
-from angiomorph.simulate.write import write_run
+from angiomorph.simulate.write import write_simulated_run
 from angiomorph.storage.atomic import replace_file
 from angiomorph.storage.store import write_arrays
 from angiomorph.storage.truth import truth_path
@@ -276,7 +276,7 @@ def make(sample: Sample, ct: anatomy.Volume, out: Path) -> dict[str, Any]:
     settings = sample.settings()
     run = simulate_run(ct, None, settings, (SEED, sample.number))
     with TemporaryDirectory() as folder:
-        write_run(run, Path(folder), sample.name, settings)
+        write_simulated_run(run, Path(folder), sample.name, settings)
         dataset = pydicom.dcmread(Path(folder, f"{sample.name}.dcm"))
     if "ShutterShape" not in dataset:
         raise InputError(f"{sample.name}: expected a display shutter, found none in run {sample.number}; choose another")

@@ -8,7 +8,7 @@ from angiomorph.backend import vxm
 from angiomorph.errors import InputError
 from angiomorph.images.pairs import Image, check_outputs, join_pair, read_image, write_results
 from tests.conftest import moving_frames
-from tests.images.test_readers import save_nifti
+from tests.images.test_formats import save_nifti
 from tests.tools import require_package
 
 RNG = np.random.default_rng(1)

@@ -77,7 +77,7 @@ def test_vessel_layer_and_core_lie_in_the_vessel():
     core = nr.vessel_core(frames, background, EVERYWHERE)
     assert ndimage.binary_dilation(vessels, iterations=3)[core.any(0)].all()
     assert core[:, vessels].mean() > 0.5
-    layer = nr.vessel_layer(nr.smooth_frames(frames - background, EVERYWHERE), EVERYWHERE)
+    layer = nr.find_vessels(nr.smooth_frames(frames - background, EVERYWHERE), EVERYWHERE)
     assert layer[:, vessels].mean() > 0.9
 
 

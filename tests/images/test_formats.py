@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from angiomorph.errors import InputError
-from angiomorph.images.readers import count_pages, ending_of, read_affine, read_frames, read_volume
+from angiomorph.images.formats import count_pages, ending_of, read_affine, read_frames, read_volume
 from tests.tools import require_package
 
 RUN = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5) * 997

@@ -8,11 +8,11 @@ from scipy import ndimage
 
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import Step
-from angiomorph.registration.live import LiveRegistration
-from angiomorph.registration.looks import shrink_warp
+from angiomorph.registration.live_registration import LiveRegistration
 from angiomorph.registration.model import Model
 from angiomorph.registration.notebook import show
 from angiomorph.registration.options import RegistrationOptions
+from angiomorph.registration.page_answers import shrink_warp
 from angiomorph.storage.store import read_arrays
 from tests.runs import phantom, save_tiny_model, series
 
