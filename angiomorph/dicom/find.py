@@ -80,7 +80,7 @@ def find_series(
     Raises:
         InputError: a path that does not exist, an archive that cannot be unpacked, or a folder or archive without any run.
     """
-    looked, passed_over = _counting(progress), Counter() if passed_over is None else passed_over
+    looked, passed_over = _count_files(progress), Counter() if passed_over is None else passed_over
     runs: list[Run] = []
     places: list[_Place] = []
     for root, found_in in _list_roots(list(dict.fromkeys(Path(path) for path in paths)), passed_over):
@@ -153,7 +153,7 @@ def find_run(paths: Sequence[Path]) -> SeriesFiles:
             raise InputError(f"{paths[0]}: expected a folder of one run, found {len(runs)} runs; give one of them")
         return runs[0]
     place = _Place(tuple((path, str(paths[0].parent)) for path in paths), by_itself=True)
-    run = _find_only_run(_look_at_all(place, _counting(None), Counter()))
+    run = _find_only_run(_look_at_all(place, _count_files(None), Counter()))
     return _files_of(run, place, _find_masks({0: run}, {0})[0])
 
 
@@ -199,7 +199,7 @@ def _nothing_in(root: Path, passed_over: Counter[str]) -> str:
 
 def _list_roots(paths: list[Path], passed_over: Counter[str]) -> Iterator[tuple[Path | None, Iterator[_Place]]]:
     """Yield each folder, DICOMDIR and zip with its places, after all files given by themselves, which have no root."""
-    kinds = {path: b"" if path.is_dir() else archive_kind(path) for path in paths if _existing(path)}
+    kinds = {path: b"" if path.is_dir() else archive_kind(path) for path in paths if _check_exists(path)}
     roots = [path for path in paths if path.is_dir() or kinds[path] == ZIP or _is_directory(path)]
     alone = [path for path in paths if path not in roots]
     if alone:
@@ -218,7 +218,7 @@ def _list_roots(paths: list[Path], passed_over: Counter[str]) -> Iterator[tuple[
             yield path, _list_directory(path, folder, passed_over)
 
 
-def _existing(path: Path) -> bool:
+def _check_exists(path: Path) -> bool:
     if not path.exists():
         raise InputError(f"{path}: expected a DICOM file or a folder of them, found nothing there; check the path")
     if not (path.is_dir() or path.is_file()):
@@ -226,7 +226,7 @@ def _existing(path: Path) -> bool:
     return True
 
 
-def _counting(progress: Callable[[int], None] | None) -> Callable[[], None]:
+def _count_files(progress: Callable[[int], None] | None) -> Callable[[], None]:
     count = itertools.count(1)
     return lambda: None if progress is None else progress(next(count))
 

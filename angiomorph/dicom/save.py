@@ -103,7 +103,7 @@ def _pixels_set(dataset: Dataset, pixels: GatheredFrames, compression: str, fold
 
 
 @contextmanager
-def writing(path: str | os.PathLike[str], name: str) -> Iterator[None]:
+def explain_unwritable(path: str | os.PathLike[str], name: str) -> Iterator[None]:
     """Say in words what of a source cannot be written again, and nothing else.
 
     Args:

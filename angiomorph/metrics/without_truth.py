@@ -143,7 +143,7 @@ def judge(frames: np.ndarray, background: np.ndarray, moved: np.ndarray, roi: np
     """
     inside = ndimage.binary_erosion(roi, iterations=2 * MARGIN, border_value=1)
     after, before = smooth_frames(frames - moved, roi), smooth_frames(frames - background, roi)
-    beside = inside & ~_widen(find_vessels(after, roi) | vessel_layer(before, roi))
+    beside = inside & ~_widen(find_vessels(after, roi) | find_vessels(before, roi))
     never = beside.all(0)
     core = vessel_core(frames, background, roi)
     return NoReference(

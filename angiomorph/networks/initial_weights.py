@@ -106,15 +106,17 @@ def load(model: networks.AngioMorph, path: str | os.PathLike[str]) -> str:
         )
     how = _take(places, taken, source, model)
     said = f"weights of {path} ({source.kind}): taken {len(taken)} of {len(places)} convolutions, {how}"
-    return "; ".join([said, *_say_left_out(source, places, taken), *_meaning(model, source)])
+    return "; ".join([said, *_say_left_out(source, places, taken), *_compare_flows(model, source)])
 
 
-def _take(places: Mapping[str, tf.keras.layers.Layer], taken: Sequence[str], source: FoundWeights, model: networks.AngioMorph) -> str:
+def _take(
+    places: Mapping[str, tf.keras.layers.Layer], taken: Sequence[str], source: FoundWeights, model: networks.AngioMorph
+) -> str:
     """Set the weights of the places `taken`, and of the hypernetwork if they need it; return what became of λ."""
     generated = [source.convolutions[place] for place in taken if source.convolutions[place].kernel_head.size]
     whole = bool(generated) and _take_hypernetwork(model, source)
     own, given = networks.hyper_features(model, HYPER).astype(np.float64), source.features(HYPER)
-    mapping, offset = _mapping(own, given, whole)
+    mapping, offset = _map_features(own, given, whole)
     for place in taken:
         places[place].set_weights(_weights(source.convolutions[place], mapping, offset, places[place]))
     if whole:
@@ -132,16 +134,18 @@ def read(path: str | os.PathLike[str]) -> FoundWeights:
 
     Raises:
         InputError: the file is absent, damaged, not HDF5 or without named layers; it holds more than AngioMorph and VoxelMorph
-            write (see `model_file.reading`); its hypernetwork is not of one λ.
+            write (see `model_file.open_model_file`); its hypernetwork is not of one λ.
     """
-    with model_file.reading(path, (*model_file.TAKEN, model_file.WEIGHTS), WANTED, REMEDY) as file:
+    with model_file.open_model_file(path, (*model_file.TAKEN, model_file.WEIGHTS), WANTED, REMEDY) as file:
         found = {layer: {part: array[()] for part, array in parts.items()} for layer, parts in file.weights.items()}
         if not found:
             raise InputError(f"{path}: expected layers with names (Keras 2, .h5), found none; {REMEDY}")
         return _source(path, {"class_name": file.kind, "config": file.config}, found)
 
 
-def _source(path: str | os.PathLike[str], described: Mapping[str, Any], found: Mapping[str, dict[str, np.ndarray]]) -> FoundWeights:
+def _source(
+    path: str | os.PathLike[str], described: Mapping[str, Any], found: Mapping[str, dict[str, np.ndarray]]
+) -> FoundWeights:
     flow = [parts["kernel"] for layer, parts in found.items() if layer.endswith("flow") and "kernel" in parts]
     dimensions = flow[0].ndim - 2 if flow else 2
     convolutions, hypernetwork, other = {}, [], []
@@ -231,7 +235,7 @@ def _take_hypernetwork(model: networks.AngioMorph, source: FoundWeights) -> bool
     return len(own) == len(source.hypernetwork)
 
 
-def _mapping(own: np.ndarray, given: np.ndarray, whole: bool) -> tuple[np.ndarray, np.ndarray]:
+def _map_features(own: np.ndarray, given: np.ndarray, whole: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return `X` and `offset` (see `load`) from features `(N, U')` to those of the file, `(N, U)`."""
     if whole:
         return np.eye(given.shape[1]), np.zeros(given.shape[1])
@@ -259,7 +263,7 @@ def _deviation(generated: Sequence[Convolution], given: np.ndarray, features: np
     return (changed / whole) ** 0.5 if whole else 0.0
 
 
-def _meaning(model: networks.AngioMorph, source: FoundWeights) -> list[str]:
+def _compare_flows(model: networks.AngioMorph, source: FoundWeights) -> list[str]:
     """Return what to say where the file's flow means something else than the network's."""
     if source.config is None:
         return []

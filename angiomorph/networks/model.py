@@ -25,7 +25,7 @@ CUSTOM_OBJECTS = {cls.__name__: cls for cls in (losses.MSE, losses.MinMax, losse
 
 
 @contextmanager
-def _batched_layers() -> Iterator[None]:
+def _batch_layers() -> Iterator[None]:
     # VoxelMorph takes its hyper-convolution and its warp from these modules by name and offers no other way to choose them.
     stock = ne.layers.HyperConv2DFromDense, vxm.layers.SpatialTransformer
     ne.layers.HyperConv2DFromDense, vxm.layers.SpatialTransformer = _hyper_convolution, SpatialTransformer
@@ -132,7 +132,7 @@ class AngioMorph(ne.modelio.LoadableModel):
             )
         # No layer has Python branches for AutoGraph to turn into a graph's; to look for them takes half of the building time.
         build = tf.autograph.experimental.do_not_convert(vxm.networks.VxmDense)
-        with _batched_layers():
+        with _batch_layers():
             dense = build(
                 tuple(int(side) for side in inshape),
                 [list(features) for features in nb_unet_features],
@@ -157,7 +157,7 @@ class AngioMorph(ne.modelio.LoadableModel):
             InputError: the file is absent, not HDF5, only weights, another kind of model, or holds more than AngioMorph
                 writes, see `modelfile.reading`.
         """
-        with model_file.reading(path, model_file.OWN, "a model (.h5)", model_file.FOREIGN) as found:
+        with model_file.open_model_file(path, model_file.OWN, "a model (.h5)", model_file.FOREIGN) as found:
             return dict(found.config or {})
 
 

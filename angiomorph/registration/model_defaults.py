@@ -115,7 +115,7 @@ def read_model_defaults(model: str | os.PathLike[str] | None = None) -> ModelDef
         InputError: the file is no AngioMorph model, or not a whole one.
     """
     path = find_model(model)
-    with model_file.reading(path, (*model_file.OWN, model_file.BAKED), "a model (.h5)", model_file.FOREIGN) as found:
+    with model_file.open_model_file(path, (*model_file.OWN, model_file.BAKED), "a model (.h5)", model_file.FOREIGN) as found:
         metadata = (found.config or {}).get("metadata") or {}
     if (image_loss := metadata.get("image_loss", ModelDefaults.image_loss)) not in DEFAULT_LAMBDA:
         raise InputError(

@@ -80,7 +80,9 @@ class ModelFile:
 
 
 @contextmanager
-def reading(path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str = REMEDY) -> Iterator[ModelFile]:
+def open_model_file(
+    path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str = REMEDY
+) -> Iterator[ModelFile]:
     """Open a model, checkpoint or weights file and check all of it; build nothing.
 
     Args:
@@ -99,10 +101,10 @@ def reading(path: str | os.PathLike[str], classes: Sequence[str], expected: str,
 def check(
     file: h5py.File, path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str = REMEDY
 ) -> ModelFile:
-    """Return what an open file holds once all of it is checked; see `reading`.
+    """Return what an open file holds once all of it is checked; see `open_model_file`.
 
     Raises:
-        InputError: as `reading` says.
+        InputError: as `open_model_file` says.
     """
     try:
         return _check_file(file, path, classes, expected, remedy)

@@ -264,7 +264,7 @@ class Checkpointer(tf.keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Write a first checkpoint, so that a training can be resumed from its first step on."""
-        if not checkpoints.found(self.course.model_dir):
+        if not checkpoints.list_checkpoints(self.course.model_dir):
             self._write([])
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -359,7 +359,7 @@ class CurveDrawer(tf.keras.callbacks.Callback):
             InputError: the disk is full or fails.
         """
         picture = self.course.model_dir / "learning_curve.png"
-        with checkpoints.writing(picture):
+        with checkpoints.explain_disk_errors(picture):
             draw_learning_curve(self.course.model_dir / HISTORY, picture, self.course.config.image_loss)
         if self.page is not None:
             write_page(self.page)
@@ -371,7 +371,7 @@ def write_page(page: ValidationPage) -> None:
     Raises:
         InputError: the disk is full or fails.
     """
-    with checkpoints.writing(page.path):
+    with checkpoints.explain_disk_errors(page.path):
         page.write()
 
 

@@ -118,7 +118,7 @@ class Distribution:
         return [float(value) / self.workers for value in total]
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def explain_lost_workers(self) -> Iterator[None]:
         """Tell of a worker that has ended while this one needs it.
 
         Raises:

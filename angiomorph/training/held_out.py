@@ -78,7 +78,7 @@ def not_finite(subject: str, hyper: float) -> InputError:
     return InputError(f"{subject} at λ {hyper:g}: expected finite warps, found one that is not a number; lower `lr`")
 
 
-def held_out(series: Series, truth: RunTruth | None, trained_on: str) -> HeldOut:
+def hold_out(series: Series, truth: RunTruth | None, trained_on: str) -> HeldOut:
     """Return a run whose background, and of all other frames up to `FRAMES`, evenly spaced, are registered and scored.
 
     Args:
@@ -120,13 +120,13 @@ def read_held_out(name: str, files: SeriesFiles, trained_on: str) -> HeldOut:
         trained_on: the network's intensity.
 
     Raises:
-        InputError: run or truth cannot be read, or as `held_out` has it.
+        InputError: run or truth cannot be read, or as `hold_out` has it.
     """
     series = dataclasses.replace(read_series(files), name=name)
-    return held_out(series, find_truth(files.paths[0]), trained_on)
+    return hold_out(series, find_truth(files.paths[0]), trained_on)
 
 
-def stored_held_out(name: str, run: StoredRun, size: int, trained_on: str) -> HeldOut:
+def hold_out_stored(name: str, run: StoredRun, size: int, trained_on: str) -> HeldOut:
     """Return a stored run at the network's size.
 
     Args:
@@ -136,7 +136,7 @@ def stored_held_out(name: str, run: StoredRun, size: int, trained_on: str) -> He
         trained_on: the network's intensity.
 
     Raises:
-        InputError: as `held_out` has it.
+        InputError: as `hold_out` has it.
     """
     frames = shrink_frames(run.frames, size)
     series = Series(
@@ -149,4 +149,4 @@ def stored_held_out(name: str, run: StoredRun, size: int, trained_on: str) -> He
         shutter=np.ones(frames.shape[1:], bool),
         headers=(),
     )
-    return held_out(series, None, trained_on)
+    return hold_out(series, None, trained_on)

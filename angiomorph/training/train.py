@@ -77,7 +77,7 @@ def train(
         steps = config.steps_per_epoch or config.sampling.count_steps(len(source.runs))
         described = describe_training(config, stores, source, validation_stores, list(validation_runs))
         team = join(workers, gpus, config.sampling, describe_common(described, model_dir, resume))
-        stack.enter_context(team.watching())
+        stack.enter_context(team.explain_lost_workers())
         tf.keras.utils.set_random_seed(config.sampling.seed)
         model, progress, around = _build(model_dir, config, described if resume else None, steps, team)
         if done := _say_done(config, progress, steps):
@@ -93,7 +93,7 @@ def train(
         course = Course(model_dir, config, source, steps, progress, team, model)
         say(_describe_begin(config, source, course, gpus))
         report = None if sys.stdout.isatty() else say
-        with without_remapper(), _ending_after_step(course, say):
+        with without_remapper(), _end_after_step(course, say):
             _fit(around, course, make_callbacks(course, judge, report))
         team.mean([0.0])  # until the chief has written all, which it would not if it saw another end
     return model_dir / "model.h5"
@@ -127,7 +127,7 @@ def _describe_begin(config: TrainingConfig, source: Source, course: Course, devi
 
 
 @contextmanager
-def _ending_after_step(course: Course, say: Callable[[str], None]) -> Iterator[None]:
+def _end_after_step(course: Course, say: Callable[[str], None]) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the training after the step under way; the second one ends it at once."""
     if course.team.workers > 1 or threading.current_thread() is not threading.main_thread():
         yield
@@ -198,7 +198,7 @@ def _build(
 
 
 def _begin(model_dir: Path, config: TrainingConfig, steps: int, team: Distribution) -> tuple[networks.AngioMorph, Progress]:
-    if checkpoints.found(model_dir):
+    if checkpoints.list_checkpoints(model_dir):
         raise InputError(f"{model_dir}: expected a new model directory, found a training in it; add `resume` or name another")
     progress = Progress(config.initial_epoch * steps)
     if team.chief:
@@ -211,7 +211,7 @@ def _begin(model_dir: Path, config: TrainingConfig, steps: int, team: Distributi
 def _resume(
     model_dir: Path, config: TrainingConfig, described: dict[str, Any], steps: int, team: Distribution
 ) -> tuple[networks.AngioMorph, Progress]:
-    found = checkpoints.found(model_dir)
+    found = checkpoints.list_checkpoints(model_dir)
     if not found:
         raise InputError(f"{model_dir}: expected checkpoints/NNNNNNNN.h5 to resume from, found none; train without `resume`")
     check_same_training(model_dir / "config.json", described)

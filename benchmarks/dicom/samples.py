@@ -23,7 +23,7 @@ from pydicom import Dataset
 from pydicom.uid import EnhancedXAImageStorage
 
 from angiomorph.dicom.save import derived_uid, save
-from angiomorph.dicom.shutter import exposed
+from angiomorph.dicom.shutter import find_exposed
 from angiomorph.errors import InputError
 from angiomorph.simulate.run import SimulatedRun, simulate_run
 from angiomorph.simulate.scene import anatomy
@@ -282,7 +282,7 @@ def make(sample: Sample, ct: anatomy.Volume, out: Path) -> dict[str, Any]:
         raise InputError(f"{sample.name}: expected a display shutter, found none in run {sample.number}; choose another")
     files = sample.convert(dataset, out / sample.name)
     rounded = {name: np.round(getattr(run.truth, name) / PRECISION) * PRECISION for name in ("background", "vessel")}
-    arrays = {**run.truth.arrays(), **rounded, "shutter": exposed(dataset, *run.frames.shape[1:])}
+    arrays = {**run.truth.arrays(), **rounded, "shutter": find_exposed(dataset, *run.frames.shape[1:])}
     write_arrays(truth_path(out / sample.name), arrays, {"stored_per_ln": run.truth.stored_per_ln})
     return truth(dataset, run, files)
 

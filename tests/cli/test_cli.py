@@ -466,7 +466,7 @@ def test_prepare_shrinks_and_tells_of_its_progress(tmp_path, capsys, xa_file):
     assert lines[0] == "runs read: 0/3"
     assert re.fullmatch(r"runs read: 2/3, about 0:00:\d\d left", lines[2])
     assert lines[3:] == ["runs read: 3/3"]
-    with store.reading(tmp_path / "s.h5") as file:
+    with store.open_store(tmp_path / "s.h5") as file:
         assert store.read(file, "run-000003").frames.shape == (3, SIZE // 2, SIZE // 2)
     refused_by_argparse(capsys, [*arguments[:-1], "0"], "--workers", "expected a whole number from 1")
 

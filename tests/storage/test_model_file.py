@@ -312,7 +312,7 @@ def test_what_the_program_writes_is_taken(tmp_path, good, kind):
     model, progress = checkpoints.load(good)
     assert progress.step == 1
     networks.save(model, paths["saved"])
-    with model_file.reading(paths[kind], model_file.OWN, "a model") as found:
+    with model_file.open_model_file(paths[kind], model_file.OWN, "a model") as found:
         assert found.kind == "AngioMorph"
         assert (found.progress is None) == (kind != "checkpoint")
 

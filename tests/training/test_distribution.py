@@ -127,14 +127,14 @@ def test_a_killed_worker_ends_the_other_and_one_resumes(tmp_path, workers, optio
     model_dir = tmp_path / "m"
     chief, other = workers([[*options, "--model-dir", model_dir]] * 2)
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and chief.poll() is None and len(checkpoints.found(model_dir)) < 2:
+    while time.monotonic() < deadline and chief.poll() is None and len(checkpoints.list_checkpoints(model_dir)) < 2:
         time.sleep(0.01)
     other.send_signal(signal.SIGKILL)
     assert chief.wait(PATIENCE) == 2, (tmp_path / "log0").read_text()
     said = (tmp_path / "log0").read_text().splitlines()[-1]
     assert said.startswith("angiomorph train: worker 0 of 2 (from 0): expected all of them until the end"), said
     assert "start all of them again with --resume" in said
-    assert 0 < int(checkpoints.found(model_dir)[-1].stem) < 80
+    assert 0 < int(checkpoints.list_checkpoints(model_dir)[-1].stem) < 80
     assert main(["train", *map(str, options), "--model-dir", str(model_dir), "--resume"]) == 0
     check_equal(model_dir, undisturbed)
 
@@ -267,13 +267,16 @@ def test_dicom_is_not_prepared_by_each_of_several_workers(tmp_path, xa_file, cap
 
 def test_only_the_loss_of_a_worker_is_told_as_such():
     team = distribution.Distribution(None, 1, 2)
-    with pytest.raises(InputError, match=r"worker 1 of 2 \(from 0\): .*`resume`.*says: peer is down$"), team.watching():
+    with (
+        pytest.raises(InputError, match=r"worker 1 of 2 \(from 0\): .*`resume`.*says: peer is down$"),
+        team.explain_lost_workers(),
+    ):
         raise tf.errors.UnavailableError(None, None, "peer is down\nmore")
-    with pytest.raises(InputError, match=r"says: peer is down$"), team.watching():
+    with pytest.raises(InputError, match=r"says: peer is down$"), team.explain_lost_workers():
         raise tf.errors.InternalError(None, None, "Graph error:\nCollective ops is aborted by: peer is down\nmore")
-    with pytest.raises(tf.errors.ResourceExhaustedError), team.watching():
+    with pytest.raises(tf.errors.ResourceExhaustedError), team.explain_lost_workers():
         raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
-    with pytest.raises(tf.errors.UnavailableError), distribution.Distribution().watching():
+    with pytest.raises(tf.errors.UnavailableError), distribution.Distribution().explain_lost_workers():
         raise tf.errors.UnavailableError(None, None, "no worker is meant")
 
 
