@@ -226,8 +226,8 @@ def _inflate(header: Header) -> bytes:
         raise _without_pixels(header)
     if not isinstance(found.value, bytes) or found.is_undefined_length:
         raise InputError(
-            f"{header.path}: expected {label('PixelData')} of uncompressed bytes, found {show_values([found.VR])} of another kind; "
-            "fetch the file again from its archive"
+            f"{header.path}: expected {label('PixelData')} of uncompressed bytes, found {show_values([found.VR])} of another "
+            "kind; fetch the file again from its archive"
         )
     return found.value
 

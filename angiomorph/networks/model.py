@@ -21,7 +21,7 @@ from angiomorph.storage import model_file
 from angiomorph.storage.atomic import replace_file
 
 MULTIPLE = 16
-CUSTOM_OBJECTS = {cls.__name__: cls for cls in (losses.MSE, losses.MinMax, losses.VLE, losses.GradientPenalty)}
+CUSTOM_OBJECTS = {cls.__name__: cls for cls in (*losses.SIMILARITIES.values(), losses.GradientPenalty)}
 
 
 @contextmanager
@@ -165,16 +165,15 @@ class AngioMorph(ne.modelio.LoadableModel):
 tf.keras.utils.get_custom_objects().update(AngioMorph=AngioMorph, VxmDense=vxm.networks.VxmDense, **CUSTOM_OBJECTS)
 
 
-def save(model: tf.keras.Model, path: str | os.PathLike[str], include_optimizer: bool = False) -> None:
+def save(model: tf.keras.Model, path: str | os.PathLike[str]) -> None:
     """Write a model as one `.h5`, whole or not at all.
 
     Args:
         model: any Keras model; for `AngioMorph`, `model.metadata` is stored too.
         path: the file's final name.
-        include_optimizer: keep the optimizer's state, to train on.
     """
     with replace_file(path) as partial, silence_keras_advice():
-        model.save(partial, save_format="h5", include_optimizer=include_optimizer)
+        model.save(partial, save_format="h5", include_optimizer=False)
 
 
 @contextmanager

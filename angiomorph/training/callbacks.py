@@ -47,6 +47,7 @@ class Course:
         progress: where it is; kept up to date.
         team: how it is spread; only the chief writes, but all workers take the same decisions.
         network: what is written: the model that Keras trains, or, of "truth" and of two sizes, its part.
+        say: takes a line for people, from the chief alone.
         stopped: whether it ends before its last epoch.
         interrupted: whether somebody asked for its end; it then ends after the step, with a checkpoint of it.
     """
@@ -58,6 +59,7 @@ class Course:
     progress: Progress
     team: Distribution
     network: networks.AngioMorph
+    say: Callable[[str], None]
     stopped: bool = False
     interrupted: bool = False
 
@@ -218,9 +220,8 @@ class Validator(tf.keras.callbacks.Callback):
             self._log(measured)
         self.best.judge(cost)
         if patience and course.progress.since_best >= patience:
-            if course.team.chief:
-                without = f"{patience} validations without a lower {course.config.best_by}"
-                print(f"stopped at step {course.progress.step}: {without}", flush=True)
+            count = f"{patience} validation{'s' * (patience > 1)}"
+            course.say(f"stopped at step {course.progress.step}: {count} without a lower {course.config.best_by}")
             course.stopped = self.model.stop_training = True
 
     def _log(self, measured: Measured) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from angiomorph import __version__, networks
 from angiomorph.backend import tf
 from angiomorph.networks import initial_weights
@@ -10,8 +12,12 @@ from angiomorph.training.config import TrainingConfig
 from angiomorph.training.optimizer import INITIAL_SCALE, GuardedAdam
 
 
-def build_network(config: TrainingConfig) -> networks.AngioMorph:
+def build_network(config: TrainingConfig, say: Callable[[str], None] | None = None) -> networks.AngioMorph:
     """Return the network of a configuration, with random or loaded weights, not compiled.
+
+    Args:
+        config: the training.
+        say: takes a line on which weights were loaded; None for none.
 
     Raises:
         InputError: `load_weights` cannot be read, or none of its weights fits.
@@ -37,7 +43,9 @@ def build_network(config: TrainingConfig) -> networks.AngioMorph:
     if config.init == "he":
         networks.initialise(model)
     if config.load_weights:
-        print(initial_weights.load(model, config.load_weights), flush=True)
+        loaded = initial_weights.load(model, config.load_weights)
+        if say is not None:
+            say(loaded)
     return model
 
 

@@ -79,7 +79,8 @@ def train(
         team = join(workers, gpus, config.sampling, describe_common(described, model_dir, resume))
         stack.enter_context(team.explain_lost_workers())
         tf.keras.utils.set_random_seed(config.sampling.seed)
-        model, progress, around = _build(model_dir, config, described if resume else None, steps, team)
+        tell = say if say and team.chief else ignore
+        model, progress, around = _build(model_dir, config, described if resume else None, steps, team, tell)
         if done := _say_done(config, progress, steps):
             (say or ignore)(f"{model_dir}: {done}")
             return model_dir / "model.h5"
@@ -89,11 +90,10 @@ def train(
         model.metadata.update(describe_model(described))
         if team.chief:
             checkpoints.write(model_dir / "config.json", (json.dumps(described, indent=2) + "\n").encode())
-        say = say if say and team.chief else ignore
-        course = Course(model_dir, config, source, steps, progress, team, model)
-        say(_describe_begin(config, source, course, gpus))
-        report = None if sys.stdout.isatty() else say
-        with without_remapper(), _end_after_step(course, say):
+        course = Course(model_dir, config, source, steps, progress, team, model, tell)
+        tell(_describe_begin(config, source, course, gpus))
+        report = None if sys.stdout.isatty() else tell
+        with without_remapper(), _end_after_step(course):
             _fit(around, course, make_callbacks(course, judge, report))
         team.mean([0.0])  # until the chief has written all, which it would not if it saw another end
     return model_dir / "model.h5"
@@ -127,7 +127,7 @@ def _describe_begin(config: TrainingConfig, source: Source, course: Course, devi
 
 
 @contextmanager
-def _end_after_step(course: Course, say: Callable[[str], None]) -> Iterator[None]:
+def _end_after_step(course: Course) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the training after the step under way; the second one ends it at once."""
     if course.team.workers > 1 or threading.current_thread() is not threading.main_thread():
         yield
@@ -137,7 +137,7 @@ def _end_after_step(course: Course, say: Callable[[str], None]) -> Iterator[None
         if course.interrupted:
             raise KeyboardInterrupt
         course.interrupted = True
-        say("ending after this step; once more ends at once")
+        course.say("ending after this step; once more ends at once")
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -182,12 +182,17 @@ def _fit(model: tf.keras.Model, course: Course, callbacks: Sequence[tf.keras.cal
 
 
 def _build(
-    model_dir: Path, config: TrainingConfig, resumed: dict[str, Any] | None, steps: int, team: Distribution
+    model_dir: Path,
+    config: TrainingConfig,
+    resumed: dict[str, Any] | None,
+    steps: int,
+    team: Distribution,
+    say: Callable[[str], None],
 ) -> tuple[networks.AngioMorph, Progress, tf.keras.Model]:
     """Return the network, where its training stands, and what `fit` is called on."""
     with team.scope():
         if resumed is None:
-            model, progress = _begin(model_dir, config, steps, team)
+            model, progress = _begin(model_dir, config, steps, team, say)
         else:
             model, progress = _resume(model_dir, config, resumed, steps, team)
         around = wrap_network(model, config)
@@ -197,13 +202,15 @@ def _build(
     return model, progress, around
 
 
-def _begin(model_dir: Path, config: TrainingConfig, steps: int, team: Distribution) -> tuple[networks.AngioMorph, Progress]:
+def _begin(
+    model_dir: Path, config: TrainingConfig, steps: int, team: Distribution, say: Callable[[str], None]
+) -> tuple[networks.AngioMorph, Progress]:
     if checkpoints.list_checkpoints(model_dir):
         raise InputError(f"{model_dir}: expected a new model directory, found a training in it; add `resume` or name another")
     progress = Progress(config.initial_epoch * steps)
     if team.chief:
         _roll_back(model_dir, 0, 0)
-    model = build_network(config)
+    model = build_network(config, say)
     compile_model(model, config)
     return model, progress
 

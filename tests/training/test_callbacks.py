@@ -45,14 +45,14 @@ def test_validation_is_logged_keeps_the_best_and_stops(tmp_path, moving_archive,
     options += ["--validation", moving_archive, "--validation-steps", 2]
     # No learning, so that every validation after the first, at steps 2, 4, 5, 6, ..., brings no lower loss.
     assert run_train(*options, "--patience", 1) == 0
-    assert "stopped at step 4: 1 validations without a lower loss" in capsys.readouterr().out
+    assert "stopped at step 4: 1 validation without a lower loss" in capsys.readouterr().err
     first = table(tmp_path / "m" / "history.csv")
     assert {f"val_loss{part}" for part in ("", "_0", "_0.25", "_0.5", "_0.75", "_1")} < set(first)
     assert tf.keras.models.load_model(tmp_path / "m" / "best.h5", compile=False).metadata["steps"] == 2
     assert run_train(*options, "--patience", 1, "--resume") == 0
     assert "--patience 1 validations without a lower loss are over" in capsys.readouterr().err
     assert run_train(*options, "--patience", 3, "--resume") == 0
-    assert "stopped at step 6: 3 validations" in capsys.readouterr().out
+    assert "stopped at step 6: 3 validations" in capsys.readouterr().err
     np.testing.assert_array_equal(table(tmp_path / "m" / "steps.csv")["step"], range(6))
     rows = table(tmp_path / "m" / "history.csv")
     np.testing.assert_array_equal(rows["epoch"], [0, 1])
