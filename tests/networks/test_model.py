@@ -304,12 +304,12 @@ def test_two_sizes_are_frames_shrunk_and_a_moved_window(clean):
     assert [id(weight) for weight in around.trainable_weights] == [id(weight) for weight in model.trainable_weights]
 
 
-def test_initialised_kernels_have_an_ordinary_scale():
+@pytest.mark.parametrize(("name", "inputs"), [("enc_conv_1_0", 16), ("dec_conv_0_0", 64)])
+def test_initialised_kernels_have_an_ordinary_scale(name, inputs):
     tf.keras.utils.set_random_seed(0)
     model = AngioMorph((32, 32))
     networks.initialise(model)
     plain = networks.bake(model, 0.5)
-    for name, inputs in (("enc_conv_1_0", 16), ("dec_conv_0_0", 64)):
-        kernel = plain.get_layer(f"angiomorph_unet_{name}").get_weights()[0]
-        assert kernel.shape[2] == inputs
-        assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * inputs)), rel=0.15)
+    kernel = plain.get_layer(f"angiomorph_unet_{name}").get_weights()[0]
+    assert kernel.shape[2] == inputs
+    assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * inputs)), rel=0.15)

@@ -20,7 +20,8 @@ def test_the_middle_of_each_part(count, most, expected):
 
 @pytest.mark.parametrize("count", [1, 2, 7, 40, 41])
 @pytest.mark.parametrize("most", [1, 2, 7, 40])
-def test_as_many_as_asked_for_and_none_twice(count, most):
-    for chosen in (spread_indices(count, most), centre_indices(count, most)):
-        assert len(chosen) == min(count, most) == len(set(map(int, chosen)))
-        assert all(0 <= index < count for index in chosen)
+@pytest.mark.parametrize("choose", [spread_indices, centre_indices])
+def test_as_many_as_asked_for_and_none_twice(choose, count, most):
+    chosen = choose(count, most)
+    assert len(chosen) == min(count, most) == len(set(map(int, chosen)))
+    assert all(0 <= index < count for index in chosen)

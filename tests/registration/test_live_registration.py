@@ -141,13 +141,13 @@ def test_the_guard_may_wait(model_path):
 
 
 @pytest.mark.slow
-def test_a_notebook_shows_a_run_live(model_path, monkeypatch):
-    for model in (model_path, Model(model_path)):
-        widget, sent = show(series(phantom()), model, OPTIONS), []
-        monkeypatch.setattr(widget, "send", lambda message, buffers, sent=sent: sent.append((message, buffers)))
-        widget._handle_custom_msg({"id": 1, "kind": "warp", "asked": {"frame": 2, "hyper": 0.5}}, [])
-        ((message, (data,)),) = sent
-        assert (message["info"], len(data)) == ({"rows": 64, "columns": 64}, 4 * 64 * 64)
+@pytest.mark.parametrize("load", [str, Model], ids=["a path", "a model"])
+def test_a_notebook_shows_a_run_live(model_path, monkeypatch, load):
+    widget, sent = show(series(phantom()), load(model_path), OPTIONS), []
+    monkeypatch.setattr(widget, "send", lambda message, buffers: sent.append((message, buffers)))
+    widget._handle_custom_msg({"id": 1, "kind": "warp", "asked": {"frame": 2, "hyper": 0.5}}, [])
+    ((message, (data,)),) = sent
+    assert (message["info"], len(data)) == ({"rows": 64, "columns": 64}, 4 * 64 * 64)
 
 
 def test_without_anywidget_the_remedy_is_said(monkeypatch):
