@@ -178,3 +178,23 @@ def test_draws_are_seeded(trees):
 )
 def test_unseeded_draws_are_noticed(draw, noticed):
     assert bool(list(find_unseeded_draws(ast.parse(draw)))) == noticed
+
+
+def find_borrowed(tree):
+    """Return the test modules, and conftest, that a module imports from: what several need stands in a module of its own."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[-1].startswith(("test_", "conftest")):
+            yield f"line {node.lineno}: {node.module}"
+
+
+def test_tests_borrow_from_no_other_test(trees):
+    faults = {path: list(find_borrowed(tree)) for path, tree in trees.items()}
+    assert {path: modules for path, modules in faults.items() if modules} == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "noticed"),
+    [("from tests.x.test_y import z", True), ("from tests.conftest import z", True), ("from tests.runs import z", False)],
+)
+def test_borrowing_is_noticed(line, noticed):
+    assert bool(list(find_borrowed(ast.parse(line)))) == noticed

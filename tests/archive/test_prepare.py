@@ -22,7 +22,7 @@ from angiomorph.dicom.find import COPIES, NO_DICOM
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.resizing import shrink_frames
 from angiomorph.storage import store
-from tests.conftest import moving_frames
+from tests.runs import moving_frames
 from tests.tools import REPOSITORY, shared_data
 
 

@@ -18,6 +18,7 @@ from angiomorph import networks
 from angiomorph.backend import tf, vxm
 from angiomorph.cli import main, terminal
 from angiomorph.storage import store
+from tests.cli.refusals import left_in, refused, refused_by_argparse
 from tests.dicom_tools import dciodvfy_errors
 from tests.runs import SIZE, TINY, phantom, save_tiny_model
 
@@ -32,32 +33,6 @@ def model(tmp_path_factory):
 
 def register(runs, model, out, *options):
     return main(["register", *map(str, runs), "--model", str(model), "--out", str(out), "--refine", "0", *options])
-
-
-def left_in(folder):
-    """Return every file and folder in `folder`, which need not be there."""
-    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*"))
-
-
-def refused(capsys, status, *words):
-    """Check status 2 and one paragraph on standard error that holds `words`; nothing on standard output."""
-    said = capsys.readouterr()
-    assert status == 2
-    assert said.out == ""
-    assert "Traceback" not in said.err
-    lines = [line for line in said.err.splitlines() if not line.startswith("registering ")]
-    assert len(lines) == 1, said.err
-    assert lines[0].startswith("angiomorph ")
-    assert all(word in lines[0] for word in words), said.err
-
-
-def refused_by_argparse(capsys, arguments, *words):
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    said = capsys.readouterr()
-    assert stopped.value.code == 2
-    assert said.out == ""
-    assert all(word in said.err for word in words), said.err
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from angiomorph.cli.images import read_training_data
 from angiomorph.errors import InputError
 from angiomorph.images import ImageOptions
 from angiomorph.storage import store
-from tests.cli.test_cli import left_in, refused, refused_by_argparse
+from tests.cli.refusals import left_in, refused, refused_by_argparse
 from tests.runs import SIZE, phantom, save_tiny_model
 from tests.tools import REPOSITORY
 

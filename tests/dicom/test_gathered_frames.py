@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from angiomorph.dicom.compress import CODERS
 from angiomorph.dicom.gathered_frames import GatheredFrames, percentile
 from angiomorph.dicom.save import derived_uid
-from tests.conftest import moving_frames
+from tests.runs import moving_frames
 
 
 def gather(frames, folder, dtype="<u2", **options):

@@ -23,9 +23,9 @@ from pydicom.uid import (
 
 from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
-from tests.conftest import moving_frames
-from tests.dicom.test_read import deleting, reencoded, setting
+from tests.dicom.headers import deleting, reencoded, setting
 from tests.dicom_tools import run_tool
+from tests.runs import moving_frames
 
 SHAPE = (4, 16, 12)
 

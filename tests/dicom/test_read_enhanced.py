@@ -10,10 +10,9 @@ from pydicom.uid import EnhancedXAImageStorage
 
 from angiomorph.dicom import find_series, read_series, write_dsa_run, write_dsa_state
 from angiomorph.errors import InputError
-from tests.conftest import moving_frames
-from tests.dicom.test_read import deleting, item
-from tests.dicom.test_write import write
+from tests.dicom.headers import deleting, item, write
 from tests.dicom_tools import dciodvfy_errors
+from tests.runs import moving_frames
 
 SAMPLE = Path(__file__).parents[2] / "data/sample_enhanced.dcm"
 

@@ -7,8 +7,8 @@ from PIL import Image as Picture
 from angiomorph.backend import vxm
 from angiomorph.errors import InputError
 from angiomorph.images.pairs import Image, check_outputs, join_pair, read_image, write_results
-from tests.conftest import moving_frames
-from tests.images.test_formats import save_nifti
+from tests.nifti_tools import save_nifti
+from tests.runs import moving_frames
 from tests.tools import require_package
 
 RNG = np.random.default_rng(1)

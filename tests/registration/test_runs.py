@@ -22,8 +22,8 @@ from angiomorph.registration.runs import Outcome, name_results, register_runs
 from angiomorph.storage import store
 from angiomorph.storage.atomic import replace_file
 from tests.dicom_tools import dciodvfy_errors
+from tests.nifti_tools import by_simpleitk, open_by_nibabel
 from tests.runs import phantom, save_tiny_model
-from tests.storage.test_nifti import by_simpleitk, open_by_nibabel
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from angiomorph.errors import InputError
 from angiomorph.simulate.write import simulate
 from angiomorph.storage import store
 from angiomorph.storage.truth import ARRAYS
-from tests.simulate.test_run import SETTINGS
+from tests.simulate.settings import SETTINGS
 from tests.tools import REPOSITORY, require_tool, shared_data
 
 pytestmark = pytest.mark.slow
