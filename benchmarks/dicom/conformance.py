@@ -233,7 +233,7 @@ def check_file(path: Path, case: ConformanceCase, stored: np.ndarray) -> dict[st
         case: of it.
         stored: `(T, H, W)` what its pixels have to be.
     """
-    found = {"dciodvfy": _invalid(path), "dcmdump": _undumped(path, len(stored)), "SimpleITK": _other_pixels(path, stored)}
+    found = {"dciodvfy": _invalid(path), "dcmdump": _check_dump(path, len(stored)), "SimpleITK": _other_pixels(path, stored)}
     if renderer := RENDERERS.get(case.encoding.compress):
         found["picture"] = _other_picture(path, renderer, stored)
     return found
@@ -247,7 +247,7 @@ def _invalid(path: Path) -> str:
     return "; ".join(line for line in lines if line.startswith("Error"))
 
 
-def _undumped(path: Path, frames: int) -> str:
+def _check_dump(path: Path, frames: int) -> str:
     done = _run("dcmdump", "+P", "NumberOfFrames", path)
     return "" if done.returncode == 0 and f"[{frames}]" in done.stdout else done.stderr.strip() or "other number of frames"
 

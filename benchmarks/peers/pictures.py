@@ -91,7 +91,7 @@ SIDE = 224  # pixels of a picture, cut out where motion artefact and vessels mee
 LEAST_DEPTH = 0.1  # ln units of the window's dark end
 
 
-def pictured(paths: Sequence[Path], compared: Mapping[str, Sequence[Score]]) -> dict[Path, dict[str, Score]]:
+def choose_runs(paths: Sequence[Path], compared: Mapping[str, Sequence[Score]]) -> dict[Path, dict[str, Score]]:
     """Return the runs to show, each with its score by method: of the moving ones those at 1/6, 1/2 and 5/6 of the order of
     their first method's error, and the middle still one.
     """

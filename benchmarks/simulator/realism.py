@@ -79,13 +79,13 @@ def _slope(frame: np.ndarray, inside: np.ndarray) -> float:
     return float(np.polyfit(np.log(np.sqrt(edges[1:] * edges[:-1])), bins, 1)[0])
 
 
-def _reduced(values: np.ndarray) -> np.ndarray:
+def _reduce(values: np.ndarray) -> np.ndarray:
     return average_blocks(values[None], SIZE)[0]
 
 
 def real(path: Path) -> dict[str, float]:
     """Return the measures of a real frame; its field is what is not black, without small specks."""
-    frame = _reduced(pydicom.dcmread(path).pixel_array.astype(np.float64))
+    frame = _reduce(pydicom.dcmread(path).pixel_array.astype(np.float64))
     field = ndimage.binary_opening(frame > 0.02 * np.percentile(frame, 99), iterations=3)
     return measures(np.log(np.maximum(frame, 1)), field)
 
@@ -94,8 +94,8 @@ def simulated(path: Path) -> dict[str, float]:
     """Return the measures of the frame with the most iodine of a simulated run."""
     truth = read_truth(truth_path(path))
     fullest = int(np.argmin(truth.vessel.sum((1, 2))))
-    frame = _reduced(pydicom.dcmread(path).pixel_array[fullest].astype(np.float64))
-    return measures(np.log(np.maximum(frame, 1)), _reduced(truth.anatomy[fullest].astype(np.float64)) == 1)
+    frame = _reduce(pydicom.dcmread(path).pixel_array[fullest].astype(np.float64))
+    return measures(np.log(np.maximum(frame, 1)), _reduce(truth.anatomy[fullest].astype(np.float64)) == 1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -145,7 +145,7 @@ def test_names_of_methods_are_checked():
 
 
 def test_pictured_are_moving_runs_by_error_and_a_still_one(compared, paths):
-    shown = pictures.pictured(paths, compared)
+    shown = pictures.choose_runs(paths, compared)
     assert set(shown) == set(paths)
     assert list(shown)[-1] == paths[2]
     assert shown[paths[1]] == {"none": compared["none"][1], "exact": compared["exact"][1]}
@@ -153,7 +153,7 @@ def test_pictured_are_moving_runs_by_error_and_a_still_one(compared, paths):
 
 def test_panels_are_a_row_a_run_and_a_column_a_method(paths, compared, tmp_path):
     methods = [shift("none", 0, 0), shift("exact", 3, -2)]
-    shown = pictures.pictured(paths[:2], {name: scores[:2] for name, scores in compared.items()})
+    shown = pictures.choose_runs(paths[:2], {name: scores[:2] for name, scores in compared.items()})
     pictures.panels(shown, methods, 2, tmp_path / "peers.png")
     picture = imread(tmp_path / "peers.png")[..., 0]
     rows, columns = picture.shape
