@@ -11,27 +11,56 @@ Read a run, register it, look at it, write it:
     >>> result.save("out/example", kinds=("dicom", "png"))
     [PosixPath('out/example_bsa.dcm'), PosixPath('out/example_bsa.png')]
 
-Runs: `read_series` reads one `Series`; `find_series` finds all in folders and archives.
+Runs:
+    read_series          read one DICOM run, as a Series
+    read_images          read one run of PNG, TIFF, video, NumPy or NIfTI files, as a Series
+    find_series          find all DICOM runs in folders and archives
+    Series               one run: frames, headers, times
+    ImageOptions         what images do not say of themselves
 
-Registration: `Model.load` and `Model.register` with `RegistrationOptions` give a `Registration`, which holds arrays and
-figures, shows itself in a notebook, and saves files. `show` shows a run in a notebook, with a slider for λ. `sweep` tries
-many λ on a few frames, with `SweepOptions`. `register_runs` registers many runs and writes what `OutputOptions` say.
-`Registrar` registers frames one by one as they arrive.
+Registration:
+    Model                a trained network: Model.load reads it, Model.register registers a run
+    Registration         a registered run: arrays and figures; it shows itself in a notebook and saves files
+    register_runs        register many runs, and write files of each
+    Registrar            register frames one by one as they arrive
+    sweep                try many λ on a few frames
+    show                 show a run in a notebook, with a slider for λ
+    RegistrationOptions  how a run is registered
+    OutputOptions        which files are written, and how
+    SweepOptions         which λ and frames are tried
+    EngineOptions        what computes the network: TensorFlow or OpenVINO
 
-Training: `prepare` turns an archive into a store. `train` turns stores into a model, with `TrainingConfig`, `Sampling` and
-`Augmentation`. `AngioMorph` is the Keras network, `losses` are its losses.
+Training:
+    prepare              turn an archive into a training store
+    train                turn stores into a model
+    TrainingConfig       everything that decides a training
+    Sampling             how pairs of frames and λ are drawn
+    Augmentation         how far pairs are varied
+    AngioMorph           the Keras network
+    losses               its losses, a module
 
-Known truth: `simulate` makes runs from a CT with `SimulationSettings`; `read_truth` reads what is known of them. `evaluate`
-scores models, a `Score` a run.
+Known truth:
+    simulate             make runs from a CT, with their truth
+    SimulationSettings   what these runs are drawn from
+    read_truth           read the truth of a simulated run
+    evaluate             score models on runs
+    Score                the figures of merit of one run
 
-Errors: `InputError` says what is wrong with an input, what was expected, and what to do.
+Many processes or machines:
+    open_cluster         connect to a cluster, or start worker processes here
+    Cluster              what prepare, register_runs and simulate take to use it
 
+Errors:
+    InputError           says what is wrong with an input, what was expected, and what to do
+
+`help(am.train)` says more of one name. Wherever paths are taken, a single path means one source.
 Importing this module imports nothing else: TensorFlow comes with the first name that needs it. Research use only.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,6 +71,8 @@ if TYPE_CHECKING:
     from angiomorph.errors import InputError as InputError
     from angiomorph.evaluation.evaluate import evaluate as evaluate
     from angiomorph.evaluation.score import Score as Score
+    from angiomorph.images import ImageOptions as ImageOptions
+    from angiomorph.images import read_images as read_images
     from angiomorph.networks import AngioMorph as AngioMorph
     from angiomorph.networks import losses as losses
     from angiomorph.registration.model import Model as Model
@@ -61,13 +92,17 @@ if TYPE_CHECKING:
     from angiomorph.training.config import Sampling as Sampling
     from angiomorph.training.config import TrainingConfig as TrainingConfig
     from angiomorph.training.train import train as train
+    from angiomorph.workers import Cluster as Cluster
+    from angiomorph.workers import open_cluster as open_cluster
 
 __version__ = "0.1.0"
 
 PLACES = {
     "AngioMorph": "networks",
     "Augmentation": "training.config",
+    "Cluster": "workers",
     "EngineOptions": "registration.options",
+    "ImageOptions": "images",
     "InputError": "errors",
     "Model": "registration.model",
     "OutputOptions": "registration.options",
@@ -83,7 +118,9 @@ PLACES = {
     "evaluate": "evaluation.evaluate",
     "find_series": "dicom",
     "losses": "networks",
+    "open_cluster": "workers",
     "prepare": "archive.prepare",
+    "read_images": "images",
     "read_series": "dicom",
     "read_truth": "storage.truth",
     "register_runs": "registration.runs",
@@ -92,40 +129,14 @@ PLACES = {
     "sweep": "registration.sweep",
     "train": "training.train",
 }
-__all__ = [
-    "AngioMorph",
-    "Augmentation",
-    "EngineOptions",
-    "InputError",
-    "Model",
-    "OutputOptions",
-    "Registrar",
-    "Registration",
-    "RegistrationOptions",
-    "Sampling",
-    "Score",
-    "Series",
-    "SimulationSettings",
-    "SweepOptions",
-    "TrainingConfig",
-    "evaluate",
-    "find_series",
-    "losses",
-    "prepare",
-    "read_series",
-    "read_truth",
-    "register_runs",
-    "show",
-    "simulate",
-    "sweep",
-    "train",
-]
 
 if not TYPE_CHECKING:  # a type checker would take every name for one that exists
 
     def __getattr__(name: str) -> Any:
+        if name == "__all__" and not _is_asked_by_help():
+            return list(PLACES)
         if name not in PLACES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(PLACES)}")
         place = PLACES[name]
         if not place:
             return importlib.import_module(f"{__name__}.{name}")
@@ -133,6 +144,10 @@ if not TYPE_CHECKING:  # a type checker would take every name for one that exist
         globals()[name] = found
         return found
 
+    def _is_asked_by_help() -> bool:
+        """Return whether `help` asks: it prints each class of `__all__` whole, Keras's thousand lines of AngioMorph too."""
+        return sys._getframe(2).f_code.co_name == "docmodule"  # of pydoc, which is __main__ under `python -m pydoc`
+
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted([*PLACES, "__version__"])

@@ -20,6 +20,7 @@ from angiomorph.dicom import SeriesFiles, find_series, read_series
 from angiomorph.errors import InputError, say_failure
 from angiomorph.images import ImageOptions, find_image_runs, find_pairs, read_image_run
 from angiomorph.preprocessing.resizing import shrink_frames
+from angiomorph.storage.paths import AnyPath, AnyPaths
 from angiomorph.storage.store import StoredRun
 from angiomorph.workers import Cluster, Died, map_tasks
 
@@ -45,19 +46,23 @@ class PrepareReport:
 
 
 def prepare(
-    paths: Iterable[str | os.PathLike[str]],
-    store_path: str | os.PathLike[str],
+    paths: AnyPaths,
+    store_path: AnyPath,
     *,
     size: int | None = None,
     unsubtracted: bool = False,
     workers: int = 1,
     images: ImageOptions | None = None,
-    pairs: Iterable[tuple[Path, Path]] = (),
+    pairs: Iterable[tuple[AnyPath, AnyPath]] = (),
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] | None = None,
     cluster: Cluster | None = None,
 ) -> PrepareReport:
     """Write every usable run of DICOM files, folders or trees to one training store.
+
+        >>> report = am.prepare("data/sample_lin.dcm", "out/store.h5", size=64)
+        >>> report.taken, report.left_out
+        (1, ())
 
     Runs are numbered in the order of `find_series`: run-000001, run-000002 and so on. Unusable runs keep their number, so a
     run's key does not depend on the others. Neither the store nor the manifest beside it (`<store>.manifest.csv`) holds a
@@ -70,7 +75,7 @@ def prepare(
     manifest gives the reason. Runs that show iodine from the first frame on are kept: see docs/prepare.md.
 
     Args:
-        paths: DICOM files and folders.
+        paths: DICOM files and folders, or one of them.
         store_path: the store's final name.
         size: frames whose longer side is larger, pixels, shrink to it (`resizing.shrink_frames`); None for none.
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
@@ -85,8 +90,9 @@ def prepare(
         InputError: no run at all, or none that can be used; `.<store>.partial` holds other work; the store cannot be written,
             as on a full disk, in which case what is finished is kept.
     """
-    if workers < 1 or (size is not None and size < 1):
-        raise InputError(f"prepare: expected size and workers of at least 1, found {size} and {workers}")
+    for name, number in (("size", size), ("workers", workers)):
+        if number is not None and number < 1:
+            raise InputError(f"`{name}` {number}: expected a whole number from 1, got {number}")
     say = say or (lambda line: None)
     passed_over = Counter[str]()
     found = find_image_runs(paths, passed_over) if images else find_series(paths, _report_search(say), passed_over)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +21,7 @@ from angiomorph.dicom.header import XA_CLASSES, is_angiogram, read_header
 from angiomorph.dicom.save import PROGRAM
 from angiomorph.dicom.series import MaskImage, SeriesFiles
 from angiomorph.errors import InputError
+from angiomorph.storage.paths import AnyPaths, list_paths
 
 KEYWORDS = (*grouping.KEYWORDS, "ContributingEquipmentSequence")
 NO_DICOM = "no DICOM"
@@ -52,7 +53,7 @@ class _Place:
 
 
 def find_series(
-    paths: Iterable[str | os.PathLike[str]],
+    paths: AnyPaths,
     progress: Callable[[int], None] | None = None,
     passed_over: Counter[str] | None = None,
 ) -> list[SeriesFiles]:
@@ -69,7 +70,7 @@ def find_series(
     the same image, byte by byte or by SOPInstanceUID, count once.
 
     Args:
-        paths: files, folders and archives.
+        paths: files, folders and archives, or one of them.
         progress: called for each file with the number of files looked at.
         passed_over: the number of files passed over is added to it, by reason.
 
@@ -83,7 +84,7 @@ def find_series(
     looked, passed_over = _count_files(progress), Counter() if passed_over is None else passed_over
     runs: list[Run] = []
     places: list[_Place] = []
-    for root, found_in in _list_roots(list(dict.fromkeys(Path(path) for path in paths)), passed_over):
+    for root, found_in in _list_roots(list(dict.fromkeys(list_paths(paths))), passed_over):
         before, count = passed_over.copy(), len(runs)
         for place in found_in:
             found = _runs_in(place, looked, passed_over)

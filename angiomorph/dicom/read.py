@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,12 +25,11 @@ from angiomorph.dicom.timing import frame_times
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import main_step
 from angiomorph.preprocessing.lazy_frames import LazyFrames
+from angiomorph.storage.paths import AnyPath, AnyPaths, list_paths
 from angiomorph.storage.spool import Spool
 
-TAKEN_INSTEAD = "frames of this run take their place: look at the background, or name it with --background N"
+TAKEN_INSTEAD = "frames of this run take their place: look at the background, or name it with `background` N"
 PIXEL_KEYWORDS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
-
-AnyPath = str | os.PathLike[str]
 
 
 class FramesOf(Protocol):
@@ -41,7 +39,7 @@ class FramesOf(Protocol):
         """Return frames `(T, H, W)`, in the order of the numbers `stored`."""
 
 
-def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtracted: bool = False) -> Series:
+def read_series(source: AnyPaths | SeriesFiles, *, unsubtracted: bool = False) -> Series:
     """Read one run.
 
         >>> am.read_series("data/example_run.dcm").name
@@ -66,9 +64,7 @@ def read_series(source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtract
     return _files(source).read(partial(_read, unsubtracted=unsubtracted))
 
 
-def open_series(
-    source: AnyPath | Sequence[AnyPath] | SeriesFiles, *, unsubtracted: bool = False, folder: AnyPath | None = None
-) -> Series:
+def open_series(source: AnyPaths | SeriesFiles, *, unsubtracted: bool = False, folder: AnyPath | None = None) -> Series:
     """Open one run of any length: as `read_series`, but frames are read when they are asked for.
 
     `frames` of the run are `LazyFrames`. Uncompressed ones are read from the files, which must stay where they are; others are
@@ -165,10 +161,10 @@ def _read_own(files: SeriesFiles, *, unsubtracted: bool, frames_of: FramesOf | N
     )
 
 
-def _files(source: AnyPath | Sequence[AnyPath] | SeriesFiles) -> SeriesFiles:
+def _files(source: AnyPaths | SeriesFiles) -> SeriesFiles:
     if isinstance(source, SeriesFiles):
         return source
-    paths = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(path) for path in source]
+    paths = list_paths(source)
     if not paths:
         raise InputError("expected the files of a run, got none; give a DICOM file or a folder")
     return find_run(paths)
@@ -296,7 +292,7 @@ def _warnings(datasets: Sequence[Dataset]) -> list[str]:
     if is_unsaid_capture(first):
         found.append(f"{label('Modality')} OT: nothing says that this is an angiogram")
     if evidence := subtraction_evidence(first):
-        found.append(f"taken as acquired, as told by --unsubtracted, although {evidence}")
+        found.append(f"taken as acquired, as told by `unsubtracted`, although {evidence}")
     if (shutters := len(frame_shutters(first))) > 1:
         found.append(f"frames have {shutters} display shutters; the field that all of them show is used, none is written")
     if _relation(first) is None:

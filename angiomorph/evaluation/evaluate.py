@@ -24,6 +24,7 @@ from angiomorph.registration.model import Model
 from angiomorph.registration.options import USUAL, RegistrationOptions
 from angiomorph.registration.runs import ignore_progress
 from angiomorph.storage.atomic import replace_file
+from angiomorph.storage.paths import AnyPaths
 from angiomorph.storage.truth import find_truth
 
 PICTURES, PER_LINE = 400, 4  # in a page, so that it stays within about 10 MB, and in a line of its table
@@ -39,7 +40,7 @@ def model_names(paths: Sequence[Path]) -> list[str]:
 
 
 def evaluate(
-    paths: Sequence[str | os.PathLike[str]],
+    paths: AnyPaths,
     models: Sequence[Model] = (),
     hypers: Sequence[float] = (),
     options: RegistrationOptions = USUAL,
@@ -49,13 +50,13 @@ def evaluate(
 ) -> Report:
     """Register every run by every model at every λ and score it, against its truth where there is one.
 
-        >>> report = am.evaluate(["data/example_run.dcm"], [model], options=am.RegistrationOptions(levels=1))
+        >>> report = am.evaluate("data/example_run.dcm", [model], options=am.RegistrationOptions(levels=1))
         >>> score = report.entries[0].scores["example_run"]
         >>> report.failed
         {}
 
     Args:
-        paths: DICOM files, or folders of them; simulated runs with their truth beside.
+        paths: DICOM files, or folders of them, or one of these; simulated runs with their truth beside.
         models: the networks; none for the shipped default.
         hypers: λ, [0, 1]; none for that of the options, or each model's own.
         options: how every run is registered.

@@ -2,6 +2,6 @@
 
 from angiomorph.images.find import find_image_runs, find_pairs
 from angiomorph.images.options import ImageOptions, choose_kinds
-from angiomorph.images.runs import read_image_run
+from angiomorph.images.runs import read_image_run, read_images
 
-__all__ = ["ImageOptions", "choose_kinds", "find_image_runs", "find_pairs", "read_image_run"]
+__all__ = ["ImageOptions", "choose_kinds", "find_image_runs", "find_pairs", "read_image_run", "read_images"]

@@ -13,18 +13,19 @@ from angiomorph.dicom import SeriesFiles
 from angiomorph.dicom.find import is_marked, make_distinct, name_of
 from angiomorph.errors import InputError
 from angiomorph.images.formats import ENDINGS, STILLS, TIFF, count_pages, ending_of
+from angiomorph.storage.paths import AnyPath, AnyPaths, list_paths
 
 OTHER = "no image of a format that is read"
 
 
-def find_image_runs(paths: Iterable[str | os.PathLike[str]], passed_over: Counter[str] | None = None) -> list[SeriesFiles]:
+def find_image_runs(paths: AnyPaths, passed_over: Counter[str] | None = None) -> list[SeriesFiles]:
     """Find every run of images.
 
     A file of several images is a run. Pictures of one ending in one folder are one run, ordered by the numbers in their names
     (2 before 10); so are those that are named one by one. In a tree other files are passed over.
 
     Args:
-        paths: files and folders.
+        paths: files and folders, or one of them.
         passed_over: the number of files passed over is added to it.
 
     Returns:
@@ -34,7 +35,7 @@ def find_image_runs(paths: Iterable[str | os.PathLike[str]], passed_over: Counte
         InputError: a path that is not there, a DICOM file, a file of another format, or a folder without any run.
     """
     passed_over = Counter() if passed_over is None else passed_over
-    given = list(dict.fromkeys(Path(path) for path in paths))
+    given = list(dict.fromkeys(list_paths(paths)))
     trees = [path for path in given if path.is_dir()]
     alone = [_check_file(path) for path in given if path not in trees]
     runs = _group_files(alone, Path())
@@ -43,19 +44,20 @@ def find_image_runs(paths: Iterable[str | os.PathLike[str]], passed_over: Counte
         if not found:
             raise InputError(
                 f"{tree}: expected images in this folder ({' '.join(ENDINGS)}), found none; of a folder of DICOM leave out "
-                "--relation"
+                "`relation`"
             )
         runs += found
     return make_distinct(runs)
 
 
-def find_pairs(pairs: Iterable[tuple[Path, Path]]) -> list[SeriesFiles]:
+def find_pairs(pairs: Iterable[tuple[AnyPath, AnyPath]]) -> list[SeriesFiles]:
     """Return a run of two frames for each pair (moving, fixed) of image files.
 
     Raises:
         InputError: a file that is not there, or of another format.
     """
-    return make_distinct([SeriesFiles(name_of(fixed), (_check_file(moving), _check_file(fixed))) for moving, fixed in pairs])
+    files = [(_check_file(Path(moving)), _check_file(Path(fixed))) for moving, fixed in pairs]
+    return make_distinct([SeriesFiles(name_of(fixed), (moving, fixed)) for moving, fixed in files])
 
 
 def _check_file(path: Path) -> Path:
@@ -64,7 +66,7 @@ def _check_file(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: expected an image file or a folder of them, found neither; copy what it gives to a file")
     if not ending_of(path):
-        remedy = "leave out --relation: DICOM says its own" if is_marked(path) else "convert it"
+        remedy = "leave out `relation`: DICOM says its own" if is_marked(path) else "convert it"
         raise InputError(f"{path}: expected an image file ({' '.join(ENDINGS)}), found another ending; {remedy}")
     return path
 

@@ -9,9 +9,42 @@ import numpy as np
 
 from angiomorph.dicom import Series, SeriesFiles
 from angiomorph.errors import InputError
+from angiomorph.images.find import find_image_runs
 from angiomorph.images.formats import MOST_BYTES, read_frames, read_volume
 from angiomorph.images.options import ImageOptions
 from angiomorph.images.values import store_values
+from angiomorph.storage.paths import AnyPaths, list_paths
+
+
+def read_images(source: AnyPaths, options: ImageOptions) -> Series:
+    """Read one run of images, in which iodine is dark: PNG, JPEG, BMP, TIFF, video, NumPy or NIfTI.
+
+        >>> import numpy as np
+        >>> np.save("frames.npy", am.read_series("data/sample_lin.dcm").frames)
+        >>> images = am.read_images("frames.npy", am.ImageOptions(relation="LIN", frame_time=250))
+        >>> images.name, images.frames.shape, images.relation
+        ('frames', (6, 256, 256), 'LIN')
+
+    Of two frames the first is the background: they are a pair, moving and fixed.
+
+    Args:
+        source: a file of several images, a folder of one run, or the files of its images.
+        options: what the files do not say of themselves.
+
+    Returns:
+        the run, without headers, and warnings.
+
+    Raises:
+        InputError: a file that is absent, of another format or damaged; several runs; one image alone, images of several sizes
+            or types, negative values, or values that are not finite.
+    """
+    paths = list_paths(source)
+    if not paths:
+        raise InputError("expected the files of a run, got none; give an image file or a folder of them")
+    found = find_image_runs(paths)
+    if len(found) > 1:
+        raise InputError(f"{paths[0]}: expected one run, found {len(found)}; give one of them")
+    return read_image_run(found[0], options)
 
 
 def read_image_run(files: SeriesFiles, options: ImageOptions) -> Series:

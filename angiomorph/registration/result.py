@@ -195,13 +195,13 @@ class Registration:
         }
 
     def save(
-        self, stem: str | os.PathLike[str], kinds: Sequence[str] | None = None, output: OutputOptions = FILES
+        self, stem: str | os.PathLike[str], kinds: str | Sequence[str] | None = None, output: OutputOptions = FILES
     ) -> list[Path]:
         """Write the results, all of them or none.
 
         Args:
             stem: what the files are called before their endings: "out/run" for "out/run_bsa.dcm". A missing folder is made.
-            kinds: what is written, of `options.ENDINGS`; None for `output.kinds`.
+            kinds: what is written, one or several of `options.ENDINGS`; None for `output.kinds`.
             output: how it is written.
 
         Returns:
@@ -211,7 +211,7 @@ class Registration:
             InputError: a kind that is not known or that the run does not allow, or a folder that cannot be written.
         """
         if kinds is not None:
-            output = replace(output, kinds=tuple(kinds))
+            output = replace(output, kinds=(kinds,) if isinstance(kinds, str) else tuple(kinds))
         if output.anonymize and not self.series.anonymous:
             return replace(self, series=anonymize(self.series)).save(stem, output=output)
         check_run(self.series, output)

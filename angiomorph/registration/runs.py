@@ -36,6 +36,7 @@ from angiomorph.registration.record import forget_record, hash_job, is_complete,
 from angiomorph.storage.atomic import remove_leftovers
 from angiomorph.storage.digest import sha256
 from angiomorph.storage.hold import hold_name, remove_dead_hold
+from angiomorph.storage.paths import AnyPath, AnyPaths
 from angiomorph.workers import Cluster, Died, map_tasks
 
 if TYPE_CHECKING:
@@ -178,9 +179,9 @@ class Job:
 
 
 def register_runs(
-    paths: Sequence[str | os.PathLike[str]],
-    out: str | os.PathLike[str],
-    model: str | os.PathLike[str] | None = None,
+    paths: AnyPaths,
+    out: AnyPath,
+    model: AnyPath | None = None,
     options: RegistrationOptions = USUAL,
     output: OutputOptions = FILES,
     *,
@@ -198,14 +199,14 @@ def register_runs(
 ) -> Iterator[Outcome]:
     """Register every run found under `paths` and yield what became of each.
 
-        >>> for outcome in am.register_runs(["data/example_run.dcm"], "out", options=am.RegistrationOptions(levels=1)):
+        >>> for outcome in am.register_runs("data/example_run.dcm", "out", options=am.RegistrationOptions(levels=1)):
         ...     print(outcome.name, outcome.error or "registered", outcome.summary["frames"])
         example_run registered 8
 
     A run that another process is just registering into the same folder is skipped.
 
     Args:
-        paths: DICOM files, folders of single frames, or trees of series.
+        paths: DICOM files, folders of single frames, or trees of series; or one of these.
         out: folder for the results; runs of a tree keep their folder in it.
         model: model `.h5`, or the name of a shipped one; None for the shipped default.
         options: how every run is registered.

@@ -67,6 +67,10 @@ def simulate(
 ) -> None:
     """Simulate runs `run-000001`, `run-000002`, ... into a folder (DICOM and truth), a training store, or both.
 
+        >>> am.simulate("out/simulated", runs=1, seed=1, settings=am.SimulationSettings(size=32, frames=2, background=1))
+        >>> am.read_series("out/simulated/run-000001.dcm").frames.shape
+        (2, 32, 32)
+
     Run k is drawn from `SeedSequence((seed, k))`, so neither the count nor the workers change it.
 
     Args:

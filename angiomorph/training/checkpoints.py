@@ -100,7 +100,8 @@ def load(path: Path) -> tuple[networks.AngioMorph, Progress]:
     """Return the compiled model, optimizer state included, and the progress of a checkpoint.
 
     Raises:
-        InputError: the file cannot be read, is no checkpoint, or holds more than AngioMorph writes, see `modelfile.reading`.
+        InputError: the file cannot be read, is no checkpoint, or holds more than AngioMorph writes, see
+            `model_file.open_model_file`.
     """
     with model_file.open_model_file(path, model_file.OWN, "a checkpoint (.h5)", BEFORE) as found:
         if found.progress is None:

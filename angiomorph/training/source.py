@@ -86,7 +86,7 @@ class Source:
         self.left_out: set[int] = set()
         self.error: InputError | None = None  # tf.data passes on no exception as it was
         self._stack = ExitStack()
-        self._paths = ", ".join(map(str, paths))
+        self._paths = ", ".join(map(str, paths)) or "`stores`"
         with ExitStack() as opening:
             self.runs = FrameReaders([opening.enter_context(store.open_store(path)) for path in paths], sampling)
             _check_intensity(self.runs, sampling.intensity)

@@ -18,35 +18,46 @@ from typing import Any
 from angiomorph import networks
 from angiomorph.backend import configure_gpu, tf, without_remapper
 from angiomorph.errors import InputError
+from angiomorph.evaluation.find import sort_out
 from angiomorph.networks import precision
+from angiomorph.storage.paths import AnyPath, AnyPaths, list_paths
 from angiomorph.training import checkpoints, logs
 from angiomorph.training.callbacks import Course, lose_step, make_callbacks
 from angiomorph.training.checkpoints import Progress
-from angiomorph.training.config import TrainingConfig
+from angiomorph.training.config import USUAL, TrainingConfig
 from angiomorph.training.distribution import Distribution, join, read_workers
 from angiomorph.training.objective import build_network, build_similarity, compile_model, prepare_network, wrap_network
 from angiomorph.training.pipeline import make_dataset
 from angiomorph.training.provenance import check_same_training, describe_common, describe_model, describe_training
 from angiomorph.training.source import Source
-from angiomorph.training.validation import Validation, sort_out
+from angiomorph.training.validation import Validation
 
 
 def train(
-    stores: Sequence[Path],
-    model_dir: Path,
-    config: TrainingConfig,
+    stores: AnyPaths,
+    model_dir: AnyPath,
+    config: TrainingConfig = USUAL,
     *,
-    validation: Sequence[Path] = (),
+    validation: AnyPaths = (),
     resume: bool = False,
     gpu: str | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Path:
     """Train a network and leave a model directory: model.h5, best.h5, checkpoints, config.json, logs, curve, TensorBoard.
 
+    Keras prints the loss. Here a tiny network takes one step:
+
+        >>> am.prepare("data/sample_lin.dcm", "out/trained_on.h5", size=64).taken
+        1
+        >>> tiny = am.TrainingConfig(epochs=1, steps_per_epoch=1, enc=(4, 4), dec=(4, 4), sampling=am.Sampling(size=64))
+        >>> am.train("out/trained_on.h5", "out/model", tiny)
+        1/1 - ...
+        PosixPath('out/model/model.h5')
+
     Args:
-        stores: training stores.
+        stores: training stores, or one of them.
         model_dir: the directory, made if missing.
-        config: the training.
+        config: everything that decides the training.
         validation: stores, and DICOM runs or folders of them, that the best model and early stopping are judged by; none for
             the epoch's loss.
         resume: go on from the directory's last checkpoint.
@@ -62,6 +73,19 @@ def train(
             mixed precision.
         KeyboardInterrupt: Ctrl-C or SIGTERM; of a training by one process after the step under way and a checkpoint of it.
     """
+    return _train(list_paths(stores), Path(model_dir), config, list_paths(validation), resume=resume, gpu=gpu, say=say)
+
+
+def _train(
+    stores: list[Path],
+    model_dir: Path,
+    config: TrainingConfig,
+    validation: list[Path],
+    *,
+    resume: bool,
+    gpu: str | None,
+    say: Callable[[str], None] | None,
+) -> Path:
     gpus, workers = configure_gpu(gpu), read_workers()
     if config.mixed_precision == "auto":
         config = dataclasses.replace(config, mixed_precision=precision.choose_type())

@@ -49,6 +49,13 @@ class Cluster:
 def open_cluster(address: str) -> Iterator[Cluster]:
     """Yield a connection to a cluster; workers that were started for it end with the block.
 
+        >>> with am.open_cluster("local:1") as cluster:
+        ...     report = am.prepare("data/sample_lin.dcm", "out/by_worker.h5", cluster=cluster)
+        >>> isinstance(cluster, am.Cluster), report.taken
+        (True, 1)
+
+    A script calls it under `if __name__ == "__main__":`, as Python starts processes by importing the script.
+
     Args:
         address: `local:N` starts N worker processes here, which share this machine's cores; else that of a dask scheduler.
 
@@ -89,6 +96,7 @@ def _start_workers(number: int) -> Any:
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any port: its usual one may be another cluster's
             memory_limit=0,  # its own would end a worker whose run is large
             silence_logs=logging.CRITICAL,
             env=dict.fromkeys(THREADS, threads),
@@ -156,6 +164,8 @@ def _explain_losses(cluster: Cluster) -> Iterator[None]:
     """Say in one line that the scheduler has gone, or that workers lack the program."""
     distributed = _import_distributed()
     try:
+        if cluster.client.status == "closed":  # while the caller did something else
+            raise distributed.CancelledError
         yield
     except (distributed.CancelledError, distributed.comm.CommClosedError) as error:
         raise InputError(

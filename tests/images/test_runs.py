@@ -7,7 +7,7 @@ from PIL import Image
 from angiomorph.archive.prepare import prepare
 from angiomorph.dicom import SeriesFiles, read_series
 from angiomorph.errors import InputError
-from angiomorph.images import ImageOptions, find_image_runs, read_image_run
+from angiomorph.images import ImageOptions, find_image_runs, read_image_run, read_images
 from angiomorph.storage import store
 from tests.runs import phantom
 
@@ -41,6 +41,21 @@ def test_of_two_images_the_first_is_the_background(tmp_path):
     assert (run.background_numbers, run.relation, run.frame_time) == ((1,), "DISP", 0.0)
 
 
+@pytest.mark.parametrize("given", [lambda run: str(run), lambda run: [run], lambda run: sorted(run.iterdir(), reverse=True)])
+def test_one_run_is_read_by_folder_or_files(folder, given):
+    run = read_images(given(folder), LIN)
+    np.testing.assert_array_equal(run.frames, FRAMES)
+    assert (run.name, run.frame_time) == ("run", 40.0)
+
+
+def test_several_runs_or_none_are_refused(folder):
+    np.save(folder / "other.npy", FRAMES)
+    with pytest.raises(InputError, match=f"^{folder}: expected one run, found 2; give one of them"):
+        read_images(folder, LIN)
+    with pytest.raises(InputError, match="expected the files of a run, got none"):
+        read_images([], LIN)
+
+
 def test_images_of_two_sizes_are_no_run(folder):
     Image.fromarray(FRAMES[0, :4]).save(folder / "10.png")
     (files,) = find_image_runs([folder])
@@ -66,3 +81,12 @@ def test_folders_become_a_store_without_names(folder, tmp_path):
     manifest = report.manifest.read_text()
     assert "Doe" not in manifest
     assert "file: expected an array of NumPy" in manifest
+
+
+def test_more_images_than_memory_are_refused_by_the_first(folder, monkeypatch):
+    monkeypatch.setattr("angiomorph.images.runs.MOST_BYTES", 3 * 8 * 6 * 2 - 1)
+    (files,) = find_image_runs([folder])
+    with pytest.raises(
+        InputError, match=r"run: expected at most 0 GiB of pixels, found 3 images of shape \(8, 6\); give fewer"
+    ):
+        read_image_run(files, LIN)

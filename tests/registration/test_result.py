@@ -46,6 +46,10 @@ def test_named_kinds_are_written_and_their_paths_returned(result, tmp_path):
     assert (attributes["lambda"], attributes["units"], attributes["model_sha256"]) == (0.5, "ln(intensity)", "0" * 64)
 
 
+def test_a_kind_by_itself_is_one_kind(result, tmp_path):
+    assert result.save(tmp_path / "a", kinds="png") == [tmp_path / "a_bsa.png"]
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
