@@ -14,6 +14,8 @@ from angiomorph.dicom.archives import Unpacked
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import Step
 
+RELATIONS = ("LIN", "LOG", "DISP")  # PixelIntensityRelationship: proportional to intensity, to its logarithm, for display
+
 
 @dataclass(frozen=True)
 class MaskImage:

@@ -10,8 +10,8 @@ import numpy as np
 from angiomorph.dicom import Series, SeriesFiles
 from angiomorph.errors import InputError
 from angiomorph.images.find import find_image_runs
+from angiomorph.images.formats import MOST_BYTES, read_frames, read_volume
 from angiomorph.images.options import ImageOptions
-from angiomorph.images.readers import MOST_BYTES, read_frames, read_volume
 from angiomorph.images.values import store_values
 from angiomorph.storage.paths import AnyPaths, list_paths
 

@@ -8,9 +8,10 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from angiomorph.pictures import Panel, subtraction_window
+from angiomorph.pictures import Panel, shade, subtraction_window
 from angiomorph.preprocessing.background import Background
 from angiomorph.preprocessing.resizing import average_areas, fitted_shape
+from angiomorph.preprocessing.spacing import spread_indices
 
 CAPTION, GAP, FONT = 26, 4, 14  # pixels
 MOST, COLUMNS = 16, 4  # frames of a sheet, and how many in a row
@@ -88,7 +89,7 @@ def draw_pairs(
     window = window or find_window(result)
     shape = _find_shape(result, size)
     for index in indices:
-        dsa, bsa = (_shade(_shrink(_level(result, part, index), shape), window) for part in (result.dsa, result.bsa))
+        dsa, bsa = (shade(_shrink(_level(result, part, index), shape), window) for part in (result.dsa, result.bsa))
         yield dsa, bsa
 
 
@@ -104,15 +105,14 @@ def draw_subtracted(result: Registered, frame: np.ndarray, size: int | None = No
         `(h, w)` uint8.
     """
     level = np.where(result.field, frame - np.median(frame[result.field]), 0)
-    return _shade(_shrink(level, _find_shape(result, size)), find_window(result))
+    return shade(_shrink(level, _find_shape(result, size)), find_window(result))
 
 
 def draw_sheet(result: Registered) -> list[list[Panel]]:
     """Return up to 16 subtracted frames, evenly spaced, in rows of four, all in one window."""
     window = find_window(result)
     shape = fitted_shape(result.field.shape, SHEET_SIZE)
-    count = len(result.bsa)
-    indices = np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(int))
+    indices = spread_indices(len(result.bsa), MOST)
     panels = [
         Panel(
             f"{name_frame(result, index)}, {say_warp(result, index)}", _shrink(_level(result, result.bsa, index), shape), window
@@ -129,17 +129,12 @@ def _level(result: Registered, frames: np.ndarray, index: int) -> np.ndarray:
     return np.where(result.field, frames[index] - level, 0)
 
 
-def _find_shape(result: Registered, size: int | None) -> tuple[int, ...]:
-    return result.field.shape if size is None else fitted_shape(result.field.shape, size)
+def _find_shape(result: Registered, size: int | None) -> tuple[int, int]:
+    return fitted_shape(result.field.shape, size or max(result.field.shape))
 
 
-def _shrink(frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return frame if frame.shape == shape else average_areas(frame[None], (shape[0], shape[1]))[0]
-
-
-def _shade(frame: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    black, white = window
-    return np.uint8(np.rint(np.clip((frame - black) / (white - black), 0, 1) * 255))
+def _shrink(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return average_areas(frame[None], shape)[0]
 
 
 def name_frame(result: Registered, index: int) -> str:

@@ -14,10 +14,10 @@ from angiomorph.preprocessing.background import Background
 from angiomorph.preprocessing.field import warp_clamp
 from angiomorph.registration.evidence import evidence_finder
 from angiomorph.registration.inputs import average_frames, prepare_input
-from angiomorph.registration.looks import in_unit
 from angiomorph.registration.model import Model
 from angiomorph.registration.options import MONTAGE, CompleteOptions, OutputOptions
 from angiomorph.registration.outputs import forget_masks
+from angiomorph.registration.page_answers import in_unit
 
 KEPT = 4  # backgrounds
 VIDEOS = ("mp4", "gif")

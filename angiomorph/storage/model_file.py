@@ -88,7 +88,9 @@ class ModelFile:
 
 
 @contextmanager
-def reading(path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str = REMEDY) -> Iterator[ModelFile]:
+def open_model_file(
+    path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str = REMEDY
+) -> Iterator[ModelFile]:
     """Open a model, checkpoint or weights file and check all of it; build nothing.
 
     Args:
@@ -108,19 +110,19 @@ def check_path(path: str | os.PathLike[str], classes: Sequence[str], expected: s
     """Check a file as `reading` does, and keep nothing of it.
 
     Raises:
-        InputError: as `reading` says.
+        InputError: as `open_model_file` says.
     """
-    with reading(path, classes, expected, remedy):
+    with open_model_file(path, classes, expected, remedy):
         pass
 
 
 def check(
     file: h5py.File, path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str = REMEDY
 ) -> ModelFile:
-    """Return what an open file holds once all of it is checked; see `reading`.
+    """Return what an open file holds once all of it is checked; see `open_model_file`.
 
     Raises:
-        InputError: as `reading` says.
+        InputError: as `open_model_file` says.
     """
     try:
         return _check_file(file, path, classes, expected, remedy)

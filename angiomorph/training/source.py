@@ -88,7 +88,7 @@ class Source:
         self._stack = ExitStack()
         self._paths = ", ".join(map(str, paths)) or "`stores`"
         with ExitStack() as opening:
-            self.runs = FrameReaders([opening.enter_context(store.reading(path)) for path in paths], sampling)
+            self.runs = FrameReaders([opening.enter_context(store.open_store(path)) for path in paths], sampling)
             _check_intensity(self.runs, sampling.intensity)
             if clean:
                 self.runs.check_clean()

@@ -130,7 +130,7 @@ def map_on_cluster(
     given = 0
     try:
         for wanted in range(len(tasks)):
-            with _told_losses(cluster):
+            with _explain_losses(cluster):
                 while True:
                     while given < min(len(tasks), wanted + ahead * max(1, cluster.count_workers())):
                         future = cluster.client.submit(work, tasks[given], pure=False)
@@ -170,7 +170,7 @@ def _take_result(future: Any, result: Any) -> Any:
 
 
 @contextmanager
-def _told_losses(cluster: Cluster) -> Iterator[None]:
+def _explain_losses(cluster: Cluster) -> Iterator[None]:
     """Say in one line that the scheduler has gone, or that workers lack the program."""
     distributed = _import_distributed()
     try:

@@ -163,7 +163,7 @@ def elastix(
     found = itk.elastix_registration_method(*images, parameter_object=parameters, log_to_console=False, **mask)[1]
     with tempfile.TemporaryDirectory() as folder:
         field = itk.transformix_deformation_field(images[1], found, output_directory=folder)
-        return _flipped(itk.array_from_image(field))
+        return _flip(itk.array_from_image(field))
 
 
 def lit(frame: np.ndarray) -> np.ndarray:
@@ -268,7 +268,7 @@ def demons(
         start.CopyInformation(small_fixed)
         filter_.SetNumberOfIterations(count)
         field = filter_.Execute(small_fixed, small_moving, start)
-    return _flipped(sitk.GetArrayFromImage(field))
+    return _flip(sitk.GetArrayFromImage(field))
 
 
 def _shrunk(image: Any, factor: int) -> Any:
@@ -309,7 +309,7 @@ def dis_flow(
     method.setVariationalRefinementAlpha(alpha)
     method.setFinestScale(finest)
     frames = [np.rint(255 * np.clip(frame, 0, 1)).astype(np.uint8) for frame in (fixed, levelled(moving, fixed))]
-    return _smoothed(_flipped(method.calc(*frames, None)), smoothing)
+    return _smooth(_flip(method.calc(*frames, None)), smoothing)
 
 
 def tv_l1_flow(
@@ -343,7 +343,7 @@ def tv_l1_flow(
         lambda_=attachment, nscales=scales, warps=warps, innnerIterations=inner, outerIterations=outer
     )
     flow = method.calc(fixed.astype(np.float32), levelled(moving, fixed), None)
-    return _smoothed(_flipped(flow), smoothing)
+    return _smooth(_flip(flow), smoothing)
 
 
 def deep_flow(moving: np.ndarray, fixed: np.ndarray, *, blur: float, smoothing: float) -> np.ndarray:
@@ -361,14 +361,14 @@ def deep_flow(moving: np.ndarray, fixed: np.ndarray, *, blur: float, smoothing: 
 
     frames = [ndimage.gaussian_filter(frame, blur, mode="nearest") for frame in (fixed, levelled(moving, fixed))]
     flow = cv2.optflow.createOptFlow_DeepFlow().calc(*(np.float32(255) * frame for frame in frames), None)
-    return _smoothed(_flipped(flow), smoothing)
+    return _smooth(_flip(flow), smoothing)
 
 
-def _smoothed(warp: np.ndarray, sigma: float) -> np.ndarray:
+def _smooth(warp: np.ndarray, sigma: float) -> np.ndarray:
     return ndimage.gaussian_filter(warp, (sigma, sigma, 0), mode="nearest") if sigma else warp
 
 
-def _flipped(field: np.ndarray) -> np.ndarray:
+def _flip(field: np.ndarray) -> np.ndarray:
     """Return a field (right, down) as (down, right), float32."""
     return np.ascontiguousarray(field[..., ::-1], np.float32)
 

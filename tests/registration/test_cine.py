@@ -5,7 +5,7 @@ import pytest
 
 from angiomorph.pictures import subtraction_window
 from angiomorph.registration.cine import CAPTION, GAP, draw_cine, draw_sheet, find_window
-from tests.registration.test_result import registered
+from tests.registration.registrations import registered
 
 
 def run(count=3, side=32, **changed):

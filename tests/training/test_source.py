@@ -196,7 +196,7 @@ def test_parts_of_a_source_make_the_whole_batch_augmented_alike(archive):
 
 
 def test_clean_frames_are_those_of_the_pair_on_its_scale(simulated):
-    with Source([simulated], SMALL, clean=True) as source, store.reading(simulated) as file:
+    with Source([simulated], SMALL, clean=True) as source, store.open_store(simulated) as file:
         for step in range(4):
             draw, pairs = source.draw_step(step).draws[0], source.batch(step)
             run = store.read(file, f"run-{draw.run}")

@@ -15,9 +15,9 @@ from angiomorph.dicom import Series
 from angiomorph.errors import InputError, say_failure
 from angiomorph.preprocessing.background import Step
 from angiomorph.registration.evidence import weigh_warps
-from angiomorph.registration.looks import answer_background, answer_frame, answer_warp, describe_run
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import BY_TENSORFLOW, ENDINGS, USUAL, EngineOptions, RegistrationOptions
+from angiomorph.registration.page_answers import answer_background, answer_frame, answer_warp, describe_run
 from angiomorph.view.shown import Answer, read_number
 
 if TYPE_CHECKING:
