@@ -166,7 +166,7 @@ def join(team: TrainingWorkers | None, gpus: int, sampling: Sampling, descriptio
     """Choose the strategy: TF_CONFIG's workers, else several GPUs, else none; before TensorFlow first computes.
 
     Args:
-        team: of `cluster`.
+        team: of `read_workers`.
         gpus: number of GPUs of this process, 0 for the CPU.
         sampling: what is drawn, cut into equal slices.
         description: what all workers must have in common, by name.

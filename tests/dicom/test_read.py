@@ -426,7 +426,7 @@ def test_the_user_may_overrule_what_headers_say_of_subtraction(xa_file):
         read_series(path)
     series = read_series(path, unsubtracted=True)
     np.testing.assert_array_equal(series.frames, moving_frames())
-    assert any("taken as acquired, as told by --unsubtracted, although ImageType DERIVED" in line for line in series.warnings)
+    assert any("taken as acquired, as told by `unsubtracted`, although ImageType DERIVED" in line for line in series.warnings)
     assert not read_series(xa_file(), unsubtracted=True).warnings
 
 
