@@ -14,7 +14,11 @@ from angiomorph.dicom.archives import Unpacked
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import Step
 
-RELATIONS = ("LIN", "LOG", "DISP")  # PixelIntensityRelationship: proportional to intensity, to its logarithm, for display
+RELATIONS = {  # PixelIntensityRelationship
+    "LIN": "values proportional to X-ray intensity",
+    "LOG": "values proportional to its logarithm",
+    "DISP": "values made for display",
+}
 
 
 @dataclass(frozen=True)

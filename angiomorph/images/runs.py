@@ -60,7 +60,7 @@ def read_image_run(files: SeriesFiles, options: ImageOptions) -> Series:
         the run, without headers, and warnings.
 
     Raises:
-        InputError: a file that cannot be read, see `readers.read_frames`; one image alone, images of several sizes or types,
+        InputError: a file that cannot be read, see `formats.read_frames`; one image alone, images of several sizes or types,
             negative values, or values that are not finite.
     """
     return files.read(partial(_read, options=options))

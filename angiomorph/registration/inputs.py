@@ -51,7 +51,7 @@ class NetworkInput:
     scale: Normalisation
     field: np.ndarray
 
-    def levelled(self, indices: Sequence[int] | np.ndarray | slice = slice(None)) -> np.ndarray:
+    def level_frames(self, indices: Sequence[int] | np.ndarray | slice = slice(None)) -> np.ndarray:
         """Return frames, by their indices from 0, with the exposure of the background: what a network registers it to."""
         return level(self.frames[indices], self.moving, self.field, gain=self.intensity == "linear")
 

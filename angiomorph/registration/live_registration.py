@@ -88,7 +88,7 @@ class LiveRegistration:
             return self._ask_network(kind, asked)
 
     def _ask_network(self, kind: str, asked: Mapping[str, str]) -> Answer:
-        run = self._loaded()
+        run = self._require_run()
         if kind == "reference":
             numbers = self._read_numbers(asked.get("background", ""))
             return Answer({}, run.reference(numbers).astype("<f4").tobytes())
@@ -109,15 +109,15 @@ class LiveRegistration:
 
     def _load(self) -> None:
         with self._network:
-            self._loaded_or_failed()
+            self._try_to_load()
 
-    def _loaded(self) -> OneByOne:
-        run = self._loaded_or_failed()
+    def _require_run(self) -> OneByOne:
+        run = self._try_to_load()
         if run is None:
             raise InputError(self._failure)
         return run
 
-    def _loaded_or_failed(self) -> OneByOne | None:
+    def _try_to_load(self) -> OneByOne | None:
         if self._run is None and not self._failure:
             try:
                 from angiomorph.registration.engines import configure_engine
@@ -185,7 +185,7 @@ class LiveRegistration:
         """Return which frames have which background, of "start" or of frame numbers that serve the whole run."""
         wanted, count = asked.get("background", START), len(self._series.frames)
         if wanted == START:
-            return self._loaded().background.split(count)
+            return self._require_run().background.split(count)
         return (Step(self._read_numbers(wanted), tuple(range(1, count + 1))),)
 
     def _read_numbers(self, wanted: str) -> tuple[int, ...]:

@@ -61,7 +61,7 @@ KERAS2 = (
     "give what model.save('NAME.h5') of AngioMorph or VoxelMorph wrote, or model.save_weights of Keras 2 to a name that ends "
     "in .h5 but not in .weights.h5"
 )
-# What is wanted of a file: its classes, its name in messages, and the remedy; `reading` and `check_path` take them.
+# What is wanted of a file: its classes, its name in messages, and the remedy; `open_model_file` and `check_path` take them.
 MODEL = (OWN, "a model (.h5)", FOREIGN)
 MODEL_OR_BAKED = ((*OWN, BAKED), "a model (.h5)", FOREIGN)
 IMPORTED = ((WEIGHTS, *TAKEN), "weights (.h5)", REMEDY)
@@ -107,7 +107,7 @@ def open_model_file(
 
 
 def check_path(path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str = REMEDY) -> None:
-    """Check a file as `reading` does, and keep nothing of it.
+    """Check a file as `open_model_file` does, and keep nothing of it.
 
     Raises:
         InputError: as `open_model_file` says.

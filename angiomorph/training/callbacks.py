@@ -213,7 +213,7 @@ class Validator(tf.keras.callbacks.Callback):
     def _validate(self) -> None:
         course, patience = self.course, self.course.config.patience
         measured = self.validation.measure(course.progress.step)
-        history, cost = measured.history(), measured.judged(course.config.best_by)
+        history, cost = measured.history(), measured.find_cost(course.config.best_by)
         *means, cost = course.team.mean([*history.values(), cost])  # for equal decisions
         self.losses = dict(zip(history, means, strict=True))
         if course.team.chief:

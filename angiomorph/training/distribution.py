@@ -166,7 +166,7 @@ def join(team: TrainingWorkers | None, gpus: int, sampling: Sampling, descriptio
     """Choose the strategy: TF_CONFIG's workers, else several GPUs, else none; before TensorFlow first computes.
 
     Args:
-        team: workers of `cluster`.
+        team: workers of `read_workers`.
         gpus: number of GPUs of this process, 0 for the CPU.
         sampling: batches to draw, cut into equal slices.
         description: values that all workers must share, by name.

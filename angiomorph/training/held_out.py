@@ -54,7 +54,7 @@ class HeldOut:
             InputError: a warp is not finite.
         """
         start = time.perf_counter()
-        fixed = self.seen.levelled(list(self.frames))
+        fixed = self.seen.level_frames(list(self.frames))
         warp = clamp_warp(np.concatenate(list(predictor.warps(self.seen.moving, fixed, hyper))), self.seen.field)
         if not np.isfinite(warp).all():
             raise not_finite(f"validation on {self.name}", hyper)

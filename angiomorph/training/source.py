@@ -169,7 +169,7 @@ class Source:
         moving, fixed = np.split(chosen, 2)
         return Pairs(moving, fixed, tuple(clean))
 
-    def stored(self, number: int) -> store.StoredRun | None:
+    def read_stored(self, number: int) -> store.StoredRun | None:
         """Return a whole run as it is stored, or None where HDF5 cannot read all of it, which is reported each time."""
         try:
             with self._lock:

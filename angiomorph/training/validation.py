@@ -91,7 +91,7 @@ class Measured:
         """Return every figure over λ, `(1, H, W, 3)` uint8."""
         return lambda_picture(self.entries)[None]
 
-    def judged(self, best_by: str) -> float:
+    def find_cost(self, best_by: str) -> float:
         """Return what the best model has least of.
 
         Args:
@@ -209,7 +209,7 @@ class Validation:
         if self.source is None:
             return
         for number in range(min(len(self.source.runs), SCORED)):
-            stored = self.source.stored(number)
+            stored = self.source.read_stored(number)
             if stored is not None:
                 name = f"{number + 1}: {self.source.runs.name(number)}"
                 yield hold_out_stored(name, stored, self.sampling.size, self._predictor.intensity)

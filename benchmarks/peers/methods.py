@@ -251,7 +251,7 @@ def demons(
     if matched:
         moving_image = sitk.HistogramMatching(sitk.GetImageFromArray(moving.astype(np.float32)), fixed_image, 256, 15, True)
     else:
-        moving_image = sitk.GetImageFromArray(levelled(moving, fixed))
+        moving_image = sitk.GetImageFromArray(level_frame(moving, fixed))
     filter_ = sitk.FastSymmetricForcesDemonsRegistrationFilter()
     filter_.SetStandardDeviations(sigma)
     filter_.SetSmoothDisplacementField(sigma > 0)
@@ -277,7 +277,7 @@ def _shrunk(image: Any, factor: int) -> Any:
     return image if factor == 1 else sitk.BinShrink(image, [factor, factor])
 
 
-def levelled(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+def level_frame(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
     """Return the moving frame plus the median difference to the fixed one: what exposure and gain change between them."""
     return (moving + np.median(fixed - moving)).astype(np.float32)
 
@@ -308,7 +308,7 @@ def dis_flow(
     method = cv2.DISOpticalFlow_create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset}"))
     method.setVariationalRefinementAlpha(alpha)
     method.setFinestScale(finest)
-    frames = [np.rint(255 * np.clip(frame, 0, 1)).astype(np.uint8) for frame in (fixed, levelled(moving, fixed))]
+    frames = [np.rint(255 * np.clip(frame, 0, 1)).astype(np.uint8) for frame in (fixed, level_frame(moving, fixed))]
     return _smooth(_flip(method.calc(*frames, None)), smoothing)
 
 
@@ -342,7 +342,7 @@ def tv_l1_flow(
     method = cv2.optflow.DualTVL1OpticalFlow_create(
         lambda_=attachment, nscales=scales, warps=warps, innnerIterations=inner, outerIterations=outer
     )
-    flow = method.calc(fixed.astype(np.float32), levelled(moving, fixed), None)
+    flow = method.calc(fixed.astype(np.float32), level_frame(moving, fixed), None)
     return _smooth(_flip(flow), smoothing)
 
 
@@ -359,7 +359,7 @@ def deep_flow(moving: np.ndarray, fixed: np.ndarray, *, blur: float, smoothing: 
     """
     import cv2
 
-    frames = [ndimage.gaussian_filter(frame, blur, mode="nearest") for frame in (fixed, levelled(moving, fixed))]
+    frames = [ndimage.gaussian_filter(frame, blur, mode="nearest") for frame in (fixed, level_frame(moving, fixed))]
     flow = cv2.optflow.createOptFlow_DeepFlow().calc(*(np.float32(255) * frame for frame in frames), None)
     return _smooth(_flip(flow), smoothing)
 

@@ -101,7 +101,7 @@ def read_sample(path: Path, count: int) -> Sample:
         numbers=numbers,
         frames=tuple(frames),
         moving=seen.moving,
-        fixed=seen.levelled(frames),
+        fixed=seen.level_frames(frames),
         field=seen.field,
         ln_per_unit=(seen.scale.hi - seen.scale.lo) / (1.0 if series.relation == "LIN" else known.stored_per_ln),
         truth=known,
