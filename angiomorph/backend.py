@@ -148,6 +148,8 @@ def _load() -> tuple[Any, Any, Any]:
         _check(tensorflow, tf_keras_version)
         neurite = _import_neurite()
         import voxelmorph
+
+        tensorflow.config.list_physical_devices("GPU")  # the first look, at which the driver's absence is told
     if _QUIET:
         # VoxelMorph and neurite 0.2 pass tf.map_fn an argument by its old name, on which TensorFlow comments at each start.
         logging.getLogger("tensorflow").addFilter(lambda record: "map_fn_v2" not in record.getMessage())
@@ -170,8 +172,7 @@ def configure_gpu(gpu: str | None = None) -> int:
     Raises:
         InputError: `gpu` is not such a list, names a GPU that is not there, or comes after TensorFlow's first computation.
     """
-    with _without_chatter():
-        found = tf.config.list_physical_devices("GPU")
+    found = tf.config.list_physical_devices("GPU")
     chosen = found if gpu is None else _choose_devices(gpu, found)
     try:
         tf.config.set_visible_devices(chosen, "GPU")

@@ -20,7 +20,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
 
 from angiomorph.errors import InputError
@@ -45,7 +45,7 @@ def option(
     """Return the field of one option.
 
     Args:
-        default: its value where nobody names one.
+        default: its value where nobody names one; `MISSING` where the library has to be given one.
         help: what it does, for `help()`, `--help` and the documentation.
         flag: on the command line; None for the field's name, with "no-" before it where the default is True.
         metavar: what stands for the value in `--help`.
@@ -89,8 +89,6 @@ def _read_kind(hint: Any) -> Kind:
     if typing.get_origin(hint) is tuple:
         inside = typing.get_args(hint)
         return Kind(inside[0], optional, 0 if Ellipsis in inside else len(inside))
-    if typing.get_origin(hint) is typing.Literal:
-        return Kind(type(typing.get_args(hint)[0]), optional)
     return Kind(hint, optional)
 
 
@@ -130,8 +128,8 @@ def fits(part: Field[Any], kind: Kind, value: Any) -> bool:
     """Return whether one value, or one part of a tuple, is of an option's type, choices and range."""
     choices, low, high = (part.metadata.get(name) for name in ("choices", "low", "high"))
     if kind.of in (int, float):
-        number = isinstance(value, int | float) and not isinstance(value, bool) and (kind.of is float or value == int(value))
-        if not number or math.isnan(value):
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or (kind.of is int and value != int(value)):
             return False
     elif not isinstance(value, kind.of):
         return False
@@ -150,9 +148,15 @@ def say_expected(part: Field[Any], kind: Kind) -> str:
 
 def document_options(options: type[T]) -> type[T]:
     """Add the help of every field to the docstring of a dataclass of options."""
-    lines = [f"    {part.name}: {part.metadata['help']} (default: {say_default(part)})." for part in fields(options)]  # type: ignore[arg-type]
+    lines = [f"    {part.name}: {say_help(part)}." for part in fields(options)]  # type: ignore[arg-type]
     options.__doc__ = "\n".join([inspect.cleandoc(options.__doc__ or ""), "", "Args:", *lines])
     return options
+
+
+def say_help(part: Field[Any]) -> str:
+    """Return the help of an option, with its default where it has one."""
+    help: str = part.metadata["help"]
+    return help if part.default is MISSING else f"{help} (default: {say_default(part)})"
 
 
 def say_default(part: Field[Any]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 ENCODER = (16, 32, 32, 32)
 DECODER = (32, 32, 32, 32, 32, 16, 16)
+FRAME_SIZE = 512  # pixels, side of the network's frames
 HYP_UNITS = (32, 64, 128, 128)
 # λ that the paper evaluated each similarity with; "truth" is not the paper's.
 DEFAULT_LAMBDA = {"mse": 0.7, "minmax": 0.5, "vle": 0.7, "truth": 0.5}

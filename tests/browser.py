@@ -9,37 +9,19 @@ with open_browser(tmp_path) as browser:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import browser as chromium
 from tests.tools import require_package, require_tool
 
 if TYPE_CHECKING:
     from selenium import webdriver
 
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",  # as root in a container
-    "--disable-gpu",
-    "--enable-unsafe-swiftshader",  # WebGL2 without a graphics card
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--no-proxy-server",
-    "--hide-scrollbars",
-    "--force-device-scale-factor=1",
-)
-ONLY_THIS_MACHINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
 
-
-@contextmanager
-def open_browser(folder: Path, width: int = 1280, height: int = 800) -> Iterator[webdriver.Chrome]:
-    """Yield a browser of its own profile, which reaches this machine and no other; skip where Chromium is absent.
+def open_browser(folder: Path, width: int = 1280, height: int = 800) -> AbstractContextManager[webdriver.Chrome]:
+    """Return `benchmarks.browser.open_browser`; skip where Chromium is absent.
 
     Args:
         folder: for its profile, and for what it downloads: `folder / "downloads"`.
@@ -47,27 +29,7 @@ def open_browser(folder: Path, width: int = 1280, height: int = 800) -> Iterator
         height: of the page, pixels.
     """
     require_package("selenium", "test")
-    program, driver = require_tool("chromium"), require_tool("chromedriver")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    downloads = folder / "downloads"
-    downloads.mkdir(parents=True, exist_ok=True)
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in (*FLAGS, ONLY_THIS_MACHINE, f"--user-data-dir={folder / 'profile'}"):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
-    try:
-        browser.set_page_load_timeout(60)
-        browser.set_script_timeout(60)
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)  # of the page itself, without the window's frame
-        yield browser
-    finally:
-        browser.quit()
+    return chromium.open_browser(require_tool("chromium"), require_tool("chromedriver"), folder, width, height)
 
 
 def read_complaints(browser: webdriver.Chrome) -> list[str]:

@@ -1,20 +1,26 @@
 """Tasks on a cluster: in order, each once in its results, whatever becomes of workers."""
 
+import importlib
 import json
+import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from angiomorph.archive.prepare import prepare
 from angiomorph.cli import main
 from angiomorph.errors import InputError
+from angiomorph.registration import runs
 from angiomorph.registration.options import OutputOptions, RegistrationOptions
 from angiomorph.registration.runs import register_runs
 from angiomorph.storage import store
@@ -112,6 +118,127 @@ def test_a_store_is_the_same_as_from_workers_of_this_machine(local, tmp_path, xa
     assert (reports[1].taken, reports[1].left_out) == (reports[0].taken, reports[0].left_out)
     assert reports[0].taken == 3
     assert reports[1].manifest.read_text() == reports[0].manifest.read_text()
+
+
+@pytest.fixture
+def here():
+    """A scheduler and a worker that are threads of this process, but talk as processes do."""
+    import distributed
+
+    given = {"host": "127.0.0.1", "protocol": "tcp://", "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, **given) as started,
+        distributed.Client(started, set_as_default=False) as client,
+    ):
+        yield cluster.Cluster("here", client)
+
+
+class Foreign:
+    """A function of a program that workers do not have."""
+
+    def __reduce__(self):
+        return importlib.import_module, ("absent_program",)
+
+    def __call__(self, task):
+        return task
+
+
+def update(task):
+    """Give the worker another version of the program; the tasks that come later meet it."""
+    cluster.__version__ = "0"
+    return task
+
+
+def leave(task):
+    """Remove the folder in which the worker is."""
+    shutil.rmtree(os.getcwd())
+    return task
+
+
+def fail(task):
+    raise RuntimeError("no good")
+
+
+def test_workers_without_the_program_are_told(here):
+    with pytest.raises(
+        InputError, match=r"`cluster` here: .* with each worker, found none \(No module named 'absent_program'\)"
+    ):
+        list(map_tasks(Foreign(), range(3), 0, here))
+
+
+def test_a_tasks_own_failure_is_not_the_clusters(here):
+    with pytest.raises(RuntimeError, match=r"^no good$"):
+        list(map_tasks(fail, range(3), 0, here))
+
+
+def test_workers_of_another_version_are_told(here, monkeypatch):
+    monkeypatch.setattr(cluster, "__version__", "9.9")
+    with pytest.raises(InputError, match=r"`cluster`: expected AngioMorph 9\.9 with each worker, found 0; install the same"):
+        list(map_tasks(update, range(3), 0, here))
+
+
+def test_workers_without_the_folder_are_told(here, tmp_path, monkeypatch):
+    (tmp_path / "shared").mkdir()
+    monkeypatch.chdir(tmp_path / "shared")
+    with pytest.raises(InputError, match="shared: expected this folder on each worker's machine, but No such file"):
+        list(map_tasks(leave, range(3), 0, here))
+
+
+def test_a_scheduler_that_went_between_two_results_is_told(here):
+    results = map_tasks(abs, range(30), 0, here, ahead=3)
+    assert next(results) == 0
+    here.client.close()
+    with pytest.raises(InputError, match="`cluster` here: expected its scheduler until the last run, but it has gone"):
+        list(results)
+
+
+@slow
+def test_a_scheduler_that_goes_within_a_task_is_told(scheduler):
+    with open_cluster(address_of(scheduler)) as opened:
+        process = opened.client.run_on_scheduler(os.getpid)
+        results = map_tasks(time.sleep, [0, *[60] * 9], 0, opened)
+        assert next(results) is None
+        killer = threading.Timer(0.5, os.kill, (process, signal.SIGKILL))
+        killer.start()
+        with pytest.raises(
+            InputError, match="expected its scheduler until the last run, but it has gone; what is finished is kept"
+        ):
+            next(results)
+        killer.join()
+
+
+@slow
+def test_names_by_a_pattern_are_those_of_one_process(here, tmp_path, xa_file):
+    model, frames = save_tiny_model(tmp_path / "tiny.h5"), phantom((3, 64, 64))
+    same = {"entropy": ["same"], "attributes": {"SeriesDescription": "one"}}
+    paths = [xa_file("0.dcm", frames=frames), *(xa_file(f"{name}.dcm", frames=frames, **same) for name in "123")]
+    paths[2].write_bytes(paths[2].read_bytes()[:-500])
+    other = pydicom.dcmread(paths[3])
+    other.PixelData = (frames + 5).tobytes()
+    other.save_as(paths[3])
+    found = {}
+    for way, given in (("one", None), ("many", here)):
+        options = RegistrationOptions(background="1", refine=0), OutputOptions(kinds=("h5",), name="{SeriesNumber}")
+        outcomes = register_runs(paths, tmp_path / way, model, *options, cluster=given)
+        found[way] = [(outcome.name, bool(outcome.error), outcome.summary.get("result")) for outcome in outcomes]
+    assert found["many"] == found["one"]
+    assert [failed for _, failed, _ in found["one"]] == [False, False, True, False]
+    first, second, _, last = (place for _, _, place in found["one"])
+    assert (first != second, last) == (True, f"{second}-2")
+    assert sorted(path.name for path in (tmp_path / "many").iterdir()) == sorted(
+        f"{place}_bsa.h5" for place in (first, second, last)
+    )
+
+
+def test_a_run_that_kills_every_worker_is_told(tmp_path, xa_file, monkeypatch):
+    def die_at_each(function, tasks, *_, **__):
+        return iter([Died(-signal.SIGKILL) for _ in tasks])
+
+    monkeypatch.setattr(runs, "map_tasks", die_at_each)
+    path = xa_file()
+    (outcome,) = register_runs([path], tmp_path / "out", cluster=cluster.Cluster("here", None))
+    assert outcome.source == str(path)
+    assert outcome.error.startswith(f"{path}: expected a run, but every process that registered it ended with signal SIGKILL")
 
 
 def test_in_this_process(tmp_path):
@@ -331,8 +458,8 @@ def list_session(leader):
 def test_a_worker_killed_in_a_run_loses_nothing(tmp_path, scheduler, xa_file):
     file, workers = scheduler
     model = save_tiny_model(tmp_path / "tiny.h5")
-    runs = [xa_file(f"in/{number}.dcm", frames=phantom((3, 64, 64), seed=number)) for number in range(4)]
-    (tmp_path / "in" / "3.dcm").write_bytes(Path(runs[0]).read_bytes()[:-500])  # fails wherever it is read
+    given = [xa_file(f"in/{number}.dcm", frames=phantom((3, 64, 64), seed=number)) for number in range(4)]
+    (tmp_path / "in" / "3.dcm").write_bytes(Path(given[0]).read_bytes()[:-500])  # fails wherever it is read
     out = tmp_path / "out"
     with open_cluster(json.loads(file.read_text())["address"]) as opened:
         wait_for(lambda: opened.count_workers() == 2)
@@ -350,7 +477,7 @@ def test_a_worker_killed_in_a_run_loses_nothing(tmp_path, scheduler, xa_file):
     assert sorted(path.name for path in out.iterdir() if path.suffix in (".dcm", ".h5", ".lock", ".partial")) == names
     again = register_runs([tmp_path / "in"], out, model, *options, skip_existing=True)
     assert [bool(outcome.skipped) for outcome in again] == [True, True, True, False]
-    list(register_runs(runs[:3], tmp_path / "here", model, *options))
+    list(register_runs(given[:3], tmp_path / "here", model, *options))
     for name in names:
         assert read_result(out / name) == read_result(tmp_path / "here" / name)
 

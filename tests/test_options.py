@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 
 import pytest
 
@@ -27,6 +27,14 @@ class Kitchen:
 
     def __post_init__(self):
         check_options(self)
+
+
+@document_options
+@dataclass(frozen=True)
+class Guest:
+    """Who eats."""
+
+    guest: str = option(MISSING, "who comes", choices=("Ann", "Bob"))
 
 
 @pytest.fixture
@@ -73,6 +81,9 @@ def test_fields_that_are_left_get_no_flag():
     [
         ({"salt": 1.5}, "`salt` 1.5: expected a number from 0 to 1, got 1.5"),
         ({"salt": float("nan")}, "expected a number from 0 to 1, got nan"),
+        ({"salt": float("inf")}, "expected a number from 0 to 1, got inf"),
+        ({"plates": float("nan")}, "expected a whole number from 1, got nan"),
+        ({"plates": float("inf")}, "expected a whole number from 1, got inf"),
         ({"salt": "much"}, "expected a number from 0 to 1, got much"),
         ({"plates": 0}, "expected a whole number from 1, got 0"),
         ({"plates": 2.5}, "expected a whole number from 1, got 2.5"),
@@ -113,6 +124,21 @@ def test_arguments_in_messages_become_flags(parser):
     assert name_flags("`salt` 2 or `cover`, as `angiomorph train` and `other`", parser) == (
         "--grains 2 or --no-cover, as `angiomorph train` and `other`"
     )
+
+
+def test_positional_arguments_have_their_names_too(parser):
+    parser.add_argument("pan", metavar="FILE")
+    assert name_flags("`pan`: expected `salt`", parser) == "FILE: expected --grains"
+
+
+def test_a_value_that_has_to_be_named_has_no_default(parser):
+    add_options(parser, Guest)
+    assert parser.parse_args([]).guest is None
+    assert read_options(parser.parse_args(["--guest", "Bob"]), Guest) == Guest("Bob")
+    assert "--guest {Ann,Bob} who comes" in " ".join(parser.format_help().split())
+    assert Guest.__doc__ == "Who eats.\n\nArgs:\n    guest: who comes."
+    with pytest.raises(TypeError, match="guest"):
+        Guest()
 
 
 def test_the_docstring_lists_every_field():

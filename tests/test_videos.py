@@ -85,3 +85,25 @@ def test_without_pyav_an_mp4_is_refused_at_once(monkeypatch):
     with pytest.raises(InputError, match=r"`kinds` mp4: expected PyAV, .* pip install 'angiomorph\[images\]'"):
         OutputOptions(kinds=("mp4",))
     assert OutputOptions(kinds=("gif",)).kinds == ("gif",)
+
+
+def test_without_its_codec_an_mp4_is_refused(tmp_path, monkeypatch):
+    require_package("av", "images")
+    import av
+
+    class Container:
+        """A file of a PyAV that was built without H.264."""
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def add_stream(self, codec, rate):
+            raise ValueError(f"unknown codec {codec}")
+
+    monkeypatch.setattr(av, "open", lambda *_, **__: Container())
+    with pytest.raises(InputError, match=r"`kinds` mp4: expected a PyAV with H\.264 \(libx264\), found none; reinstall av"):
+        write_mp4(tmp_path / "a.mp4", [np.zeros((32, 32), np.uint8)], [40.0])
+    assert list(tmp_path.iterdir()) == []

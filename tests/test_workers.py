@@ -101,3 +101,13 @@ def test_an_interrupt_from_the_terminal_is_the_parents_alone(tmp_path, seconds):
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate(timeout=60)
     assert (process.returncode, *said) == (130, "", "")
+
+
+def test_a_process_that_dies_between_two_tasks_is_told():
+    """It has no task when it is killed; the next one meets its end."""
+    results = map_in_order(slow_if_even, [1, 3, 5, 7], 1)
+    _, process = next(results)
+    time.sleep(0.2)  # the tasks ahead are done
+    os.kill(process, signal.SIGKILL)
+    time.sleep(0.1)
+    assert [result for result in results if isinstance(result, Died)] == [Died(-signal.SIGKILL)]

@@ -90,8 +90,9 @@ def prepare(
         InputError: no run at all, or none that can be used; `.<store>.partial` holds other work; the store cannot be written,
             as on a full disk, in which case what is finished is kept.
     """
-    if workers < 1 or (size is not None and size < 1):
-        raise InputError(f"prepare: expected size and workers of at least 1, found {size} and {workers}")
+    for name, number in (("size", size), ("workers", workers)):
+        if number is not None and number < 1:
+            raise InputError(f"`{name}` {number}: expected a whole number from 1, got {number}")
     say = say or (lambda line: None)
     passed_over = Counter[str]()
     found = find_image_runs(paths, passed_over) if images else find_series(paths, _report_search(say), passed_over)

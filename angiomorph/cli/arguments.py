@@ -6,11 +6,11 @@ import argparse
 import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import Field, fields
+from dataclasses import MISSING, Field, fields
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from angiomorph.options import Kind, fits, read_kinds, say_default, say_expected
+from angiomorph.options import Kind, fits, read_kinds, say_expected, say_help
 
 T = TypeVar("T")
 NOTHING: Mapping[str, Callable[[str], str]] = MappingProxyType({})
@@ -73,11 +73,11 @@ def _add_option(parser: Any, part: Field[Any], kind: Kind, first: Callable[[str]
     parser.add_argument(
         given["flag"] or f"--{name}",
         dest=part.name,
-        default=part.default,
+        default=None if part.default is MISSING else part.default,
         type=_read_parts(given["separator"]) if given["separator"] else _read_value(part, kind, first),
         choices=None if given["separator"] else given["choices"],
         metavar=given["metavar"],
-        help=f"{given['help']} (default: {say_default(part)})".replace("%", "%%"),
+        help=say_help(part).replace("%", "%%"),
         **several,
     )
 
@@ -131,11 +131,11 @@ def repeat_flags(arguments: argparse.Namespace, names: Collection[str]) -> list[
 
 
 def name_flags(message: str, parser: argparse.ArgumentParser) -> str:
-    """Return a message in which arguments, in backticks, are named by the flags of a parser: --lambda for `hyper`.
+    """Return a message in which arguments, in backticks, have a parser's names: --lambda for `hyper`, M.h5 for `model`.
 
     Args:
         message: of an error or a warning of the library.
         parser: of the verb.
     """
-    flags = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
-    return re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), message)
+    flags = {action.dest: action.option_strings[-1] if action.option_strings else action.metavar for action in parser._actions}
+    return re.sub(r"`(\w+)`", lambda found: str(flags.get(found[1]) or found[0]), message)

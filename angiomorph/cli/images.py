@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+from angiomorph.cli.arguments import add_options, read_options
 from angiomorph.cli.voxelmorph import add_answer
 from angiomorph.dicom import Series, read_series
 from angiomorph.dicom.find import is_marked
 from angiomorph.errors import InputError
 from angiomorph.images import ImageOptions, find_image_runs, find_pairs
 from angiomorph.images import read_images as read_image_files
-from angiomorph.images.options import RELATIONS
 from angiomorph.images.readers import ending_of
 from angiomorph.storage.store import is_hdf5
-
-
-def read_milliseconds(text: str) -> float:
-    with suppress(ValueError):
-        if 0 < float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"expected milliseconds above 0, got {text}")
 
 
 def add_images(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group(
         "images", "Runs that are not DICOM: PNG, JPEG, TIFF, AVI, MP4, NumPy and NIfTI files, and folders of them."
     )
-    said = "; ".join(f"{name}: {meaning}" for name, meaning in RELATIONS.items())
-    group.add_argument("--relation", choices=tuple(RELATIONS), help=f"the runs are images. {said}")
-    group.add_argument("--frame-time", type=read_milliseconds, metavar="MS", help="between frames (default: unknown)")
+    add_options(group, ImageOptions)
 
 
 def read_images(arguments: argparse.Namespace, paths: Sequence[str | PathLike[str]]) -> ImageOptions | None:
@@ -47,7 +36,7 @@ def read_images(arguments: argparse.Namespace, paths: Sequence[str | PathLike[st
         _refuse_images(arguments, [Path(path) for path in paths])
         return None
     find_image_runs(paths)
-    return ImageOptions(arguments.relation, arguments.frame_time or 0.0)
+    return read_options(arguments, ImageOptions)
 
 
 def read_one_run(arguments: argparse.Namespace) -> Series:
@@ -63,7 +52,7 @@ def read_one_run(arguments: argparse.Namespace) -> Series:
 
 
 def _refuse_images(arguments: argparse.Namespace, paths: Sequence[Path]) -> None:
-    if arguments.frame_time is not None:
+    if arguments.frame_time:
         raise InputError("--frame-time: expected --relation with it, got none; DICOM says its own time")
     for path in paths:
         if ending_of(path) and path.is_file() and not is_marked(path):
@@ -100,6 +89,12 @@ def add_image_lists(verb: argparse.ArgumentParser) -> None:
     add_images(verb)
     add_answer(verb, "--multichannel", "images have one grey channel here; save it by itself")
     add_answer(verb, "--bidir", "warps go one way here, from the background to each frame; leave it out")
+    add_answer(verb, "--use-probs", "a warp is one field here, no distribution; leave it out")
+    add_answer(
+        verb, "--kl-lambda", "there is no distribution of warps here; training draws the weight of smoothness; leave it out"
+    )
+    add_answer(verb, "--test-reg", "register a run or a pair with `angiomorph register --model` instead")
+    add_answer(verb, "--legacy-image-sigma", "the scale of every loss is --image-sigma; name that one")
     add_answer(verb, "--atlas", "each run has its own moving image, its background; list pairs (moving fixed) in --img-list")
 
 

@@ -10,17 +10,18 @@ from typing import Any
 from angiomorph import __version__
 from angiomorph.cli.arguments import add_verb, read_count, read_fraction
 from angiomorph.errors import InputError
-from angiomorph.paper import DEFAULT_LAMBDA
+from angiomorph.paper import DEFAULT_LAMBDA, FRAME_SIZE
+from angiomorph.preprocessing.intensity import INTENSITIES
+from angiomorph.storage import model_file
 
 
 def add_import_weights(verbs: Any) -> None:
     verb = add_verb(verbs, "import-weights", _import_weights, "Turn weights of VxmDense(hyp_model=...) into a model.")
     verb.add_argument("weights", metavar="FILE", help="weights-only .h5 of the paper's network")
     verb.add_argument("out", metavar="OUT.h5", help="the model to write")
-    verb.add_argument("--size", type=read_count, default=512, help="frame size that it was trained on (default: 512)")
-    verb.add_argument(
-        "--intensity", choices=("auto", "log", "linear"), default="linear", help="(default: linear, as the paper)"
-    )
+    trained = "frame size that it was trained on (default: %(default)s)"
+    verb.add_argument("--size", type=read_count, default=FRAME_SIZE, help=trained)
+    verb.add_argument("--intensity", choices=INTENSITIES, default="linear", help="(default: linear, as the paper)")
     verb.add_argument("--image-loss", choices=("mse", "minmax", "vle"), default="vle", help="of its training (default: vle)")
     verb.add_argument(
         "--lambda",
@@ -34,6 +35,7 @@ def add_import_weights(verbs: Any) -> None:
 
 def _import_weights(arguments: argparse.Namespace) -> int:
     _check_name(arguments.out)
+    model_file.check_path(arguments.weights, *model_file.IMPORTED)
     from angiomorph import networks
 
     metadata = {
@@ -56,6 +58,7 @@ def add_compact(verbs: Any) -> None:
 
 def _compact(arguments: argparse.Namespace) -> int:
     _check_name(arguments.out)
+    model_file.check_path(arguments.model, *model_file.MODEL)
     from angiomorph import networks
 
     return _save_model(networks.compact(networks.AngioMorph.load(arguments.model), arguments.rank), arguments.out)
@@ -71,6 +74,7 @@ def add_bake(verbs: Any) -> None:
 
 def _bake(arguments: argparse.Namespace) -> int:
     _check_name(arguments.out)
+    model_file.check_path(arguments.model, *model_file.MODEL)
     from angiomorph import networks
 
     source = {"source_sha256": networks.sha256(arguments.model), "version": __version__}

@@ -38,9 +38,7 @@ def is_pair(arguments: argparse.Namespace) -> bool:
     given = [name for name in ("moving", "fixed", "moved", "warp") if getattr(arguments, name) is not None]
     if not given:
         if not arguments.runs:
-            raise InputError(
-                "register: expected RUN, or --moving, --fixed and --moved, got neither; name a DICOM file or folder"
-            )
+            raise InputError("expected RUN, or --moving, --fixed and --moved, got neither; name a DICOM file or folder")
         return False
     if arguments.runs:
         raise InputError(f"--{given[0]}: expected no RUN beside a pair, got {arguments.runs[0]}; register them apart")

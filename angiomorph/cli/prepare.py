@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from angiomorph.cli.arguments import add_unsubtracted, add_verb, read_count
+from angiomorph.cli.arguments import add_unsubtracted, add_verb, name_flags, read_count
 from angiomorph.cli.cluster import add_cluster, connect
 from angiomorph.cli.images import add_images, read_images
 from angiomorph.cli.terminal import print_line, say, show_progress
@@ -36,6 +36,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         return write_store(
             dicom,
             Path(arguments.store),
+            arguments.parser,
             size=arguments.size,
             unsubtracted=arguments.unsubtracted,
             workers=arguments.workers,
@@ -47,6 +48,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 def write_store(
     dicom: Sequence[Path],
     path: Path,
+    parser: argparse.ArgumentParser,
     *,
     size: int | None,
     unsubtracted: bool,
@@ -73,11 +75,11 @@ def write_store(
         images=images,
         pairs=pairs,
         progress=show_progress("runs read"),
-        say=say,
+        say=lambda line: say(name_flags(line, parser)),
         cluster=cluster,
     )
     for name, reason in report.left_out:
-        print(f"left out {name}: {reason}", file=sys.stderr)
+        print(f"left out {name}: {name_flags(reason, parser)}", file=sys.stderr)
     passed_over = f"; {line}" if (line := say_passed_over(report.passed_over)) else ""
     runs = "run" if report.taken == 1 else "runs"
     print_line(f"{path}: {report.taken} {runs} taken, {len(report.left_out)} left out{passed_over}")

@@ -15,6 +15,9 @@ from angiomorph.cli.prepare import write_store
 from angiomorph.cli.terminal import say
 from angiomorph.cli.voxelmorph import refuse_ncc
 from angiomorph.errors import InputError
+from angiomorph.evaluation.find import sort_out
+from angiomorph.storage import model_file
+from angiomorph.storage.store import is_hdf5
 from angiomorph.training.config import Augmentation, Sampling, TrainingConfig
 
 Options = TypeVar("Options", TrainingConfig, Sampling, Augmentation)
@@ -79,12 +82,13 @@ def _train(arguments: argparse.Namespace) -> int:
         raise InputError(
             "expected DATA (training stores, DICOM files or folders) or --img-list, found neither; give one of them"
         )
+    _check_files(given, config, validation, arguments.resume)
     model_dir = Path(arguments.model_dir)
     if arguments.gpu is not None:  # before an archive is decoded for nothing
         from angiomorph.backend import configure_gpu
 
         configure_gpu(arguments.gpu)
-    stores = _stores(given, model_dir, arguments.resume)
+    stores = _stores(given, model_dir, arguments.resume, arguments.parser)
 
     from angiomorph.training.train import train
 
@@ -96,13 +100,22 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _stores(given: TrainingData, model_dir: Path, resume: bool) -> list[Path]:
-    """Return the training stores among DATA, and one made of the runs that are no store if there are any."""
-    from angiomorph.storage.store import is_hdf5
+def _check_files(given: TrainingData, config: TrainingConfig, validation: list[Path], resume: bool) -> None:
+    """Refuse files that are not there or of another kind, before TensorFlow is imported and an archive is decoded.
 
+    Raises:
+        InputError: names the file.
+    """
     for path in given.paths:
         if path.suffix == ".h5" and not is_hdf5(path):
             raise InputError(f"{path}: expected a training store, found {'no HDF5 file' if path.exists() else 'no such file'}")
+    sort_out(validation)
+    if config.load_weights is not None and not resume:
+        model_file.check_path(config.load_weights, *model_file.INITIAL)
+
+
+def _stores(given: TrainingData, model_dir: Path, resume: bool, parser: argparse.ArgumentParser) -> list[Path]:
+    """Return the training stores among DATA, and one made of the runs that are no store if there are any."""
     stores = [path for path in given.paths if is_hdf5(path)]
     archive = [path for path in given.paths if path not in stores]
     if not archive and not given.pairs:
@@ -119,6 +132,7 @@ def _stores(given: TrainingData, model_dir: Path, resume: bool) -> list[Path]:
         write_store(
             archive,
             prepared,
+            parser,
             size=None,
             unsubtracted=False,
             workers=os.cpu_count() or 1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
@@ -115,7 +114,7 @@ def _apply(dataset: Dataset, marks: re.Pattern[str] | None) -> None:
                 _apply(item, marks)
         elif element.VR == "UI":
             _renew(element)
-        elif element.VR == "UN":
+        elif element.VR in ("UN", "PN"):
             del dataset[tag]
         elif marks and element.VR in TEXTS_AND_CODES and marks.search(_read_text(element).casefold()):
             dataset[tag] = DataElement(tag, element.VR, INSTEAD)
@@ -166,8 +165,14 @@ def _renew(element: DataElement) -> None:
 def _marks(headers: Sequence[Dataset]) -> re.Pattern[str] | None:
     """Return what finds the patient's names and numbers in other texts; None where the headers have none."""
     found = {mark for header in headers for mark in _names(header)}
-    known = sorted((re.escape(mark) for mark in found if len(mark) >= SHORTEST_NAME), key=len, reverse=True)
-    return re.compile(rf"(?<!\w)(?:{'|'.join(known)})(?!\w)") if known else None
+    known = sorted((mark for mark in found if len(mark) >= SHORTEST_NAME), key=len, reverse=True)
+    return re.compile("|".join(map(_by_itself, known))) if known else None
+
+
+def _by_itself(mark: str) -> str:
+    """Return a pattern of a mark that no further letter of its word, or digit of its number, stands beside."""
+    before, after = (r"\d" if mark[end].isdigit() else r"[^\W\d_]" for end in (0, -1))
+    return rf"(?<!{before}){re.escape(mark)}(?!{after})"
 
 
 def _names(dataset: Dataset) -> Iterator[str]:
@@ -186,6 +191,4 @@ def _names(dataset: Dataset) -> Iterator[str]:
 def _read_text(element: DataElement) -> str:
     if element.is_empty:
         return ""
-    with suppress(Exception):  # texts that do not fit their character set
-        return "\\".join(map(str, element.value)) if element.VM > 1 else str(element.value)
-    return ""
+    return "\\".join(map(str, element.value)) if element.VM > 1 else str(element.value)

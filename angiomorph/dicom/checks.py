@@ -104,7 +104,7 @@ def _check_unsubtracted(path: Path, dataset: Dataset) -> None:
     if evidence := subtraction_evidence(dataset):
         raise InputError(
             f"{path}: expected a run as acquired, found one that is already subtracted ({evidence}); "
-            "export the unsubtracted (native) run from the archive, or say --unsubtracted if these are its pixels"
+            "export the unsubtracted (native) run from the archive, or say `unsubtracted` if these are its pixels"
         )
 
 

@@ -26,7 +26,7 @@ from pydicom.uid import (
     XRayRadiofluoroscopicImageStorage,
 )
 
-from angiomorph.dicom.attributes import functional, number, numbers, text, value, without_warnings
+from angiomorph.dicom.attributes import functional, numbers, text, value, without_warnings
 from angiomorph.errors import InputError
 
 BIPLANE_CLASS = UID("1.2.840.10008.5.1.4.1.1.12.3")  # X-Ray Angiographic Bi-Plane Image Storage, retired
@@ -200,11 +200,6 @@ def imager_spacing(dataset: Dataset) -> tuple[float, float] | None:
     framed = functional(dataset, "FramePixelDataPropertiesSequence", "ImagerPixelSpacing")
     sizes = numbers(framed if "ImagerPixelSpacing" in framed else dataset, "ImagerPixelSpacing")
     return (sizes[0], sizes[1]) if len(sizes) == 2 and min(sizes) > 0 else None
-
-
-def frame_count(dataset: Dataset) -> int:
-    """Return NumberOfFrames, 1 where it is absent."""
-    return int(number(dataset, "NumberOfFrames") or 1)
 
 
 def is_angiogram(dataset: Dataset) -> bool:

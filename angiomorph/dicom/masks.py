@@ -157,7 +157,7 @@ def _say_unused(mask: Mask) -> str:
     return (
         f"{label('MaskSubtractionSequence')} has another mask, frame {_list_frames(mask.numbers)}, for frames "
         f"{_list_frames(sorted(mask.applied_to))}, which have one before it; name it with "
-        f"--background {mask.numbers[-1]} to see it"
+        f"`background` {mask.numbers[-1]} to see it"
     )
 
 

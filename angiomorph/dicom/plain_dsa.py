@@ -66,7 +66,7 @@ def check_dsa_run(series: Series) -> None:
     """
     if sop_class(series.headers[0]) in SECONDARY_CAPTURE_CLASSES:
         raise InputError(
-            f"{series.name}: expected a run of class XA or XRF for --save dsa, got a captured one, whose class knows no mask "
+            f"{series.name}: expected a run of class XA or XRF for `kinds` dsa, got a captured one, whose class knows no mask "
             "frames; export the run as acquired, or leave dsa out"
         )
 
@@ -164,7 +164,7 @@ def check_dsa_state(series: Series, kind: str = "dsa-state") -> None:
     )
     if found:
         raise InputError(
-            f"{series.name}: expected a multi-frame run with UIDs and one mask for --save {kind}, got {found}, whose mask "
+            f"{series.name}: expected a multi-frame run with UIDs and one mask for `kinds` {kind}, got {found}, whose mask "
             f"frames no presentation state can name; leave {kind} out"
         )
 

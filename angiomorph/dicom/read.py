@@ -29,7 +29,7 @@ from angiomorph.storage.paths import AnyPath, AnyPaths, list_paths
 from angiomorph.storage.spool import Spool
 
 RELATIONS = ("LIN", "LOG", "DISP")
-TAKEN_INSTEAD = "frames of this run take their place: look at the background, or name it with --background N"
+TAKEN_INSTEAD = "frames of this run take their place: look at the background, or name it with `background` N"
 PIXEL_KEYWORDS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 
 
@@ -293,7 +293,7 @@ def _warnings(datasets: Sequence[Dataset]) -> list[str]:
     if is_unsaid_capture(first):
         found.append(f"{label('Modality')} OT: nothing says that this is an angiogram")
     if evidence := subtraction_evidence(first):
-        found.append(f"taken as acquired, as told by --unsubtracted, although {evidence}")
+        found.append(f"taken as acquired, as told by `unsubtracted`, although {evidence}")
     if (shutters := len(frame_shutters(first))) > 1:
         found.append(f"frames have {shutters} display shutters; the field that all of them show is used, none is written")
     if _relation(first) is None:

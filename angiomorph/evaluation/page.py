@@ -81,7 +81,7 @@ def _draw_runs(entries: Sequence[Entry], pictures: Mapping[str, Thumbnails]) -> 
     rows = [_make_row(run, entries[at], at, pictures.get(run), titles, names) for run, at in scored[:LINES]]
     words = [_explain_pictures(len(entries[0].scores), pictures)] if pictures else []
     if len(scored) > LINES:
-        words.append(f"The first {LINES} of {len(scored)} lines are shown; runs.csv of `--out` has all.")
+        words.append(f"The first {LINES} of {len(scored)} lines are shown; runs.csv of `evaluate --out` has all.")
     words.append("A click on a heading sorts, another one the other way round; Tab and Enter do it by keyboard.")
     text = make_paragraph(escape(" ".join(words)))
     return make_section("Runs", text, make_table(head, rows, numbers=True, name="sortable"), wide=True)

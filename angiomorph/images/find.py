@@ -44,7 +44,7 @@ def find_image_runs(paths: AnyPaths, passed_over: Counter[str] | None = None) ->
         if not found:
             raise InputError(
                 f"{tree}: expected images in this folder ({' '.join(ENDINGS)}), found none; of a folder of DICOM leave out "
-                "--relation"
+                "`relation`"
             )
         runs += found
     return make_distinct(runs)
@@ -66,7 +66,7 @@ def _check_file(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"{path}: expected an image file or a folder of them, found neither; copy what it gives to a file")
     if not ending_of(path):
-        remedy = "leave out --relation: DICOM says its own" if is_marked(path) else "convert it"
+        remedy = "leave out `relation`: DICOM says its own" if is_marked(path) else "convert it"
         raise InputError(f"{path}: expected an image file ({' '.join(ENDINGS)}), found another ending; {remedy}")
     return path
 

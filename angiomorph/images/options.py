@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 
 from angiomorph.errors import InputError
+from angiomorph.options import check_options, document_options, option
 
 RELATIONS = {
     "LIN": "values proportional to X-ray intensity",
@@ -16,26 +16,20 @@ RELATIONS = {
 OF_DICOM = ("dicom", "dsa", "dsa-state", "shift-state", "key")  # kinds of files that are derived from DICOM headers
 
 
+@document_options
 @dataclass(frozen=True)
 class ImageOptions:
-    """What the user says of a run that has no DICOM headers.
+    """What the user says of a run that has no DICOM headers; `relation` is DICOM's PixelIntensityRelationship."""
 
-    Args:
-        relation: "LIN", "LOG" or "DISP", what values have to do with X-ray intensity (PixelIntensityRelationship).
-        frame_time: ms between frames; 0 if unknown.
-
-    Raises:
-        InputError: another relation, or a time that is negative or not finite.
-    """
-
-    relation: str
-    frame_time: float = 0.0
+    relation: str = option(
+        MISSING,
+        f"the runs are images. {'; '.join(f'{name}: {meaning}' for name, meaning in RELATIONS.items())}",
+        choices=tuple(RELATIONS),
+    )
+    frame_time: float = option(0.0, "time between frames, ms; 0 where it is unknown", metavar="MS", low=0)
 
     def __post_init__(self) -> None:
-        if self.relation not in RELATIONS:
-            raise InputError(f"relation: expected {', '.join(RELATIONS)}, got {self.relation!r}")
-        if not 0 <= self.frame_time < math.inf:
-            raise InputError(f"frame_time: expected ms between frames, from 0, got {self.frame_time}")
+        check_options(self)
 
 
 def choose_kinds(wanted: Sequence[str], usual: Sequence[str]) -> tuple[str, ...]:
@@ -51,7 +45,7 @@ def choose_kinds(wanted: Sequence[str], usual: Sequence[str]) -> tuple[str, ...]
     impossible = [kind for kind in wanted if kind in OF_DICOM]
     if impossible and tuple(wanted) != tuple(usual):
         raise InputError(
-            f"--save {','.join(wanted)}: expected h5, png or nifti for images, got {', '.join(impossible)}; "
+            f"`kinds` {','.join(wanted)}: expected h5, png or nifti for images, got {', '.join(impossible)}; "
             "a DICOM file is derived from the headers of a DICOM run, and images have none"
         )
     return tuple(kind for kind in wanted if kind not in OF_DICOM)

@@ -70,7 +70,7 @@ def join_pair(moving: Image, fixed: Image, relation: str | None = None) -> Serie
         )
     known = {image.relation for image in (moving, fixed) if image.relation}
     if known and relation:
-        raise InputError(f"--relation {relation}: expected none with DICOM, which says its own ({', '.join(sorted(known))})")
+        raise InputError(f"`relation` {relation}: expected none with DICOM, which says its own ({', '.join(sorted(known))})")
     if len(known) > 1:
         raise InputError(f"{fixed.path}: expected PixelIntensityRelationship {moving.relation} as {moving.path}, found others")
     frames, bits, _ = store_values(str(moving.path), np.stack([moving.values, fixed.values]))
@@ -92,14 +92,14 @@ def check_outputs(moving: Path, fixed: Path, moved: Path, warp: Path | None) -> 
     Raises:
         InputError: a name of another kind, or one file under two names.
     """
-    for option, path, endings in (("--moved", moved, MOVED), ("--warp", warp, WARPS)):
+    for option, path, endings in (("moved", moved, MOVED), ("warp", warp, WARPS)):
         if path is not None and not path.name.lower().endswith(endings):
-            raise InputError(f"{option} {path}: expected a name that ends in {' or '.join(endings)}, got another; rename it")
+            raise InputError(f"`{option}` {path}: expected a name that ends in {' or '.join(endings)}, got another; rename it")
         if path is not None and path.is_dir():
-            raise InputError(f"{option} {path}: expected a file to write, found a folder; name a file in it")
+            raise InputError(f"`{option}` {path}: expected a file to write, found a folder; name a file in it")
     paths = [path.resolve() for path in (moving, fixed, moved, warp) if path is not None]
     if len(set(paths[-2:])) < 2 or set(paths[2:]) & set(paths[:2]):
-        raise InputError(f"--moved {moved}: expected names of their own for the results, got one twice; rename it")
+        raise InputError(f"`moved` {moved}: expected names of their own for the results, got one twice; rename it")
 
 
 def write_results(
@@ -133,7 +133,7 @@ def _write_png(path: Path, moved: np.ndarray, moving: Image) -> None:
 
     kind = moving.values.dtype
     if kind not in (np.uint8, np.uint16):
-        raise InputError(f"{moving.path}: expected 8 or 16 bits for a PNG as --moved, found {kind}; name a .npz or .nii.gz")
+        raise InputError(f"{moving.path}: expected 8 or 16 bits for a PNG as `moved`, found {kind}; name a .npz or .nii.gz")
     stored = np.clip(np.rint(moved), 0, np.iinfo(kind).max).astype(np.uint8 if kind == np.uint8 else np.uint16)
     with path.open("wb") as file:
         PIL.Image.fromarray(stored).save(file, "PNG")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from angiomorph.errors import InputError
 from angiomorph.inference import graph
 from angiomorph.inference.backend import openvino
 from angiomorph.inference.unet import read_weights
+from angiomorph.paper import FRAME_SIZE
 
 Shape = tuple[int, int]
 LEAST_MULTIPLE = 16
@@ -53,15 +54,19 @@ class OpenVinoEngine:
 
     def __init__(self, path: str | os.PathLike[str], *, mixed_precision: bool = False) -> None:
         weights = read_weights(path)
-        self.size = int(weights.metadata.get("size", 512))
+        self.size = int(weights.metadata.get("size", FRAME_SIZE))
         self.levels = int(weights.metadata.get("levels", 1))
         self.intensity = str(weights.metadata.get("intensity", "auto"))
         self._multiple = max(LEAST_MULTIPLE, 2 ** len(weights.config["nb_unet_features"][0]))
         if mixed_precision and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise InputError("`mixed_precision`: expected a CPU with bfloat16, found none; leave it out for float32")
         precision = HALF if mixed_precision else FULL
-        at = lru_cache(KEPT)(weights.at)
+        self._at = at = lru_cache(KEPT)(weights.at)
+        self._half = mixed_precision
+        self._last: float | None = None  # λ of the last frame
         self._network = lru_cache(KEPT)(lambda hyper, shape: Compiled(graph.build_network(at(hyper), shape), precision))
+        self._open = lru_cache(KEPT)(lambda shape: Compiled(graph.build_network(at(self._hyper), shape, fixed=False)))
+        self._hyper = float(weights.metadata.get("lambda", 0.0))  # whose shapes those of every other λ are
         self._warp = lru_cache(2)(lambda shape: Compiled(graph.build_warp(shape)))
         # All in one thread, for good: of calls by several threads, each on cores of its own, one never came back.
         self._thread = ThreadPoolExecutor(1, "angiomorph-openvino")
@@ -79,7 +84,7 @@ class OpenVinoEngine:
             return [(Compiled(enter), Compiled(leave)) for enter, leave in zip(entries, exits, strict=True)]
 
         def predict(moving: np.ndarray, fixed: np.ndarray, start: np.ndarray, hyper: float) -> np.ndarray:
-            around, networks = surround(), [self._network(hyper, padded) for padded in whole]
+            around, networks = surround(), self._choose_networks(hyper, whole, len(fixed))
             warps = np.empty((len(fixed), *shape, 2), np.float32)
             for index, frame in enumerate(fixed):
                 warp = np.moveaxis(start[index], -1, 0)[None]
@@ -91,6 +96,23 @@ class OpenVinoEngine:
 
         return lambda *given: self._thread.submit(predict, *given).result()
 
+    def _choose_networks(self, hyper: float, shapes: Sequence[Shape], count: int) -> list[Callable[..., list[np.ndarray]]]:
+        """Return what computes so many frames at a λ at each shape.
+
+        A single frame at another λ than the last one's, as of a slider, is not worth graphs of its own: these would take half
+        of its time. Networks of half precision have them always, as both kinds of graph round differently.
+        """
+        alone = count == 1 and hyper != self._last and not self._half
+        self._last = hyper
+        if not alone:
+            return [self._network(hyper, shape) for shape in shapes]
+        weights = graph.list_weights(self._at(hyper))
+        return [partial(_call_open, self._open(shape), weights) for shape in shapes]
+
     def move(self, image: np.ndarray, warp: np.ndarray) -> np.ndarray:
         """Return an image as a warp moves it, see `pyramid.Engine.move`."""
         return self._thread.submit(lambda: self._warp(image.shape)(image[None, None], warp[None])[0][0, 0]).result()
+
+
+def _call_open(network: Compiled, weights: Sequence[np.ndarray], pair: np.ndarray) -> list[np.ndarray]:
+    return network(pair, *weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,15 +32,36 @@ def build_entry(shape: Shape, before: Shape, step: Shape, multiple: int) -> Any:
     return openvino.Model([padded, started], [moving, fixed, warp], "entry")
 
 
-def build_network(unet: UNet, shape: Shape) -> Any:
+def build_network(unet: UNet, shape: Shape, *, fixed: bool = True) -> Any:
     """Return the graph of the network, from `(1, 2, *shape)` to its warp `(1, 2, *shape)`.
 
     Args:
         unet: the network at one λ.
         shape: (rows, columns), multiples of what the network needs.
+        fixed: whether its weights are part of the graph, which then computes fastest. Else the graph takes those of any λ,
+            behind the pair and in the order of `list_weights`, so that another λ needs no other graph.
     """
     pair = _take((2, *shape))
-    return openvino.Model([_run(unet, pair)], [pair], "network")
+    weights = list_weights(unet)
+    nodes = [_constant(each) if fixed else ops.parameter(list(each.shape), np.float32) for each in weights]
+    return openvino.Model([_run(unet, pair, iter(nodes))], [pair] if fixed else [pair, *nodes], "network")
+
+
+def list_weights(unet: UNet) -> list[np.ndarray]:
+    """Return a network's weights as its graph takes them: of each convolution the kernels, then the bias."""
+    listed: list[np.ndarray] = []
+    for convolution, fine in _pair_with_fine(unet):
+        kernel, coarse = convolution.kernel, convolution.kernel.shape[2] - fine
+        parts = [_widen(kernel[:, :, :coarse]).transpose(2, 3, 0, 1), kernel[:, :, coarse:].transpose(3, 2, 0, 1)]
+        listed += [*(parts if fine else [kernel.transpose(3, 2, 0, 1)]), convolution.bias[None, :, None, None]]
+    return [np.ascontiguousarray(each, np.float32) for each in listed]
+
+
+def _pair_with_fine(unet: UNet) -> list[tuple[Convolution, int]]:
+    """Return each convolution in the graph's order, and how many of the encoder's features are joined to what it sees."""
+    rest = (*unet.decoder, *unet.last, unet.flow)
+    joined = [0, *(each.kernel.shape[3] for each in reversed(unet.encoder))]
+    return [*((each, 0) for each in unet.encoder), *zip(rest, joined + [0] * (len(rest) - len(joined)), strict=True)]
 
 
 def build_exit(padded: Shape, step: Shape, shape: Shape | None) -> Any:
@@ -68,31 +89,29 @@ def _take(shape: Sequence[int]) -> Any:
     return ops.parameter([1, *shape], np.float32)
 
 
-def _run(unet: UNet, features: Any) -> Any:
+def _run(unet: UNet, features: Any, weights: Iterator[Any]) -> Any:
     kept = []
-    for each in unet.encoder:
-        features = _activate(_convolve(features, each.kernel), each)
+    for _ in unet.encoder:
+        features = _activate(_convolve(features, weights), weights)
         kept.append(features)
         features = ops.max_pool(features, [2, 2], [1, 1], [0, 0], [0, 0], [2, 2]).output(0)
     joined: list[Any] = []  # features of the encoder's, to which the next convolution joins those doubled in size
-    for each in unet.decoder:
-        features, joined = _activate(_join(features, joined, each.kernel), each), [kept.pop()]
-    for each in unet.last:
-        features, joined = _activate(_join(features, joined, each.kernel), each), []
-    return _add_bias(_join(features, joined, unet.flow.kernel), unet.flow)
+    for _ in unet.decoder:
+        features, joined = _activate(_join(features, joined, weights), weights), [kept.pop()]
+    for _ in unet.last:
+        features, joined = _activate(_join(features, joined, weights), weights), []
+    return ops.add(_join(features, joined, weights), next(weights))
 
 
-def _join(coarse: Any, fine: Sequence[Any], kernel: np.ndarray) -> Any:
+def _join(coarse: Any, fine: Sequence[Any], weights: Iterator[Any]) -> Any:
     """Return the convolution of features, doubled in size and joined to finer ones where there are such.
 
     A 3 x 3 convolution of doubled features is a transposed one of stride 2, see `layers.UpsampledHyperConv2DFromDense`.
     """
     if not fine:
-        return _convolve(coarse, kernel)
-    channels = kernel.shape[2] - fine[0].get_output_partial_shape(0)[1].get_length()
-    wide = _constant(_widen(kernel[:, :, :channels]).transpose(2, 3, 0, 1))
-    doubled = ops.convolution_backprop_data(coarse, wide, strides=[2, 2], pads_begin=[1, 1], pads_end=[1, 1])
-    return ops.add(doubled, _convolve(fine[0], kernel[:, :, channels:]))
+        return _convolve(coarse, weights)
+    doubled = ops.convolution_backprop_data(coarse, next(weights), strides=[2, 2], pads_begin=[1, 1], pads_end=[1, 1])
+    return ops.add(doubled, _convolve(fine[0], weights))
 
 
 def _widen(kernel: np.ndarray) -> np.ndarray:
@@ -103,16 +122,12 @@ def _widen(kernel: np.ndarray) -> np.ndarray:
     return np.asarray(np.pad(rows, [(0, 0), (0, 1), *none]) + np.pad(rows, [(0, 0), (1, 0), *none]))
 
 
-def _convolve(features: Any, kernel: np.ndarray) -> Any:
-    return ops.convolution(features, _constant(kernel.transpose(3, 2, 0, 1)), [1, 1], [1, 1], [1, 1], [1, 1])
+def _convolve(features: Any, weights: Iterator[Any]) -> Any:
+    return ops.convolution(features, next(weights), [1, 1], [1, 1], [1, 1], [1, 1])
 
 
-def _add_bias(features: Any, convolution: Convolution) -> Any:
-    return ops.add(features, _constant(convolution.bias[None, :, None, None]))
-
-
-def _activate(features: Any, convolution: Convolution) -> Any:
-    return ops.prelu(_add_bias(features, convolution), _constant(np.array([SLOPE])))
+def _activate(features: Any, weights: Iterator[Any]) -> Any:
+    return ops.prelu(ops.add(features, next(weights)), _constant(np.array([SLOPE])))
 
 
 def _resize(frames: Any, before: Shape, after: Shape) -> Any:

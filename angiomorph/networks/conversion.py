@@ -28,7 +28,7 @@ def import_weights(path: str | os.PathLike[str], inshape: Sequence[int], **metad
     Raises:
         InputError: the file is not HDF5, does not fit the paper's network, or holds more than VoxelMorph writes.
     """
-    with model_file.reading(path, (model_file.WEIGHTS, *model_file.TAKEN), "weights (.h5)"):
+    with model_file.reading(path, *model_file.IMPORTED):
         model = AngioMorph(inshape)
     try:
         model.load_weights(path)
@@ -83,7 +83,9 @@ def compact(model: AngioMorph, rank: int = 8, samples: int = 201) -> AngioMorph:
     """
     config = {key: value for key, value in model.get_config().items() if key != "metadata"}
     if config["hyp_rank"] is not None:
-        raise InputError(f"model: expected full rank, found hyp_rank {config['hyp_rank']}; compact the model it was made from")
+        raise InputError(
+            f"`model`: expected full rank, found hyp_rank {config['hyp_rank']}; compact the model it was made from"
+        )
     features = hyper_features(model, np.linspace(0, 1, samples)).astype(np.float64)
     mean, heads = features.mean(0), find_hyper_convolutions(model)
     gram = sum(layer.get_weights()[index] @ layer.get_weights()[index].T for layer in heads for index in (0, 2))
@@ -125,11 +127,11 @@ def bake(model: AngioMorph, hyper: float, size: int | None = None, **metadata: A
         InputError: λ is outside [0, 1], or `size` is no multiple of what the levels need.
     """
     if not 0 <= hyper <= 1:
-        raise InputError(f"lambda: expected a number from 0 to 1, got {hyper}")
+        raise InputError(f"`hyper` {hyper}: expected a number from 0 to 1, got {hyper}")
     config = model.get_config()
     multiple = 2 ** len(config["nb_unet_features"][0])
     if size is not None and (size < multiple or size % multiple):
-        raise InputError(f"size: expected a multiple of {multiple}, got {size}; pad the frames to one")
+        raise InputError(f"`size` {size}: expected a multiple of {multiple}, got {size}; pad the frames to one")
     names = ("inshape", "nb_unet_features", "int_steps", "int_resolution", "svf_resolution", "name")
     given = {name: config[name] for name in names}
     plain = vxm.networks.VxmDense(**given if size is None else {**given, "inshape": (size, size)})

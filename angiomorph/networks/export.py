@@ -12,6 +12,7 @@ from angiomorph.backend import tf
 from angiomorph.errors import InputError
 from angiomorph.networks.conversion import bake
 from angiomorph.networks.model import AngioMorph, silence_keras_advice
+from angiomorph.paper import FRAME_SIZE
 from angiomorph.storage.atomic import make_folder, replace_file
 
 OPSET = 18
@@ -142,13 +143,13 @@ def build_registration(model: AngioMorph, hyper: float) -> PairGraph:
     config = model.get_config()
     if config["int_steps"]:
         raise InputError(
-            f"model: expected int_steps 0 for a graph of any size, found {config['int_steps']}; use `angiomorph bake --size`"
+            f"`model`: expected int_steps 0 for a graph of any size, found {config['int_steps']}; use `angiomorph bake --size`"
         )
     plain = bake(model, hyper)
     given = [tf.keras.Input(INPUT[1:]) for _ in plain.inputs]
     unet = tf.keras.models.clone_model(tf.keras.Model(plain.inputs, plain.references.pos_flow), input_tensors=given)
     unet.set_weights(plain.get_weights())
-    size, levels = int(model.metadata.get("size", 512)), int(model.metadata.get("levels", 1))
+    size, levels = int(model.metadata.get("size", FRAME_SIZE)), int(model.metadata.get("levels", 1))
     return PairGraph(unet, size, levels, max(16, 2 ** len(config["nb_unet_features"][0])))
 
 

@@ -20,11 +20,6 @@ from angiomorph.networks import layers
 from angiomorph.storage import model_file
 
 PLACE = re.compile(r"(?:^|_)(enc_conv_\d+_\d+|dec_conv_\d+_\d+|dec_final_conv_\d+|flow)$")
-WANTED = "a model or weights (.h5)"
-REMEDY = (
-    "give what model.save('NAME.h5') of AngioMorph or VoxelMorph wrote, or model.save_weights of Keras 2 to a name that ends "
-    "in .h5 but not in .weights.h5"
-)
 FLOW = {"int_steps": 7, "int_resolution": 2, "svf_resolution": 1}  # VoxelMorph's defaults
 HYPER = np.linspace(0, 1, 201)  # λ on which features are compared
 RCOND = 1e-5  # directions of features that vary less are not fitted: the heads would become large
@@ -102,7 +97,7 @@ def load(model: networks.AngioMorph, path: str | os.PathLike[str]) -> str:
         raise InputError(
             f"{path}: expected convolutions of shapes {_several(_expect_shape(layer) for layer in places.values())}, found "
             f"none of them ({source.kind}: {_several(given.kernel.shape for given in source.convolutions.values())}); give a "
-            "model of 2D frames whose features are --enc and --dec, or train without --load-weights"
+            "model of 2D frames whose features are `enc` and `dec`, or train without `load_weights`"
         )
     how = _take(places, taken, source, model)
     said = f"weights of {path} ({source.kind}): taken {len(taken)} of {len(places)} convolutions, {how}"
@@ -134,10 +129,10 @@ def read(path: str | os.PathLike[str]) -> Source:
         InputError: the file is absent, damaged, not HDF5 or without named layers; it holds more than AngioMorph and VoxelMorph
             write (see `model_file.reading`); its hypernetwork is not of one λ.
     """
-    with model_file.reading(path, (*model_file.TAKEN, model_file.WEIGHTS), WANTED, REMEDY) as file:
+    with model_file.reading(path, *model_file.INITIAL) as file:
         found = {layer: {part: array[()] for part, array in parts.items()} for layer, parts in file.weights.items()}
         if not found:
-            raise InputError(f"{path}: expected layers with names (Keras 2, .h5), found none; {REMEDY}")
+            raise InputError(f"{path}: expected layers with names (Keras 2, .h5), found none; {model_file.KERAS2}")
         return _source(path, {"class_name": file.kind, "config": file.config}, found)
 
 

@@ -77,7 +77,7 @@ class Similarity(tf.keras.losses.Loss):
 
     def __init__(self, image_sigma: float = 0.3, reduction: str = "auto", name: str | None = None) -> None:
         if not image_sigma > 0:
-            raise ValueError(f"image_sigma: expected a positive number, got {image_sigma!r}")
+            raise ValueError(f"`image_sigma`: expected a positive number, got {image_sigma!r}")
         super().__init__(reduction=reduction, name=name)
         self.image_sigma = image_sigma
 
@@ -152,7 +152,7 @@ class VLE(Similarity):
         self, image_sigma: float = 0.3, kernel_size: int = 3, reduction: str = "auto", name: str | None = None
     ) -> None:
         if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size: expected an odd number of pixels, got {kernel_size!r}")
+            raise ValueError(f"`kernel_size`: expected an odd number of pixels, got {kernel_size!r}")
         super().__init__(image_sigma=image_sigma, reduction=reduction, name=name)
         self.kernel_size = kernel_size
 
@@ -190,7 +190,7 @@ class Truth(Similarity):
         self, image_sigma: float = 0.3, contrast_weight: float = 0.0, reduction: str = "auto", name: str | None = None
     ) -> None:
         if not contrast_weight >= 0:
-            raise ValueError(f"contrast_weight: expected a number from 0, got {contrast_weight!r}")
+            raise ValueError(f"`contrast_weight`: expected a number from 0, got {contrast_weight!r}")
         super().__init__(image_sigma=image_sigma, reduction=reduction, name=name)
         self.contrast_weight = contrast_weight
 

@@ -122,12 +122,12 @@ class AngioMorph(ne.modelio.LoadableModel):
         multiple = 2 ** len(nb_unet_features[0])
         if len(inshape) != 2 or any(int(side) < multiple or int(side) % multiple for side in inshape):
             raise InputError(
-                f"inshape: expected (rows, columns), each a multiple of {multiple}, got {tuple(inshape)}; "
+                f"`inshape`: expected (rows, columns), each a multiple of {multiple}, got {tuple(inshape)}; "
                 "pad the frames (angiomorph.preprocessing.resizing.pad)"
             )
         if svf_resolution > 1 and not (int_steps > 0 and int_resolution > 1):
             raise InputError(
-                f"svf_resolution {svf_resolution}: expected int_steps > 0 and int_resolution > 1, got {int_steps} and "
+                f"`svf_resolution` {svf_resolution}: expected `int_steps` > 0 and `int_resolution` > 1, got {int_steps} and "
                 f"{int_resolution}; VoxelMorph brings a coarse flow to full size only after integration"
             )
         # No layer has Python branches for AutoGraph to turn into a graph's; to look for them takes half of the building time.
@@ -157,7 +157,7 @@ class AngioMorph(ne.modelio.LoadableModel):
             InputError: the file is absent, not HDF5, only weights, another kind of model, or holds more than AngioMorph
                 writes, see `modelfile.reading`.
         """
-        with model_file.reading(path, model_file.OWN, "a model (.h5)", model_file.FOREIGN) as found:
+        with model_file.reading(path, *model_file.MODEL) as found:
             return dict(found.config or {})
 
 

@@ -40,10 +40,10 @@ def draw_curves(
     follows: bool = False,
     whole: bool = False,
 ) -> Markup:
-    """Return curves over common places, their legend above them; pointing at a value shows it.
+    """Return curves over common places, several with a legend above them; pointing at a value shows it.
 
     Args:
-        title: what is drawn, for people who do not see it, and in the legend where there is one curve alone.
+        title: what is drawn, for people who do not see it; others read it beside the curves.
         places: along the axis across, rising.
         curves: at most five.
         across: what the axis across is.
@@ -60,7 +60,8 @@ def draw_curves(
     parts += [_draw_line("mark", across_axis.find(place)) for place in marks]
     for number, curve in enumerate(curves):
         parts += _draw_curve(curve, STYLES[number % len(STYLES)], places, across_axis, up_axis)
-    parts += _draw_legend([curve.name for curve in curves] if len(curves) > 1 else [title])
+    if len(curves) > 1:
+        parts += _draw_legend([curve.name for curve in curves])
     if follows:
         parts.append(_draw_line("now", LEFT))
     ends = f' data-first="{across_axis.low:g}" data-last="{across_axis.high:g}" data-left="{LEFT}" data-right="{WIDTH - RIGHT}"'

@@ -166,7 +166,7 @@ def find_field(frames: Frames, shutter: np.ndarray) -> np.ndarray:
     """
     if frames.ndim != 3 or frames.size == 0 or shutter.shape != frames.shape[1:]:
         raise InputError(
-            f"field: expected frames (T, H, W) and shutter (H, W), got {frames.shape} and {shutter.shape}; give a whole run"
+            f"`frames`, `shutter`: expected (T, H, W) and (H, W), got {frames.shape} and {shutter.shape}; give a whole run"
         )
     if min(frames.shape[1:]) < SMALLEST:
         return shutter

@@ -13,6 +13,7 @@ from angiomorph.preprocessing.lazy_frames import Frames
 from angiomorph.preprocessing.noise import robust_deviation
 
 MODES = ("log", "linear")
+INTENSITIES = ("auto", *MODES)  # what a network may see of a run
 LN, STORED = "ln(intensity)", "stored value"  # units of a subtracted run
 DYNAMIC_RANGE = 64  # collimator blades lie below, the densest bone of an exposed picture above 1/64 of its bright end
 TAIL = 0.5  # percent left out at each end
@@ -53,11 +54,11 @@ def resolve_mode(relation: str, intensity: str) -> str:
 
     Source: DICOM PS3.4 N.2.5: subtraction takes place in a space logarithmic to X-ray intensity.
     """
-    if intensity not in ("auto", *MODES):
-        raise InputError(f"intensity: expected auto, log or linear, got {intensity!r}")
+    if intensity not in INTENSITIES:
+        raise InputError(f"`intensity` {intensity}: expected one of {', '.join(INTENSITIES)}, got {intensity}")
     if relation == "LOG" and intensity == "log":
         raise InputError(
-            "intensity: expected auto or linear for a run whose PixelIntensityRelationship is LOG, got 'log'; "
+            "`intensity` log: expected auto or linear for a run whose PixelIntensityRelationship is LOG, got log; "
             "its values are logarithmic already"
         )
     if intensity == "auto":
@@ -114,7 +115,7 @@ def normalisation(values: np.ndarray, roi: np.ndarray | None, mode: str) -> Norm
     _check_mode(mode)
     if values.ndim != 3 or values.size == 0 or (roi is not None and roi.shape != values.shape[1:]):
         raise InputError(
-            f"normalisation: expected values (T, H, W) and roi (H, W), got {values.shape} and "
+            f"`values`, `roi`: expected (T, H, W) and (H, W), got {values.shape} and "
             f"{None if roi is None else roi.shape}; give a whole run"
         )
     if mode == "linear":
@@ -262,4 +263,4 @@ def _exposure(frame: np.ndarray, reference: np.ndarray, gain: bool) -> tuple[flo
 
 def _check_mode(mode: str) -> None:
     if mode not in MODES:
-        raise InputError(f"intensity mode: expected log or linear, got {mode!r}")
+        raise InputError(f"`mode` {mode}: expected log or linear, got {mode}")

@@ -15,7 +15,7 @@ from angiomorph import __version__
 from angiomorph.errors import InputError
 from angiomorph.readers.key import Key, write_key
 from angiomorph.readers.options import PLAIN, StudyOptions
-from angiomorph.readers.panels import encode_panels, read_case
+from angiomorph.readers.panels import encode_panels, read_case, read_rate
 from angiomorph.readers.score import ANSWERS
 from angiomorph.storage.atomic import make_folder
 
@@ -49,7 +49,7 @@ def make_study(
     names = (*methods, *([PLAIN] if options.plain else []))
     if len(set(names)) != len(names) or not LEAST <= len(names) <= MOST:
         raise InputError(
-            f"methods {', '.join(names)}: expected {LEAST} to {MOST} different names, found {len(names)}; "
+            f"`methods` {', '.join(names)}: expected {LEAST} to {MOST} different names, found {len(names)}; "
             "give each folder a name of its own, as in NAME=FOLDER"
         )
     runs = find_cases(methods)
@@ -60,7 +60,8 @@ def make_study(
         for number, (code, run) in enumerate(key.cases.items(), start=1):
             paths = [folder / f"{run}{ENDING}" for folder in methods.values()]
             frames = encode_panels(*read_case(paths, options), len(methods), run)
-            text = make_page(key, number, dict(zip(names, frames, strict=True)), options.rate)
+            rate = read_rate(paths[0], options.frames) if options.rate is None else options.rate
+            text = make_page(key, number, dict(zip(names, frames, strict=True)), rate)
             (partial / PAGES / f"{code}.html").write_text(text, encoding="utf-8")
             progress(number, len(key.cases))
         write_key(key, partial)
@@ -105,7 +106,9 @@ def find_cases(methods: Mapping[str, Path]) -> list[str]:
                 f"register that run with {name!r} too, or take it out of the others ({len(lacking)} such runs)"
             )
     if not every:
-        raise InputError(f"{next(iter(methods.values()))}: expected results *{ENDING}, found none; register with --save h5")
+        raise InputError(
+            f"{next(iter(methods.values()))}: expected results *{ENDING}, found none; make them with `register --save h5`"
+        )
     return sorted(every)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from angiomorph.options import check_options, document_options, option
 
 PLAIN = "plain DSA"
+SLOWEST, FASTEST = 0.1, 60  # frames a second
+UNKNOWN_RATE = 4.0  # frames a second, of runs without times
 
 
 @document_options
@@ -22,7 +24,14 @@ class StudyOptions:
     plain: bool = option(True, f"show {PLAIN} as one more panel", off="leave out plain DSA")
     frames: int = option(40, "the most frames of a case, evenly over its contrast frames", metavar="N", low=1)
     size: int = option(512, "the longer side of the frames, to which larger ones are shrunk", metavar="PIXELS", low=32)
-    rate: float = option(4.0, "frames a second at first", metavar="R", low=0.1, high=60)
+    rate: float | None = option(
+        None,
+        "frames a second at first",
+        metavar="R",
+        low=SLOWEST,
+        high=FASTEST,
+        shown=f"the run's own; {UNKNOWN_RATE:g} where it has none",
+    )
 
     def __post_init__(self) -> None:
         """Check every option.

@@ -15,7 +15,7 @@ from angiomorph.preprocessing.field import find_field
 from angiomorph.preprocessing.intensity import LN
 from angiomorph.preprocessing.recovery import Recovery
 from angiomorph.preprocessing.resizing import average_areas, fitted_shape
-from angiomorph.readers.options import StudyOptions
+from angiomorph.readers.options import FASTEST, SLOWEST, UNKNOWN_RATE, StudyOptions
 from angiomorph.storage.store import open_arrays
 
 LARGEST = 7_000_000  # bytes of JPEG in a page, whose text holds them as a third more
@@ -49,12 +49,33 @@ def read_case(paths: Sequence[Path], options: StudyOptions) -> tuple[list[np.nda
             elif attributes.get("units") != units or acquired.shape != frames.shape or not _equal(acquired, frames):
                 raise InputError(
                     f"{path}: expected a registration of the same frames as {paths[0]}, found other ones; "
-                    "register the same run with each method, and the same --unsubtracted"
+                    "register the same run with each method, and `unsubtracted` alike"
                 )
             panels.append(_prepare(np.stack([arrays["bsa"][index] for index in chosen]), field, options.size))
     if options.plain:
         panels.append(_prepare(plain, field, options.size))
     return panels, _shrink(field[None].astype(np.float32), options.size)[0] > 0.5
+
+
+def read_rate(path: Path, most: int) -> float:
+    """Return at how many frames a second a case plays as acquired.
+
+        rate = 1000 / median gap of the shown frames' times, in ms
+
+    Args:
+        path: the `_bsa.h5` of a method.
+        most: frames that are shown of the case.
+
+    Returns:
+        0.1 to 60; 4 where the file has no times.
+    """
+    with open_arrays(path) as (arrays, _):
+        times = np.asarray(arrays.get("frame_times", ()), np.float64)
+        chosen = _choose_frames(len(arrays["bsa"]), np.asarray(arrays["background"]), most)
+        if len(chosen) < 2 or times.shape != arrays["bsa"].shape[:1]:
+            return UNKNOWN_RATE
+    gap = float(np.median(np.diff(times[chosen])))
+    return round(float(np.clip(1000 / gap, SLOWEST, FASTEST)), 2) if gap > 0 else UNKNOWN_RATE
 
 
 def _equal(one: np.ndarray, other: np.ndarray) -> bool:

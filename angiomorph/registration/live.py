@@ -6,13 +6,14 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError, say_failure
-from angiomorph.preprocessing.background import Background, Step
+from angiomorph.preprocessing.background import Step
 from angiomorph.registration.evidence import weigh_warps
 from angiomorph.registration.looks import answer_background, answer_frame, answer_warp, describe_run
 from angiomorph.registration.model_defaults import read_model_defaults
@@ -93,7 +94,7 @@ class LiveRegistration:
         steps = self._split(asked)
         if kind == "background":
             started = asked.get("background", START) == START
-            chosen = run.background if started else Background(steps[0].numbers, "number")
+            chosen = run.background if started else replace(run.background, numbers=steps[0].numbers, choice="number", steps=())
             return answer_background(self._series, run.seen.field, chosen, steps, run.reference)
         hyper = self._how.hyper if self._defaults.baked else read_number(asked, "hyper", 0, 1, self._how.hyper)
         refine = self._how.refine if asked.get("refine", "1") == "1" else 0

@@ -66,6 +66,7 @@ def answer_background(
     info = {
         "steps": [{"numbers": step.numbers, "frames": step.frames} for step in steps],
         "choice": chosen.choice,
+        "iodine_from": chosen.iodine_from,
         "warnings": list(chosen.warnings),
         "levels": levels,
         "window": window,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from angiomorph.errors import InputError
-from angiomorph.paper import DEFAULT_LAMBDA
+from angiomorph.paper import DEFAULT_LAMBDA, FRAME_SIZE
 from angiomorph.registration.options import CompleteOptions, RegistrationOptions
 from angiomorph.storage import model_file
 
@@ -36,7 +36,7 @@ class ModelDefaults:
     """
 
     path: Path
-    size: int = 512
+    size: int = FRAME_SIZE
     levels: int = 1
     intensity: str = "auto"
     hyper: float = DEFAULT_LAMBDA["vle"]
@@ -110,7 +110,7 @@ def read_model_defaults(model: str | os.PathLike[str] | None = None) -> ModelDef
         InputError: the file is no AngioMorph model, or not a whole one.
     """
     path = find_model(model)
-    with model_file.reading(path, (*model_file.OWN, model_file.BAKED), "a model (.h5)", model_file.FOREIGN) as found:
+    with model_file.reading(path, *model_file.MODEL_OR_BAKED) as found:
         metadata = (found.config or {}).get("metadata") or {}
     if (image_loss := metadata.get("image_loss", ModelDefaults.image_loss)) not in DEFAULT_LAMBDA:
         raise InputError(

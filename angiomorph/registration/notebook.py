@@ -32,7 +32,7 @@ def show(
         InputError: anywidget is not installed, a model that is none, or options that it cannot take.
     """
     if importlib.util.find_spec("anywidget") is None:
-        raise InputError("show: expected the package anywidget, found it missing; pip install 'angiomorph[notebook]'")
+        raise InputError("anywidget: expected this package for `show`, found none; pip install 'angiomorph[notebook]'")
     from angiomorph.view.widget import RunWidget
 
     if model is None or isinstance(model, str | os.PathLike):

@@ -13,6 +13,7 @@ from angiomorph.dicom.naming import check_pattern
 from angiomorph.errors import InputError
 from angiomorph.options import check_options, document_options, option, refuse
 from angiomorph.preprocessing.frame_numbers import named_frames
+from angiomorph.preprocessing.intensity import INTENSITIES
 from angiomorph.registration import kept
 from angiomorph.videos import check_video
 
@@ -31,7 +32,6 @@ ENDINGS = {
     "nifti": "_bsa.nii.gz",
 }
 BESIDE = {"nifti": {"nifti-warp": "_warp.nii.gz"}}  # the second file of a kind that has two
-INTENSITIES = ("auto", "log", "linear")
 TENSORFLOW, OPENVINO = ENGINES = ("tensorflow", "openvino")
 OWN = "the model's"
 MONTAGE = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # λ at which a report shows the key frame

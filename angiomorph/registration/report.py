@@ -31,6 +31,7 @@ from angiomorph.pages.page import (
 from angiomorph.preprocessing.frame_numbers import say_frames
 from angiomorph.registration.cine import Registered, draw_pairs, draw_subtracted, say_warp
 from angiomorph.registration.figures import FrameFigures
+from angiomorph.registration.model_card import read_excerpt
 from angiomorph.registration.options import OPENVINO, TENSORFLOW
 
 CINE_SIZE = 512  # longer side at most of each panel, pixels
@@ -109,10 +110,10 @@ def _write_parts(result: Reported, durations: Sequence[float]) -> Iterator[Marku
     yield make_section("Summary", *_summarise(result, given))
     yield make_section("Frames that were not warped whole", *_list_frames(result))
     yield make_section("Figures over time, without truth", *_draw_figures(result, given), wide=True)
+    yield make_section(_name_key_frame(result), _show_key_frame(result), wide=True)
     yield make_section("The same frame at other λ", *_show_montage(result), wide=True)
-    yield make_section(f"Frame {result.key_frame}, the most iodine", _show_key_frame(result), wide=True)
     yield make_section("Parameters", make_table([], _name_parameters(result, given)))
-    yield make_section("Model", make_table([], _describe_model(result)), _warn_of_use())
+    yield make_section("Model", *_quote_card(result), make_table([], _describe_model(result)))
 
 
 def _choose_indices(count: int) -> list[int]:
@@ -129,22 +130,31 @@ def _draw_frames(result: Reported, durations: Sequence[float]) -> Iterator[CineF
     until = [*indices[1:], len(result.bsa)]
     for index, after, pair in zip(indices, until, draw_pairs(result, indices, CINE_SIZE), strict=True):
         background = ", background" if index + 1 in result.background.numbers else ""
-        captions = (f"plain DSA{background}", say_warp(result, index))
+        time = _say_time(result, index)
+        captions = (f"plain DSA{background}{time}", f"{say_warp(result, index)}{time}")
         yield CineFrame(index + 1, sum(durations[index:after]), captions, pair)
+
+
+def _say_time(result: Reported, index: int) -> str:
+    """Return when a frame was seen, in seconds since the first; nothing of a run without times."""
+    times = result.series.frame_times
+    return f" at {times[index] / 1e3:.2f} s" if times[-1] > 0 else ""
 
 
 def _summarise(result: Reported, given: dict[str, Any]) -> Iterator[Markup]:
     seconds = float(result.series.frame_times[-1]) / 1e3
-    lasts = f" over {seconds:.1f} s" if seconds > 0 else ""
+    lasts = f" over {seconds:.1f} s. Times count from the first frame" if seconds > 0 else ""
     yield make_paragraph(escape(f"{given['frames']} frames of {given['columns']} by {given['rows']} pixels{lasts}."))
+    yield make_paragraph(escape(_say_model(result, given)))
     yield make_paragraph(escape(_say_background(given)))
     for warning in result.background.warnings:
-        yield make_paragraph(escape(warning.replace("`background`", "--background")), warns=True)
+        yield make_paragraph(escape(warning.replace("`", "")), warns=True)
     yield make_paragraph(escape(_say_residue(given)))
     yield make_paragraph(escape(_say_guard(result, given)))
     yield make_paragraph(
         escape(
-            f"The largest shift is {given['largest_shift']:.1f} pixels. The warp folds at {given['folding']:.3%} of all pixels."
+            f"The largest shift is {given['largest_shift']:.1f} pixels. "
+            f"The warp folds, so that it is not one to one, at {given['folding']:.3%} of all pixels."
         )
     )
     if count := len(result.series.warnings):
@@ -154,6 +164,16 @@ def _summarise(result: Reported, given: dict[str, Any]) -> Iterator[Markup]:
             ),
             warns=True,
         )
+    yield make_paragraph(escape("Research use only; not a medical device."), warns=True)
+
+
+def _say_model(result: Reported, given: dict[str, Any]) -> str:
+    by = f" by the model {result.model_name}" if result.model_name else ""
+    refined = f", and refined by {given['refine']} steps" if given["refine"] else ""
+    return (
+        f"Registered at λ {result.hyper:.2f}{by}{refined}. λ weighs the warp's smoothness: "
+        "near 0 the warp follows each frame closely, and near 1 it stays smooth."
+    )
 
 
 def _say_background(given: dict[str, Any]) -> str:
@@ -178,7 +198,8 @@ def _say_residue(given: dict[str, Any]) -> str:
     change = f"{abs(gain):.0%} {'less' if gain >= 0 else 'more'}"
     return (
         "Bright residue is motion and noise, but no iodine. "
-        f"It is {before:.2f}% of the run's range in plain DSA, and {after:.2f}% in BSA: {change}."
+        f"It is {before:.2f}% of the run's range in plain DSA, and {after:.2f}% in BSA: {change}. "
+        "Less of it does not mean that vessels kept their contrast."
     )
 
 
@@ -211,7 +232,12 @@ def _draw_figures(result: Reported, given: dict[str, Any]) -> Iterator[Markup]:
     ]
     yield make_gallery(curves, "curves")
     iodine = " The dashed line is where iodine begins." if marks else ""
-    yield make_paragraph(escape(f"The upright line is the frame shown; click on a curve to go there.{iodine}"))
+    yield make_paragraph(
+        escape(
+            f"The upright line is the frame shown; click on a curve to go there.{iodine} "
+            "A background frame has little residue in plain DSA, as it is subtracted from itself."
+        )
+    )
 
 
 def _residues(figures: Sequence[FrameFigures]) -> tuple[list[float], list[float]]:
@@ -230,7 +256,7 @@ def _list_frames(result: Reported) -> Iterator[Markup]:
     yield make_paragraph(
         escape(
             "The guard weighs what a warp removes at the background's edges against the noise there. "
-            "Register with --no-guard to warp every frame."
+            "Register without the guard to warp every frame."
         )
     )
 
@@ -273,6 +299,10 @@ def _show_montage(result: Reported) -> Iterator[Markup]:
     )
 
 
+def _name_key_frame(result: Reported) -> str:
+    return f"Frame {result.key_frame}{_say_time(result, result.key_frame - 1)}, the most iodine"
+
+
 def _show_key_frame(result: Reported) -> Markup:
     index = result.key_frame - 1
     (pair,) = draw_pairs(result, [index])
@@ -288,7 +318,7 @@ def _name_parameters(result: Reported, given: dict[str, Any]) -> list[tuple[Mark
     values = {
         "λ": f"{result.hyper:g}",
         "levels": given["levels"],
-        "rounds": given["rounds"],
+        "further rounds": given["rounds"],
         "steps of refinement": given["refine"],
         "frames at a time": result.batch_size,
         "guard": "on" if result.guard else "off",
@@ -299,6 +329,25 @@ def _name_parameters(result: Reported, given: dict[str, Any]) -> list[tuple[Mark
         "Python": platform.python_version(),
     }
     return _make_rows(values | {name: importlib.metadata.version(name) for name in LIBRARIES[given["engine"]]})
+
+
+def _quote_card(result: Reported) -> Iterator[Markup]:
+    excerpt, baked_from = read_excerpt(result.model_sha256), str(result.model_facts.get("source_sha256"))
+    if excerpt:
+        yield make_paragraph(escape("The model's card, angiomorph/models/MODEL_CARD.md, says in short:"))
+    elif excerpt := read_excerpt(baked_from):
+        yield make_paragraph(
+            escape("It was baked at one λ from a model whose card, angiomorph/models/MODEL_CARD.md, says in short:")
+        )
+    else:
+        yield make_paragraph(
+            escape(
+                "AngioMorph has no card of this model: the table is all that its file says. What it leaves of the artefact and "
+                "keeps of the contrast is not known here; on simulated runs `angiomorph evaluate` measures it."
+            ),
+            warns=True,
+        )
+    yield from map(make_paragraph, map(escape, excerpt))
 
 
 def _describe_model(result: Reported) -> list[tuple[Markup, Markup]]:
@@ -313,7 +362,7 @@ def _describe_model(result: Reported) -> list[tuple[Markup, Markup]]:
         "levels": facts.get("levels"),
         "its own λ": facts.get("lambda"),
         "trained on": f"{data['runs']} runs, {data['frames']} frames" if {"runs", "frames"} <= data.keys() else None,
-        "steps": facts.get("steps"),
+        "steps of the last training": facts.get("steps"),
         "trained by AngioMorph": versions.get("angiomorph"),
     }
     return _make_rows({name: value for name, value in values.items() if value not in (None, "")})
@@ -321,7 +370,3 @@ def _describe_model(result: Reported) -> list[tuple[Markup, Markup]]:
 
 def _make_rows(values: Mapping[str, Any]) -> list[tuple[Markup, Markup]]:
     return [(escape(name), escape(value)) for name, value in values.items()]
-
-
-def _warn_of_use() -> Markup:
-    return make_paragraph(escape("Research use only; not a medical device."), warns=True)

@@ -102,4 +102,4 @@ def _warn_of_model(registered_by: str, model: str | None) -> tuple[str, ...]:
     path = find_model(model)
     if sha256(path) == registered_by:
         return ()
-    return (f"registered by another model than {path.name}: warps here are this model's; name the other with --model",)
+    return (f"registered by another model than {path.name}: warps here are this model's; name the other with `model`",)

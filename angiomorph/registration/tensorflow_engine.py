@@ -9,6 +9,7 @@ import numpy as np
 from angiomorph import networks
 from angiomorph.backend import tf
 from angiomorph.networks.warp import compose_warps, resize_frames, resize_warp, warp_arrays, warp_frames
+from angiomorph.paper import FRAME_SIZE
 from angiomorph.registration.pyramid import Predict, Shape
 
 
@@ -21,7 +22,7 @@ class TensorFlowEngine:
 
     def __init__(self, network: networks.AngioMorph) -> None:
         self._model = network.get_registration_model()
-        self.size = int(network.metadata.get("size", 512))
+        self.size = int(network.metadata.get("size", FRAME_SIZE))
         self.levels = int(network.metadata.get("levels", 1))
         self.intensity = str(network.metadata.get("intensity", "auto"))
         self._multiple = max(networks.MULTIPLE, 2 ** len(network.get_config()["nb_unet_features"][0]))

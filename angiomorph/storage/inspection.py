@@ -12,9 +12,10 @@ import h5py
 from angiomorph.errors import InputError
 from angiomorph.storage import model_file, store
 from angiomorph.storage.digest import sha256
-from angiomorph.storage.links import open_hdf5
+from angiomorph.storage.links import open_hdf5, telling_damage
 
 ARCHITECTURE = ("inshape", "nb_unet_features", "hyp_units", "hyp_rank", "int_steps", "int_resolution", "svf_resolution")
+EXPECTED = "an HDF5 file (.h5)"
 MODELS = (*model_file.TAKEN, model_file.WEIGHTS)
 
 
@@ -30,13 +31,8 @@ def describe(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is absent, not HDF5, or of no such kind.
     """
-    try:
-        with open_hdf5(path, "an HDF5 file (.h5)") as file:
-            found = _content(file, path)
-    except (OSError, KeyError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: expected an HDF5 file (.h5), but it cannot be read: {error}") from error
+    with open_hdf5(path, EXPECTED) as file, telling_damage(path, EXPECTED):
+        found = _content(file, path)
     return {"file": path.name, "kind": found.pop("kind"), "bytes": path.stat().st_size, **found}
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import h5py
 
 from angiomorph.errors import InputError
+
+DAMAGE = (OSError, RuntimeError, KeyError, TypeError, ValueError)  # what h5py makes of HDF5's errors
 
 
 def open_hdf5(path: str | os.PathLike[str], expected: str) -> h5py.File:
@@ -27,6 +30,26 @@ def open_hdf5(path: str | os.PathLike[str], expected: str) -> h5py.File:
         raise InputError(f"{path}: expected {expected}, found no such file; check its name") from error
     except OSError as error:
         raise InputError(f"{path}: expected {expected}, but it cannot be opened as HDF5: {error}") from error
+
+
+@contextmanager
+def telling_damage(path: str | os.PathLike[str], expected: str) -> Iterator[None]:
+    """Say in one line that a file cannot be read, whatever h5py raises within the block.
+
+    Args:
+        path: the file.
+        expected: see `open_hdf5`.
+
+    Raises:
+        InputError: h5py cannot read the file.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except DAMAGE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: expected {expected}, but it cannot be read: {reason}; copy or make it again") from error
 
 
 def find_arrays(
@@ -72,5 +95,7 @@ def find_arrays(
 
 
 def _say_link(link: Any) -> str:
+    if link is None:
+        return "a link that cannot be read"
     external = isinstance(link, h5py.ExternalLink)
     return f"an external link to {link.filename!r}" if external else f"a soft link to {link.path!r}"

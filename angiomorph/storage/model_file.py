@@ -19,7 +19,7 @@ from typing import Any
 import h5py
 
 from angiomorph.errors import InputError
-from angiomorph.storage.links import find_arrays, open_hdf5
+from angiomorph.storage.links import DAMAGE, find_arrays, open_hdf5
 
 OWN = ("AngioMorph",)
 TAKEN = (*OWN, "VxmDense", "HyperVxmDense")
@@ -27,7 +27,6 @@ WEIGHTS = "weights"
 BAKED = "VxmDense"
 HEADS = ("hyperkernel_kernel", "hyperkernel_bias", "hyperbias_kernel", "hyperbias_bias")
 
-UNREADABLE = (OSError, RuntimeError, KeyError, UnicodeDecodeError)  # what h5py makes of HDF5's errors
 MOST_OBJECTS = 20_000
 LARGEST = {"inshape": 4096, "int_steps": 32, "int_resolution": 64, "svf_resolution": 64, "hyp_rank": 65536, "levels": 16}
 DEFAULTS = {"int_steps": 0, "int_resolution": 2, "svf_resolution": 1, "hyp_rank": None}
@@ -58,6 +57,15 @@ OPTIMIZER = {
 PROGRESS = {"step", "metrics", "best", "since_best"}
 REMEDY = "nothing of the file was run; get it again from its maker, or train a model with `angiomorph train`"
 FOREIGN = "give a model.h5 of `angiomorph train`, or convert weights with `angiomorph import-weights`"
+KERAS2 = (
+    "give what model.save('NAME.h5') of AngioMorph or VoxelMorph wrote, or model.save_weights of Keras 2 to a name that ends "
+    "in .h5 but not in .weights.h5"
+)
+# What is wanted of a file: its classes, its name in messages, and the remedy; `reading` and `check_path` take them.
+MODEL = (OWN, "a model (.h5)", FOREIGN)
+MODEL_OR_BAKED = ((*OWN, BAKED), "a model (.h5)", FOREIGN)
+IMPORTED = ((WEIGHTS, *TAKEN), "weights (.h5)", REMEDY)
+INITIAL = ((*TAKEN, WEIGHTS), "a model or weights (.h5)", KERAS2)
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,16 @@ def reading(path: str | os.PathLike[str], classes: Sequence[str], expected: str,
         yield check(file, path, classes, expected, remedy)
 
 
+def check_path(path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str = REMEDY) -> None:
+    """Check a file as `reading` does, and keep nothing of it.
+
+    Raises:
+        InputError: as `reading` says.
+    """
+    with reading(path, classes, expected, remedy):
+        pass
+
+
 def check(
     file: h5py.File, path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str = REMEDY
 ) -> ModelFile:
@@ -106,7 +124,9 @@ def check(
     """
     try:
         return _check_file(file, path, classes, expected, remedy)
-    except UNREADABLE as error:
+    except InputError:
+        raise
+    except DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: expected {expected}, but it cannot be read: {reason}; {REMEDY}") from error
 

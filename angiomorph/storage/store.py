@@ -40,7 +40,7 @@ from angiomorph.errors import InputError
 from angiomorph.storage.atomic import replace_file
 from angiomorph.storage.durable import DurableFile
 from angiomorph.storage.interrupts import defer_interrupts
-from angiomorph.storage.links import find_arrays, open_hdf5
+from angiomorph.storage.links import find_arrays, open_hdf5, telling_damage
 
 FORMAT = "angiomorph-store"
 VERSION = 1
@@ -124,12 +124,13 @@ def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """
     with open_hdf5(path, "a training store (HDF5)") as store:
         _bound_metadata(store)
-        if store.attrs.get("format") != FORMAT or store.attrs.get("version") != VERSION:
-            raise InputError(
-                f"{path}: expected a training store of format {FORMAT!r} version {VERSION}, found "
-                f"{store.attrs.get('format')!r} version {store.attrs.get('version')}; make one with `angiomorph prepare`"
-            )
-        _check_links(store, path, "a training store", "make one with `angiomorph prepare`")
+        with telling_damage(path, "a training store (HDF5)"):
+            if store.attrs.get("format") != FORMAT or store.attrs.get("version") != VERSION:
+                raise InputError(
+                    f"{path}: expected a training store of format {FORMAT!r} version {VERSION}, found "
+                    f"{store.attrs.get('format')!r} version {store.attrs.get('version')}; make one with `angiomorph prepare`"
+                )
+            _check_links(store, path, "a training store", "make one with `angiomorph prepare`")
         yield store
 
 
@@ -330,12 +331,15 @@ def open_arrays(path: str | os.PathLike[str]) -> Iterator[tuple[dict[str, h5py.D
     Raises:
         InputError: as `read_arrays` has it, or a damaged array, where it is read.
     """
+    expected = "an HDF5 file written by angiomorph"
     try:
-        with open_hdf5(path, "an HDF5 file written by angiomorph") as file:
-            _check_links(file, path, "a registration or a truth file", "write it again with angiomorph")
-            groups = [name for name in file if not isinstance(file[name], h5py.Dataset)]
-            if groups:
-                raise InputError(f"{path}: expected a registration or a truth file, found the group {groups[0]!r} in it")
-            yield {name: file[name] for name in file}, dict(file.attrs)
+        with open_hdf5(path, expected) as file:
+            with telling_damage(path, expected):
+                _check_links(file, path, "a registration or a truth file", "write it again with angiomorph")
+                groups = [name for name in file if not isinstance(file[name], h5py.Dataset)]
+                if groups:
+                    raise InputError(f"{path}: expected a registration or a truth file, found the group {groups[0]!r} in it")
+                arrays, attributes = {name: file[name] for name in file}, dict(file.attrs)
+            yield arrays, attributes
     except OSError as error:
-        raise InputError(f"{path}: expected an HDF5 file written by angiomorph, but it cannot be read: {error}") from error
+        raise InputError(f"{path}: expected {expected}, but it cannot be read: {error}") from error

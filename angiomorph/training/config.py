@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from angiomorph.errors import InputError
 from angiomorph.options import check_options, document_options, option, refuse
-from angiomorph.paper import DECODER, DEFAULT_LAMBDA, ENCODER, HYP_UNITS
+from angiomorph.paper import DECODER, DEFAULT_LAMBDA, ENCODER, FRAME_SIZE, HYP_UNITS
+from angiomorph.preprocessing.intensity import INTENSITIES
+from angiomorph.storage.paths import AnyPaths
 
 NONE = "0, none"
 
@@ -62,7 +61,7 @@ class Sampling:
     background_frames: int = option(3, "first frames that are background where a run names none", metavar="X", low=1)
     batch_size: int = option(1, "pairs a step, of one lambda; several GPUs share them", metavar="X", low=1)
     series_per_batch: int = option(1, "runs that the pairs of a step are of, in equal shares", metavar="X", low=1)
-    size: int = option(512, "side of the network's frames in pixels; larger frames shrink to it", metavar="X", low=1)
+    size: int = option(FRAME_SIZE, "side of the network's frames in pixels; larger frames shrink to it", metavar="X", low=1)
     finer: bool = option(
         False, "train also at twice the size, on windows of frames that the network has moved, as further levels register"
     )
@@ -74,7 +73,7 @@ class Sampling:
         "how lambda is drawn: uniform; ends, uniform but for the oversampled ends; or beta, Beta(2, 2)",
         choices=("uniform", "ends", "beta"),
     )
-    intensity: str = option("auto", "what the network sees of a run; auto: log for LIN runs", choices=("auto", "log", "linear"))
+    intensity: str = option("auto", "what the network sees of a run; auto: log for LIN runs", choices=INTENSITIES)
     seed: int = option(0, "of weights and draws", metavar="N", low=0)
     augmentation: Augmentation = option(  # noqa: RUF009 (frozen)
         Augmentation(), "how far pairs are varied; validation's are not", shown="not at all"
@@ -222,10 +221,8 @@ class TrainingConfig:
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))  # as the dataclass is frozen
         check_options(self)
-        if not 0 < self.image_sigma < math.inf:
+        if not self.image_sigma > 0:
             raise refuse("image_sigma", "a number above 0", self.image_sigma)
-        if not math.isfinite(self.contrast_weight):
-            raise refuse("contrast_weight", "a number from 0", self.contrast_weight)
         if self.contrast_weight and self.image_loss != "truth":
             raise InputError(
                 f"`contrast_weight` {self.contrast_weight}: expected `image_loss` truth with it, got {self.image_loss}; only "
@@ -256,7 +253,7 @@ class TrainingConfig:
         """λ that the model registers with where the user names none."""
         return DEFAULT_LAMBDA[self.image_loss] if self.hyper is None else self.hyper
 
-    def check_validation(self, validation: Sequence[Path]) -> None:
+    def check_validation(self, validation: AnyPaths) -> None:
         """Check that there are runs to validate on, if an option needs them.
 
         Args:

@@ -42,7 +42,7 @@ class GuardedAdam(tf.keras.optimizers.Adam):
     def __init__(self, *args: Any, initial_scale: float | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "jit_compile": False})
         if self.amsgrad:
-            raise ValueError("amsgrad: expected False, got True")
+            raise ValueError("`amsgrad`: expected False, got True")
         # Each replica writes its own; all are equal, as loss and gradient are those of the joint batch.
         local = {
             "synchronization": tf.VariableSynchronization.ON_READ,

@@ -18,6 +18,7 @@ from typing import Any
 from angiomorph import networks
 from angiomorph.backend import configure_gpu, tf, without_remapper
 from angiomorph.errors import InputError
+from angiomorph.evaluation.find import sort_out
 from angiomorph.networks import precision
 from angiomorph.storage.paths import AnyPath, AnyPaths, list_paths
 from angiomorph.training import checkpoints, logs
@@ -29,7 +30,7 @@ from angiomorph.training.objective import build_network, build_similarity, compi
 from angiomorph.training.pipeline import make_dataset
 from angiomorph.training.provenance import check_same_training, describe_common, describe_model, describe_training
 from angiomorph.training.source import Source
-from angiomorph.training.validation import Validation, sort_out
+from angiomorph.training.validation import Validation
 
 
 def train(

@@ -8,7 +8,6 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from angiomorph.dicom import SeriesFiles
 from angiomorph.errors import InputError
 from angiomorph.evaluation.curves import lambda_picture
 from angiomorph.evaluation.entry import Entry
-from angiomorph.evaluation.find import find_runs
 from angiomorph.evaluation.score import Runs
 from angiomorph.evaluation.tables import UNITS
 from angiomorph.metrics.interval import interval
@@ -27,7 +25,6 @@ from angiomorph.networks.losses import GradientPenalty, Similarity, Truth
 from angiomorph.pictures import subtraction_window
 from angiomorph.registration.pyramid import Predictor
 from angiomorph.registration.tensorflow_engine import TensorFlowEngine
-from angiomorph.storage.store import is_hdf5
 from angiomorph.training.config import Sampling
 from angiomorph.training.draws import Draw, draw_fixed_pairs
 from angiomorph.training.held_out import HeldOut, not_finite, read_held_out, stored_held_out
@@ -113,17 +110,6 @@ def _figures(entry: Entry) -> dict[str, float]:
         name: interval([getattr(score, figure) for score in scores if score.runs in kinds], UNITS.get(figure, 1.0)).mean
         for name, (kinds, figure) in FIGURES.items()
     }
-
-
-def sort_out(paths: Sequence[Path]) -> tuple[list[Path], dict[str, SeriesFiles]]:
-    """Return the stores among `paths`, and the DICOM runs under all others by name.
-
-    Raises:
-        InputError: a path that is not there, or a folder without runs.
-    """
-    stores = [path for path in paths if is_hdf5(path)]
-    others = [str(path) for path in paths if path not in stores]
-    return stores, find_runs(others) if others else {}
 
 
 class Validation:

@@ -164,6 +164,8 @@ def _told_losses(cluster: Cluster) -> Iterator[None]:
     """Say in one line that the scheduler has gone, or that workers lack the program."""
     distributed = _import_distributed()
     try:
+        if cluster.client.status == "closed":  # while the caller did something else
+            raise distributed.CancelledError
         yield
     except (distributed.CancelledError, distributed.comm.CommClosedError) as error:
         raise InputError(

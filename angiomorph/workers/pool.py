@@ -124,7 +124,7 @@ class _Worker(Generic[Task, Result]):
         died = Died(self.process.exitcode or 0)
         if not self.ready:
             raise InputError(
-                f"workers: expected a process to start, but it ended with {died}; where a script calls this, let it do so "
+                f"`workers`: expected a process to start, but it ended with {died}; where a script calls this, let it do so "
                 'under `if __name__ == "__main__":`, as Python starts processes by importing the script'
             )
         if self.task is not None:

@@ -294,7 +294,7 @@ ROWS: tuple[Row, ...] = (
         "refused with an override",
         ImageType=["DERIVED", "PRIMARY", "SINGLE PLANE"],
         AcquisitionDeviceProcessingDescription="DSA 3 f/s",
-        refused="say --unsubtracted",
+        refused="say `unsubtracted`",
     ),
     with_attributes(
         GREY,

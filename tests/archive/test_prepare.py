@@ -185,11 +185,20 @@ def test_a_decoder_that_crashes_is_its_runs_error(archive, tmp_path, monkeypatch
         np.testing.assert_array_equal(store.read(file, "run-000003").frames, moving_frames((3, 8, 6)))
 
 
+def test_a_long_search_is_told(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SECONDS", 0)
+    said = []
+    prepare([archive], tmp_path / "s.h5", say=said.append)
+    assert [line for line in said if line.startswith("looking")] == [
+        f"looking for runs: {n} files looked at" for n in range(1, 7)
+    ]
+
+
 def test_unusable_archive_leaves_nothing(archive, tmp_path):
     with pytest.raises(InputError, match=r"at least one usable run among 1, found none; the first: .*one single frame"):
         prepare([archive / "b_Doe"], tmp_path / "out" / "s.h5")
     assert list((tmp_path / "out").iterdir()) == []
-    with pytest.raises(InputError, match="expected size and workers of at least 1, found 0 and 1"):
+    with pytest.raises(InputError, match="`size` 0: expected a whole number from 1, got 0"):
         prepare([archive], tmp_path / "out" / "s.h5", size=0)
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import h5py
@@ -267,7 +268,7 @@ def no_run(tmp_path, xa_file):
         ("nopixels", "PixelData"),
         ("us", "Modality"),
         ("single", "one single frame"),
-        ("subtracted", "already subtracted"),
+        ("subtracted", "or say --unsubtracted if"),
         ("cut", "truncated"),
     ],
 )
@@ -356,9 +357,22 @@ def test_words_that_argparse_refuses(capsys, options, words):
     refused_by_argparse(capsys, ["register", "run.dcm", *options], words)
 
 
+@pytest.mark.parametrize("share", ["1.5", "-0.1", "nan", "half"])
+def test_a_lambda_is_a_share(capsys, share):
+    refused_by_argparse(capsys, ["bake", "m.h5", "b.h5", f"--lambda={share}"], f"expected a number from 0 to 1, got {share}")
+
+
+def test_a_verb_may_be_called_by_a_thread(tmp_path, capsys):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(main(["info", str(tmp_path / "absent.h5")])))
+    thread.start()
+    thread.join()
+    refused(capsys, found[0], "absent.h5", "found no such file")
+
+
 def test_no_verb_and_no_run(capsys):
     refused_by_argparse(capsys, [], "VERB")
-    refused(capsys, main(["register"]), "expected RUN, or --moving")
+    refused(capsys, main(["register"]), "angiomorph register: expected RUN, or --moving")
 
 
 @pytest.mark.parametrize(
@@ -418,7 +432,9 @@ def test_compact_and_bake(tmp_path, capsys, model):
     refused_by_argparse(capsys, ["bake", str(model), "x.h5"], "--lambda")
     refused(capsys, main(["bake", str(model), "x.keras", "--lambda", "0.5"]), "x.keras: expected a name that ends in .h5")
     refused(
-        capsys, main(["bake", str(model), "x.h5", "--lambda", "0.5", "--size", "30"]), "size: expected a multiple of 4, got 30"
+        capsys,
+        main(["bake", str(model), "x.h5", "--lambda", "0.5", "--size", "30"]),
+        "--size 30: expected a multiple of 4, got 30",
     )
     assert not (tmp_path / "x.h5").exists()
 
@@ -455,6 +471,14 @@ def test_prepare(tmp_path, capsys, xa_file):
     (tmp_path / "notes.txt").write_text("no picture")
     assert main(["prepare", str(tmp_path), str(target)]) == 1
     assert capsys.readouterr().out == f"{target}: 1 run taken, 1 left out; files passed over: 3 (no DICOM: 3)\n"
+
+
+def test_prepare_names_flags_where_it_leaves_runs_out(tmp_path, capsys, xa_file):
+    paths = [xa_file("good.dcm", frames=FRAMES), xa_file("bad.dcm", subtracted, FRAMES)]
+    assert main(["prepare", *map(str, paths), str(tmp_path / "s.h5"), "--workers", "1"]) == 1
+    assert "or say --unsubtracted if these are its pixels" in capsys.readouterr().err
+    assert main(["train", str(paths[1]), "--model-dir", str(tmp_path / "m")]) == 2
+    assert "or say `unsubtracted` if these are its pixels" in capsys.readouterr().err  # which is no flag of train
 
 
 def test_prepare_shrinks_and_tells_of_its_progress(tmp_path, capsys, xa_file):
@@ -525,6 +549,15 @@ def test_simulate_with_nowhere_to_write(capsys):
     pytest.importorskip("numba", reason="the simulator's extra packages are not installed")
     pytest.importorskip("nibabel", reason="the simulator's extra packages are not installed")
     refused(capsys, main(["simulate"]), "expected a folder or a training store to write to")
+
+
+def test_simulate_pictures_the_runs_that_it_made(tmp_path, monkeypatch):
+    pytest.importorskip("numba", reason="the simulator's extra packages are not installed")
+    asked = []
+    monkeypatch.setattr("angiomorph.simulate.write.simulate", lambda out, **given: asked.append((out, given["runs"])))
+    monkeypatch.setattr("angiomorph.simulate.contact_sheet.contact_sheet", lambda *given: asked.append(given))
+    assert main(["simulate", "--runs", "2", "--out", str(tmp_path), "--picture", "runs.png"]) == 0
+    assert asked == [(tmp_path, 2), ([tmp_path / "run-000001.dcm", tmp_path / "run-000002.dcm"], "runs.png")]
 
 
 def installed_script():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from angiomorph.cli import main, parser
-from angiomorph.cli.images import read_training_data
+from angiomorph.cli.images import read_one_run, read_training_data
 from angiomorph.errors import InputError
 from angiomorph.images import ImageOptions
 from angiomorph.storage import store
@@ -54,6 +54,22 @@ def test_every_kind_without_headers(tmp_path, folder, model):
     assert left_in(tmp_path / "a") == ["run_bsa.h5", "run_bsa.nii.gz", "run_bsa.png", "run_warp.nii.gz"]
 
 
+def test_one_run_of_images_is_read_as_a_verb_names_it(folder):
+    series = read_one_run(parser().parse_args(["view", str(folder), "--relation", "LIN", "--frame-time", "40"]))
+    np.testing.assert_array_equal(series.frames, FRAMES)
+    assert (series.relation, series.frame_time) == ("LIN", 40)
+
+
+@pytest.mark.parametrize("verb", ["view", "sweep"])
+def test_of_several_runs_of_images_one_is_to_be_given(tmp_path, folder, capsys, verb):
+    (tmp_path / "run" / "more").mkdir()
+    Image.fromarray(FRAMES[0]).save(tmp_path / "run" / "more" / "1.png")
+    out = ["--out", str(tmp_path / "out")] if verb == "sweep" else []
+    refused(
+        capsys, main([verb, str(folder), "--relation", "LIN", *out]), f"{folder}: expected one run, found 2; give one of them"
+    )
+
+
 def test_prepare_takes_images(tmp_path, folder, capsys):
     arguments = [str(folder), str(tmp_path / "s.h5"), "--relation", "LIN", "--frame-time", "125", "--workers", "1"]
     assert main(["prepare", *arguments]) == 0
@@ -88,9 +104,10 @@ def test_wrong_use_is_refused_before_tensorflow(folder):
     assert (done.returncode, "got dicom" in done.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("time", ["0", "-1", "inf", "x"])
-def test_a_frame_time_is_above_0(capsys, time):
-    refused_by_argparse(capsys, ["register", "a", "--relation", "LIN", "--frame-time", time], "expected milliseconds above 0")
+@pytest.mark.parametrize("time", ["-1", "inf", "x"])
+def test_a_frame_time_is_a_number_from_0(capsys, time):
+    words = f"expected a number from 0, got {time}"
+    refused_by_argparse(capsys, ["register", "a", "--relation", "LIN", f"--frame-time={time}"], words)
 
 
 def read(*arguments):
@@ -140,6 +157,10 @@ def test_wrong_training_data_is_refused(folder, capsys, monkeypatch, arguments, 
         (["--multichannel"], "--multichannel: images have one grey channel"),
         (["--bidir"], "--bidir: warps go one way"),
         (["--atlas", "a.npz"], "--atlas: each run has its own moving image"),
+        (["--use-probs"], "--use-probs: a warp is one field here"),
+        (["--kl-lambda", "10"], "--kl-lambda: there is no distribution of warps here"),
+        (["--test-reg", "a.npz", "b.npz", "c.npz"], "--test-reg: register a run or a pair with"),
+        (["--legacy-image-sigma", "0.02"], "--legacy-image-sigma: the scale of every loss is --image-sigma"),
         (["--image-loss", "ncc"], "expected vle instead of ncc"),
         (["--image-loss", "ssd"], "invalid choice: 'ssd'"),
     ],

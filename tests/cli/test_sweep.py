@@ -20,10 +20,18 @@ def model(tmp_path_factory):
 
 @pytest.mark.slow
 def test_it_prints_a_table_a_suggestion_and_the_command(tmp_path, capsys, xa_file, model):
-    run = xa_file("a run.dcm", frames=phantom((4, SIZE, SIZE)), attributes=PATIENT)
+    surplus = phantom((1, SIZE, SIZE)).tobytes()
+    run = xa_file(
+        "a run.dcm",
+        frames=phantom((4, SIZE, SIZE)),
+        attributes=PATIENT,
+        change=lambda dataset: setattr(dataset, "PixelData", dataset.PixelData + surplus),
+    )
     given = ["--model", str(model), "--background", "1", "--refine", "0", "--lambda", "0", "1", "--frames", "2"]
     assert main(["sweep", str(run), "--out", str(tmp_path / "out"), *given]) == 0
     said = capsys.readouterr()
+    assert "angiomorph sweep: warning: " in said.err
+    assert "there are pixels for 5 frames; the first 4 are read" in said.err
     lines = said.out.splitlines()
     assert lines[0].startswith("lambda  bright residue left  edges left")
     assert [line.split()[0] for line in lines[1:3]] == ["0.00", "1.00"]

@@ -21,6 +21,13 @@ def test_without_a_terminal_a_line_comes_each_minute(capsys, monkeypatch, quiet,
     assert capsys.readouterr().err == expected
 
 
+def test_without_any_bar_a_line_is_a_line(capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "tqdm", raising=False)
+    print_line("a line")
+    assert capsys.readouterr().out == "a line\n"
+    assert "tqdm" not in sys.modules
+
+
 def test_on_a_terminal_a_run_has_stages_and_a_bar(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     display = RunDisplay(quiet=False)

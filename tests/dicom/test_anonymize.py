@@ -7,6 +7,8 @@ import pydicom
 import pytest
 from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
 from pydicom.datadict import DicomDictionary, dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from angiomorph.dicom import anonymize, read_series, write_dsa_run, write_dsa_state
@@ -190,6 +192,40 @@ def test_what_cannot_be_read_is_taken_out(xa_file, tmp_path):
     path.write_bytes(path.read_bytes().replace(b"\x10\x00\x30\x10DS\x02\x0070", b"\x10\x00\x30\x10DS\x02\x00Qz"))
     write(tmp_path / "bsa.dcm", anonymize(read_series(path)))
     assert b"Qz" not in (tmp_path / "bsa.dcm").read_bytes()
+
+
+ODD = {
+    "numbers that end within one": ("XRayTubeCurrentInmA", "FD", b"Qzname"),
+    "of unknown type and too long to be given one": ("FrameOfInterestDescription", "UN", b"Qz" * 40000),
+    "of a type for which there is no dummy": ("XRaySourceID", "OW", b"Qzname"),
+    "a name too short to be looked for": ("EvaluatorName", "PN", b"Qz^W"),
+}
+
+
+@pytest.mark.parametrize(("keyword", "kind", "content"), ODD.values(), ids=ODD)
+def test_odd_elements_are_taken_out(xa_file, tmp_path, keyword, kind, content):
+    tag = Tag(keyword)
+    raw = RawDataElement(tag, kind, len(content), content, 0, False, True)
+    path = xa_file(change=lambda dataset: dataset.__setitem__(tag, raw))
+    assert b"Qz" in path.read_bytes()
+    anonymous = anonymize(read_series(path))
+    assert tag not in anonymous.headers[0]
+    write(tmp_path / "bsa.dcm", anonymous)
+    assert b"Qz" not in (tmp_path / "bsa.dcm").read_bytes()
+
+
+@pytest.mark.parametrize("found", ["HEAD_DOE", "doe", "DOE2", "2DOE_", "O'Doe", "id 4711", "id4711", "4711a"])
+def test_a_mark_is_found_beside_anything_but_its_like(xa_file, found):
+    said = {"PatientName": "Doe^Jane", "PatientID": "4711", "FrameOfInterestDescription": f"seen {found}"}
+    (header,) = anonymize(read_series(xa_file(attributes=said))).headers
+    assert header.FrameOfInterestDescription == "REMOVED"
+
+
+@pytest.mark.parametrize("found", ["Doering", "Aldoe", "DOEÄ", "47112", "14711", "d o e"])
+def test_longer_words_and_numbers_are_no_marks(xa_file, found):
+    said = {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Doe^Jane", "PatientID": "4711"}
+    (header,) = anonymize(read_series(xa_file(attributes=said | {"FrameOfInterestDescription": found}))).headers
+    assert header.FrameOfInterestDescription == found
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,16 @@ def test_a_password_is_said(tmp_path):
         find_series([path])
 
 
+def test_a_compression_that_is_not_known_is_said(tmp_path):
+    path = zipped(tmp_path / "study.zip", {"run.dcm": b"1"})
+    data = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        data[data.index(signature) + offset] = 97  # WavPack
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"study\.zip: expected an archive that this program can unpack, found another compr"):
+        find_series([path])
+
+
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_damaged_members_of_every_compression_are_refused(xa_file, tmp_path, compression):
     path = tmp_path / "study.zip"

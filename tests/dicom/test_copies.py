@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -138,3 +139,13 @@ def test_a_copy_stands_in_for_a_file_that_cannot_be_read(xa_file, tmp_path):
     setting(tmp_path / "b" / "run.dcm", TableMotion="DYNAMIC")
     with pytest.raises(InputError, match=r"a.run\.dcm: expected a resting C-arm"):
         read_series(find_series([tmp_path])[0])
+
+
+def test_copies_that_cannot_be_compared_are_runs_of_their_own(xa_file, tmp_path, monkeypatch):
+    def fail(path, other):
+        raise OSError(5, "Input/output error")
+
+    xa_file("a/run.dcm")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    monkeypatch.setattr(Path, "samefile", fail)
+    assert [str(run.folder) for run in find_series([tmp_path])] == ["a", "b"]

@@ -5,6 +5,8 @@ import struct
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from angiomorph.dicom import read_series
@@ -192,3 +194,17 @@ def test_unknown_time_is_written_as_one_that_viewers_play(xa_file, tmp_path, att
     assert written.DerivationDescription.endswith("frame time unknown")
     assert any("nothing tells the time between frames; written as 500 ms" in line for line in source.warnings)
     assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
+
+
+def test_a_number_that_ends_within_itself_is_left_out(xa_file, tmp_path):
+    content = struct.pack("<d", 9.5)[:6]
+    raw = RawDataElement(Tag("XRayTubeCurrentInmA"), "FD", len(content), content, 0, False, True)
+    path = xa_file(change=lambda dataset: dataset.__setitem__(raw.tag, raw))
+    assert "XRayTubeCurrentInmA" not in write(tmp_path / "bsa.dcm", read_series(path))
+    assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
+
+
+@pytest.mark.parametrize(("part", "side", "left"), [("HEAD", "", False), ("HEAD", "L", True), ("HAND", "", True)])
+def test_an_unknown_side_stands_where_the_part_has_two(xa_file, tmp_path, part, side, left):
+    written = write(tmp_path / "bsa.dcm", read_series(xa_file(change=setting(BodyPartExamined=part, Laterality=side))))
+    assert (written.get("Laterality") == side) is left

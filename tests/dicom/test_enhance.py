@@ -223,3 +223,16 @@ def test_runs_that_the_class_does_not_allow_are_refused(xa_file, tmp_path, chang
 def test_unknown_classes_are_refused(xa_file, tmp_path):
     with pytest.raises(InputError, match="`save_class` legacy: expected classic or enhanced"):
         write(tmp_path / "bsa.dcm", read_series(xa_file()), encoding=Encoding(save_class="legacy"))
+
+
+def test_a_run_without_any_date_has_no_moments(xa_file, tmp_path):
+    clocks = [f"{of}{what}" for of in ("Acquisition", "Content", "Series", "Study") for what in ("Date", "Time")]
+
+    def change(dataset):
+        for keyword in clocks:
+            dataset.pop(keyword, None)
+
+    written = enhance(tmp_path / "bsa.dcm", read_series(xa_file(change=change)))
+    contents = framed(written, "FrameContentSequence")
+    assert [content.get("FrameAcquisitionDateTime") for content in contents] == [None] * 4
+    assert [content.TemporalPositionIndex for content in contents] == [1, 2, 3, 4]

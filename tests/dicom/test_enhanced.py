@@ -70,6 +70,16 @@ def test_frames_are_put_in_order(xa_file, tmp_path, contents):
         assert not [line for line in told if "are put in order" in line]
 
 
+def test_times_of_the_stored_order_are_not_those_of_another(xa_file):
+    def change(dataset):
+        enhanced(indices([2, 4, 1, 3]))(dataset)
+        dataset.FrameTimeVector = [0, 10, 20, 30]
+
+    source = read_series(xa_file(change=change))
+    np.testing.assert_array_equal(source.frames, moving_frames()[[2, 0, 3, 1]])
+    assert "FrameTimeVector" not in source.headers[0]
+
+
 def test_mask_frames_have_the_numbers_of_their_own_object(xa_file, tmp_path):
     source = read_series(xa_file(change=enhanced(clock([2, 4, 1, 3]))))  # frames 3, 1, 4, 2 as stored
     write_dsa_run(tmp_path / "dsa.dcm", source, [1, 4])
@@ -259,7 +269,7 @@ def test_plain_dsa_of_a_concatenation_names_all_parts(parts, tmp_path):
     assert (named, written.MaskSubtractionSequence[0].MaskFrameNumbers) == (["1.2.3.4.1", "1.2.3.4.2", "1.2.3.4.3"], [1, 3])
     np.testing.assert_array_equal(written.pixel_array, joined.frames)
     assert dciodvfy_errors(tmp_path / "dsa.dcm") == []
-    with pytest.raises(InputError, match="for --save dsa-state, got a run of several files, whose mask frames"):
+    with pytest.raises(InputError, match="for `kinds` dsa-state, got a run of several files, whose mask frames"):
         write_dsa_state(tmp_path / "state.dcm", joined, [1, 3])
 
 

@@ -130,6 +130,22 @@ def test_nothing_to_find(tmp_path):
         find_series([tmp_path / "pipe"])
 
 
+def test_folders_that_may_not_be_listed_are_counted(xa_file, tmp_path, monkeypatch):
+    xa_file("in/open/run.dcm")
+    xa_file("in/closed/run.dcm")
+    listed = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    passed_over = Counter()
+    (run,) = find_series([tmp_path / "in"], passed_over=passed_over)
+    assert (str(run.folder), passed_over) == ("open", {NO_FILES: 1})
+
+
 def test_only_headers_are_read(xa_file, tmp_path):
     path = xa_file()
     dataset = pydicom.dcmread(path)
@@ -196,6 +212,15 @@ def test_a_dicomdir_without_its_files_stands_for_its_folder(medium):
     runs = find_series([medium], passed_over=passed_over)
     assert sorted(path.name for run in runs for path in run.paths)[0] == "99.dcm"
     assert passed_over == {ABSENT: 3, DIRECTORIES: 1}
+
+
+def test_a_text_called_dicomdir_is_none(xa_file, tmp_path):
+    run = xa_file("in/run.dcm")
+    (tmp_path / "in" / "DICOMDIR").write_text("no directory")
+    assert found(tmp_path / "in") == [(".", "run", 1)]
+    with pytest.raises(InputError, match="DICOMDIR: expected a DICOM file, found no mark DICM"):
+        read_series(tmp_path / "in" / "DICOMDIR")
+    assert found(run) == [(".", "run", 1)]
 
 
 @pytest.mark.parametrize(

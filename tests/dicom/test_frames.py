@@ -56,6 +56,17 @@ def test_what_counts_frames_follows(xa_file, tmp_path):
     assert (kept.FrameNumbersOfInterest, kept.FrameOfInterestDescription) == (1, "late")
 
 
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [([1, 2], ["early", "late"]), ([1, 3], ["early"]), (4, ["early", "late"])],
+    ids=["of no kept frame", "too few", "too many"],
+)
+def test_words_that_belong_to_no_kept_frame_go(xa_file, tmp_path, numbers, words):
+    change = setting(FrameNumbersOfInterest=numbers, FrameOfInterestDescription=words)
+    kept = write(tmp_path / "kept.dcm", read_series(xa_file(change=change)), kept=[3, 4])
+    assert "FrameOfInterestDescription" not in kept
+
+
 def test_single_frames_that_are_not_kept_are_no_source(xa_folder, tmp_path):
     source = read_series(xa_folder(moving_frames((4, 8, 6))))
     kept = write(tmp_path / "kept.dcm", source, background_numbers=[1], kept=[3, 4])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from angiomorph.dicom import find_series, read_series
-from angiomorph.dicom.grouping import DAY, PAUSE, SECOND, Frame, describe_frame, finite, group_frames, whole
+from angiomorph.dicom.grouping import DAY, PAUSE, SECOND, Frame, describe_frame, find_difference, finite, group_frames, whole
 from angiomorph.errors import InputError
 from tests.conftest import moving_frames
 
@@ -194,6 +194,26 @@ def test_a_turning_c_arm_is_refused_however_slowly_it_turns(step):
     frames = [frame(f"{t}.dcm", number=t, **at(step * t)) for t in range(8)]
     found = f"found 8 frames with PositionerPrimaryAngle (0018,1510) from 0 to {7 * step:g}: no frame is"
     assert f"expected frames of a resting C-arm and table, {found}" in refused(frames)
+
+
+def test_a_field_that_changes_with_each_frame_is_refused():
+    frames = [frame(f"{t}.dcm", number=t, field=("", f"{200 + 10 * t}", "0.2"), **at(0.0)) for t in range(6)]
+    assert "found 6 frames with IntensifierSize (0018,1162) or " in refused(frames)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({}, ""),
+        ({"size": (8, 6)}, "Rows and Columns (8, 6) beside (8, 8)"),
+        ({"field": ("", "160", "0.2")}, "FieldOfViewDimensions (0018,1149) 160 beside 200"),
+        ({"plane": "BIPLANE B"}, "BIPLANE B beside BIPLANE A"),
+        (at(30.0), "PositionerPrimaryAngle (0018,1510) 30 beside 0"),
+    ],
+)
+def test_what_tells_that_frames_were_not_taken_alike(said, told):
+    alike = {"size": (8, 8), "field": ("", "200", "0.2"), "plane": "BIPLANE A", **at(0.0)}
+    assert find_difference(frame("a.dcm", **alike), frame("b.dcm", **alike | said)) == told
 
 
 def test_a_pause_separates_runs_but_scattered_exposures_fail():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 
-from angiomorph.dicom import find_series, read_series, write_bsa, write_dsa_run
+from angiomorph.dicom import find_series, open_series, read_series, write_bsa, write_dsa_run
 from tests.conftest import moving_frames
 from tests.dicom_tools import dciodvfy_errors
 
@@ -56,6 +57,24 @@ def test_mask_frames_are_put_before_the_run(pair, given):
     assert read_series(run).background_numbers == (1, 2)
 
 
+def test_masks_stand_before_frames_that_are_read_later(pair, tmp_path):
+    _, run = pair()
+    series = open_series(run, folder=tmp_path)
+    assert series.background_numbers == (1, 2)
+    np.testing.assert_array_equal(series.frames[:], FRAMES)
+
+
+def test_masks_in_a_folder_that_may_not_be_listed_are_told(pair, monkeypatch):
+    def closed(folder):
+        raise PermissionError(13, "Permission denied")
+
+    _, run = pair()
+    monkeypatch.setattr(Path, "iterdir", closed)
+    series = read_series(run)
+    np.testing.assert_array_equal(series.frames, FILLED)
+    assert "in another image that is not here; frames of this run take their place" in series.warnings[0]
+
+
 def test_some_frames_of_a_run_of_its_own(pair):
     _, run = pair(frames=[2])
     files = {each.name: each for each in find_series([run.parent])}
@@ -99,7 +118,7 @@ def test_masks_that_cannot_be_had_are_told(pair, options, told):
     assert series.background_numbers == ()
     (warning,) = series.warnings
     assert told in warning
-    assert "look at the background, or name it with --background N" in warning
+    assert "look at the background, or name it with `background` N" in warning
 
 
 def test_a_mask_of_another_projection_does_not_serve(pair):

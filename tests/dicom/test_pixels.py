@@ -189,6 +189,48 @@ def test_several_fragments_a_frame_by_table_or_by_marks(xa_file, transfer_syntax
     check(with_pixels(path, encapsulated(items, TABLES[table](starts))), frames)
 
 
+def wrapped(codestream, rows, columns):
+    """Return a JPEG 2000 frame in the boxes of a file of its own, as some archives keep it."""
+
+    def box(kind, content):
+        return struct.pack(">L4s", 8 + len(content), kind) + content
+
+    header = box(b"ihdr", struct.pack(">LLHBBBB", rows, columns, 1, 11, 7, 0, 0)) + box(
+        b"colr", struct.pack(">BBBL", 1, 0, 0, 17)
+    )
+    start = box(b"jP  ", b"\r\n\x87\n") + box(b"ftyp", b"jp2 \0\0\0\0jp2 ")
+    return start + box(b"jp2h", header) + box(b"jp2c", codestream)
+
+
+@pytest.fixture
+def unmarked(xa_file):
+    """Return a writer of three frames that begin with no mark, each in two fragments and an empty one, and these frames."""
+
+    def write(table):
+        frames = moving_frames((3, 40, 72))
+        path = reencoded(xa_file(frames=frames), JPEG2000Lossless)
+        items, starts, place = [], [], 0
+        for frame in fragments(path):
+            starts.append(place)
+            whole = wrapped(frame.rstrip(b"\0"), 40, 72)
+            for part in (whole[:1000], whole[1000:] + b"\0" * (len(whole) % 2), b""):
+                items.append(part)
+                place += 8 + len(part)
+        return with_pixels(path, encapsulated(items, TABLES[table](starts))), frames
+
+    return write
+
+
+def test_frames_without_marks_are_told_apart_by_the_table(unmarked):
+    check(*unmarked("right"))
+
+
+@pytest.mark.parametrize("table", ["none", "shifted", "absolute"])
+def test_frames_without_marks_and_a_table_are_refused(unmarked, table):
+    with pytest.raises(InputError, match=r"of 3 frames .* found 1 frames; the file is truncated or damaged"):
+        read_series(unmarked(table)[0])
+
+
 @pytest.mark.parametrize("transfer_syntax", [JPEGLSLossless, JPEG2000Lossless])
 def test_a_fragment_given_twice_is_told_whatever_the_table_says(xa_file, transfer_syntax):
     frames = moving_frames((4, 40, 72))
@@ -250,6 +292,36 @@ def test_compressed_pixels_of_no_known_coding(xa_file):
     with_pixels(path, encapsulated([b"nothing " * 20] * 4))
     with pytest.raises(InputError, match="Explicit VR Little Endian, and the pixels show no known coding"):
         read_series(resaid(path, ExplicitVRLittleEndian))
+
+
+def test_no_fragment_and_no_table(xa_file):
+    path = with_pixels(reencoded(xa_file(), RLELossless), encapsulated([]))
+    table = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
+    start, end = path.read_bytes().rsplit(table, 1)
+    path.write_bytes(start + end)
+    with pytest.raises(InputError, match=r"PixelData .* of frames, found no bytes"):
+        read_series(path)
+
+
+def test_one_piece_too_small_for_what_is_said_to_be_compressed(xa_file):
+    path = resaid(xa_file(frames=moving_frames((1, 16, 12)), change=setting(PixelData=bytes(100))), JPEGLosslessSV1)
+    with pytest.raises(InputError, match=r"expected fragments of JPEG Lossless.* found 100 bytes in one piece, fewer than"):
+        read_series(path)
+
+
+def test_more_bits_than_the_header_says_are_refused(xa_file):
+    path = reencoded(xa_file(frames=moving_frames((2, 40, 72))), JPEGLSLossless)
+    dataset = pydicom.dcmread(path)
+    setting(BitsAllocated=8, BitsStored=8, HighBit=7)(dataset)
+    dataset.save_as(path)
+    with pytest.raises(InputError, match=r"at most 8 bits \(BitsAllocated \(0028,0100\)\), found compressed ones of 1[26];"):
+        read_series(path)
+
+
+def test_fill_bytes_before_a_mark_are_passed_over(xa_file):
+    frames = moving_frames((2, 40, 72))
+    path = reencoded(xa_file(frames=frames), JPEGLSLossless)
+    check(with_pixels(path, encapsulated([frame[:2] + b"\xff\xff" + frame[2:] for frame in fragments(path)])), frames)
 
 
 def test_bare_data_set_without_preamble(xa_file, tmp_path):

@@ -107,9 +107,9 @@ def test_both_are_passed_over_in_folders(xa_file, tmp_path):
 
 def test_a_captured_run_allows_neither(tmp_path):
     captured = make_source(next(case for case in cases() if case.source == SOURCES[-1]), tmp_path)
-    with pytest.raises(InputError, match=r"expected a run of class XA or XRF for --save dsa, got a captured one"):
+    with pytest.raises(InputError, match=r"expected a run of class XA or XRF for `kinds` dsa, got a captured one"):
         write_dsa_run(tmp_path / "out.dcm", captured, [1])
-    with pytest.raises(InputError, match="for --save dsa-state, got a captured run"):
+    with pytest.raises(InputError, match="for `kinds` dsa-state, got a captured run"):
         write_dsa_state(tmp_path / "out.dcm", captured, [1])
     assert not (tmp_path / "out.dcm").exists()
 
@@ -120,6 +120,6 @@ def test_sources_that_allow_no_state(xa_file, xa_folder, tmp_path, kind, found):
         "bare": lambda: xa_file("bare.dcm", change=deleting("SeriesInstanceUID")),
         "single": lambda: xa_folder(moving_frames((3, 8, 6))),
     }
-    with pytest.raises(InputError, match=f"for --save dsa-state, got {found}"):
+    with pytest.raises(InputError, match=f"for `kinds` dsa-state, got {found}"):
         write_dsa_state(tmp_path / "out.dcm", read_series(make[kind]()), [1])
     assert not (tmp_path / "out.dcm").exists()

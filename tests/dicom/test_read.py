@@ -10,6 +10,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     EnhancedXAImageStorage,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
@@ -457,7 +458,7 @@ def test_broken_headers_are_read_or_refused_but_never_crash(xa_file):
 def test_the_user_may_overrule_what_headers_say_of_subtraction(xa_file):
     lossy = {"ImageType": ["DERIVED", "PRIMARY", "SINGLE PLANE"], "AcquisitionDeviceProcessingDescription": "DSA 3 f/s"}
     path = xa_file(change=setting(**lossy))
-    with pytest.raises(InputError, match="or say --unsubtracted if these are its pixels"):
+    with pytest.raises(InputError, match="or say `unsubtracted` if these are its pixels"):
         read_series(path)
     series = read_series(path, unsubtracted=True)
     np.testing.assert_array_equal(series.frames, moving_frames())
@@ -472,3 +473,30 @@ def test_one_frame_by_itself(xa_file):
     assert (run.relation, run.bits_stored, len(run.headers)) == ("LIN", 12, 1)
     with pytest.raises(InputError, match=r"run.dcm: expected one frame, found a run of 4; give it as RUN"):
         read_frame(xa_file())
+
+
+def test_tables_of_the_old_pixels_are_no_header(xa_file):
+    path = xa_file(change=lambda dataset: dataset.add_new("ExtendedOffsetTable", "OV", bytes(32)))
+    assert b"\xe0\x7f\x01\x00OV" in path.read_bytes()
+    assert "ExtendedOffsetTable" not in read_series(path).headers[0]
+
+
+def test_a_run_larger_than_memory_is_told(xa_file, monkeypatch):
+    def empty(shape, dtype):
+        raise MemoryError
+
+    path = xa_file()
+    monkeypatch.setattr(np, "empty", empty)
+    with pytest.raises(InputError, match=r"expected a run that fits into memory, found 4 frames of 16x12; give fewer frames"):
+        read_series(path)
+
+
+@pytest.mark.parametrize("transfer_syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("kept", [0, 2, 4, 6, 8, 10])
+def test_a_file_that_ends_where_its_pixels_begin(xa_file, transfer_syntax, kept):
+    path = reencoded(xa_file(), transfer_syntax)
+    start = path.read_bytes().rpartition(b"\xe0\x7f\x10\x00")[0]
+    path.write_bytes(start + b"\xe0\x7f\x10\x00OW\0\0\x80\x01"[:kept])  # with a type, whatever the syntax says
+    with pytest.raises(InputError, match=r"run\.dcm: expected ") as told:
+        read_series(path)
+    assert "\n" not in str(told.value)

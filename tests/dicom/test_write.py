@@ -17,6 +17,7 @@ from pydicom.uid import (
 
 from angiomorph.dicom import read_series, write_bsa
 from angiomorph.dicom.encoding import DEPTHS, Encoding
+from angiomorph.dicom.save import writing
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.intensity import LN, STORED, to_domain
 from tests.conftest import moving_frames
@@ -198,10 +199,12 @@ def test_biplane_needs_its_other_plane(xa_file, tmp_path, referenced):
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "BIPLANE A"]
         if referenced:
             other = item(ReferencedSOPClassUID=XRayAngiographicImageStorage, ReferencedSOPInstanceUID="1.2.3")
+            other.ReferencedFrameNumber = 2
             dataset.ReferencedImageSequence = [other]
 
     dataset = write(tmp_path / "bsa.dcm", read_series(xa_file(change=change)))
     assert dataset.ImageType[2] == ("BIPLANE A" if referenced else "SINGLE PLANE")
+    assert not any("ReferencedFrameNumber" in image for image in dataset.get("ReferencedImageSequence", []))
     assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
 
 
@@ -343,3 +346,24 @@ def test_illegal_input_leaves_nothing(xa_file, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         write(tmp_path / "out" / "bsa.dcm", source, **change)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_source_without_a_name_of_its_own_is_not_referred_to(xa_file, tmp_path):
+    def change(dataset):
+        del dataset.SOPInstanceUID, dataset.file_meta.MediaStorageSOPInstanceUID
+
+    dataset = write(tmp_path / "bsa.dcm", read_series(xa_file(change=change)))
+    assert "SourceImageSequence" not in dataset
+    assert dataset.DerivationCodeSequence[0].CodeValue == "113062"
+    assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
+
+
+def test_values_that_break_their_type_are_told_but_not_quoted(tmp_path):
+    with (
+        pytest.raises(
+            InputError, match=r"bsa\.dcm: expected .* values of run that break their own type \(ValueError\)"
+        ) as told,
+        writing(tmp_path / "bsa.dcm", "run"),
+    ):
+        raise ValueError("Doe^Jane")
+    assert "Doe" not in str(told.value)

@@ -1,5 +1,6 @@
 """Runs of images are found by names and headers."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def test_a_damaged_tiff_is_a_run_that_fails(tmp_path):
 
 
 def test_dicom_is_sent_away(xa_file):
-    with pytest.raises(InputError, match=r"found another ending; leave out --relation"):
+    with pytest.raises(InputError, match=r"found another ending; leave out `relation`"):
         find_image_runs([xa_file()])
 
 
@@ -78,3 +79,12 @@ def test_pairs_are_runs_of_two_frames(tree):
     assert [(run.name, run.paths) for run in runs] == [("2", (one, two)), ("2-2", (ten, two))]
     with pytest.raises(InputError, match="found nothing there"):
         find_pairs([(one, tree / "absent.png")])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes among its files")
+def test_what_is_neither_file_nor_folder_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(
+        InputError, match=r"a\.png: expected an image file or a folder of them, found neither; copy what it gives"
+    ):
+        find_image_runs([tmp_path / "a.png"])

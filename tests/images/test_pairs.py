@@ -51,6 +51,13 @@ def test_nifti_is_written_as_voxelmorph_does(tmp_path, ending, affine):
         assert found.header == expected.header
 
 
+def test_images_of_two_relations_are_no_pair(tmp_path, xa_file):
+    frames = moving_frames((1, 6, 5))
+    pair = [read_image(xa_file(f"{relation}.dcm", frames=frames, relation=relation)) for relation in ("LIN", "DISP")]
+    with pytest.raises(InputError, match=r"DISP\.dcm: expected PixelIntensityRelationship LIN as .*LIN\.dcm, found others"):
+        join_pair(*pair)
+
+
 def test_the_affine_of_nifti_is_kept(tmp_path):
     affine = np.diag([2.0, 3.0, 4.0, 1.0])
     save_nifti(tmp_path / "a.nii.gz", MOVING, affine)
@@ -80,7 +87,7 @@ def test_a_dicom_pair_has_its_own_relation(xa_file):
     run = join_pair(*images)
     np.testing.assert_array_equal(run.frames, frames)
     assert (run.relation, run.bits_stored, run.background_numbers) == ("LIN", 12, (1,))
-    with pytest.raises(InputError, match="--relation DISP: expected none with DICOM"):
+    with pytest.raises(InputError, match="`relation` DISP: expected none with DICOM"):
         join_pair(*images, "DISP")
 
 
@@ -107,8 +114,8 @@ def test_an_absent_image(tmp_path):
 @pytest.mark.parametrize(
     ("moved", "warp", "words"),
     [
-        ("c.dcm", None, "--moved c.dcm: expected a name that ends in .npz or .nii or .nii.gz or .png"),
-        ("c.npz", "w.png", "--warp w.png: expected a name that ends in .npz or .nii or .nii.gz, got"),
+        ("c.dcm", None, "`moved` c.dcm: expected a name that ends in .npz or .nii or .nii.gz or .png"),
+        ("c.npz", "w.png", "`warp` w.png: expected a name that ends in .npz or .nii or .nii.gz, got"),
         ("c.npz", "c.npz", "expected names of their own"),
         ("a.npz", None, "expected names of their own"),
         ("d.npz", None, "expected a file to write, found a folder"),

@@ -1,8 +1,10 @@
 """Files that programs nobody here wrote are read as they were written; others are refused before memory is taken."""
 
 import struct
+import sys
 import zipfile
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -163,6 +165,36 @@ def zip_of(path, content, name="vol.npy"):
         archive.writestr(name, content)
 
 
+def planes(path):
+    """Write a TIFF of three colour planes, one behind the other."""
+    tifffile.imwrite(path, RUN.astype(np.uint8), photometric="rgb", planarconfig="separate")
+
+
+def of_two_kinds(path):
+    tifffile.imwrite(path, RUN[0], photometric="minisblack")
+    tifffile.imwrite(path, RUN[0, :2], photometric="minisblack", append=True)
+
+
+def save_cifti(path):
+    """Write values at places of a brain, which are no image though they stand in a NIfTI file."""
+    require_package("nibabel", "images")
+    from nibabel import cifti2
+
+    places = cifti2.BrainModelAxis.from_mask(np.ones((2, 2, 2)), affine=np.eye(4))
+    cifti2.Cifti2Image(np.zeros((1, 8), np.float32), (cifti2.ScalarAxis(["a"]), places)).to_filename(path)
+
+
+def save_sound(path):
+    """Write a film without a picture: the header of a stream and nothing in it."""
+    require_package("av", "images")
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "gray"
+        container.start_encoding()
+
+
 def save_pickle(path):
     np.save(path, np.array([{"a": 1}], object), allow_pickle=True)
 
@@ -191,6 +223,8 @@ BROKEN = {
     "gif.png": (lambda path: Image.fromarray(RUN[0].astype(np.uint8)).save(path, "GIF"), "expected a picture"),
     "no.tif": (lambda path: path.write_bytes(b"no picture"), "expected TIFF"),
     "bomb.tif": (tiff_bomb, "expected parts of 20 bytes, found one that inflates to more"),
+    "planes.tif": (planes, "found colours in planes"),
+    "kinds.tif": (of_two_kinds, "expected images of one size and type, found 2 kinds"),
     "lzma.tif": (lambda path: tifffile.imwrite(path, RUN[0], compression="lzma"), "found LZMA"),
     "pickle.npy": (save_pickle, "without pickled objects"),
     "pickle.npz": (lambda path: save_npz(path, vol=np.array([{"a": 1}], object)), "without pickled objects"),
@@ -206,7 +240,9 @@ BROKEN = {
     "empty.npy": (lambda path: np.save(path, RUN[:0]), "found shape (0, 4, 5)"),
     "short.nii": (lambda path: nifti_of(path, (999, 999, 99)), "expected a whole image"),
     "large.nii": (lambda path: nifti_of(path, (8000, 8000, 99)), "2 GiB of pixels"),
+    "a.dscalar.nii": (save_cifti, "expected NIfTI, found Cifti2Image; convert it"),
     "no.nii": (lambda path: path.write_bytes(b"no image"), "expected NIfTI"),
+    "none.avi": (save_sound, "expected a video"),
     "no.avi": (lambda path: path.write_bytes(b"no video"), "expected a video"),
     "a.txt": (lambda path: path.write_bytes(b"a"), "found another ending"),
     "absent.png": (lambda path: None, "found none there"),
@@ -223,3 +259,49 @@ def test_what_is_refused_and_why(tmp_path, name):
         read_frames(tmp_path / name)
     assert str(refused.value).startswith(str(tmp_path / name))
     assert words in str(refused.value)
+
+
+def test_frames_of_two_sizes_are_no_video(tmp_path, monkeypatch):
+    require_package("av", "images")
+    import av
+
+    class Container:
+        """A video whose pictures change their size, as some streams of the web do."""
+
+        streams = SimpleNamespace(video=[SimpleNamespace(height=4, width=5)])
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def decode(self, stream):
+            return [av.VideoFrame.from_ndarray(np.zeros(shape, np.uint8), format="gray") for shape in ((4, 6), (4, 8))]
+
+    (tmp_path / "a.avi").touch()
+    monkeypatch.setattr(av, "open", lambda path: Container())
+    with pytest.raises(InputError, match=r"a\.avi: expected frames of one size, found others; export it again"):
+        read_frames(tmp_path / "a.avi")
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "words"), [("av", "a.avi", "PyAV, which reads"), ("nibabel", "a.nii", "nibabel, wh")]
+)
+def test_without_the_extra_it_says_what_to_install(tmp_path, monkeypatch, package, name, words):
+    (tmp_path / name).touch()
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=rf"{name}: expected {words}.*pip install 'angiomorph\[images\]'"):
+        read_frames(tmp_path / name)
+
+
+def test_a_run_larger_than_memory_is_told(tmp_path, monkeypatch):
+    def fail(path):
+        raise MemoryError
+
+    (tmp_path / "a.tif").touch()
+    monkeypatch.setattr(tifffile, "TiffFile", fail)
+    with pytest.raises(
+        InputError, match=r"a\.tif: expected a run that fits into memory, found a larger one; give fewer frames"
+    ):
+        read_frames(tmp_path / "a.tif")

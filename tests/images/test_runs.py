@@ -81,3 +81,12 @@ def test_folders_become_a_store_without_names(folder, tmp_path):
     manifest = report.manifest.read_text()
     assert "Doe" not in manifest
     assert "file: expected an array of NumPy" in manifest
+
+
+def test_more_images_than_memory_are_refused_by_the_first(folder, monkeypatch):
+    monkeypatch.setattr("angiomorph.images.runs.MOST_BYTES", 3 * 8 * 6 * 2 - 1)
+    (files,) = find_image_runs([folder])
+    with pytest.raises(
+        InputError, match=r"run: expected at most 0 GiB of pixels, found 3 images of shape \(8, 6\); give fewer"
+    ):
+        read_image_run(files, LIN)

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 import angiomorph as am
 from angiomorph.errors import InputError
+from angiomorph.inference.engine import OpenVinoEngine
 from angiomorph.networks.warp import warp_frames
 from angiomorph.registration.engines import check_engine
 from angiomorph.registration.options import OPENVINO
@@ -31,6 +32,14 @@ def path(tmp_path_factory):
 def predictors(path):
     """Return what finds warps by OpenVINO, and by TensorFlow."""
     return tuple(am.Model(path, engine).predictor for engine in (BY_OPENVINO, am.EngineOptions()))
+
+
+def test_half_precision_needs_a_processor_that_has_it(path, monkeypatch):
+    import openvino
+
+    monkeypatch.setattr(openvino.Core, "get_property", lambda core, device, name: ["FP32"])
+    with pytest.raises(InputError, match="`mixed_precision`: expected a CPU with bfloat16, found none; leave it out"):
+        OpenVinoEngine(path, mixed_precision=True)
 
 
 def make_frames(shape, count=3):

@@ -206,3 +206,9 @@ def test_bright_residue_of_one_light_pixel():
     behind = np.ones((2, 5), bool)
     behind[0, 0] = False
     assert against_truth.bright_residue(bsa, behind) == 0
+
+
+def test_where_there_is_nothing_to_judge_figures_are_none():
+    nothing, flat = np.zeros((1, 8, 8), bool), np.zeros((1, 8, 8))
+    assert math.isnan(against_truth.similarity(flat, flat, nothing))
+    assert math.isnan(against_truth.endpoint_error(np.zeros((1, 8, 8, 2)), np.zeros((1, 2, 2, 2)), np.zeros((1, 2, 2), bool)))

@@ -62,7 +62,7 @@ def test_another_size_keeps_the_weights(network, baked):
 
 
 def test_a_wrong_size_is_refused(network):
-    with pytest.raises(InputError, match="size: expected a multiple of 4, got 30"):
+    with pytest.raises(InputError, match="`size` 30: expected a multiple of 4, got 30"):
         networks.bake(network, 0.5, size=30)
 
 

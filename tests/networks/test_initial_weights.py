@@ -229,6 +229,8 @@ def no_weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("no_weights")
     (folder / "text.h5").write_text("hello")
     h5py.File(folder / "empty.h5", "w").close()
+    with h5py.File(folder / "nameless.h5", "w") as file:
+        file.attrs["layer_names"] = np.array([], "S1")
     networks.save(tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=(1,), name="only")]), folder / "other.h5")
     plain().save_weights(folder / "new.weights.h5")
     saved(plain(), folder / "damaged.h5", whole=False)
@@ -245,6 +247,7 @@ def no_weights(tmp_path_factory):
         ("damaged.h5", "expected a model or weights .* but it cannot be read"),
         ("", "expected a model or weights .* but it cannot be opened as HDF5"),
         ("empty.h5", "found neither an architecture nor layers with names in it"),
+        ("nameless.h5", r"expected layers with names \(Keras 2, \.h5\), found none"),
         ("new.weights.h5", r"found neither an architecture nor layers with names in it; .* not in \.weights\.h5"),
         ("other.h5", "of class AngioMorph or VxmDense or HyperVxmDense or weights, found 'Sequential'"),
     ],

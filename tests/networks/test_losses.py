@@ -195,11 +195,11 @@ def test_gradient_penalty_of_a_linear_flow():
 
 
 def test_wrong_arguments_are_refused():
-    with pytest.raises(ValueError, match="image_sigma: expected a positive number"):
+    with pytest.raises(ValueError, match="`image_sigma`: expected a positive number"):
         MSE(image_sigma=0)
-    with pytest.raises(ValueError, match="kernel_size: expected an odd number"):
+    with pytest.raises(ValueError, match="`kernel_size`: expected an odd number"):
         VLE(kernel_size=4)
-    with pytest.raises(ValueError, match="contrast_weight: expected a number from 0"):
+    with pytest.raises(ValueError, match="`contrast_weight`: expected a number from 0"):
         Truth(contrast_weight=-1.0)
 
 

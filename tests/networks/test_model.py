@@ -168,7 +168,7 @@ def test_voxelmorphs_options_of_the_flow(tmp_path, options):
 
 
 def test_a_coarse_flow_without_integration_is_refused():
-    with pytest.raises(InputError, match="svf_resolution 2: expected int_steps > 0 and int_resolution > 1"):
+    with pytest.raises(InputError, match="`svf_resolution` 2: expected `int_steps` > 0 and `int_resolution` > 1"):
         AngioMorph((32, 32), **SMALL, svf_resolution=2)
 
 
@@ -197,7 +197,7 @@ def test_files_that_are_no_model(tmp_path, small):
 
 
 def test_lambda_outside_its_range_is_refused(small):
-    with pytest.raises(InputError, match=r"lambda: expected a number from 0 to 1, got 1\.5"):
+    with pytest.raises(InputError, match=r"`hyper` 1.5: expected a number from 0 to 1, got 1\.5"):
         networks.bake(small, 1.5)
 
 

@@ -54,7 +54,13 @@ def test_several_curves_have_a_legend_and_their_own_look():
     assert {"a & b", "c"} <= {each.text for each in tree.iter("text")}
     looks = [(each.get("stroke"), each.get("stroke-dasharray")) for each in tree.iter("path")]
     assert len(set(looks)) == 2
-    assert "what <is> drawn" in {each.text for each in drawn(Curve("c", [3, 2, 1])).iter("text")}
+
+
+def test_one_curve_has_no_legend():
+    """The page says its title already."""
+    tree = drawn(Curve("c", [3, 2, 1]))
+    assert {"what <is> drawn", "c"} & {each.text for each in tree.iter("text")} == set()
+    assert "c, 1: 3" in {each.text for each in tree.iter("title")}
 
 
 def test_marks_and_the_line_of_the_frame_shown():

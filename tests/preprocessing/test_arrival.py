@@ -111,6 +111,12 @@ def test_what_lies_outside_of_the_field_does_not_count():
     assert find_arrival(frames, moved, warps, field).index is None
 
 
+def test_in_a_narrow_field_iodine_is_found_a_frame_late_at_most():
+    narrow = np.zeros_like(FIELD)
+    narrow[:, 60:68] = True  # of which the margin leaves nothing
+    assert find_arrival(*run(fill=filling(6), noise=0.003), narrow).index in (6, 7)
+
+
 def test_runs_of_any_exposure_give_the_same_answer():
     frames, moved, warps = run(fill=filling(7), noise=0.005)
     brighter = frames + 0.2 * np.random.default_rng(1).random(FRAMES)[:, None, None].astype(np.float32)

@@ -129,7 +129,7 @@ def test_small_frames_have_the_field_of_their_tags():
 
 
 def test_frames_and_shutter_of_different_sizes_are_an_error():
-    with pytest.raises(InputError, match=r"field: expected frames \(T, H, W\) and shutter \(H, W\)"):
+    with pytest.raises(InputError, match=r"`frames`, `shutter`: expected \(T, H, W\) and \(H, W\)"):
         find_field(np.zeros((3, 8, 8), np.uint16), np.ones((8, 9), bool))
 
 

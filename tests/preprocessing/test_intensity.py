@@ -45,9 +45,9 @@ def test_mode_follows_the_relation_unless_told(relation, intensity, mode):
 def test_mode_refuses_what_makes_no_sense():
     with pytest.raises(InputError, match="logarithmic already"):
         resolve_mode("LOG", "log")
-    with pytest.raises(InputError, match="got 'cubic'"):
+    with pytest.raises(InputError, match="got cubic"):
         resolve_mode("LIN", "cubic")
-    with pytest.raises(InputError, match="got 'auto'"):
+    with pytest.raises(InputError, match="got auto"):
         to_domain(np.zeros((1, 1, 1)), "auto")
     with pytest.raises(InputError, match=r"\(2, 3\) and None"):
         normalisation(np.zeros((2, 3)), None, "log")
@@ -68,7 +68,7 @@ def test_exposed_range_without_outliers_and_blades():
     assert exposed_range(blades, everywhere, "log") == pytest.approx(math.log(2), rel=1e-5)
     assert exposed_range(blades, everywhere, "linear") == pytest.approx(999)
     assert exposed_range(np.full((2, 4, 4), 7, np.uint8), np.ones((4, 4), bool), "log") == 0
-    with pytest.raises(InputError, match="got 'auto'"):
+    with pytest.raises(InputError, match="got auto"):
         exposed_range(ramp, everywhere, "auto")
 
 

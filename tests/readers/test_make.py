@@ -17,7 +17,7 @@ from angiomorph.preprocessing.recovery import move_image
 from angiomorph.readers.key import read_key
 from angiomorph.readers.make import draw_key, make_study
 from angiomorph.readers.options import StudyOptions
-from angiomorph.readers.panels import LARGEST, encode_panels, read_case
+from angiomorph.readers.panels import LARGEST, encode_panels, read_case, read_rate
 from angiomorph.storage.store import read_arrays, write_arrays
 from tests.readers.studies import BACKGROUND, write_result
 
@@ -122,6 +122,37 @@ def test_results_without_moved_give_the_same_panels(tmp_path):
     np.testing.assert_allclose(plain, expected - np.median(expected, axis=(1, 2), keepdims=True), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("times", "most", "rate"),
+    [
+        (np.arange(9) * 133.3, 40, 7.5),
+        (np.arange(9) * 133.3, 4, 3.75),  # every other frame of those behind the background
+        (np.array([0, 50, 100, 600, 1100, 1600, 2100, 5100, 8100.0]), 40, 2.0),
+        (np.arange(9) * 3.0, 40, 60.0),
+        (np.zeros(9), 40, 4.0),
+        (np.arange(3) * 100.0, 40, 4.0),
+        (np.arange(9) * 133.3, 1, 4.0),
+        (None, 40, 4.0),
+    ],
+)
+def test_a_case_plays_as_acquired(tmp_path, times, most, rate):
+    write_result(tmp_path / "a_bsa.h5", shape=(9, 8, 8))
+    arrays, attributes = read_arrays(tmp_path / "a_bsa.h5")
+    if times is not None:
+        write_arrays(tmp_path / "a_bsa.h5", arrays | {"frame_times": times}, attributes)
+    assert read_rate(tmp_path / "a_bsa.h5", most) == rate
+
+
+def test_a_rate_that_is_named_comes_first(tmp_path, methods):
+    for folder in methods.values():
+        for run in RUNS:
+            arrays, attributes = read_arrays(folder / f"{run}_bsa.h5")
+            write_arrays(folder / f"{run}_bsa.h5", arrays | {"frame_times": np.arange(5) * 100.0}, attributes)
+    for rate, shown in ((None, 10), (3.0, 3)):
+        make_study(methods, tmp_path / f"{rate}", StudyOptions(seed=1, rate=rate))
+        assert read_page(tmp_path / f"{rate}" / "pages" / "case-001.html")["rate"] == shown
+
+
 def test_long_and_large_runs_are_thinned_and_shrunk(tmp_path):
     write_result(tmp_path / "a_bsa.h5", shape=(12, 40, 80))
     (panel,), field = read_case([tmp_path / "a_bsa.h5"], StudyOptions(plain=False, frames=4, size=40))
@@ -208,7 +239,7 @@ def test_results_that_do_not_fit_leave_no_study(tmp_path, methods, harm, words):
         (["a=x", "a=y"], "a=y: expected NAME=FOLDER, with a name for each"),
         (["a=nowhere"], "nowhere: expected the folder of results of 'a', found none"),
         (["a=."], "expected results \\*_bsa.h5, found none"),
-        (["a=.", "--no-plain"], "methods a: expected 2 to 6 different names, found 1"),
+        (["a=.", "--no-plain"], "NAME=FOLDER a: expected 2 to 6 different names, found 1"),
         (["plain DSA=."], "expected 2 to 6 different names"),
     ],
 )

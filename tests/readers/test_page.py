@@ -22,6 +22,7 @@ PIXELS = (
 )
 BLURS = {"sharp": 0.5, "smooth": 2.0, "smoother": 4.0}
 CUT = "return [...document.querySelectorAll('fieldset, header')].filter((each) => each.scrollWidth > each.clientWidth).length"
+LONG = "return document.documentElement.scrollHeight > innerHeight"
 WIDE = "return document.documentElement.scrollWidth > innerWidth"
 
 
@@ -177,12 +178,22 @@ def test_a_case_judged_again_counts_once(tmp_path, study, browser):
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (1920, 1080)])
-def test_all_is_seen_without_scrolling_sideways(tmp_path, study, width, height):
+def test_all_is_seen_without_scrolling(tmp_path, study, width, height):
     with open_browser(tmp_path, width, height) as browser:
         open_case(browser, study[0] / "pages" / "case-002.html", 2)
+        assert not browser.execute_script(LONG)
         assert not browser.execute_script(WIDE)
         assert not element(browser, "next").is_displayed()  # the last case
         assert browser.execute_script(CUT) == 0
         tops = {round(panel.rect["y"]) for panel in browser.find_elements("tag name", "section")}
         assert len(tops) == 1  # side by side
+        press(browser, "z")
+        assert not browser.execute_script(LONG)
+        assert not browser.execute_script(WIDE)
+        assert browser.execute_script(CUT) == 0
+        canvas = browser.find_element("css selector", ".chosen canvas").rect
+        assert canvas["height"] > 0.7 * height
+        questions = browser.find_elements("css selector", ".chosen fieldset")
+        assert all(each.rect["x"] > canvas["x"] + canvas["width"] for each in questions)  # beside it
+        assert element(browser, "save").rect["y"] < height
         assert read_complaints(browser) == []

@@ -48,6 +48,12 @@ def test_the_noise_may_depend_on_the_intensity():
     assert evidence(frame, background, frame) < LEAST
 
 
+def test_a_background_may_have_two_intensities_alone():
+    still = (bone() > 0).astype(float)
+    background, frame = noisy(bone(), 0.05, 1), noisy(bone(), 0.05, 2)
+    assert np.isfinite(float(find_evidence((frame - background)[None], (0.5 * (frame - background))[None], still, KNOWN)[0]))
+
+
 @pytest.mark.parametrize("noise", [0.01, 0.05])
 def test_a_warp_that_removes_motion_has_evidence(noise):
     background = noisy(bone(), noise, 1)

@@ -70,6 +70,30 @@ def test_warps_are_those_of_the_whole_run(live, result):
     assert np.abs(result.warp).max() > 1
 
 
+@pytest.mark.slow
+def test_what_was_forgotten_is_found_again(live, monkeypatch):
+    frames = (2, 3, 4, 2)
+    expected = [ask(live, "warp", frame=frame, hyper=0.2).data for frame in frames]
+    monkeypatch.setattr("angiomorph.registration.live.KEPT_BYTES", 1)  # so that one warp is kept
+    assert [ask(live, "warp", frame=frame, hyper=0.2).data for frame in frames] == expected
+
+
+@pytest.mark.slow
+def test_refined_warps_are_those_of_the_whole_run(model_path):
+    how = replace(OPTIONS, hyper=0.3, guard=False, refine=2)
+    whole, live = Model(model_path).register(series(phantom()), how), LiveRegistration(series(phantom()), model_path, how)
+    refined, plain = (read_warp(ask(live, "warp", frame=3, hyper=0.3, refine=refine)) for refine in (1, 0))
+    assert np.abs(refined - whole.warp[2]).max() < 0.01
+    assert np.abs(refined - plain).max() > 0.05
+
+
+def test_more_backgrounds_than_are_kept_stay_right(live):
+    for background in ("1", "2", "3", "4", "5", "1,3", "1"):
+        found = np.frombuffer(ask(live, "reference", background=background).data, "<f4").reshape(64, 64)
+        chosen = [int(number) - 1 for number in background.split(",")]
+        np.testing.assert_allclose(found, np.log(phantom()[chosen].astype(float)).mean(0), atol=1e-5)
+
+
 def test_the_reference_is_the_background(live):
     reference = np.frombuffer(ask(live, "reference", background="1,2").data, "<f4").reshape(64, 64)
     assert np.allclose(reference, np.log(phantom()[:2].astype(float)).mean(0), atol=1e-5)

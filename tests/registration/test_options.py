@@ -11,9 +11,11 @@ from angiomorph.cli import main, parser
 from angiomorph.cli.arguments import read_options
 from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
+from angiomorph.registration.engines import load_predictor
 from angiomorph.registration.model_defaults import read_model_defaults
-from angiomorph.registration.options import ENDINGS, OutputOptions, RegistrationOptions
+from angiomorph.registration.options import ENDINGS, EngineOptions, OutputOptions, RegistrationOptions
 from angiomorph.storage import store
+from tests.runs import save_tiny_model
 from tests.tools import REPOSITORY
 
 EXAMPLE = REPOSITORY / "data" / "example_run.dcm"
@@ -72,6 +74,16 @@ CASES = {
 }
 REFUSED = {f"{verb}: {name}": [verb, *words] for verb in ("register", "evaluate") for name, words in CASES.items()}
 REFUSED["register: no kind"] = ["register", str(EXAMPLE), "--save", "tiff"]
+FILES = {
+    "bake": ["bake", "absent.h5", "out.h5", "--lambda", "0.5"],
+    "compact": ["compact", "absent.h5", "out.h5"],
+    "export": ["export", "absent.h5", "out.onnx"],
+    "import-weights": ["import-weights", "absent.h5", "out.h5"],
+    "train: no weights": ["train", str(EXAMPLE), "--load-weights", "absent.h5", "--gpu", "-1"],
+    "train: no validation": ["train", str(EXAMPLE), "--validation", "absent.h5", "--gpu", "-1"],
+    "train: no store": ["train", "absent.h5", "--gpu", "-1"],
+}
+REFUSED |= FILES
 SLOW = ("tensorflow", "matplotlib", "skimage")  # what takes longer to import than all checks together
 
 
@@ -99,6 +111,14 @@ def test_wrong_words_are_refused_before_tensorflow_is_imported(refused, case):
     assert refused[case] == [2, []]
 
 
+@pytest.mark.parametrize("verb", FILES)
+def test_a_file_that_is_not_there_is_named(capsys, verb):
+    assert main(FILES[verb]) == 2
+    error = capsys.readouterr().err
+    assert f"angiomorph {FILES[verb][0]}: absent.h5: expected a" in error or "absent.h5: expected weights (.h5)" in error
+    assert "found no such file" in error or "found nothing there" in error
+
+
 @pytest.mark.slow
 def test_the_command_line_registers_as_the_library_does(tmp_path):
     """All defaults, all frames of the example, by the shipped model."""
@@ -113,3 +133,24 @@ def test_the_command_line_registers_as_the_library_does(tmp_path):
     assert result.warp.any()
     assert tuple(arrays["background"]) == result.background.numbers
     assert (attributes["lambda"], attributes["levels"]) == (result.hyper, result.levels)
+
+
+@pytest.mark.parametrize("image_loss", ["dice", ""])
+def test_a_model_of_another_loss_is_refused(tmp_path, image_loss):
+    path = save_tiny_model(tmp_path / "tiny.h5", image_loss=image_loss)
+    with pytest.raises(
+        InputError, match=rf"tiny\.h5: expected image_loss .* in the model, found '{image_loss}'; train it again"
+    ):
+        read_model_defaults(path)
+
+
+def test_a_model_that_keras_cannot_build_is_refused(tmp_path, monkeypatch):
+    def fail(path):
+        raise ValueError("Shapes differ\nand more")
+
+    path = save_tiny_model(tmp_path / "tiny.h5")
+    monkeypatch.setattr("angiomorph.networks.baked.load_any", fail)
+    with pytest.raises(
+        InputError, match=r"tiny\.h5: expected a whole model \(\.h5\), but it cannot be rebuilt: Shapes differ; copy"
+    ):
+        load_predictor(path, EngineOptions())

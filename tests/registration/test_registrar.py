@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from angiomorph import networks
 from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
 from angiomorph.registration.evidence import weigh_warps
@@ -108,6 +109,14 @@ def test_frames_unlike_the_background_are_refused(model):
     for frame in (FRAMES[0, :40], FRAMES[0].astype(np.uint8)):
         with pytest.raises(InputError, match=r"`frame`: expected \(50, 70\) uint16"):
             live.push(frame)
+
+
+def test_a_network_of_no_numbers_is_told(tmp_path):
+    network = networks.AngioMorph.load(save_tiny_model(tmp_path / "tiny.h5"))
+    network.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])
+    networks.save(network, tmp_path / "broken.h5")
+    with pytest.raises(InputError, match="`frame`: expected a finite warp, but the network's is not; check the frame"):
+        Registrar(Model(tmp_path / "broken.h5"), FRAMES, options=RegistrationOptions(refine=0, guard=False)).push(FRAMES[0])
 
 
 @pytest.mark.slow

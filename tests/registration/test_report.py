@@ -11,7 +11,10 @@ from angiomorph.dicom import read_series
 from angiomorph.preprocessing.background import Background, Step
 from angiomorph.preprocessing.lazy_frames import LazyFrames
 from angiomorph.registration.figures import describe_frames
+from angiomorph.registration.model_card import read_excerpt
+from angiomorph.registration.model_defaults import MODELS
 from angiomorph.registration.report import MOST_FRAMES
+from angiomorph.storage.digest import sha256
 from tests.browser import open_browser, read_complaints
 from tests.html_reader import Reader
 from tests.registration.test_result import registered
@@ -21,7 +24,7 @@ PATIENT = {"PatientName": "Quartz^Zebulon", "PatientID": "QZ-4711", "PatientBirt
 PATIENT |= {"InstitutionName": "Basalt Hospital", "SeriesDescription": "left ICA Quartz", "AccessionNumber": "AC5533771"}
 FACTS = {"image_loss": "vle", "size": 128, "lambda": 0.7, "data": {"runs": 469, "frames": 4690}, "epochs": 24, "steps": 24000}
 SECTIONS = ["Plain DSA beside BSA", "Summary", "Frames that were not warped whole", "Figures over time, without truth"]
-SECTIONS += ["The same frame at other λ", "Frame 6, the most iodine", "Parameters", "Model"]
+SECTIONS += ["Frame 6 at 0.50 s, the most iodine", "The same frame at other λ", "Parameters", "Model"]
 WIDE = "return document.documentElement.scrollWidth > innerWidth"
 
 
@@ -60,7 +63,14 @@ def test_a_report_says_what_was_done(tmp_path):
     page, text = read(save(run(), tmp_path))
     assert page.said("h1") == ["Registered run"]
     assert page.said("h2") == SECTIONS
-    assert "6 frames of 64 by 64 pixels over 0.5 s." in text
+    assert "6 frames of 64 by 64 pixels over 0.5 s. Times count from the first frame." in text
+    assert "Registered at λ 0.50 by the model tiny. λ weighs" in text
+    assert "Research use only; not a medical device." in text
+    assert page.said("i") == [
+        words
+        for number, part in enumerate(["plain DSA, background"] * 2 + ["plain DSA"] * 4)
+        for words in (f"{part} at 0.{number}0 s", f"BSA (λ 0.50) at 0.{number}0 s")
+    ]
     assert "the mean of frames 1-2 (the last ones before iodine arrives)" in text
     assert "Iodine is seen from frame 3 on." in text
     assert "in BSA: 100% less" in text
@@ -97,7 +107,38 @@ def test_several_backgrounds_and_doubts_are_told(tmp_path):
     page, text = read(save(doubtful, tmp_path))
     assert "That is not sure: iodine may have been there from the first frame on." in text
     assert "The guard was off." in text
-    assert any("name another with --background N" in said for said in page.said("p"))
+    assert any("name another with background N" in said for said in page.said("p"))
+
+
+def test_refinement_is_told(tmp_path):
+    _, text = read(save(run(refine=40), tmp_path))
+    assert "Registered at λ 0.50 by the model tiny, and refined by 40 steps." in text
+    assert "Registered at λ 0.50. λ weighs" in read(save(run(model_name=""), tmp_path))[1]
+
+
+def test_a_run_without_times_has_none(tmp_path):
+    timed = run()
+    page, text = read(save(replace(timed, series=replace(timed.series, frame_times=np.zeros(6))), tmp_path))
+    assert "6 frames of 64 by 64 pixels." in text
+    assert "Frame 6, the most iodine" in page.said("h2")
+    assert set(page.said("i")) == {"plain DSA, background", "plain DSA", "BSA (λ 0.50)"}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_report_quotes_the_card_of_its_model(name, tmp_path):
+    digest = sha256(MODELS[name])
+    page, text = read(save(run(model_sha256=digest), tmp_path))
+    assert "says in short" in text
+    assert [said for said in page.said("p") if said in read_excerpt(digest)] == read_excerpt(digest)
+    assert "Research software; not a medical device." in text
+    _, text = read(save(run(model_facts=FACTS | {"source_sha256": digest}), tmp_path / "baked"))
+    assert "It was baked at one λ from a model whose card" in text
+
+
+def test_a_report_says_that_other_models_have_no_card(tmp_path):
+    _, text = read(save(run(), tmp_path))
+    assert "AngioMorph has no card of this model" in text
+    assert "says in short" not in text
 
 
 def test_the_montage_shows_each_lambda(tmp_path):
@@ -105,8 +146,8 @@ def test_the_montage_shows_each_lambda(tmp_path):
     montage = {hyper: result.bsa[5] * (1 - hyper) for hyper in (0.0, 0.5, 1.0)}
     page, _ = read(save(run(montage=montage), tmp_path))
     names = ["plain DSA", "BSA, λ 0.00", "BSA, λ 0.50, as registered", "BSA, λ 1.00"]
-    assert [said for said in page.said("figcaption") if said in names] == ["plain DSA", *names, "plain DSA"]
-    assert [each["alt"] for each in page.find("img") if each["alt"]][:4] == names
+    assert [said for said in page.said("figcaption") if said in names] == ["plain DSA", "plain DSA", *names]
+    assert [each["alt"] for each in page.find("img") if each["alt"]][2:] == names
 
 
 def test_nothing_of_the_patient_is_in_a_report(tmp_path, xa_file):
@@ -119,7 +160,8 @@ def test_nothing_of_the_patient_is_in_a_report(tmp_path, xa_file):
     values = [str(each.value) for each in dataset.iterall() if each.keyword not in known and each.VR not in ("OB", "OW", "SQ")]
     secrets = {part for value in values for part in re.split(r"[\\^\s'\[\],]+", value) if len(part) >= 5}
     assert {"Quartz", "QZ-4711", "20240229", "AC5533771", str(dataset.SOPInstanceUID)} <= secrets
-    assert [secret for secret in secrets - {"angiomorph"} if secret.lower() in shown.lower()] == []  # who wrote the file
+    common = {"angiomorph", "Simulated"}  # who wrote the file, and a word of the model's card
+    assert [secret for secret in secrets - common if secret.lower() in shown.lower()] == []
     assert str(tmp_path) not in text
     assert "Reading the run gave" in text  # its warnings name the file, and are counted only
 

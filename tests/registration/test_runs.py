@@ -154,7 +154,9 @@ def test_frames_of_several_masks_are_written_with_their_own(tmp_path, model_path
     assert [(mask.MaskFrameNumbers, list(mask.ApplicableFrameRange)) for mask in masks] == [(1, [1, 2]), (4, [3, 6])]
     assert dciodvfy_errors(tmp_path / "run_dsa.dcm") == []
     (refused,) = register_runs([run], tmp_path, model_path, output=OutputOptions(kinds=("dsa-state",)))
-    assert "expected a multi-frame run with UIDs and one mask for --save dsa-state, got a run of several masks" in refused.error
+    assert (
+        "expected a multi-frame run with UIDs and one mask for `kinds` dsa-state, got a run of several masks" in refused.error
+    )
     output = OutputOptions(kinds=("h5", "dsa-state"))
     next(register_runs([run], tmp_path, model_path, RegistrationOptions(background="2"), output))
     assert "background_of_frame" not in store.read_arrays(tmp_path / "run_bsa.h5")[0]
@@ -359,7 +361,7 @@ def test_a_source_that_a_kind_does_not_allow_fails_early(tmp_path, model_path, x
     monkeypatch.setattr(Model, "register", lambda *_, **__: pytest.fail("registered"))
     folder = str(xa_folder(phantom((3, 64, 64))))
     (outcome,) = register_runs([folder], tmp_path / "out", model_path, *options(kinds=("dicom", "dsa-state")))
-    assert "multi-frame run with UIDs and one mask for --save dsa-state, got single frames" in outcome.error
+    assert "multi-frame run with UIDs and one mask for `kinds` dsa-state, got single frames" in outcome.error
     assert files_in(tmp_path / "out") == []
 
 
@@ -421,6 +423,13 @@ def test_runs_of_one_name_do_not_overwrite_each_other(tmp_path, model_path, xa_f
     again = [outcome.summary["result"] for outcome in register_runs(paths, tmp_path / "out", model_path, *given)]
     assert again[3] == f"{again[2]}-2"
     assert len({*names, *again}) == len(files_in(tmp_path / "out")) == 8
+
+
+def test_results_by_a_pattern_are_skipped_where_they_are_there(tmp_path, model_path, run_path):
+    given = [run_path], tmp_path / "out", model_path, *options(kinds=("h5",), background="1", refine=0, name="{stem}")
+    (first,), (again,) = (list(register_runs(*given, skip_existing=True)) for _ in range(2))
+    assert (first.error, first.skipped) == ("", "")
+    assert (again.error, again.skipped) == ("", "its results are there")
 
 
 def test_long_names_are_cut_so_that_files_can_have_them(tmp_path):

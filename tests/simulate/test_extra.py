@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+from angiomorph.errors import InputError
+from angiomorph.simulate.extra import check_extra
+
 PROGRAM = """
 import sys
 sys.modules[{name!r}] = None
@@ -38,3 +41,9 @@ def test_a_missing_package_is_named_by_what_needs_it(tmp_path, name, call):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout == (f"{name}: expected to be installed for simulations, found nothing; run `pip install {name}`\n")
+
+
+def test_a_package_that_is_hidden_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "xraydb", None)
+    with pytest.raises(InputError, match="xraydb: expected to be installed for simulations, found nothing; run `pip install"):
+        check_extra()

@@ -11,9 +11,11 @@ import pydicom
 import pytest
 
 from angiomorph.errors import InputError
+from angiomorph.simulate import write
 from angiomorph.simulate.write import simulate
 from angiomorph.storage import store
 from angiomorph.storage.truth import ARRAYS
+from angiomorph.workers import Died
 from tests.simulate.test_run import SETTINGS
 from tests.tools import REPOSITORY, require_tool, shared_data
 
@@ -95,6 +97,15 @@ def test_a_real_head_and_real_vessels_project(tmp_path):
     assert truth["vessel"][:2].min() == 0
     assert truth["vessel"][-1].min() < -0.1
     assert truth["anatomy"].mean() > 0.3
+
+
+def test_a_worker_that_dies_is_told_by_its_run(tmp_path, monkeypatch):
+    def die_at_each(make, numbers, workers, cluster):
+        yield from (Died(-signal.SIGKILL) for _ in numbers)
+
+    monkeypatch.setattr(write, "map_tasks", die_at_each)
+    with pytest.raises(InputError, match="run-000001: expected a run, but the process that made it ended with signal SIGKILL"):
+        simulate(tmp_path / "out", runs=2, seed=5, settings=SETTINGS, workers=2)
 
 
 @pytest.mark.parametrize("arguments", [{"runs": 0}, {"seed": -1}, {"workers": 0}])

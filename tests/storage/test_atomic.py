@@ -122,6 +122,26 @@ def test_a_killed_write_is_a_leftover(tmp_path):
     assert remove_leftovers(tmp_path / "absent") == []
 
 
+def test_a_folder_that_a_killed_process_left_goes(tmp_path):
+    program = (
+        "import os, sys; from angiomorph.storage.atomic import make_folder\n"
+        "with make_folder(sys.argv[1]) as partial: (partial / 'a.txt').write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "folder")], check=False)
+    assert [path.name for path in remove_leftovers(tmp_path)] != []
+    assert names(tmp_path) == []
+
+
+def test_what_another_users_process_writes_stays(tmp_path, monkeypatch):
+    def deny(process, signal):
+        raise PermissionError(1, "Operation not permitted")
+
+    (tmp_path / f".a.dcm.{HOST}-{2**22 + 1}.partial").touch()  # beyond all that Linux gives, so of none in /proc
+    monkeypatch.setattr(os, "kill", deny)
+    assert remove_leftovers(tmp_path) == []
+    assert len(names(tmp_path)) == 1
+
+
 def test_a_folder_takes_its_name_when_it_is_whole(tmp_path):
     with make_folder(tmp_path / "new" / "folder") as partial:
         (partial / "a.txt").write_text("a")

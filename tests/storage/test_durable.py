@@ -161,6 +161,50 @@ def test_a_full_disk_leaves_the_last_commit_and_lets_hdf5_close(tmp_path, monkey
     file.close()
 
 
+def fail(*_):
+    raise OSError(5, "Input/output error")
+
+
+def check_lost(file, path):
+    """Check that a file with a commit, failing since, says so again, and that its next process finds that commit."""
+    with pytest.raises(OSError, match="Input/output error"):
+        file.commit(b"3")
+    file.close()
+    file = opened(path)
+    assert (content(file), file.note) == (b"words", b"1")
+    file.close()
+
+
+def test_a_commit_that_fails_once_is_told_again(tmp_path, monkeypatch):
+    file = opened(tmp_path / "s.h5")
+    file.write(b"words")
+    file.commit(b"1")
+    file.write(b" and more")
+    with monkeypatch.context() as patched:
+        patched.setattr(durable.os, "fsync", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            file.commit(b"2")
+    check_lost(file, tmp_path / "s.h5")
+
+
+def test_a_disk_that_does_not_give_room_is_told_at_the_commit(tmp_path, monkeypatch):
+    class Disk(io.FileIO):
+        broken = False
+
+        def truncate(self, size):
+            return fail() if Disk.broken else super().truncate(size)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(durable, "open", lambda path, mode, buffering: Disk(path, mode), raising=False)
+        file = opened(tmp_path / "s.h5")
+    file.write(b"words")
+    file.commit(b"1")
+    Disk.broken = True
+    assert file.truncate(3 * PAGE) == 3 * PAGE
+    Disk.broken = False
+    check_lost(file, tmp_path / "s.h5")
+
+
 @pytest.mark.skipif(durable.sys.platform == "win32", reason="files are not locked there")
 def test_two_processes_do_not_write_one_file(tmp_path):
     file = opened(tmp_path / "s.h5")

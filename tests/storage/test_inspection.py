@@ -103,3 +103,31 @@ def test_the_command_tells_people_and_programs(model, capsys):
 def test_no_tensorflow_is_loaded(model):
     code = f"import sys; from angiomorph.cli import main; main(['info', {str(model)!r}]); sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def damaged(path, rng):
+    """Write a file in which a few bytes in a row are others."""
+    content = bytearray(path.read_bytes())
+    place = int(rng.integers(len(content) - 8))
+    content[place : place + 8] = rng.bytes(8)
+    changed = path.with_name(f"damaged-{path.name}")
+    changed.write_bytes(content)
+    return changed
+
+
+@pytest.mark.parametrize("kind", ["arrays", "store"])
+def test_a_damaged_file_is_described_or_refused_in_one_line(tmp_path, kind):
+    path, frames, rng = tmp_path / f"{kind}.h5", phantom((2, 16, 12)), np.random.default_rng(0)
+    if kind == "arrays":
+        store.write_arrays(path, {"bsa": frames, "background": np.arange(3)}, {"lambda": 0.7, "units": "ln"})
+    else:
+        with store.create(path) as file:
+            store.append(file, "run-1", store.StoredRun(frames, "LIN", 12))
+    refused = []
+    for _ in range(150):
+        try:
+            describe(damaged(path, rng))
+        except InputError as error:
+            refused.append(str(error))
+    assert 0 < len(refused) < 150
+    assert [message for message in refused if "\n" in message or f"damaged-{kind}.h5: expected " not in message] == []

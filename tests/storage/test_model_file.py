@@ -17,6 +17,7 @@ from angiomorph.errors import InputError
 from angiomorph.networks import initial_weights
 from angiomorph.registration.model_defaults import SHIPPED
 from angiomorph.storage import model_file, store
+from angiomorph.storage.inspection import describe
 from angiomorph.training import checkpoints
 from tests.runs import phantom
 
@@ -304,6 +305,108 @@ def test_optimizer_losses_and_progress_of_a_checkpoint(tmp_path, good, monkeypat
     assert not marker.exists()
     assert words in str(raised.value)
     assert str(path) in str(raised.value)
+
+
+def configured(**changed):
+    return lambda described: described["config"].update(changed)
+
+
+def with_metadata(**changed):
+    return lambda described: described["config"].update(metadata=changed)
+
+
+ODD = {
+    "another class with keys of Keras 3": (
+        lambda described: described.update(class_name="Other", module="keras"),
+        "a model \\(.h5\\) of class AngioMorph, found 'Other'",
+    ),
+    "a class that is no name": (lambda described: described.update(class_name=3), "class_name and config alone, found 3 with"),
+    "arguments in a list": (
+        lambda described: described.update(config=[1]),
+        "constructor arguments of AngioMorph, found a list",
+    ),
+    "features of the encoder alone": (configured(nb_unet_features=[[4, 4]]), "nb_unet_features of encoder and decoder"),
+    "features as a number": (configured(nb_unet_features=4), "nb_unet_features of encoder and decoder, found 4;"),
+    "a decoder too short": (
+        configured(nb_unet_features=[[4, 4], [4]]),
+        "as long as the encoder, of 1 to 12 levels, found 2, 1;",
+    ),
+    "no level": (configured(nb_unet_features=[[], [4]]), "as long as the encoder, of 1 to 12 levels, found 0, 1;"),
+    "a name that is a path": (configured(name="../a"), "a name of letters and digits, found '../a'"),
+    "metadata in a list": (configured(metadata=[1]), "metadata as a JSON object, found a list"),
+    "a size in words": (with_metadata(size="64"), r"size of whole numbers from 1 to 65536, found \['64'\]"),
+    "a negative lambda": (with_metadata(**{"lambda": -1}), "lambda as a number from 0, found -1;"),
+    "a lambda that is none": (with_metadata(**{"lambda": float("nan")}), "lambda as a number from 0, found nan;"),
+    "a loss as a number": (with_metadata(image_loss=3), "image_loss as a word, found 3;"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), ODD.values(), ids=ODD)
+def test_what_is_described_in_another_form_is_refused(tmp_path, good, change, words):
+    path = shutil.copy(good, tmp_path / "odd.h5")
+    with h5py.File(path, "a") as file:
+        found = json.loads(file.attrs["model_config"])
+        change(found)
+        file.attrs["model_config"] = json.dumps(found)
+    with (
+        pytest.raises(InputError, match=f"odd.h5: expected .*{words}"),
+        model_file.reading(path, model_file.OWN, "a model (.h5)"),
+    ):
+        pass
+
+
+def no_object(file):
+    file.attrs["model_config"] = "[]"
+
+
+def a_group_for_an_array(file):
+    del file[f"{FLOW}/bias:0"]
+    file.create_group(f"{FLOW}/bias:0")
+
+
+def no_optimizer(file):
+    del file.attrs["training_config"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (no_object, "a JSON object as model_config, found a list"),
+        (a_group_for_an_array, "an array of weights at angiomorph_flow/angiomorph_flow/bias:0, found a group"),
+        (no_optimizer, "an optimizer in the checkpoint, found none"),
+    ],
+)
+def test_what_a_checkpoint_lacks_is_told(tmp_path, good, change, words):
+    path = shutil.copy(good, tmp_path / "00000001.h5")
+    with h5py.File(path, "a") as file:
+        change(file)
+    with pytest.raises(InputError, match=f"00000001.h5: expected a model file with {words}"):
+        checkpoints.load(path)
+
+
+def test_a_model_without_progress_is_no_checkpoint(tmp_path, good):
+    networks.save(networks.AngioMorph.load(good), tmp_path / "00000001.h5")
+    with pytest.raises(InputError, match=r"expected a checkpoint .*, found a model without its progress"):
+        checkpoints.load(tmp_path / "00000001.h5")
+
+
+def test_a_model_without_metadata_is_taken(tmp_path, good):
+    path = shutil.copy(good, tmp_path / "plain.h5")
+    with h5py.File(path, "a") as file:
+        described = json.loads(file.attrs["model_config"])
+        del described["config"]["metadata"]
+        file.attrs["model_config"] = json.dumps(described)
+    with model_file.reading(path, model_file.OWN, "a model") as found:
+        assert "metadata" not in found.config
+
+
+def test_info_tells_a_checkpoint_by_its_progress(good):
+    found = describe(good)
+    assert (found["kind"], found["progress"]["step"], set(found["progress"])) == (
+        "checkpoint",
+        1,
+        {"step", "best", "since_best"},
+    )
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "saved", "shipped"])

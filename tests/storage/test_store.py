@@ -1,5 +1,8 @@
 """The HDF5 files: what goes in comes out, and what is no such file is said to be none."""
 
+import os
+from contextlib import contextmanager
+
 import h5py
 import numpy as np
 import pytest
@@ -148,6 +151,30 @@ def test_a_failed_write_keeps_what_was_there(tmp_path):
         store.write_arrays(tmp_path / "a.h5", {"bsa": FRAMES}, {"lambda": object()})
     assert (tmp_path / "a.h5").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a file that is a full disk")
+@pytest.mark.parametrize("frames", [FRAMES, np.zeros((9, 200, 200), np.uint16)], ids=["small", "large"])
+def test_a_full_disk_is_told_as_that(tmp_path, monkeypatch, frames):
+    @contextmanager
+    def on_full_disk(path):
+        yield "/dev/full"
+
+    monkeypatch.setattr(store, "replace_file", on_full_disk)
+    with pytest.raises(OSError, match="No space left on device"):
+        store.write_arrays(tmp_path / "a.h5", {"bsa": frames}, {"lambda": 0.7})
+
+
+def test_a_damaged_array_is_told_where_it_is_read(tmp_path):
+    path = tmp_path / "a.h5"
+    store.write_arrays(path, {"bsa": FRAMES, "moved": FRAMES}, {})
+    with h5py.File(path) as file:
+        chunk = file["bsa"].id.get_chunk_info(0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: chunk.byte_offset] + bytes(chunk.size) + whole[chunk.byte_offset + chunk.size :])
+    np.testing.assert_array_equal(store.read_arrays(path, ["moved"])[0]["moved"], FRAMES)
+    with pytest.raises(InputError, match=r"a\.h5: expected an HDF5 file written by angiomorph, but it cannot be read"):
+        store.read_arrays(path)
 
 
 def test_frames_are_counted_without_being_read(tmp_path):

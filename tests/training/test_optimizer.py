@@ -76,7 +76,7 @@ def test_a_gradient_that_is_not_finite_is_enough():
 
 
 def test_amsgrad_is_refused():
-    with pytest.raises(ValueError, match="amsgrad: expected False, got True"):
+    with pytest.raises(ValueError, match="`amsgrad`: expected False, got True"):
         GuardedAdam(amsgrad=True)
 
 

@@ -145,10 +145,30 @@ def test_more_than_half_of_the_runs_unreadable_stops(checked):
         assert "found 2" in str(source.error)
 
 
+def test_a_source_without_any_readable_run_says_so_each_time(tmp_path, checked):
+    for run in range(3):
+        for frame in range(6):
+            spoil(checked, f"run-{run}", frame)
+    with Source([checked], SMALL) as source:
+        for _ in range(4):
+            with pytest.raises(
+                InputError, match=r"expected (at least half of the 3 runs to be readable|a run that can be read), found"
+            ):
+                source.batch(0)
+
+
+def test_a_whole_run_with_an_unreadable_frame_is_none(checked, caplog):
+    spoil(checked, "run-1", 5)
+    with Source([checked], SMALL) as source:
+        assert source.stored(0).frames[5, 0, 0] == 1005
+        assert source.stored(1) is None
+    assert "run run-1 of checked.h5: expected all of its frames, HDF5 cannot read one" in caplog.text
+
+
 def test_an_intensity_that_does_not_suit_a_run_is_refused(tmp_path):
     with store.create(tmp_path / "log.h5") as file:
         store.append(file, "run", store.StoredRun(np.zeros((2, 4, 4), np.uint8), "LOG", 8))
-    with pytest.raises(InputError, match="intensity: expected"):
+    with pytest.raises(InputError, match="`intensity` log: expected"):
         Source([tmp_path / "log.h5"], Sampling(intensity="log"))
 
 

@@ -13,7 +13,7 @@ from angiomorph.cli import main
 from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
 from angiomorph.evaluation.entry import Entry
-from angiomorph.evaluation.find import find_runs
+from angiomorph.evaluation.find import find_runs, sort_out
 from angiomorph.evaluation.score import Score
 from angiomorph.networks.losses import MSE, Truth, contrast_error, iodine, local_contrast_error
 from angiomorph.networks.warp import warp_frames
@@ -22,7 +22,7 @@ from angiomorph.training.config import Augmentation, Sampling
 from angiomorph.training.draws import draw_fixed_pairs
 from angiomorph.training.held_out import read_held_out
 from angiomorph.training.source import Source
-from angiomorph.training.validation import FIGURES, LAMBDAS, PAIRS, Measured, Validation, sort_out
+from angiomorph.training.validation import FIGURES, LAMBDAS, PAIRS, Measured, Validation
 from tests.benchmarks.made import make_run
 from tests.runs import SIZE, TINY, phantom
 

@@ -1,5 +1,6 @@
 """The routes answer who has the address, and nobody else; the network is asked one question after another."""
 
+import asyncio
 import http.client
 import re
 import struct
@@ -198,3 +199,10 @@ def test_a_number_out_of_range_is_refused(asked):
 def test_a_number_that_is_not_asked_is_the_default():
     assert read_number({}, "hyper", 0, 1, 0.2) == 0.2
     assert read_number({"hyper": "0.7"}, "hyper", 0, 1, 0.2) == 0.7
+
+
+def test_what_is_no_page_is_left_unanswered():
+    def send(_):
+        raise AssertionError("answered")
+
+    asyncio.run(build_app(Told(), TOKEN, "127.0.0.1")({"type": "websocket", "path": "/"}, None, send))

@@ -121,6 +121,12 @@ def values(browser, name):
     return np.array(given, np.float32).reshape(512, 512)
 
 
+def step(browser, change):
+    """Change the page's state, and wait until it is drawn."""
+    browser.execute_script(f"{VIEWER}.change({{ {change} }})")
+    until(browser, f"return !{VIEWER}.dirty")
+
+
 def picture(browser):
     """Return what is on the canvas, grey, every 16th pixel."""
     return np.array(browser.execute_script(PICTURE), float)
@@ -217,6 +223,28 @@ def test_a_drag_moves_the_window(page):
     assert np.abs(picture(page) - before).max() <= 1
 
 
+def test_pictures_drawn_ahead_are_those_drawn_when_shown(page):
+    until(page, f"return {VIEWER}.ahead >= {VIEWER}.run.frames")
+    assert page.execute_script(f"return {VIEWER}.pictures.entries.size") == page.execute_script(
+        f"return {VIEWER}.run.frames - 1"
+    )
+    step(page, "frame: 4")
+    kept = picture(page)
+    page.execute_script(f"{VIEWER}.pictures.clear()")
+    step(page, "frame: 4")
+    np.testing.assert_array_equal(picture(page), kept)
+    assert kept.std() > 5
+
+
+@pytest.mark.parametrize("change", ["window: [-0.2, 0.1]", "inverted: true", "landmarks: 0.2", "layout: 'swipe'", "zoom: 2"])
+def test_a_picture_drawn_ahead_is_left_when_more_changes(page, change):
+    until(page, f"return {VIEWER}.ahead >= {VIEWER}.run.frames")
+    step(page, "frame: 4")
+    kept = picture(page)
+    step(page, change)
+    assert np.abs(picture(page) - kept).max() > 20
+
+
 def test_another_background_by_one_click(page):
     press(page, Keys.HOME)
     assert values(page, "plain").std() > 0
@@ -243,8 +271,85 @@ def test_a_click_draws_curves(page):
     assert {name: len(each) for name, each in points.items()} == {"plain": 8, "bsa": 8}
     shown = re.search(r"DSA (-?[\d.]+)BSA (-?[\d.]+)", text(page, ".legend"))
     around = slice(row - 2, row + 3), slice(column - 2, column + 3)
-    assert float(shown[1]) == pytest.approx(values(page, "plain")[around].mean(), abs=2e-3)
-    assert float(shown[2]) == pytest.approx(values(page, "bsa")[around].mean(), abs=2e-3)
+    assert float(shown[1]) == pytest.approx(-values(page, "plain")[around].mean(), abs=2e-3)
+    assert float(shown[2]) == pytest.approx(-values(page, "bsa")[around].mean(), abs=2e-3)
+
+
+def test_speeds_are_in_order(page):
+    speeds = [float(speed.split()[0]) for speed in find(page, "footer select").text.split("\n")]
+    assert speeds == [0.1, 0.25, 0.5, 1, 2, 4, 8]
+
+
+@pytest.mark.parametrize("control", ["[data-layout=swipe]", "aside select", "input.hyper"])
+def test_keys_are_the_pages_after_the_mouse(page, control):
+    frame = state(page, "frame")
+    find(page, control).click()
+    if control == "aside select":
+        page.execute_script(f"document.querySelector('{control}').dispatchEvent(new Event('change', {{ bubbles: true }}))")
+    press(page, Keys.ARROW_RIGHT)
+    assert state(page, "frame") == frame % 8 + 1
+
+
+def test_who_comes_by_tab_keeps_the_control(page):
+    page.execute_script("document.querySelector('[data-layout=swipe]').focus()")
+    press(page, Keys.ENTER)
+    assert state(page, "layout") == "swipe"
+    assert page.execute_script("return document.activeElement.dataset.layout") == "swipe"
+
+
+@pytest.mark.parametrize(
+    ("key", "changed"),
+    [
+        (",", "after.window[1] - after.window[0] < before.window[1] - before.window[0]"),
+        (".", "after.window[1] - after.window[0] > before.window[1] - before.window[0]"),
+        (";", "after.window[0] < before.window[0]"),
+        ("'", "after.window[0] > before.window[0]"),
+        ("+", "after.zoom > before.zoom"),
+        ("c", "before.point === null && after.point.join() === '256,256'"),
+    ],
+)
+def test_grey_place_and_curve_need_no_mouse(page, key, changed):
+    page.execute_script(f"window.before = structuredClone({VIEWER}.state)")
+    press(page, key)
+    assert page.execute_script(f"const before = window.before, after = {VIEWER}.state; return {changed}")
+
+
+def test_arrows_move_the_picture_and_f_hides_the_controls(page):
+    press(page, "+", "+")
+    ActionChains(page, duration=0).key_down(Keys.CONTROL).send_keys(Keys.ARROW_RIGHT).key_up(Keys.CONTROL).perform()
+    assert state(page, "centre")[0] > 256
+    press(page, "f")
+    assert not find(page, "aside").is_displayed()
+    press(page, "f")
+    assert find(page, "aside").is_displayed()
+
+
+def test_pictures_over_time_say_of_which_lambda_they_are(page):
+    step(page, "time: 'least'")
+    assert "others to come" not in text(page, ".stage")
+    page.execute_script(f"{VIEWER}.setHyper(0.93)")
+    assert until(
+        page, "return document.querySelector('.stage').textContent.match(/λ 0.93 in (\\d) of 8 frames, others to come/)"
+    )
+    wait_for_run(page)
+    assert "BSA λ 0.93 minimum over time" in text(page, ".stage")
+
+
+def test_a_peak_is_timed_from_the_first_iodine_to_the_last_frame(page):
+    first = page.execute_script(f"return {VIEWER}.background.iodine_from")
+    assert 1 < first < 8
+    assert page.execute_script(f"return [{first}, 8].map((frame) => {VIEWER}.partOfTime(frame))") == [0, 1]
+    assert page.execute_script(f"return {VIEWER}.sayTime(8)") == "2.4 s"
+
+
+def test_a_background_with_iodine_is_warned_of(page):
+    assert text(page, ".warning") == ""
+    step(page, "frame: 7")
+    find(page, "[data-act=remask]").click()
+    until(page, f"return {VIEWER}.state.background === '7'")
+    wait_for_run(page)
+    assert "background frame 7, chosen by number, shows iodine" in text(page, ".warning")
+    assert "background frame" in text(page, ".caption")
 
 
 def test_what_is_seen_is_saved(page):

@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 import urllib.request
+import webbrowser
 
 import pytest
+import uvicorn
 
 from angiomorph.cli import main
 from angiomorph.errors import InputError
-from angiomorph.view.serve import TOKEN, listen
+from angiomorph.view.serve import TOKEN, listen, serve
 from tests.tools import REPOSITORY
 
 ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/([\w-]{32})/\n")
@@ -81,3 +83,12 @@ def test_missing_packages_are_named_with_the_remedy(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["view", "run.dcm"]) == 2
     assert "pip install 'angiomorph[view]'" in capsys.readouterr().err
+
+
+def test_the_browser_is_given_the_address_that_is_told(monkeypatch):
+    told, opened = [], []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: sockets[0].close())
+    serve(None, "127.0.0.1", 0, told.append, open_browser=True)
+    assert opened == told
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", told[0])

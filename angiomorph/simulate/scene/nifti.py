@@ -32,22 +32,27 @@ def load_nifti(path: str | os.PathLike[str]) -> tuple[np.ndarray, Triple, Triple
     unreadable = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, zlib.error)
     try:
         source = nibabel.load(os.fspath(path))
+        if not isinstance(source, nibabel.Nifti1Pair):
+            raise InputError(
+                f"{path}: expected a NIfTI volume (.nii, .nii.gz), found {type(source).__name__}; convert it to NIfTI"
+            )
+        _check_spacing(path, source.header, source.affine)
         image = nibabel.as_closest_canonical(nibabel.funcs.squeeze_image(source))
         values = np.asanyarray(image.dataobj)
+    except InputError:
+        raise
     except (*unreadable, OSError, EOFError, ValueError) as error:
         raise InputError(f"{path}: expected a NIfTI volume (.nii, .nii.gz), but it cannot be read: {error}") from error
-    if not isinstance(source, nibabel.Nifti1Pair):
-        raise InputError(f"{path}: expected a NIfTI volume (.nii, .nii.gz), found {type(source).__name__}; convert it to NIfTI")
     if values.ndim != 3 or min(values.shape) < 2:
         raise InputError(f"{path}: expected one 3-D volume, found shape {values.shape}; give a single CT volume")
-    spacing, origin = _axes(path, source.header, image.affine)
+    spacing, origin = _axes(path, image.affine)
     values = np.ascontiguousarray(values.transpose(2, 1, 0), dtype=np.float32)
     if not np.isfinite(values).all() or values.min() == values.max():
         raise InputError(f"{path}: expected a CT volume, found no finite, varying values in it; check how it was converted")
     return values, spacing, origin
 
 
-def _axes(path: str | os.PathLike[str], header: Any, affine: np.ndarray) -> tuple[Triple, Triple]:
+def _check_spacing(path: str | os.PathLike[str], header: Any, affine: np.ndarray) -> None:
     if not (header["sform_code"] or header["qform_code"] or np.any(header["pixdim"][1:4] != 1)):
         raise InputError(
             f"{path}: expected a voxel size in mm, found neither qform nor sform nor pixdim; convert the CT anew with them"
@@ -55,6 +60,10 @@ def _axes(path: str | os.PathLike[str], header: Any, affine: np.ndarray) -> tupl
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.all(np.isfinite(spacing)) or spacing.min() <= 0:
         raise InputError(f"{path}: expected voxel sizes above 0 mm, found {spacing}; set the volume's geometry")
+
+
+def _axes(path: str | os.PathLike[str], affine: np.ndarray) -> tuple[Triple, Triple]:
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
     cosines = np.abs(np.diag(affine[:3, :3])) / spacing
     if np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))) > MAX_OBLIQUE:
         raise InputError(

@@ -51,7 +51,7 @@ def load_vessels(path: str | os.PathLike[str]) -> Vessels:
     if share == 0 or share > 0.25:
         raise InputError(
             f"{path}: expected a CT angiography with bone and tissue removed (set to 0), found {share:.0%} of it above 0; "
-            "segment the vessels first or leave --vessels out"
+            "segment the vessels first or leave `vessels` out"
         )
     fraction = np.minimum(values / (FULL * np.percentile(values[values > 0], 99.9)), 1)
     index = np.argwhere(fraction > EMPTY)

@@ -76,7 +76,7 @@ def make_beam(kv: float, copper_mm: float) -> Beam:
     """
     if not (KV[0] <= kv <= KV[1] and COPPER[0] <= copper_mm <= COPPER[1]):
         raise InputError(
-            f"beam: expected {KV[0]:g}..{KV[1]:g} kV behind {COPPER[0]:g}..{COPPER[1]:g} mm of copper, "
+            f"`kv`, `copper_mm`: expected {KV[0]:g}..{KV[1]:g} kV behind {COPPER[0]:g}..{COPPER[1]:g} mm of copper, "
             f"found {kv:g} kV, {copper_mm:g} mm; choose values of an angiography suite"
         )
     energies, lengths = _nodes(kv)

@@ -6,10 +6,14 @@
 
 const UNKNOWN_TIME = 500; // ms between frames of which nothing tells the time
 const FRAME_BYTES = 512 * 2 ** 20, WARP_BYTES = 384 * 2 ** 20, TEXTURE_BYTES = 384 * 2 ** 20;
+const PICTURE_BYTES = 384 * 2 ** 20; // of grey pictures as they were on the screen: a machine without a graphics card replays them
+const SETTLED = 300; // ms from the shown frame's warp at another λ to those of other frames
+const IDLE = 500; // ms without a change, after which pictures of other frames are drawn ahead
 const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 4, 8];
 const FLICKER = 500; // ms that each picture stays
 const CLICK = 3; // pixels that a click may move
 const LARGEST_ZOOM = 16;
+const NARROW = 860, WIDE = 1600; // pixels: below, controls stand under the pictures; from, text is larger
 const AROUND = 2; // pixels on each side that a curve averages
 
 // ---- Sources -----------------------------------------------------------------------------------------------------------------
@@ -116,6 +120,11 @@ export function readHalf(bits) {
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
 }
 
+// The hue of a direction, in degrees, as SHOW has it.
+function hueOf(rows, columns) {
+  return 360 * (Math.atan2(rows, columns) / (2 * Math.PI) + 0.5);
+}
+
 // ---- Drawing -----------------------------------------------------------------------------------------------------------------
 
 const VERTEX = `#version 300 es
@@ -144,17 +153,17 @@ void main() {
   result = inside ? vec4(subtracts ? value - background - level : value, value, moved) : vec4(0.0, value, 0.0, 0.0);
 }`;
 
-// Least and greatest value over time, and when: (least, its frame, greatest, its frame).
+// Least and greatest value over time, and when: (least, its time, greatest, its time).
 const GATHER = `#version 300 es
 precision highp float; precision highp sampler2D;
-uniform sampler2D subtracted, before; uniform float number; uniform bool first;
+uniform sampler2D subtracted, before; uniform float time; uniform bool first;
 out vec4 result;
 void main() {
   ivec2 place = ivec2(gl_FragCoord.xy);
   float value = texelFetch(subtracted, place, 0).r;
-  vec4 known = first ? vec4(value, number, value, number) : texelFetch(before, place, 0);
-  if (value < known.x) known.xy = vec2(value, number);
-  if (value > known.z) known.zw = vec2(value, number);
+  vec4 known = first ? vec4(value, time, value, time) : texelFetch(before, place, 0);
+  if (value < known.x) known.xy = vec2(value, time);
+  if (value > known.z) known.zw = vec2(value, time);
   result = known;
 }`;
 
@@ -163,7 +172,7 @@ const SHOW = `#version 300 es
 precision highp float; precision highp int; precision highp sampler2D;
 uniform sampler2D subtracted, gathered, field;
 uniform int picture; uniform ivec2 size; uniform vec2 corner, origin; uniform float scale;
-uniform vec2 window, frameWindow; uniform float landmarks, most, frames; uniform bool inverted;
+uniform vec2 window, frameWindow; uniform float landmarks, most; uniform bool inverted;
 out vec4 colour;
 const int FRAME = 0, NOW = 1, LEAST = 2, GREATEST = 3, PEAK = 4, WARP = 5, JACOBIAN = 6;
 vec4 fetch(ivec2 place) {
@@ -204,11 +213,18 @@ void main() {
   } else if (picture == PEAK) {
     vec4 all = texelFetch(gathered, clamp(ivec2(floor(place + 0.5)), ivec2(0), size - 1), 0);
     float much = clamp(-all.r / -window.x, 0.0, 1.0);
-    colour = vec4(hue(0.72 * all.g / max(frames - 1.0, 1.0)) * much, 1.0);
+    colour = vec4(hue(0.72 * all.g) * much, 1.0);
   } else {
     colour = vec4(vec3(grey(there)), 1.0);
   }
 }`;
+
+// A grey picture that was drawn before.
+const REPEAT = `#version 300 es
+precision highp float; precision highp sampler2D;
+uniform sampler2D drawn;
+out vec4 colour;
+void main() { colour = vec4(texelFetch(drawn, ivec2(gl_FragCoord.xy), 0).rrr, 1.0); }`;
 
 const PICTURES = { frame: 0, now: 1, least: 2, greatest: 3, peak: 4, warp: 5, jacobian: 6 };
 
@@ -220,7 +236,7 @@ class Painter {
     }
     this.gl = gl;
     this.programs = Object.fromEntries(
-      Object.entries({ subtract: SUBTRACT, gather: GATHER, show: SHOW }).map(([name, text]) => [name, this.build(text)]),
+      Object.entries({ subtract: SUBTRACT, gather: GATHER, show: SHOW, repeat: REPEAT }).map(([name, text]) => [name, this.build(text)]),
     );
     this.buffer = gl.createFramebuffer();
     gl.bindVertexArray(gl.createVertexArray());
@@ -281,6 +297,10 @@ class Painter {
     return this.upload(this.gl.RGBA32F, columns, rows, this.gl.RGBA, this.gl.FLOAT, null);
   }
 
+  grey(columns, rows) {
+    return this.upload(this.gl.R8, columns, rows, this.gl.RED, this.gl.UNSIGNED_BYTE, null);
+  }
+
   free(texture) {
     this.gl.deleteTexture(texture);
   }
@@ -313,22 +333,37 @@ class Painter {
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
-  clear() {
+  // Begin a picture, black: on the screen, or on a texture of its size.
+  begin(texture, columns, rows) {
     const gl = this.gl;
-    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, texture && this.buffer);
+    if (texture) gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
+    gl.viewport(0, 0, columns, rows);
     gl.disable(gl.SCISSOR_TEST);
-    gl.viewport(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight);
     gl.clearColor(0, 0, 0, 1);
     gl.clear(gl.COLOR_BUFFER_BIT);
   }
 
-  onScreen(left, bottom, width, height) {
+  part(left, bottom, width, height) {
     const gl = this.gl;
-    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
-    gl.viewport(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight);
     gl.enable(gl.SCISSOR_TEST);
     gl.scissor(left, bottom, width, height);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
+  }
+
+  // Whether all that was asked of the graphics card until the last `mark` is done.
+  get idle() {
+    const gl = this.gl;
+    if (this.fence && gl.getSyncParameter(this.fence, gl.SYNC_STATUS) !== gl.SIGNALED) return false;
+    if (this.fence) gl.deleteSync(this.fence);
+    this.fence = null;
+    return true;
+  }
+
+  mark() {
+    const gl = this.gl;
+    this.fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    gl.flush();
   }
 
   read(texture, columns, rows) {
@@ -379,14 +414,15 @@ const LAYOUTS = {
   frame: ["Frame", "6"],
 };
 const TIMES = { now: "Each frame", least: "Minimum", greatest: "Maximum", peak: "Time to peak" };
-const OVER = { now: "", least: "minimum over time", greatest: "maximum over time", peak: "time to peak: red early, blue late" };
+const OVER = { now: "", least: "minimum over time", greatest: "maximum over time", peak: "time to peak" };
+const TITLES = { bsa: "BSA", jacobian: "|J| of the background" };
 const BESIDES = { bsa: "BSA", warp: "Warp as colour", jacobian: "Jacobian |J|" };
 const SAVES = {
-  dicom: ["DICOM", "The subtracted run; it names the patient as the run does"],
-  h5: ["HDF5", "BSA, moved background and warp as arrays"],
-  mp4: ["MP4", "A video of the run"],
-  gif: ["GIF", "A small animation of the run"],
-  html: ["HTML", "A report that opens by itself"],
+  dicom: ["DICOM", "The whole subtracted run at this λ, background and guard; it names the patient as the run does"],
+  h5: ["HDF5", "BSA and warp of the whole run as arrays"],
+  mp4: ["MP4", "A video of the whole run at this λ, background and guard, plain DSA beside BSA, in its default window"],
+  gif: ["GIF", "A small animation of the whole run, as the video"],
+  html: ["HTML", "A report of the whole run, which opens by itself"],
 };
 const MARKS = { none: "None", grid: "Grid", arrows: "Arrows" };
 
@@ -413,12 +449,16 @@ const HELP = [
     ["M", "landmarks: 0, 20, 100 % of the mask"],
   ]],
   ["Grey and place", [
-    ["Drag", "window: across its width, upwards its centre"],
+    ["Drag", "window: across for its width, upwards for a brighter picture"],
     ["A", "window of this frame"],
     ["I", "invert"],
     ["Click", "curve over time at this point"],
-    ["Ctrl + wheel", "zoom"],
-    ["Right drag", "move the picture"],
+    ["C", "curve at the picture's centre"],
+    [", .", "narrower, wider window"],
+    ["; '", "brighter, darker picture"],
+    ["Ctrl + wheel, + −", "zoom"],
+    ["Right drag, Ctrl + arrows", "move the picture"],
+    ["F", "pictures alone, controls again"],
     ["R", "picture and window as opened"],
     ["P", "save what is seen as PNG"],
     ["?", "this help; Esc closes it"],
@@ -441,6 +481,7 @@ export class Viewer {
     this.backgrounds = new Map();
     this.references = new Map();
     this.weights = new Map();
+    this.warpedAt = -Infinity; // when the shown frame was warped at the last λ
     this.hypers = []; // that were asked for, the last first
     this.lost = false;
     this.ended = new AbortController();
@@ -464,7 +505,7 @@ export class Viewer {
     };
     const select = (options, change) =>
       make("select", { onchange: (event) => change(event.target.value) },
-        ...Object.entries(options).map(([value, text]) => make("option", { value }, text)));
+        ...options.map(([value, text]) => make("option", { value }, text)));
 
     const p = (this.parts = {});
     p.picture = make("canvas", { role: "img", "aria-label": "The run, subtracted" });
@@ -487,9 +528,9 @@ export class Viewer {
     p.layouts = Object.entries(LAYOUTS).map(([name, [text, key]]) => {
       return button(text, key, () => this.change({ layout: name }), { "data-layout": name });
     });
-    p.time = select(TIMES, (time) => this.change({ time }));
-    p.beside = select(BESIDES, (beside) => this.change({ beside }));
-    p.marksChoice = select(MARKS, (marks) => this.change({ marks }));
+    p.time = select(Object.entries(TIMES), (time) => this.change({ time }));
+    p.beside = select(Object.entries(BESIDES), (beside) => this.change({ beside }));
+    p.marksChoice = select(Object.entries(MARKS), (marks) => this.change({ marks }));
     p.landmarks = make("input", {
       type: "range", min: 0, max: 100, step: 1, value: 0, oninput: () => this.change({ landmarks: Number(p.landmarks.value) / 100 }),
     });
@@ -542,7 +583,7 @@ export class Viewer {
     );
 
     p.play = button(icon("play"), "", () => this.change({ playing: !this.state.playing }), { class: "play", "aria-label": "Play" });
-    p.speed = select(Object.fromEntries(SPEEDS.map((speed) => [speed, `${speed} ×`])), (speed) => this.change({ speed: Number(speed) }));
+    p.speed = select(SPEEDS.map((speed) => [speed, `${speed} ×`]), (speed) => this.change({ speed: Number(speed) }));
     p.speed.setAttribute("aria-label", "Speed");
     p.speed.value = "1";
     p.line = make("canvas", { "aria-hidden": "true" });
@@ -571,7 +612,8 @@ export class Viewer {
   listen() {
     const { parts: p } = this, signal = this.ended.signal;
     (this.whole ? document : this.root).addEventListener("keydown", (event) => this.key(event), { signal });
-    this.resizing = new ResizeObserver(() => this.draw());
+    this.resizing = new ResizeObserver(() => this.fit());
+    this.resizing.observe(this.root);
     this.resizing.observe(p.stage);
     this.resizing.observe(p.line);
     p.stage.addEventListener("pointerdown", (event) => this.drag(event));
@@ -589,10 +631,29 @@ export class Viewer {
       const at = Math.floor(((event.clientX - box.left) / box.width) * this.run.frames) + 1;
       this.change({ frame: Math.min(this.run.frames, Math.max(1, at)), playing: false });
     });
+    this.giveKeysBack();
     p.picture.addEventListener("webglcontextlost", (event) => {
       event.preventDefault();
       this.say("The graphics card was reset: load the page again.");
     });
+  }
+
+  // Lay the page out by its own width, which in a notebook is the cell's.
+  fit() {
+    this.root.classList.toggle("narrow", this.root.clientWidth < NARROW);
+    this.root.classList.toggle("wide", this.root.clientWidth >= WIDE);
+    this.draw();
+  }
+
+  // After the mouse has done with a control, keys are the page's again; those who come by Tab keep it.
+  giveKeysBack() {
+    const { root } = this, give = (event) => {
+      if (this.byPointer && event.target.closest("button, input, select") && !event.target.closest(".help, .divider")) root.focus({ preventScroll: true });
+    };
+    root.addEventListener("pointerdown", () => (this.byPointer = true), true);
+    root.addEventListener("keydown", () => (this.byPointer = false), true);
+    root.addEventListener("click", (event) => event.target.tagName !== "SELECT" && this.parts.help.hidden && give(event));
+    root.addEventListener("change", give);
   }
 
   end() {
@@ -610,6 +671,7 @@ export class Viewer {
       return;
     }
     this.textures = new Kept(TEXTURE_BYTES, (texture) => this.painter.free(texture));
+    this.pictures = new Kept(PICTURE_BYTES, (texture) => this.painter.free(texture));
     try {
       this.run = (await this.source.ask("run")).info;
     } catch (error) {
@@ -825,6 +887,15 @@ export class Viewer {
     const asked = { background: state.background, hyper: state.hyper, refine: state.refine ? 1 : 0 };
     const capacity = this.bytesOfWarp ? this.warps.bytes / this.bytesOfWarp : Infinity;
     if (this.failedWish === wish) return false;
+    if (frame !== state.frame) this.warpedAt ??= performance.now();
+    const wait = frame === state.frame ? 0 : SETTLED - (performance.now() - this.warpedAt);
+    if (wait > 0) { // the server is free for the next λ of a slider that still moves
+      await new Promise((resolve) => {
+        this.wake = resolve;
+        setTimeout(resolve, wait);
+      });
+      return true;
+    }
     this.asking = { wish, abort: new AbortController() };
     try {
       if (frame && (frame === state.frame || this.warpsOf(wish) < capacity - 1)) {
@@ -863,6 +934,7 @@ export class Viewer {
   }
 
   wanted() {
+    this.wake?.();
     if (this.asking && this.asking.wish !== this.wish) this.asking.abort.abort();
     this.pump();
   }
@@ -881,6 +953,7 @@ export class Viewer {
     if (this.run.fixed) return;
     hyper = Math.round(Math.min(1, Math.max(0, hyper)) * 1000) / 1000;
     this.state.hyper = hyper;
+    this.warpedAt = null;
     this.hypers = [hyper, ...this.hypers.filter((each) => each !== hyper)].slice(0, 50);
     this.draw();
     this.wanted();
@@ -948,15 +1021,16 @@ export class Viewer {
   }
 
   key(event) {
-    if (!this.run || event.ctrlKey || event.metaKey || event.altKey) return;
-    const { target, key } = event, kind = target.tagName;
+    const { target, key } = event, kind = target.tagName, moves = event.ctrlKey && key.startsWith("Arrow");
+    if (!this.run || (event.ctrlKey && !moves) || event.metaKey || event.altKey) return;
     if (key === "Escape") {
       if (!this.parts.help.hidden) this.toggleHelp();
       return;
     }
     const own = { INPUT: /^(Arrow|Home|End|Page)/, SELECT: /./, BUTTON: /^( |Enter)$/, TEXTAREA: /./ }[kind];
-    if (own?.test(key) && !(event.shiftKey && key.startsWith("Arrow"))) return;
-    const act = this.keys(event)[event.shiftKey && key.startsWith("Arrow") ? `Shift${key}` : key.length === 1 ? key.toLowerCase() : key];
+    const held = key.startsWith("Arrow") ? (moves ? "Control" : event.shiftKey ? "Shift" : "") : "";
+    if (own?.test(key) && !held) return;
+    const act = this.keys(event)[key.length === 1 ? key.toLowerCase() : held + key];
     if (!act) return;
     event.preventDefault();
     act();
@@ -977,6 +1051,19 @@ export class Viewer {
       ShiftArrowDown: () => this.shiftBy(-0.5, 0),
       ShiftArrowLeft: () => this.shiftBy(0, 0.5),
       ShiftArrowRight: () => this.shiftBy(0, -0.5),
+      ControlArrowUp: () => this.moveBy(0, -0.1),
+      ControlArrowDown: () => this.moveBy(0, 0.1),
+      ControlArrowLeft: () => this.moveBy(-0.1, 0),
+      ControlArrowRight: () => this.moveBy(0.1, 0),
+      "+": () => this.zoomBy(1.25),
+      "=": () => this.zoomBy(1.25),
+      "-": () => this.zoomBy(0.8),
+      ",": () => this.turnGrey(-25, 0),
+      ".": () => this.turnGrey(25, 0),
+      ";": () => this.turnGrey(0, -20),
+      "'": () => this.turnGrey(0, 20),
+      c: () => this.pick(this.centre),
+      f: () => this.root.classList.toggle("alone"),
       Home: () => this.change({ frame: 1, playing: false }),
       End: () => this.change({ frame: run.frames, playing: false }),
       "[": () => speed(-1),
@@ -1050,10 +1137,27 @@ export class Viewer {
     return [centre - wider / 2, centre + wider / 2];
   }
 
+  turnGrey(dx, dy) {
+    const name = this.shows(this.panels[0].name) === PICTURES.frame ? "frameWindow" : "window";
+    if (this.state[name]) this.change({ [name]: this.dragged(this.state[name], dx, dy) });
+  }
+
+  zoomBy(times) {
+    const zoom = Math.min(LARGEST_ZOOM, Math.max(1, this.state.zoom * times));
+    this.change({ zoom, centre: zoom === 1 ? null : this.centre });
+  }
+
+  // Move the picture by parts of what is seen of it.
+  moveBy(across, down) {
+    const { width, height } = this.panels[0], scale = this.scale(), [x, y] = this.centre;
+    this.change({ centre: [x + across * width * scale, y + down * height * scale] });
+  }
+
   pick([x, y]) {
     const column = Math.round(x), row = Math.round(y);
     if (column < 0 || row < 0 || column >= this.run.columns || row >= this.run.rows) return;
     this.change({ point: [row, column] });
+    this.parts.curveSays.scrollIntoView({ block: "nearest" });
   }
 
   // -- where pictures are
@@ -1106,6 +1210,7 @@ export class Viewer {
 
   draw() {
     this.dirty = true;
+    this.ahead = 1; // frames from the shown one to the next whose picture is drawn while nothing changes
   }
 
   tick() {
@@ -1125,7 +1230,9 @@ export class Viewer {
       if (phase !== this.phase) this.dirty = true;
       this.phase = phase;
     }
+    if (!this.dirty && now - this.drawnAt > IDLE) this.drawAhead();
     if (!this.dirty || !this.run) return;
+    this.drawnAt = now;
     if (!this.windowed && this.background && this.frames.has(state.frame) && this.findWarp(state.frame)) {
       this.windowed = true;
       this.autoWindow();
@@ -1147,14 +1254,17 @@ export class Viewer {
     return texture;
   }
 
-  compose(name, frame, target, keep = true) {
-    const { painter, run, background, state, size } = this, values = this.frames.get(frame);
-    if (!values) return false;
+  // What a subtracted frame is made of; null while the frame is not here.
+  find(name, frame) {
+    const { background, state } = this, values = this.frames.get(frame);
+    if (!values) return null;
     const warp = name === "bsa" && background ? this.findWarp(frame) : null;
-    const weight = warp ? this.weightOf(frame) : 0;
-    const numbers = background?.of[frame], shift = name === "plain" ? state.shift : [0, 0];
-    const what = [frame, numbers, warp?.key.toString() && this.idOf(warp), weight, ...shift].join();
-    if (keep && this.composed[name] === what) return true;
+    const numbers = background?.of[frame], shift = name === "plain" ? state.shift : [0, 0], weight = warp ? this.weightOf(frame) : 0;
+    return { frame, values, warp, numbers, shift, weight, what: [frame, numbers, warp && this.idOf(warp), weight, ...shift].join() };
+  }
+
+  compose(found, target) {
+    const { painter, run, background, size } = this, { frame, values, warp, numbers, shift, weight } = found;
     const textures = {
       field: this.field ?? painter.empty,
       frame: this.texture(`frame ${frame}`, values.byteLength, () => painter.frame(...size, values)),
@@ -1166,8 +1276,6 @@ export class Viewer {
       level: background?.levels[frame - 1] ?? 0,
     });
     painter.into(target, ...size);
-    if (keep) this.composed[name] = what;
-    return true;
   }
 
   idOf(warp) {
@@ -1176,21 +1284,36 @@ export class Viewer {
     return this.ids.get(warp.key);
   }
 
-  gather(name) {
-    const { painter, run, state, size } = this;
-    const known = Array.from({ length: run.frames }, (_, i) => i + 1).filter((frame) => this.frames.has(frame));
-    const of = known.map((frame) => {
-      const warp = name === "bsa" ? this.findWarp(frame) : null;
-      return [frame, this.background.of[frame], warp && this.idOf(warp), this.weightOf(frame)].join(" ");
-    });
-    const what = [name, ...of, ...(name === "plain" ? state.shift : [])].join();
+  // Seconds from the run's start to a frame, or its number where nothing tells the time.
+  timeOf(frame) {
+    const { times } = this.run;
+    return times.at(-1) > times[0] ? (times[frame - 1] - times[0]) / 1000 : frame;
+  }
+
+  sayTime(frame) {
+    return this.run.times.at(-1) > this.run.times[0] ? `${this.timeOf(frame).toFixed(1)} s` : `frame ${frame}`;
+  }
+
+  // Where a frame lies between the first that shows iodine, 0, and the last, 1.
+  partOfTime(frame) {
+    const [from, to] = [this.background?.iodine_from ?? 1, this.run.frames].map((each) => this.timeOf(each));
+    return to > from ? Math.max(0, (this.timeOf(frame) - from) / (to - from)) : 0;
+  }
+
+  // What pictures over time are made of.
+  findAll(name) {
+    return Array.from({ length: this.run.frames }, (_, i) => this.find(name, i + 1)).filter(Boolean);
+  }
+
+  gather(name, all) {
+    const { painter, size } = this, what = [this.background?.iodine_from, ...all.map((found) => found.what)].join("|");
     if (this.gathered[name]?.what === what) return this.gathered[name].texture;
     this.gathered[name] ??= { textures: [painter.target(...size), painter.target(...size)] };
     const entry = this.gathered[name], work = (this.work ??= painter.target(...size));
-    known.forEach((frame, i) => {
-      this.compose(name, frame, work, false);
+    all.forEach((found, i) => {
+      this.compose(found, work);
       const [before, after] = i % 2 ? entry.textures : [...entry.textures].reverse();
-      painter.use("gather", { subtracted: work, before }, { number: frame - 1, first: i === 0 });
+      painter.use("gather", { subtracted: work, before }, { time: this.partOfTime(found.frame), first: i === 0 });
       painter.into(after, ...size);
       entry.texture = after;
     });
@@ -1198,28 +1321,73 @@ export class Viewer {
     return entry.texture;
   }
 
-  paint() {
-    const { painter, state, parts: p, run } = this, { stage, picture } = p, ratio = window.devicePixelRatio || 1;
-    const width = Math.round(stage.clientWidth * ratio), height = Math.round(stage.clientHeight * ratio);
-    if (picture.width !== width || picture.height !== height) Object.assign(picture, { width, height });
-    painter.clear();
-    const panels = this.panels;
-    for (const panel of panels) {
-      const name = panel.name === "bsa" ? "bsa" : "plain", kind = this.shows(panel.name);
-      if (!this.compose(name, state.frame, this.targets[name])) continue;
-      const over = kind >= PICTURES.least && kind <= PICTURES.peak;
-      const gathered = over ? this.gather(name) : painter.empty;
-      const scale = this.scale(panel) / ratio;
-      painter.use("show", { subtracted: this.targets[name], gathered, field: this.field ?? painter.empty }, {
-        picture: kind, size: this.size, scale, origin: this.centre,
+  // The parts of a frame's picture, all that they depend on among it.
+  findParts(frame) {
+    const { state, size } = this, ratio = window.devicePixelRatio || 1, { height } = this.parts.picture;
+    return this.panels.flatMap((panel) => {
+      const name = panel.name === "bsa" ? "bsa" : "plain", picture = this.shows(panel.name), found = this.find(name, frame);
+      if (!found) return [];
+      const overTime = picture >= PICTURES.least && picture <= PICTURES.peak;
+      const [from, to] = panel.within.map((place) => Math.round(place * ratio));
+      const values = {
+        picture, size, scale: this.scale(panel) / ratio, origin: this.centre,
         corner: [(panel.left + panel.width / 2) * ratio, height - (panel.height / 2) * ratio],
         window: state.window ?? [-1, 1], frameWindow: state.frameWindow, landmarks: panel.name === "frame" ? 1 : state.landmarks,
-        inverted: state.inverted, most: this.largest(), frames: run.frames,
-      });
-      const [from, to] = panel.within;
-      painter.onScreen(Math.round(from * ratio), 0, Math.round((to - from) * ratio), height);
+        inverted: state.inverted, most: picture === PICTURES.warp ? this.largest() : 1,
+      };
+      return [{ name, found, all: overTime ? this.findAll(name) : null, box: [from, 0, to - from, height], values }];
+    });
+  }
+
+  // Draw a frame's picture on the screen, or on a texture of the screen's size.
+  drawParts(parts, texture = null) {
+    const { painter, targets } = this, { width, height } = this.parts.picture;
+    for (const { name, found } of parts) {
+      if (this.composed[name] !== found.what) this.compose(found, targets[name]);
+      this.composed[name] = found.what;
     }
-    this.drawMarks(panels, ratio);
+    const gathered = parts.map(({ name, all }) => (all ? this.gather(name, all) : painter.empty));
+    painter.begin(texture, width, height);
+    parts.forEach(({ name, box, values }, i) => {
+      painter.use("show", { subtracted: targets[name], gathered: gathered[i], field: this.field ?? painter.empty }, values);
+      painter.part(...box);
+    });
+  }
+
+  // The kept picture of a frame; drawn if it is not there, and null of one that is not kept.
+  keepPicture(parts, draws) {
+    const { width, height } = this.parts.picture, size = width * height;
+    if (!parts.length || parts.some((part) => part.all || part.values.picture > PICTURES.now)) return null;
+    if (size * this.run.frames > PICTURE_BYTES) return null; // the first would be gone before it is shown again
+    const what = JSON.stringify([width, height, parts.map(({ found, box, values }) => [found.what, box, values])]);
+    const kept = this.pictures.get(what);
+    if (kept || !draws) return kept ?? null;
+    const texture = this.painter.grey(width, height);
+    this.drawParts(parts, texture);
+    this.pictures.set(what, texture, size);
+    return texture;
+  }
+
+  drawAhead() {
+    const { run, state, painter } = this;
+    if (!this.background || document.hidden || this.pumping || this.ahead >= run.frames || !painter.idle) return;
+    this.keepPicture(this.findParts(((state.frame - 1 + this.ahead++) % run.frames) + 1), true);
+    painter.mark(); // one at a time, so that a slow card is free when something changes
+  }
+
+  paint() {
+    const { painter, state } = this, { stage, picture } = this.parts, ratio = window.devicePixelRatio || 1;
+    const width = Math.round(stage.clientWidth * ratio), height = Math.round(stage.clientHeight * ratio);
+    if (picture.width !== width || picture.height !== height) Object.assign(picture, { width, height });
+    const parts = this.findParts(state.frame), kept = this.keepPicture(parts, state.playing);
+    if (kept) {
+      painter.begin(null, width, height);
+      painter.use("repeat", { drawn: kept }, {});
+      painter.part(0, 0, width, height);
+    } else {
+      this.drawParts(parts);
+    }
+    this.drawMarks(this.panels, ratio);
     this.drawCurve();
   }
 
@@ -1229,7 +1397,7 @@ export class Viewer {
     if (warp.largest === undefined) {
       const entry = this.warps.get(this.key_of(warp.hyper, this.state.frame));
       let most = 0;
-      for (let i = 0; i < warp.half.length; i += 2 * 7) most = Math.max(most, Math.hypot(readHalf(warp.half[i]), readHalf(warp.half[i + 1])));
+      for (let i = 0; i < warp.half.length; i += 2) most = Math.max(most, Math.hypot(readHalf(warp.half[i]), readHalf(warp.half[i + 1])));
       warp.largest = entry.largest = Math.max(1, most);
     }
     return warp.largest;
@@ -1258,8 +1426,11 @@ export class Viewer {
       pen.beginPath();
       pen.rect(panel.within[0], 0, panel.within[1] - panel.within[0], panel.height);
       pen.clip();
+      this.drawKey(pen, panel);
       const warp = panel.name === "bsa" && state.marks !== "none" ? this.findWarp(state.frame) : null;
-      if (warp) this.drawWarp(pen, warp, place, Math.max(run.rows, run.columns) / 32);
+      const spacing = Math.max(run.rows, run.columns) / 32, times = this.lengthen(spacing);
+      if (warp) this.drawWarp(pen, warp, place, spacing);
+      if (warp && times > 1) pen.fillText(`arrows ${times} × as long as the warp`, panel.within[0] + 10, panel.height - 36);
       if (state.point) {
         const [x, y] = place(...state.point), size = Math.max(4, AROUND / scale);
         pen.strokeStyle = panel.name === "bsa" ? "#5cc8ff" : "#ffb454";
@@ -1270,8 +1441,13 @@ export class Viewer {
     }
   }
 
+  // How many times as long as the warp arrows are, so that they are seen; the grid is as the warp is.
+  lengthen(spacing) {
+    return this.state.marks === "arrows" ? Math.max(1, Math.round(spacing / this.largest())) : 1;
+  }
+
   drawWarp(pen, warp, place, spacing) {
-    const { run, state } = this, weight = this.weightOf(state.frame), points = [];
+    const { run, state } = this, weight = this.weightOf(state.frame) * this.lengthen(spacing), points = [];
     for (let row = spacing / 2; row < run.rows; row += spacing) {
       const line = [];
       for (let column = spacing / 2; column < run.columns; column += spacing) {
@@ -1280,8 +1456,8 @@ export class Viewer {
       }
       points.push(line);
     }
-    pen.strokeStyle = "rgb(92 200 255 / .8)";
-    pen.lineWidth = 1;
+    pen.strokeStyle = "rgb(92 200 255 / .85)";
+    pen.lineWidth = state.marks === "grid" ? 1 : 1.5;
     pen.beginPath();
     if (state.marks === "grid") {
       const lines = [...points, ...points[0].map((_, i) => points.map((line) => line[i]))];
@@ -1289,13 +1465,64 @@ export class Viewer {
       pen.stroke();
       return;
     }
-    pen.fillStyle = "rgb(92 200 255 / .9)";
     for (const { here, from } of points.flat()) { // from where the background comes, to where it goes
+      const [x, y] = [here[0] - from[0], here[1] - from[1]], long = Math.hypot(x, y), head = Math.min(6, 0.5 * long);
       pen.moveTo(...from);
       pen.lineTo(...here);
-      pen.fillRect(here[0] - 1.5, here[1] - 1.5, 3, 3);
+      if (long < 1) continue;
+      for (const side of [-0.5, 0.5]) {
+        pen.moveTo(...here);
+        pen.lineTo(here[0] - (head * (x + side * y)) / long, here[1] - (head * (y - side * x)) / long);
+      }
     }
     pen.stroke();
+  }
+
+  // What the colours of a panel mean.
+  drawKey(pen, panel) {
+    const picture = this.shows(panel.name), left = panel.within[0] + 10, bottom = panel.height - 36;
+    pen.font = "12px system-ui, sans-serif";
+    pen.fillStyle = "#e8edf3";
+    pen.shadowColor = "#000";
+    pen.shadowBlur = 3;
+    if (picture === PICTURES.peak) {
+      this.drawBar(pen, left, bottom, (part) => `hsl(${360 * 0.72 * part} 100% 50%)`, [this.background?.iodine_from ?? 1, this.run.frames].map((frame) => this.sayTime(frame)));
+    }
+    if (picture === PICTURES.jacobian) { // as SHOW has it
+      const end = (part) => (part < 0.5 ? [33, 102, 230] : [230, 77, 26]).map((to) => 235 + (to - 235) * Math.abs(2 * part - 1));
+      this.drawBar(pen, left, bottom, (part) => `rgb(${end(part).join(" ")})`, ["0.5 enlarged", "1.5 reduced"]);
+      pen.fillStyle = "#f0f";
+      pen.fillRect(left + 190, bottom - 10, 10, 10);
+      pen.fillStyle = "#e8edf3";
+      pen.fillText("≤ 0 folds", left + 205, bottom - 1);
+    }
+    if (picture === PICTURES.warp) { // where the background comes from, seen from the middle of the wheel
+      const radius = 26, x = left + radius, y = bottom - radius;
+      pen.shadowBlur = 0;
+      for (let i = 0; i < 72; i++) {
+        pen.fillStyle = `hsl(${hueOf(Math.sin((i * Math.PI) / 36), Math.cos((i * Math.PI) / 36))} 100% 50%)`;
+        pen.beginPath();
+        pen.moveTo(x, y);
+        pen.arc(x, y, radius, ((i - 0.6) * Math.PI) / 36, ((i + 0.6) * Math.PI) / 36);
+        pen.fill();
+      }
+      pen.fillStyle = "#e8edf3";
+      pen.shadowBlur = 3;
+      pen.fillText(`comes from there, full at ${this.largest().toFixed(1)} px`, x + radius + 6, y + 4);
+    }
+    pen.shadowBlur = 0;
+  }
+
+  drawBar(pen, left, bottom, colour, [from, to]) {
+    const wide = 170;
+    pen.shadowBlur = 3;
+    pen.fillText(from, left, bottom - 14);
+    pen.fillText(to, left + wide - pen.measureText(to).width, bottom - 14);
+    pen.shadowBlur = 0;
+    for (let i = 0; i < wide; i++) {
+      pen.fillStyle = colour(i / wide);
+      pen.fillRect(left + i, bottom - 10, 1, 10);
+    }
   }
 
   // -- curves: on the processor, of a few pixels
@@ -1333,32 +1560,36 @@ export class Viewer {
     const curves = { plain: this.curveOf("plain"), bsa: this.curveOf("bsa") };
     const known = [...curves.plain, ...curves.bsa].filter((value) => value !== null);
     if (!known.length) return;
-    const low = Math.min(0, ...known), high = Math.max(0, ...known, low + 1e-6), left = 40, right = 258, top = 8, bottom = 112;
-    const x = (i) => left + ((right - left) * i) / Math.max(1, run.frames - 1), y = (value) => bottom - ((bottom - top) * (value - low)) / (high - low);
-    const digits = high - low > 20 ? 0 : 2;
+    // Iodine upwards, as time-density curves are drawn.
+    const low = Math.min(0, ...known.map((value) => -value)), high = Math.max(0, 1e-6, ...known.map((value) => -value));
+    const left = 40, right = 258, top = 20, bottom = 112, [start, end] = [1, run.frames].map((frame) => this.timeOf(frame));
+    const x = (i) => left + ((right - left) * (this.timeOf(i + 1) - start)) / (end - start || 1);
+    const y = (value) => bottom - ((bottom - top) * (value - low)) / (high - low), digits = high - low > 20 ? 0 : 2;
     const parts = [
       drawn("line", { x1: left, x2: right, y1: y(0), y2: y(0), stroke: "#3a4552" }),
       drawn("line", { x1: x(state.frame - 1), x2: x(state.frame - 1), y1: top, y2: bottom, stroke: "#55606d", "stroke-dasharray": "3 3" }),
+      drawn("text", { x: right, y: 11, "text-anchor": "end" }, `row ${state.point[0] + 1}, column ${state.point[1] + 1}`),
+      drawn("text", { x: left, y: 11 }, `iodine, ${run.logarithmic ? "ln units" : "stored values"}`),
+      drawn("text", { x: left, y: 126 }, this.sayTime(1)), drawn("text", { x: right, y: 126, "text-anchor": "end" }, this.sayTime(run.frames)),
     ];
     const apart = (value) => value === 0 || Math.abs(y(value) - y(0)) > 10;
     for (const value of [...new Set([low, 0, high])].filter(apart)) parts.push(drawn("text", { x: left - 4, y: y(value) + 3, "text-anchor": "end" }, value.toFixed(digits)));
-    parts.push(drawn("text", { x: left, y: 126 }, "1"), drawn("text", { x: right, y: 126, "text-anchor": "end" }, `frame ${run.frames}`));
     for (const [name, colour] of [["plain", "#ffb454"], ["bsa", "#5cc8ff"]]) {
-      const points = curves[name].map((value, i) => value === null ? null : `${x(i).toFixed(1)},${y(value).toFixed(1)}`).filter(Boolean);
+      const points = curves[name].map((value, i) => value === null ? null : `${x(i).toFixed(1)},${y(-value).toFixed(1)}`).filter(Boolean);
       parts.push(drawn("polyline", { points: points.join(" "), fill: "none", stroke: colour, "stroke-width": 1.6, "data-curve": name }));
       const now = curves[name][state.frame - 1];
-      if (now !== null) parts.push(drawn("circle", { cx: x(state.frame - 1), cy: y(now), r: 2.6, fill: colour }));
+      if (now !== null) parts.push(drawn("circle", { cx: x(state.frame - 1), cy: y(-now), r: 2.6, fill: colour }));
     }
     p.curve.replaceChildren(...parts);
-    const said = (value) => (value === null ? "–" : value.toFixed(digits + 1));
+    const said = (value) => (value === null ? "–" : (-value).toFixed(digits + 1));
     const key = (colour, text) => {
       const line = make("i");
       line.style.borderColor = colour;
       return make("span", {}, line, text);
     };
     p.curveSays.replaceChildren(make("span", { class: "legend" },
-      key("#ffb454", `DSA ${said(curves.plain[state.frame - 1])}`), key("#5cc8ff", `BSA ${said(curves.bsa[state.frame - 1])}`),
-      make("span", {}, `at ${state.point[0] + 1}, ${state.point[1] + 1}`)));
+      key("#ffb454", `DSA ${said(curves.plain[state.frame - 1])}`), key("#5cc8ff", `BSA ${said(curves.bsa[state.frame - 1])}`)),
+      ...(this.sayMixed() ? [make("span", { class: "late" }, this.sayMixed())] : []));
     this.curves = curves;
   }
 
@@ -1469,22 +1700,30 @@ export class Viewer {
   title(name, warp, weights) {
     const { state, background } = this, small = (text, late = false) => make("small", { class: late ? "late" : "" }, ` ${text}`);
     if (!background) return ["Frame as acquired", small("subtracted as soon as the network is there")];
-    const over = OVER[state.time] ? [small(OVER[state.time])] : [];
     if (name === "frame") return ["Frame as acquired"];
-    if (name === "plain") return ["Plain DSA", ...(state.shift.some(Boolean) ? [small("shifted")] : []), ...over];
-    const title = { bsa: "BSA", warp: `Warp, up to ${this.largest().toFixed(1)} px`, jacobian: "|J|: blue shrinks, red grows, magenta folds" }[state.beside];
+    const own = background.of[state.frame]?.split(",").includes(String(state.frame)) && state.time === "now" ? [small("background frame")] : [];
+    const over = OVER[state.time] ? [small(OVER[state.time])] : [];
+    if (name === "plain") return ["Plain DSA", ...(state.shift.some(Boolean) ? [small("shifted")] : []), ...over, ...own];
+    const title = state.beside === "warp" ? `Warp, up to ${this.largest().toFixed(1)} px` : TITLES[state.beside];
     if (!warp) return [title, small("warp to come", true)];
-    const weight = this.weightOf(state.frame);
+    const weight = this.weightOf(state.frame), shown = `λ ${state.hyper.toFixed(2)}`;
     const held = state.guard && weights && weight < 1 ? [small(weight ? `warped by ${Math.round(100 * weight)} %` : "left unwarped", true)] : [];
+    if (state.beside === "bsa" && over.length) return [title, ...(this.sayMixed() ? [small(this.sayMixed(), true)] : [small(shown)]), ...over];
     const late = warp.hyper !== state.hyper;
-    return [title, small(late ? `λ ${warp.hyper.toFixed(2)}, ${state.hyper.toFixed(2)} to come` : `λ ${warp.hyper.toFixed(2)}`, late), ...held, ...over];
+    return [title, small(late ? `λ ${warp.hyper.toFixed(2)}, ${state.hyper.toFixed(2)} to come` : shown, late), ...own, ...(own.length ? [] : held)];
+  }
+
+  // What a picture or curve over all frames has to say while some of them are at another λ, or have no warp.
+  sayMixed() {
+    const { run, state } = this, at = Array.from({ length: run.frames }, (_, i) => this.findWarp(i + 1)?.hyper === state.hyper).filter(Boolean).length;
+    return at < run.frames ? `λ ${state.hyper.toFixed(2)} in ${at} of ${run.frames} frames, others to come` : "";
   }
 
   cornerOf(name) {
-    const { state, run } = this, about = this.shows(name) === PICTURES.frame ? state.frameWindow : state.window;
-    if (!about) return "";
+    const { state, run } = this, picture = this.shows(name), about = picture === PICTURES.frame ? state.frameWindow : state.window;
+    if (!about || picture > PICTURES.peak) return `frame ${state.frame} / ${run.frames}`;
     const [low, high] = about, digits = high - low > 20 ? 0 : 2;
-    const marks = state.landmarks && name !== "frame" ? ` · mask ${Math.round(100 * state.landmarks)} %` : "";
+    const marks = state.landmarks && name !== "frame" ? ` · landmarks ${Math.round(100 * state.landmarks)} %` : "";
     return `frame ${state.frame} / ${run.frames} · C ${((low + high) / 2).toFixed(digits)} W ${(high - low).toFixed(digits)}${marks}`;
   }
 
@@ -1535,8 +1774,9 @@ export class Viewer {
   // -- for those who measure
 
   values(name = "bsa") {
-    const target = (this.work ??= this.painter.target(...this.size));
-    if (!this.compose(name, this.state.frame, target, false)) return null;
+    const target = (this.work ??= this.painter.target(...this.size)), found = this.find(name, this.state.frame);
+    if (!found) return null;
+    this.compose(found, target);
     const all = this.painter.read(target, ...this.size);
     return Float32Array.from({ length: all.length / 4 }, (_, i) => all[4 * i]);
   }

@@ -113,6 +113,8 @@ def bad_volumes(tmp_path_factory):
     save(folder / "four.nii", np.zeros((4, 4, 4, 2)))
     save(folder / "constant.nii", np.zeros((4, 4, 4)))
     save(folder / "oblique.nii", block(), oblique(12))
+    flat = save(folder / "flat.nii", block()).read_bytes()
+    (folder / "flat.nii").write_bytes(flat[:280] + bytes(16) + flat[296:])  # srow_x, so that no voxel has a width
     save(folder / "air.nii", np.where(block() > 500, -900.0, -1000.0))
     nibabel.save(nibabel.Nifti1Image(block().astype(np.float32), None), folder / "bare.nii")
     nibabel.save(nibabel.MGHImage(block().astype(np.float32), np.eye(4)), folder / "other.mgz")
@@ -126,6 +128,7 @@ def bad_volumes(tmp_path_factory):
         ("four.nii", "3-D"),
         ("constant.nii", "varying"),
         ("oblique.nii", "oblique"),
+        ("flat.nii", "voxel sizes above 0 mm"),
         ("air.nii", "air"),
         ("bare.nii", "voxel size"),
         ("other.mgz", "found MGHImage"),
