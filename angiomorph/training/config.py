@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from angiomorph.errors import InputError
 from angiomorph.options import check_options, document_options, option, refuse
 from angiomorph.paper import DECODER, DEFAULT_LAMBDA, ENCODER, FRAME_SIZE, HYP_UNITS
 from angiomorph.preprocessing.intensity import INTENSITIES
-from angiomorph.storage.paths import AnyPaths
 
 NONE = "0, none"
 
@@ -253,7 +254,7 @@ class TrainingConfig:
         """λ that the model registers with where the user names none."""
         return DEFAULT_LAMBDA[self.image_loss] if self.hyper is None else self.hyper
 
-    def check_validation(self, validation: AnyPaths) -> None:
+    def check_validation(self, validation: Sequence[Path]) -> None:
         """Check that there are runs to validate on, if an option needs them.
 
         Args:
