@@ -270,7 +270,7 @@ def test_voxelmorphs_weights_begin_and_learn_lambda(tmp_path, archive, capsys):
     options = [archive, "--model-dir", tmp_path / "m", *TINY, "--epochs", 1, "--frames-per-series", 2, "--load-weights", path]
     assert main(["train", *map(str, options)]) == 0
     said = capsys.readouterr()
-    assert f"weights of {path} (VxmDense): taken 6 of 6 convolutions, the same for every λ" in said.out
+    assert f"weights of {path} (VxmDense): taken 6 of 6 convolutions, the same for every λ" in said.err
     assert "Traceback" not in said.err
     model = AngioMorph.load(tmp_path / "m" / "model.h5")
     ends = kernels(model, "enc_conv_0_0", [0.0, 1.0])
