@@ -75,7 +75,7 @@ def draw_pairs(result: Registered, indices: Sequence[int], size: int | None = No
 
     Args:
         result: the registered run.
-        indices: of the frames, from 0.
+        indices: indices of the frames, from 0.
         size: longer side at most, pixels; None for their own.
 
     Yields:
