@@ -52,6 +52,20 @@ def subtraction_window(bsa: np.ndarray) -> tuple[float, float]:
     return -depth, depth / 2
 
 
+def shade(image: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Return an image as grey values: `rint(255 * clip((image - black) / (white - black), 0, 1))`.
+
+    Args:
+        image: any shape and unit.
+        window: (black, white), two values of that unit.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    black, white = window
+    return np.uint8(np.rint(np.clip((image - black) / (white - black), 0, 1) * 255))
+
+
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write a figure as PNG, under its name only when it is whole."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

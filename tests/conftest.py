@@ -11,17 +11,12 @@ import pytest
 
 from angiomorph.dicom import write_run
 from angiomorph.dicom.save import derived_uid
+from tests.runs import moving_frames
 
 Change = Callable[[pydicom.Dataset], Any]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background: the programs that tests interrupt would too
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def moving_frames(shape: tuple[int, int, int] = (4, 16, 12), bits: int = 12, seed: int = 0) -> np.ndarray:
-    """Return `(T, H, W)` stored values in the upper half of the range, so that ln is harmless."""
-    rng = np.random.default_rng(seed)
-    return rng.integers(1 << (bits - 1), 1 << bits, shape).astype(np.uint8 if bits == 8 else np.uint16)
 
 
 @pytest.fixture

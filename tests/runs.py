@@ -17,6 +17,12 @@ SIZE = 64
 PASSED_OVER = ("DA", "DT", "TM", "SQ")  # times; and sequences, whose elements come one by one
 
 
+def moving_frames(shape: tuple[int, int, int] = (4, 16, 12), bits: int = 12, seed: int = 0) -> np.ndarray:
+    """Return `(T, H, W)` stored values in the upper half of the range, so that ln is harmless."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(1 << (bits - 1), 1 << bits, shape).astype(np.uint8 if bits == 8 else np.uint16)
+
+
 def phantom(shape: tuple[int, int, int] = (5, 64, 64), *, filled: int = 2, bits: int = 12, seed: int = 0) -> np.ndarray:
     """Return `(T, H, W)` stored values: textured tissue that sways by a pixel and, from frame index `filled`, a dark vessel."""
     frames, rows, columns = shape

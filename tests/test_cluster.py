@@ -353,7 +353,7 @@ def test_prepare_on_a_scheduler_writes_the_same(tmp_path, scheduler, xa_file, ca
 
 def check_stores(one, other):
     """Check that two stores hold the same runs, to the last bit."""
-    with store.reading(one) as ours, store.reading(other) as theirs:
+    with store.open_store(one) as ours, store.open_store(other) as theirs:
         assert store.keys(ours) == store.keys(theirs)
         for key in store.keys(ours):
             pairs = zip(vars(store.read(ours, key)).values(), vars(store.read(theirs, key)).values(), strict=True)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from angiomorph.pictures import CAPTION, GAP, Panel, frame_window, grid, side_by_side, subtraction_window
+from angiomorph.pictures import CAPTION, GAP, Panel, frame_window, grid, shade, side_by_side, subtraction_window
+
+
+def test_grey_values_by_hand():
+    grey = shade(np.array([[-2.0, -1.0, 0.0, 1.0, 2.0]]), (-1.0, 1.0))
+    np.testing.assert_array_equal(grey, [[0, 0, 128, 255, 255]])  # 127.5 rounds to even
+    assert grey.dtype == np.uint8
 
 
 def panels_of(path, columns, count):

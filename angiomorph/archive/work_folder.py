@@ -66,7 +66,7 @@ class Preparation:
         if run is None:
             return
         with defer_interrupts():
-            with self._telling_failures():
+            with self._prefer_disk_errors():
                 store.append(self._store, str(line["key"]), run)
             self._commit()
 
@@ -77,7 +77,7 @@ class Preparation:
             lines: further lines of the final manifest, below the runs, by its columns.
         """
         with defer_interrupts():
-            with self._telling_failures():
+            with self._prefer_disk_errors():
                 self._store.close()
             self._commit()
             self.close()
@@ -133,14 +133,14 @@ class Preparation:
     def _commit(self) -> None:
         self._lines.flush()
         os.fsync(self._lines.fileno())
-        with self._telling_failures():
+        with self._prefer_disk_errors():
             if self._store:
                 self._store.flush()
         size = os.fstat(self._lines.fileno()).st_size
         self._file.commit(json.dumps({"job": self._job, "done": self.done, "manifest": size}).encode())
 
     @contextmanager
-    def _telling_failures(self) -> Iterator[None]:
+    def _prefer_disk_errors(self) -> Iterator[None]:
         """Raise the disk's error rather than what HDF5 makes of the bytes that are missing."""
         try:
             yield

@@ -15,7 +15,7 @@ from angiomorph.dicom.find import is_marked
 from angiomorph.errors import InputError
 from angiomorph.images import ImageOptions, find_image_runs, find_pairs
 from angiomorph.images import read_images as read_image_files
-from angiomorph.images.readers import ending_of
+from angiomorph.images.formats import ending_of
 from angiomorph.storage.store import is_hdf5
 
 

@@ -16,7 +16,7 @@ from angiomorph.errors import InputError
 from angiomorph.registration.engines import check_engine
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import EngineOptions, RegistrationOptions
-from angiomorph.registration.results import find_result, read_result
+from angiomorph.registration.saved_result import find_result, read_result
 
 NEEDED = ("starlette", "uvicorn")
 
@@ -56,7 +56,7 @@ def _view(arguments: argparse.Namespace) -> int:
         series = read_one_run(arguments)
     else:
         series, options = read_result(result, arguments.model, options)
-    from angiomorph.registration.live import LiveRegistration
+    from angiomorph.registration.live_registration import LiveRegistration
 
     live = LiveRegistration(series, arguments.model, options, arguments.gpu, engine)
     from angiomorph.view.serve import serve

@@ -3,7 +3,6 @@
 from angiomorph.dicom.anonymize import anonymize
 from angiomorph.dicom.compress import check_encoding
 from angiomorph.dicom.create import write_run
-from angiomorph.dicom.enhance import check_save_class
 from angiomorph.dicom.find import find_series, say_passed_over
 from angiomorph.dicom.header import imager_spacing
 from angiomorph.dicom.key_frame import write_key_frame
@@ -13,6 +12,7 @@ from angiomorph.dicom.read import open_series, read_series
 from angiomorph.dicom.series import Series, SeriesFiles
 from angiomorph.dicom.shift_state import check_shift_state, write_shift_state
 from angiomorph.dicom.write import write_bsa
+from angiomorph.dicom.write_enhanced import check_save_class
 
 __all__ = [
     "ANONYMOUS",

@@ -83,7 +83,7 @@ def unpack(archive: Path) -> Unpacked:
     path = folder / (archive.stem or "archive")
     unpacked = Unpacked(archive, path, folder)
     room = shutil.disk_usage(folder).free - ROOM
-    with _telling(archive):
+    with _explain_damage(archive):
         if archive_kind(archive) == GZ:
             with gzip.open(archive) as packed, path.open("xb") as file:
                 copy_up_to(archive, packed, file, min(_most(archive), room))
@@ -94,7 +94,7 @@ def unpack(archive: Path) -> Unpacked:
 
 
 @contextmanager
-def _telling(archive: Path) -> Iterator[None]:
+def _explain_damage(archive: Path) -> Iterator[None]:
     try:
         yield
     except InputError:

@@ -160,7 +160,7 @@ def find_numbers(dataset: Dataset, keyword: str) -> Found:
     numbers = tuple(map(_number, components))
     if not numbers or _is(numbers, kind):
         return Found(numbers)
-    return Found(numbers, f"{label(keyword)}: expected {kind}, found '{shown(components)}'")
+    return Found(numbers, f"{label(keyword)}: expected {kind}, found '{show_values(components)}'")
 
 
 def _components(found: Any) -> list[Any]:
@@ -184,7 +184,7 @@ def _is(numbers: tuple[float, ...], kind: Kind) -> bool:
     return not (kind.positive and min(numbers) <= 0) and not (kind.whole and any(number % 1 for number in numbers))
 
 
-def shown(components: Sequence[Any]) -> str:
+def show_values(components: Sequence[Any]) -> str:
     """Return values for a message, joined by backslashes, short and in printable ASCII."""
     joined = "\\".join("" if component is None else str(component) for component in components)
     printable = "".join(character if " " <= character <= "~" else "?" for character in joined)

@@ -14,7 +14,7 @@ from angiomorph.dicom.attributes import (
     label,
     number,
     numbers,
-    shown,
+    show_values,
     text,
     value,
     words,
@@ -84,7 +84,7 @@ def _check_kind(path: Path, dataset: Dataset) -> None:
             f"{path}: expected an X-ray angiogram ({label('Modality')} XA), found Modality {modality} of class "
             f"{_class_name(dataset)}; give an XA run"
         )
-    samples, photometric = number(dataset, "SamplesPerPixel"), shown([text(dataset, "PhotometricInterpretation")])
+    samples, photometric = number(dataset, "SamplesPerPixel"), show_values([text(dataset, "PhotometricInterpretation")])
     if samples not in (None, 1) or photometric not in ("", "MONOCHROME1", "MONOCHROME2"):
         raise InputError(
             f"{path}: expected grey-scale pixels ({label('SamplesPerPixel')} 1, MONOCHROME2), found SamplesPerPixel "

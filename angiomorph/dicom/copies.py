@@ -59,7 +59,9 @@ def leave_out_repeated_runs(runs: Sequence[Run]) -> tuple[dict[int, Run], dict[i
         for frame in run.frames:
             owners.setdefault(_identity(frame), []).append(index)
     kept, others, copies = dict(enumerate(runs)), dict[int, list[int]](), dict[int, list[Copy]]()
-    for index in sorted(range(len(runs)), key=lambda index: (len(runs[index].frames), -_length(runs[index]), -index)):
+    for index in sorted(
+        range(len(runs)), key=lambda index: (len(runs[index].frames), -len(runs[index].frames[0].path.name), -index)
+    ):
         run = runs[index]
         for other in sorted({owner for frame in run.frames for owner in owners[_identity(frame)]} - {index}):
             if other not in kept or kept[other].refusal:
@@ -78,10 +80,6 @@ def leave_out_repeated_runs(runs: Sequence[Run]) -> tuple[dict[int, Run], dict[i
                 break
     kept = {index: warn_of_copies(run, copies.get(index, [])) for index, run in kept.items()}
     return kept, others, [copy for found in copies.values() for copy in found]
-
-
-def _length(run: Run) -> int:
-    return len(run.frames[0].path.name)
 
 
 def warn_of_copies(run: Run, copies: Sequence[Copy]) -> Run:

@@ -12,6 +12,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.uid import XRayAngiographicImageStorage
 
 from angiomorph.dicom.save import decimal, derived_uid, save
+from angiomorph.dicom.series import RELATIONS
 from angiomorph.errors import InputError
 
 LEGAL_BITS = {np.dtype(np.uint8): (8,), np.dtype(np.uint16): (10, 12, 16)}
@@ -130,7 +131,7 @@ def _check(
 
 def _check_relation(path: str | os.PathLike[str], relation: str, modality_lut: np.ndarray | None, values: int) -> None:
     found = None if modality_lut is None else modality_lut.shape
-    if relation not in ("LIN", "LOG", "DISP") or (found != (values,) if relation == "LOG" else found is not None):
+    if relation not in RELATIONS or (found != (values,) if relation == "LOG" else found is not None):
         raise InputError(
             f"{path}: expected PixelIntensityRelationship LIN or DISP, or LOG with a modality_lut of {values} values, got "
             f"{relation!r} with {found}. Give the relation that the stored values have to X-ray intensity"

@@ -134,7 +134,7 @@ WITHOUT_MARKS = {"DA": {ord("."): None}, "TM": {ord(":"): None}, "DT": {}, "AS":
 FIRST_DATA_GROUP = 0x0008  # before it are network commands and the file's own meta information
 
 
-def carried(source: Dataset) -> Dataset:
+def carry_over(source: Dataset) -> Dataset:
     """Return a copy of a source's header without what belongs to its pixels, as one of the classic class.
 
     Private groups, curves, overlays, retired groups and values that break their own type are left out. Dates and times of
@@ -289,7 +289,7 @@ def describe_patient_and_study(source: Dataset) -> Dataset:
     Args:
         source: header of the run, or of its first frame.
     """
-    complete_header = carried(source)
+    complete_header = carry_over(source)
     complete(complete_header)
     dataset = Dataset()
     tags = [complete_header[keyword].tag for keyword in OF_PATIENT_AND_STUDY if keyword in complete_header]

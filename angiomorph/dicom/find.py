@@ -81,7 +81,7 @@ def find_series(
     Raises:
         InputError: a path that does not exist, an archive that cannot be unpacked, or a folder or archive without any run.
     """
-    looked, passed_over = _counting(progress), Counter() if passed_over is None else passed_over
+    looked, passed_over = _count_files(progress), Counter() if passed_over is None else passed_over
     runs: list[Run] = []
     places: list[_Place] = []
     for root, found_in in _list_roots(list(dict.fromkeys(list_paths(paths))), passed_over):
@@ -154,7 +154,7 @@ def find_run(paths: Sequence[Path]) -> SeriesFiles:
             raise InputError(f"{paths[0]}: expected a folder of one run, found {len(runs)} runs; give one of them")
         return runs[0]
     place = _Place(tuple((path, str(paths[0].parent)) for path in paths), by_itself=True)
-    run = _find_only_run(_look_at_all(place, _counting(None), Counter()))
+    run = _find_only_run(_look_at_all(place, _count_files(None), Counter()))
     return _files_of(run, place, _find_masks({0: run}, {0})[0])
 
 
@@ -200,7 +200,7 @@ def _nothing_in(root: Path, passed_over: Counter[str]) -> str:
 
 def _list_roots(paths: list[Path], passed_over: Counter[str]) -> Iterator[tuple[Path | None, Iterator[_Place]]]:
     """Yield each folder, DICOMDIR and zip with its places, after all files given by themselves, which have no root."""
-    kinds = {path: b"" if path.is_dir() else archive_kind(path) for path in paths if _existing(path)}
+    kinds = {path: b"" if path.is_dir() else archive_kind(path) for path in paths if _check_exists(path)}
     roots = [path for path in paths if path.is_dir() or kinds[path] == ZIP or _is_directory(path)]
     alone = [path for path in paths if path not in roots]
     if alone:
@@ -219,7 +219,7 @@ def _list_roots(paths: list[Path], passed_over: Counter[str]) -> Iterator[tuple[
             yield path, _list_directory(path, folder, passed_over)
 
 
-def _existing(path: Path) -> bool:
+def _check_exists(path: Path) -> bool:
     if not path.exists():
         raise InputError(f"{path}: expected a DICOM file or a folder of them, found nothing there; check the path")
     if not (path.is_dir() or path.is_file()):
@@ -227,7 +227,7 @@ def _existing(path: Path) -> bool:
     return True
 
 
-def _counting(progress: Callable[[int], None] | None) -> Callable[[], None]:
+def _count_files(progress: Callable[[int], None] | None) -> Callable[[], None]:
     count = itertools.count(1)
     return lambda: None if progress is None else progress(next(count))
 
@@ -299,7 +299,7 @@ def _runs_in(place: _Place, looked: Callable[[], None], passed_over: Counter[str
     for folder in sorted({frame.place for frame in frames}):
         single, copies = leave_out_copies([frame for frame in frames if frame.count == 1 and frame.place == folder])
         _add(passed_over, COPIES, len(copies))
-        runs += [_warn_of_own_copies(run, copies) for run in group_frames(single)]
+        runs += [warn_of_copies(run, [each for each in copies if each.of in run.frames]) for run in group_frames(single)]
     return runs
 
 
@@ -316,10 +316,6 @@ def _concatenations(frames: Sequence[Frame]) -> tuple[list[Run], list[Copy]]:
         runs.append(warn_of_copies(run, copies))
         left_out += copies
     return runs, left_out
-
-
-def _warn_of_own_copies(run: Run, copies: Sequence[Copy]) -> Run:
-    return warn_of_copies(run, [copy for copy in copies if copy.of in run.frames])
 
 
 def _look_at_all(place: _Place, looked: Callable[[], None], passed_over: Counter[str]) -> list[Frame]:

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from pydicom import Dataset
 
 from angiomorph.dicom.attributes import label, text, values
-from angiomorph.dicom.enhanced import is_part
 from angiomorph.dicom.masks import name_other_images
+from angiomorph.dicom.read_enhanced import is_part
 from angiomorph.dicom.timing import DAY, SECOND, Moment, read_moment
 from angiomorph.errors import InputError
 

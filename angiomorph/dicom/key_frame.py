@@ -13,9 +13,9 @@ from angiomorph.dicom.attributes import text
 from angiomorph.dicom.compress import check_encoding
 from angiomorph.dicom.derive import describe_patient_and_study
 from angiomorph.dicom.encoding import USUAL, Encoding
-from angiomorph.dicom.gathered import GatheredFrames
+from angiomorph.dicom.gathered_frames import GatheredFrames
 from angiomorph.dicom.identity import Role, are_named, refer_to, set_identity
-from angiomorph.dicom.save import PROGRAM, save, writing
+from angiomorph.dicom.save import PROGRAM, explain_unwritable, save
 from angiomorph.dicom.series import Series
 from angiomorph.dicom.write import quantise, set_subtracted_pixels
 from angiomorph.errors import InputError
@@ -55,7 +55,7 @@ def write_key_frame(
             f"{path}: expected finite values of shape {series.frames.shape[1:]} of a frame from 1 to {len(series.frames)}, got "
             f"{frame.shape} of frame {number}. Give one frame of the subtracted run"
         )
-    with writing(path, series.name):
+    with explain_unwritable(path, series.name):
         stored, formula = quantise([frame], 1, series, units, encoding, Path(path).parent)
         save(
             _capture(series, stored, number, f"{formula}; {PROGRAM}, lambda {hyper:g}", encoding),

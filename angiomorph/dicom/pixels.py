@@ -23,7 +23,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from angiomorph.dicom.attributes import find_numbers, label, number, require_number, shown, text, without_warnings
+from angiomorph.dicom.attributes import find_numbers, label, number, require_number, show_values, text, without_warnings
 from angiomorph.dicom.header import PIXEL_DATA, UNDEFINED_LENGTH, Header
 from angiomorph.dicom.streams import (
     CODINGS,
@@ -117,18 +117,18 @@ def find_pixels(header: Header) -> Pixels:
     _check_there(header)
     layout = _layout(header)
     if header.inflated:
-        data = _inflated(header)
+        data = _inflate(header)
         frames, told = _native_frames(header, layout, BytesIO(data), 0, len(data))
         return Pixels(header, layout, ExplicitVRLittleEndian, frames, data, told)
     start = header.pixel_offset or 0
     with header.path.open("rb") as file:
         size = file.seek(0, 2) - start
         if header.encapsulated:
-            return _compressed(header, layout, file)
+            return _find_compressed(header, layout, file)
         _check_native_syntax(header, layout, size)
         frames, told = _native_frames(header, layout, file, start, min(size, header.pixel_length))
     syntax = ExplicitVRLittleEndian if header.little_endian else ExplicitVRBigEndian
-    return Pixels(header, layout, syntax, frames, None, (*told, *_told_syntax(header, header.announced_syntax in NATIVE)))
+    return Pixels(header, layout, syntax, frames, None, (*told, *_tell_syntax(header, header.announced_syntax in NATIVE)))
 
 
 def decode(pixels: Pixels) -> Iterator[np.ndarray]:
@@ -175,9 +175,9 @@ def _decode_frame(pixels: Pixels, file: BinaryIO, count: int) -> np.ndarray:
     data = b"".join(_bytes(file, *span) for span in pixels.frames[count - 1])
     precision = None
     if pixels.syntax not in NATIVE:
-        frame, precision = _decoded(pixels, data, count)
+        frame, precision = _decode_stream(pixels, data, count)
     elif len(data) < layout.frame_bytes:
-        raise _truncated(pixels.header, f"{layout.frame_bytes} bytes for frame {count}", f"{len(data)} bytes")
+        raise _refuse_truncated(pixels.header, f"{layout.frame_bytes} bytes for frame {count}", f"{len(data)} bytes")
     else:
         dtype = layout.dtype.newbyteorder(">" if pixels.syntax == ExplicitVRBigEndian else "<")
         frame = np.frombuffer(data, dtype, layout.rows * layout.columns)
@@ -212,7 +212,7 @@ def _without_pixels(header: Header) -> InputError:
     )
 
 
-def _inflated(header: Header) -> bytes:
+def _inflate(header: Header) -> bytes:
     """Return the pixels of a deflated file, whose header alone has been read until now."""
     try:
         with without_warnings():
@@ -226,8 +226,8 @@ def _inflated(header: Header) -> bytes:
         raise _without_pixels(header)
     if not isinstance(found.value, bytes) or found.is_undefined_length:
         raise InputError(
-            f"{header.path}: expected {label('PixelData')} of uncompressed bytes, found {shown([found.VR])} of another kind; "
-            "fetch the file again from its archive"
+            f"{header.path}: expected {label('PixelData')} of uncompressed bytes, found {show_values([found.VR])} of another "
+            "kind; fetch the file again from its archive"
         )
     return found.value
 
@@ -252,7 +252,7 @@ def _native_frames(
     there, rest = divmod(found, size)
     count, told = _count(header, there, exact=rest < 2)
     if there < count:
-        raise _truncated(header, f"{count * size} bytes ({count} frames)", f"{found} bytes")
+        raise _refuse_truncated(header, f"{count * size} bytes ({count} frames)", f"{found} bytes")
     used = count * size
     if count > 1 and there > count and there % count == 0 and not _is_padding(file, start + used, found - used):
         times = there // count
@@ -331,7 +331,7 @@ def _check_native_syntax(header: Header, layout: Layout, size: int) -> None:
 
 def _unknown_syntax(header: Header) -> InputError:
     syntax = header.announced_syntax
-    named = shown([syntax]) if syntax.name == syntax else f"{syntax} ({syntax.name})"
+    named = show_values([syntax]) if syntax.name == syntax else f"{syntax} ({syntax.name})"
     if "MPEG" in named or "HEVC" in named:
         return InputError(
             f"{header.path}: expected pictures, found video: TransferSyntaxUID (0002,0010) {named}; "
@@ -343,27 +343,27 @@ def _unknown_syntax(header: Header) -> InputError:
     )
 
 
-def _told_syntax(header: Header, right: bool, syntax: UID | None = None) -> tuple[str, ...]:
+def _tell_syntax(header: Header, right: bool, syntax: UID | None = None) -> tuple[str, ...]:
     if right:
         return ()
     announced = header.announced_syntax
     found = f"read as {syntax.name}" if syntax else "read as uncompressed"
-    said = f"says {shown([announced.name])}, which the pixels are not" if announced else "is absent"
+    said = f"says {show_values([announced.name])}, which the pixels are not" if announced else "is absent"
     return (f"TransferSyntaxUID (0002,0010) {said}; {found}",)
 
 
-def _compressed(header: Header, layout: Layout, file: BinaryIO) -> Pixels:
+def _find_compressed(header: Header, layout: Layout, file: BinaryIO) -> Pixels:
     table, fragments = _fragments(header, file)
     filled = [span for span in fragments if span[1]]
     if not filled:
-        raise _truncated(header, "frames", "no bytes")
+        raise _refuse_truncated(header, "frames", "no bytes")
     first = read_stream(_bytes(file, filled[0][0], min(filled[0][1], PEEK)))
     syntax = _syntax(header, first)
-    frames, told = _compressed_frames(header, file, table, fragments, filled, syntax)
+    frames, told = _find_frames(header, file, table, fragments, filled, syntax)
     _check_size(header, layout, first, syntax, sum(length for _, length in frames[0]))
     _check_decoder(header, syntax, first)
     return Pixels(
-        header, layout, syntax, frames, None, (*told, *_told_syntax(header, syntax == header.announced_syntax, syntax))
+        header, layout, syntax, frames, None, (*told, *_tell_syntax(header, syntax == header.announced_syntax, syntax))
     )
 
 
@@ -379,7 +379,7 @@ def _fragments(header: Header, file: BinaryIO) -> tuple[list[int], list[Span]]:
             break
         if group << 16 | element != ITEM or length == UNDEFINED_LENGTH or file.tell() + length > size:
             found = f"its end or broken bytes within frame fragment {len(spans) + 1}, {size - start} bytes from the start"
-            raise _truncated(
+            raise _refuse_truncated(
                 header, f"whole frame fragments for {int(number(header.dataset, 'NumberOfFrames') or 1)} frames", found
             )
         spans.append((file.tell(), length))
@@ -399,7 +399,7 @@ def _syntax(header: Header, stream: Stream | None) -> UID:
     if stream is not None and announced not in CODINGS[stream.coding]:
         return CODINGS[stream.coding][0]
     if announced not in COMPRESSED:
-        said = shown([announced.name]) if announced else "none"
+        said = show_values([announced.name]) if announced else "none"
         raise InputError(
             f"{header.path}: expected the TransferSyntaxUID (0002,0010) of compressed pixels, found {said}, and the pixels "
             "show no known coding; fetch the file again from its archive"
@@ -407,7 +407,7 @@ def _syntax(header: Header, stream: Stream | None) -> UID:
     return announced
 
 
-def _compressed_frames(
+def _find_frames(
     header: Header, file: BinaryIO, table: list[int], fragments: list[Span], filled: list[Span], syntax: UID
 ) -> tuple[tuple[tuple[Span, ...], ...], tuple[str, ...]]:
     announced = number(header.dataset, "NumberOfFrames")
@@ -417,7 +417,7 @@ def _compressed_frames(
         groups = _by_marks(file, filled) or _by_table(table, fragments) or [filled]
     count, told = _count(header, len(groups), exact=True)
     if len(groups) < count:
-        raise _truncated(header, f"{count} frames ({label('NumberOfFrames')})", f"{len(groups)} frames")
+        raise _refuse_truncated(header, f"{count} frames ({label('NumberOfFrames')})", f"{len(groups)} frames")
     return tuple(tuple(group) for group in groups[:count]), told
 
 
@@ -483,7 +483,7 @@ def _check_decoder(header: Header, syntax: UID, stream: Stream | None) -> None:
         )
 
 
-def _decoded(pixels: Pixels, data: bytes, count: int) -> tuple[np.ndarray, int | None]:
+def _decode_stream(pixels: Pixels, data: bytes, count: int) -> tuple[np.ndarray, int | None]:
     """Return a compressed frame's values and its precision, bits."""
     header, layout = pixels.header, pixels.layout
     stream = read_stream(data)
@@ -503,7 +503,7 @@ def _decoded(pixels: Pixels, data: bytes, count: int) -> tuple[np.ndarray, int |
         )
     try:
         with without_warnings():
-            frame = _decoded_by_gdcm(layout, data) if _is_12_bit(stream) else _decoded_by_pydicom(pixels, data)
+            frame = _decode_by_gdcm(layout, data) if _is_12_bit(stream) else _decode_by_pydicom(pixels, data)
     except Exception as error:  # each decoder raises kinds of its own
         remedy = ""
         if package := PACKAGES.get(pixels.syntax):
@@ -520,7 +520,7 @@ def _decoded(pixels: Pixels, data: bytes, count: int) -> tuple[np.ndarray, int |
     return frame, stream.precision if stream else None
 
 
-def _decoded_by_pydicom(pixels: Pixels, data: bytes) -> np.ndarray:
+def _decode_by_pydicom(pixels: Pixels, data: bytes) -> np.ndarray:
     layout = pixels.layout
     options: Any = {  # pydicom types them wrongly
         "rows": layout.rows,
@@ -538,7 +538,7 @@ def _decoded_by_pydicom(pixels: Pixels, data: bytes) -> np.ndarray:
     return frame
 
 
-def _decoded_by_gdcm(layout: Layout, data: bytes) -> np.ndarray:
+def _decode_by_gdcm(layout: Layout, data: bytes) -> np.ndarray:
     """Return a frame of JPEG extended with 12 bits, which GDCM decodes and pydicom does not ask it to."""
     gdcm = importlib.import_module("gdcm")
     fragment = gdcm.Fragment()
@@ -558,7 +558,7 @@ def _decoded_by_gdcm(layout: Layout, data: bytes) -> np.ndarray:
     return np.frombuffer(values, "<u2").reshape(layout.rows, layout.columns)
 
 
-def _truncated(header: Header, expected: str, found: str) -> InputError:
+def _refuse_truncated(header: Header, expected: str, found: str) -> InputError:
     return InputError(
         f"{header.path}: expected {label('PixelData')} of {expected}, found {found}; the file is truncated or damaged: "
         "fetch it again from its archive"

@@ -13,12 +13,12 @@ from pydicom.uid import UID, GrayscaleSoftcopyPresentationStateStorage
 
 from angiomorph.dicom.attributes import text
 from angiomorph.dicom.create import LEGAL_BITS
-from angiomorph.dicom.derive import carried, complete, describe_patient_and_study
+from angiomorph.dicom.derive import carry_over, complete, describe_patient_and_study
 from angiomorph.dicom.encoding import USUAL
-from angiomorph.dicom.gathered import GatheredFrames, percentile
+from angiomorph.dicom.gathered_frames import GatheredFrames, percentile
 from angiomorph.dicom.header import SECONDARY_CAPTURE_CLASSES, sop_class, sop_instance
 from angiomorph.dicom.identity import Role, are_named, refer_to_sources, set_frame_times, set_identity, was_lossy
-from angiomorph.dicom.save import PROGRAM, decimal, save, writing
+from angiomorph.dicom.save import PROGRAM, decimal, explain_unwritable, save
 from angiomorph.dicom.series import Series
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import Step
@@ -53,7 +53,7 @@ def write_dsa_run(
     Source: DICOM PS3.3 C.7.6.10.
     """
     check_dsa_run(series)
-    with writing(path, series.name):
+    with explain_unwritable(path, series.name):
         stored = _gather(series, Path(path).parent)
         save(_run(series, stored, background_numbers, steps), path, compression, stored)
 
@@ -82,10 +82,11 @@ def _is_small(series: Series) -> bool:
 
 
 def _run(series: Series, stored: GatheredFrames, background_numbers: Sequence[int], steps: Sequence[Step]) -> Dataset:
-    dataset = carried(series.headers[0])
+    dataset = carry_over(series.headers[0])
     frames = ", ".join(str(number) for number in background_numbers[:50])
     dataset.DerivationDescription = f"pixels as acquired; mask frames {frames} named by {PROGRAM}"
-    set_identity(dataset, series, RUN, (dataset.DerivationDescription, *_say_steps(steps), stored))
+    said_steps = [f"{step.numbers} {step.frames}" for step in steps]
+    set_identity(dataset, series, RUN, (dataset.DerivationDescription, *said_steps, stored))
     _set_pixels(dataset, series, stored)
     set_frame_times(dataset, series)
     dataset.MaskSubtractionSequence = _masks(background_numbers, steps)
@@ -117,10 +118,6 @@ def _ranges(frames: Sequence[int]) -> list[int]:
     starts = [frame for frame in frames if frame - 1 not in there]
     ends = [frame for frame in frames if frame + 1 not in there]
     return [number for limits in zip(starts, ends, strict=True) for number in limits]
-
-
-def _say_steps(steps: Sequence[Step]) -> list[str]:
-    return [f"{step.numbers} {step.frames}" for step in steps]
 
 
 def _set_pixels(dataset: Dataset, series: Series, stored: GatheredFrames) -> None:
@@ -185,7 +182,7 @@ def write_dsa_state(path: str | os.PathLike[str], series: Series, background_num
     Source: DICOM PS3.3 A.33.1, C.11.10, C.11.11, C.11.13; the window is left to the viewer.
     """
     check_dsa_state(series)
-    with writing(path, series.name):
+    with explain_unwritable(path, series.name):
         save(_state(series, background_numbers), path)
 
 

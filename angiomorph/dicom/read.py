@@ -13,14 +13,14 @@ from pydicom import Dataset
 
 from angiomorph.dicom.attributes import find_unusable, functional, label, number, text
 from angiomorph.dicom.checks import check_frame_count, check_header, check_uniform, subtraction_evidence
-from angiomorph.dicom.enhanced import check_frames_alike, is_part, join_parts, relation_by_tables, sort_frames
 from angiomorph.dicom.find import find_run, name_of
 from angiomorph.dicom.header import Header, is_unsaid_capture, read_header
 from angiomorph.dicom.mask_images import choose_frames, put_before
 from angiomorph.dicom.masks import find_masks, name_other_images
 from angiomorph.dicom.pixels import Layout, Pixels, decode, decode_frame, find_pixels, is_plain
-from angiomorph.dicom.series import Series, SeriesFiles
-from angiomorph.dicom.shutter import exposed, frame_shutters
+from angiomorph.dicom.read_enhanced import check_frames_alike, is_part, join_parts, relation_by_tables, sort_frames
+from angiomorph.dicom.series import RELATIONS, Series, SeriesFiles
+from angiomorph.dicom.shutter import find_exposed, frame_shutters
 from angiomorph.dicom.timing import frame_times
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import main_step
@@ -28,7 +28,6 @@ from angiomorph.preprocessing.lazy_frames import LazyFrames
 from angiomorph.storage.paths import AnyPath, AnyPaths, list_paths
 from angiomorph.storage.spool import Spool
 
-RELATIONS = ("LIN", "LOG", "DISP")
 TAKEN_INSTEAD = "frames of this run take their place: look at the background, or name it with `background` N"
 PIXEL_KEYWORDS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 
@@ -147,13 +146,13 @@ def _read_own(files: SeriesFiles, *, unsubtracted: bool, frames_of: FramesOf | N
     times, of_times = frame_times(datasets, count)
     told = [*of_parts, *of_order, *_warnings(datasets), *of_pixels, *of_masks, *of_times]
     return Series(
-        frames=(frames_of or _decode)(found, stored, inverted=_inverted(first)),
+        frames=(frames_of or _decode)(found, stored, inverted=_is_inverted(first)),
         relation=_relation(first) or "DISP",
         bits_stored=_bits(found[0]),
         frame_times=times,
         background_numbers=main_step(steps).numbers if steps else (),
         name=files.name,
-        shutter=exposed(first, layout.rows, layout.columns),
+        shutter=find_exposed(first, layout.rows, layout.columns),
         headers=tuple(_without_pixels(dataset) for dataset in datasets),
         warnings=tuple(f"{files.paths[0]}: {line}" for line in told),
         files=tuple(_without_pixels(header.dataset) for header in headers),
@@ -184,7 +183,7 @@ def _properties(dataset: Dataset, keyword: str) -> Dataset:
     return framed if keyword in framed else dataset
 
 
-def _inverted(dataset: Dataset) -> bool:
+def _is_inverted(dataset: Dataset) -> bool:
     """Return whether iodine has high stored values: lower values mean more X-ray intensity."""
     keyword = "PixelIntensityRelationshipSign"
     if sign := number(_properties(dataset, keyword), keyword):
@@ -235,12 +234,12 @@ def _decode(found: list[Pixels], stored: list[int], *, inverted: bool) -> np.nda
             f"{found[0].header.path}: expected a run that fits into memory, found {count} frames of "
             f"{layout.rows}x{layout.columns}; give fewer frames, or use a machine with more memory"
         ) from error
-    for place, frame in zip(np.argsort(stored), _decoded(found), strict=True):
+    for place, frame in zip(np.argsort(stored), _decode_checked(found), strict=True):
         frames[place] = frame
     return dtype((1 << _bits(found[0])) - 1) - frames if inverted else frames
 
 
-def _decoded(found: list[Pixels]) -> Iterator[np.ndarray]:
+def _decode_checked(found: list[Pixels]) -> Iterator[np.ndarray]:
     """Yield the frames of files in the order of these."""
     for pixels in found:
         for frame in decode(pixels):
@@ -272,7 +271,7 @@ def _read_from_files(found: list[Pixels]) -> Callable[[int], np.ndarray]:
 
 
 def _decode_once(found: list[Pixels], spool: Spool) -> Callable[[int], np.ndarray]:
-    for place, frame in enumerate(_decoded(found)):
+    for place, frame in enumerate(_decode_checked(found)):
         spool[place] = frame
     return spool.__getitem__
 
@@ -302,7 +301,7 @@ def _warnings(datasets: Sequence[Dataset]) -> list[str]:
         )
     if _relation(first) == "LIN" and (intercept := number(first, "RescaleIntercept")):
         found.append(f"{label('RescaleIntercept')} {intercept:g} beside LIN, where the standard has none, is not applied")
-    if _inverted(first):
+    if _is_inverted(first):
         found.append("stored with iodine bright; inverted, so that iodine is dark")
     if text(first, "BurnedInAnnotation") == "YES":
         found.append(f"{label('BurnedInAnnotation')} YES: burnt-in text is warped like anatomy")

@@ -17,7 +17,7 @@ from pydicom.valuerep import DSfloat
 from angiomorph.dicom.attributes import without_warnings
 from angiomorph.dicom.compress import CODERS
 from angiomorph.dicom.encoding import Encoding
-from angiomorph.dicom.gathered import GatheredFrames
+from angiomorph.dicom.gathered_frames import GatheredFrames
 from angiomorph.errors import InputError
 from angiomorph.storage.atomic import replace_file
 
@@ -103,7 +103,7 @@ def _pixels_set(dataset: Dataset, pixels: GatheredFrames, compression: str, fold
 
 
 @contextmanager
-def writing(path: str | os.PathLike[str], name: str) -> Iterator[None]:
+def explain_unwritable(path: str | os.PathLike[str], name: str) -> Iterator[None]:
     """Say in words what of a source cannot be written again, and nothing else.
 
     Args:

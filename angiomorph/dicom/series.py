@@ -14,6 +14,12 @@ from angiomorph.dicom.archives import Unpacked
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import Step
 
+RELATIONS = {  # PixelIntensityRelationship
+    "LIN": "values proportional to X-ray intensity",
+    "LOG": "values proportional to its logarithm",
+    "DISP": "values made for display",
+}
+
 
 @dataclass(frozen=True)
 class MaskImage:

@@ -10,11 +10,11 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from angiomorph.dicom.attributes import value
-from angiomorph.dicom.enhance import UNKNOWN
 from angiomorph.dicom.identity import Role
 from angiomorph.dicom.plain_dsa import check_dsa_state, new_state, stored_numbers
-from angiomorph.dicom.save import save, writing
+from angiomorph.dicom.save import explain_unwritable, save
 from angiomorph.dicom.series import Series
+from angiomorph.dicom.write_enhanced import UNKNOWN
 from angiomorph.errors import InputError
 
 XA_STATE = UID("1.2.840.10008.5.1.4.1.1.11.5")  # XA/XRF Grayscale Softcopy Presentation State Storage
@@ -50,7 +50,7 @@ def write_shift_state(
             f"{path}: expected one finite shift of row and column for each of {len(series.frames)} frames, got {shifts.shape}; "
             "give the mean of each frame's warp"
         )
-    with writing(path, series.name):
+    with explain_unwritable(path, series.name):
         save(_state(series, background_numbers, shifts), path)
 
 

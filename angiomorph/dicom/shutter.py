@@ -18,7 +18,7 @@ OF_SHUTTERS = (
 )
 
 
-def exposed(dataset: Dataset, rows: int, columns: int) -> np.ndarray:
+def find_exposed(dataset: Dataset, rows: int, columns: int) -> np.ndarray:
     """Return `(rows, columns)` bool, True inside every shape of the display shutter; all True where it has none.
 
     Of an enhanced object whose frames have several shutters it is the field that all of them show. Edges count as exposed.

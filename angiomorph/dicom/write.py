@@ -11,15 +11,16 @@ from pydicom import Dataset
 from pydicom.filewriter import correct_ambiguous_vr
 
 from angiomorph import __version__
+from angiomorph.dicom.checks import SUBTRACTION_CODE
 from angiomorph.dicom.compress import check_encoding
-from angiomorph.dicom.derive import carried, code_item, complete
+from angiomorph.dicom.derive import carry_over, code_item, complete
 from angiomorph.dicom.encoding import USUAL, Encoding
-from angiomorph.dicom.enhance import check_save_class, enhance
 from angiomorph.dicom.frames import check_kept, keep_frames
-from angiomorph.dicom.gathered import GatheredFrames, percentile
+from angiomorph.dicom.gathered_frames import GatheredFrames, percentile
 from angiomorph.dicom.identity import Role, are_named, refer_to, refer_to_sources, set_frame_times, set_identity, was_lossy
-from angiomorph.dicom.save import PROGRAM, decimal, save, writing
+from angiomorph.dicom.save import PROGRAM, decimal, explain_unwritable, save
 from angiomorph.dicom.series import Series
+from angiomorph.dicom.write_enhanced import check_save_class, enhance
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.intensity import LN, STORED
 from angiomorph.preprocessing.lazy_frames import Frames
@@ -79,7 +80,7 @@ def write_bsa(
     check_save_class(series, encoding)
     _check(path, series, bsa, units, background_numbers)
     kept = check_kept(path, series, kept)
-    with writing(path, series.name):
+    with explain_unwritable(path, series.name):
         chosen = (_finite(path, bsa[number - 1], number) for number in kept)
         stored, formula = quantise(chosen, len(kept), series, units, encoding, Path(path).parent, invert=invert)
     description = f"{formula}; {_description(model_name, model_sha256, hyper, background_numbers)}"
@@ -87,8 +88,8 @@ def write_bsa(
         description = f"{description[:990]}; frame time unknown"
     name = f"BSA (angiomorph, lambda {hyper:.2f})"
     role = Role(OBJECTS[encoding.save_class], 1, name, "Background subtraction after deformable registration")
-    with writing(path, series.name):
-        derived = _derived(series, stored, description, role, kept, encoding.pixel_depth)
+    with explain_unwritable(path, series.name):
+        derived = _derive(series, stored, description, role, kept, encoding.pixel_depth)
         _set_provenance(derived, series, background_numbers, kept)
         complete(derived)
         if encoding.save_class == "enhanced":
@@ -97,8 +98,8 @@ def write_bsa(
         save(derived, path, encoding.compress, stored)
 
 
-def _derived(series: Series, stored: GatheredFrames, description: str, role: Role, kept: Sequence[int], bits: int) -> Dataset:
-    dataset = carried(series.headers[0])
+def _derive(series: Series, stored: GatheredFrames, description: str, role: Role, kept: Sequence[int], bits: int) -> Dataset:
+    dataset = carry_over(series.headers[0])
     dataset.DerivationDescription = description
     set_identity(dataset, series, role, (description, stored))
     set_subtracted_pixels(dataset, series, stored, bits)
@@ -147,13 +148,13 @@ def quantise(
     """
     k = PER_LN[encoding.pixel_depth] if units == LN else encoding.offset / (1 << series.bits_stored)
     k = -k if invert else k
-    stored = (_stored(frame, k, encoding.offset) for frame in bsa)
+    stored = (_scale_to_stored(frame, k, encoding.offset) for frame in bsa)
     shape, every = (count, *series.frames.shape[1:]), max(1, count // WINDOW_FRAMES)
     gathered = GatheredFrames(stored, shape, "<u2", field=series.shutter, folder=folder, every=every)
     return gathered, _formula(units, k, encoding.offset)
 
 
-def _stored(frame: np.ndarray, k: float, offset: int) -> np.ndarray:
+def _scale_to_stored(frame: np.ndarray, k: float, offset: int) -> np.ndarray:
     return np.clip(np.rint(k * frame.astype(np.float64)) + offset, 0, 2 * offset - 1).astype("<u2")
 
 
@@ -180,7 +181,7 @@ def _window_width(stored: GatheredFrames, bits: int) -> int:
 
 def _set_provenance(dataset: Dataset, series: Series, background_numbers: Sequence[int], kept: Sequence[int]) -> None:
     dataset.DerivationCodeSequence = [
-        code_item("113062", "Pixel by pixel subtraction"),
+        code_item(SUBTRACTION_CODE, "Pixel by pixel subtraction"),
         code_item("125027", "Deformed for Registration"),
     ]
     dataset.AcquisitionDeviceProcessingDescription = "subtracted, motion corrected"

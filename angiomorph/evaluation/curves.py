@@ -29,8 +29,8 @@ PANELS: Sequence[tuple[Runs, str, str, float | None]] = (
 )
 COLUMNS = 3
 # Okabe and Ito's colours, which readers who see few colours tell apart, with a marker each.
-STYLES = {"mse": ("#D55E00", "s"), "minmax": ("#0072B2", "^"), "vle": ("#009E73", "o")}
-OTHERS = (("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"), ("#000000", "X"))
+STYLES = {"mse": ("#D55E00", "s"), "minmax": ("#0072B2", "^"), "vle": ("#009E73", "o"), "truth": ("#CC79A7", "D")}
+OTHERS = (("#E69F00", "v"), ("#56B4E9", "P"), ("#000000", "X"))
 
 
 def lambda_figure(entries: Sequence[Entry], path: str | os.PathLike[str]) -> None:

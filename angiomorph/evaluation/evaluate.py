@@ -22,6 +22,7 @@ from angiomorph.evaluation.score import Case, Score
 from angiomorph.evaluation.thumbnails import Sketch, Thumbnails
 from angiomorph.registration.model import Model
 from angiomorph.registration.options import USUAL, RegistrationOptions
+from angiomorph.registration.runs import ignore_progress
 from angiomorph.storage.atomic import replace_file
 from angiomorph.storage.paths import AnyPaths
 from angiomorph.storage.truth import find_truth
@@ -36,10 +37,6 @@ def model_names(paths: Sequence[Path]) -> list[str]:
     while depth < max(map(len, whole)) and len({parts[-depth:] for parts in whole}) < len(set(whole)):
         depth += 1
     return ["/".join(parts[-depth:]) for parts in whole]
-
-
-def ignore_progress(done: int, total: int) -> None:
-    """Show no progress."""
 
 
 def evaluate(

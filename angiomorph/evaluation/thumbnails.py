@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from angiomorph.pages.page import encode_jpeg
-from angiomorph.pictures import subtraction_window
+from angiomorph.pictures import shade, subtraction_window
 from angiomorph.preprocessing.intensity import STORED
-from angiomorph.preprocessing.resizing import average_areas, fitted_shape
+from angiomorph.preprocessing.resizing import fit_within
 from angiomorph.registration.result import Registration
 from angiomorph.storage.truth import RunTruth
 
@@ -74,7 +74,5 @@ class Sketch:
 
 
 def _encode(picture: np.ndarray, window: np.ndarray) -> bytes:
-    shape = fitted_shape(picture.shape, SIZE)
-    small = picture if shape == picture.shape else average_areas(np.asarray(picture, np.float32)[None], shape)[0]
     black, white = window
-    return encode_jpeg(np.uint8(np.rint(255 * np.clip((small - black) / (white - black), 0, 1))))
+    return encode_jpeg(shade(fit_within(np.asarray(picture, np.float32)[None], SIZE)[0], (black, white)))

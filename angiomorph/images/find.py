@@ -12,7 +12,7 @@ from pathlib import Path
 from angiomorph.dicom import SeriesFiles
 from angiomorph.dicom.find import is_marked, make_distinct, name_of
 from angiomorph.errors import InputError
-from angiomorph.images.readers import ENDINGS, STILLS, TIFF, count_pages, ending_of
+from angiomorph.images.formats import ENDINGS, STILLS, TIFF, count_pages, ending_of
 from angiomorph.storage.paths import AnyPath, AnyPaths, list_paths
 
 OTHER = "no image of a format that is read"

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass
 
+from angiomorph.dicom.series import RELATIONS
 from angiomorph.errors import InputError
 from angiomorph.options import check_options, document_options, option
 
-RELATIONS = {
-    "LIN": "values proportional to X-ray intensity",
-    "LOG": "values proportional to its logarithm",
-    "DISP": "values made for display",
-}
 OF_DICOM = ("dicom", "dsa", "dsa-state", "shift-state", "key")  # kinds of files that are derived from DICOM headers
 
 

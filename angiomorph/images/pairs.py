@@ -12,7 +12,7 @@ import numpy as np
 from angiomorph.dicom import Series
 from angiomorph.dicom.read import read_frame
 from angiomorph.errors import InputError
-from angiomorph.images.readers import NIFTI, ending_of, import_nibabel, read_affine, read_volume
+from angiomorph.images.formats import NIFTI, ending_of, import_nibabel, read_affine, read_volume
 from angiomorph.images.values import store_values
 from angiomorph.storage.atomic import replace_file
 

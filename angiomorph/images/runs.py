@@ -10,8 +10,8 @@ import numpy as np
 from angiomorph.dicom import Series, SeriesFiles
 from angiomorph.errors import InputError
 from angiomorph.images.find import find_image_runs
+from angiomorph.images.formats import MOST_BYTES, read_frames, read_volume
 from angiomorph.images.options import ImageOptions
-from angiomorph.images.readers import MOST_BYTES, read_frames, read_volume
 from angiomorph.images.values import store_values
 from angiomorph.storage.paths import AnyPaths, list_paths
 
@@ -60,7 +60,7 @@ def read_image_run(files: SeriesFiles, options: ImageOptions) -> Series:
         the run, without headers, and warnings.
 
     Raises:
-        InputError: a file that cannot be read, see `readers.read_frames`; one image alone, images of several sizes or types,
+        InputError: a file that cannot be read, see `formats.read_frames`; one image alone, images of several sizes or types,
             negative values, or values that are not finite.
     """
     return files.read(partial(_read, options=options))

@@ -110,7 +110,7 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
     Raises:
         InputError: the file is no model of AngioMorph, as a baked one, or its network integrates its flow.
     """
-    with model_file.reading(path, model_file.OWN, "a model (.h5) for this engine", REMEDY) as found:
+    with model_file.open_model_file(path, model_file.OWN, "a model (.h5) for this engine", REMEDY) as found:
         config = found.config or {}
         arrays = {layer: {name: array[()] for name, array in parts.items()} for layer, parts in found.weights.items()}
     for name, plain in PLAIN.items():

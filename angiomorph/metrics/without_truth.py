@@ -64,10 +64,10 @@ def spread(smooth: np.ndarray, roi: np.ndarray) -> np.ndarray:
     return np.array([1.4826 * np.median(part) if part.size else np.inf for part in lighter])
 
 
-def vessel_layer(smooth: np.ndarray, roi: np.ndarray) -> np.ndarray:
+def find_vessels(smooth: np.ndarray, roi: np.ndarray) -> np.ndarray:
     """Return where subtracted frames are darker than motion and noise explain.
 
-        vessel_layer = smooth < -3 * spread
+        find_vessels = smooth < -3 * spread
 
     Args:
         smooth: `(T, H, W)`, from `smooth_frames`, iodine negative.
@@ -143,7 +143,7 @@ def judge(frames: np.ndarray, background: np.ndarray, moved: np.ndarray, roi: np
     """
     inside = ndimage.binary_erosion(roi, iterations=2 * MARGIN, border_value=1)
     after, before = smooth_frames(frames - moved, roi), smooth_frames(frames - background, roi)
-    beside = inside & ~_widen(vessel_layer(after, roi) | vessel_layer(before, roi))
+    beside = inside & ~_widen(find_vessels(after, roi) | find_vessels(before, roi))
     never = beside.all(0)
     core = vessel_core(frames, background, roi)
     return NoReference(

@@ -27,7 +27,7 @@ def load_any(path: str | os.PathLike[str]) -> AngioMorph:
     Raises:
         InputError: the file is no such model, or a `VxmDense` that `bake` does not write.
     """
-    with model_file.reading(path, *model_file.MODEL_OR_BAKED) as found:
+    with model_file.open_model_file(path, *model_file.MODEL_OR_BAKED) as found:
         if found.kind == model_file.BAKED:
             with expect_one_hyper():
                 return _unbake(path, found)

@@ -28,7 +28,7 @@ def import_weights(path: str | os.PathLike[str], inshape: Sequence[int], **metad
     Raises:
         InputError: the file is not HDF5, does not fit the paper's network, or holds more than VoxelMorph writes.
     """
-    with model_file.reading(path, *model_file.IMPORTED):
+    with model_file.open_model_file(path, *model_file.IMPORTED):
         model = AngioMorph(inshape)
     try:
         model.load_weights(path)

@@ -45,7 +45,7 @@ class Convolution:
 
 
 @dataclass(frozen=True)
-class Source:
+class FoundWeights:
     """What a file holds that a registration network can begin with.
 
     Args:
@@ -101,15 +101,17 @@ def load(model: networks.AngioMorph, path: str | os.PathLike[str]) -> str:
         )
     how = _take(places, taken, source, model)
     said = f"weights of {path} ({source.kind}): taken {len(taken)} of {len(places)} convolutions, {how}"
-    return "; ".join([said, *_say_left_out(source, places, taken), *_meaning(model, source)])
+    return "; ".join([said, *_say_left_out(source, places, taken), *_compare_flows(model, source)])
 
 
-def _take(places: Mapping[str, tf.keras.layers.Layer], taken: Sequence[str], source: Source, model: networks.AngioMorph) -> str:
+def _take(
+    places: Mapping[str, tf.keras.layers.Layer], taken: Sequence[str], source: FoundWeights, model: networks.AngioMorph
+) -> str:
     """Set the weights of the places `taken`, and of the hypernetwork if they need it; return what became of λ."""
     generated = [source.convolutions[place] for place in taken if source.convolutions[place].kernel_head.size]
     whole = bool(generated) and _take_hypernetwork(model, source)
     own, given = networks.hyper_features(model, HYPER).astype(np.float64), source.features(HYPER)
-    mapping, offset = _mapping(own, given, whole)
+    mapping, offset = _map_features(own, given, whole)
     for place in taken:
         places[place].set_weights(_weights(source.convolutions[place], mapping, offset, places[place]))
     if whole:
@@ -122,21 +124,23 @@ def _take(places: Mapping[str, tf.keras.layers.Layer], taken: Sequence[str], sou
     return f"fitted over λ to within {deviation:.2g} of the kernels, as its hypernetwork has units {found}, here {here}"
 
 
-def read(path: str | os.PathLike[str]) -> Source:
+def read(path: str | os.PathLike[str]) -> FoundWeights:
     """Return what a model or weights-only `.h5` of Keras 2 holds.
 
     Raises:
         InputError: the file is absent, damaged, not HDF5 or without named layers; it holds more than AngioMorph and VoxelMorph
-            write (see `model_file.reading`); its hypernetwork is not of one λ.
+            write (see `model_file.open_model_file`); its hypernetwork is not of one λ.
     """
-    with model_file.reading(path, *model_file.INITIAL) as file:
+    with model_file.open_model_file(path, *model_file.INITIAL) as file:
         found = {layer: {part: array[()] for part, array in parts.items()} for layer, parts in file.weights.items()}
         if not found:
             raise InputError(f"{path}: expected layers with names (Keras 2, .h5), found none; {model_file.KERAS2}")
         return _source(path, {"class_name": file.kind, "config": file.config}, found)
 
 
-def _source(path: str | os.PathLike[str], described: Mapping[str, Any], found: Mapping[str, dict[str, np.ndarray]]) -> Source:
+def _source(
+    path: str | os.PathLike[str], described: Mapping[str, Any], found: Mapping[str, dict[str, np.ndarray]]
+) -> FoundWeights:
     flow = [parts["kernel"] for layer, parts in found.items() if layer.endswith("flow") and "kernel" in parts]
     dimensions = flow[0].ndim - 2 if flow else 2
     convolutions, hypernetwork, other = {}, [], []
@@ -154,7 +158,7 @@ def _source(path: str | os.PathLike[str], described: Mapping[str, Any], found: M
     if not any(convolution.kernel_head.size for convolution in convolutions.values()):
         other += [layer for layer, _, _ in hypernetwork]
         hypernetwork = []
-    source = Source(described["class_name"], convolutions, hypernetwork, other, described["config"])
+    source = FoundWeights(described["class_name"], convolutions, hypernetwork, other, described["config"])
     _check_hypernetwork(path, source)
     return source
 
@@ -166,7 +170,7 @@ def _generate_kernels(
     return Convolution(kernel.reshape(shape), bias, kernel_head, bias_head)
 
 
-def _check_hypernetwork(path: str | os.PathLike[str], source: Source) -> None:
+def _check_hypernetwork(path: str | os.PathLike[str], source: FoundWeights) -> None:
     heads = {convolution.kernel_head.shape[0] for convolution in source.convolutions.values()} - {0}
     if not heads:
         return
@@ -189,7 +193,7 @@ def _expect_shape(layer: tf.keras.layers.Layer) -> tuple[int, ...]:
     return networks.kernel_shape(layer) if generated else tuple(layer.kernel.shape)
 
 
-def _find_shape(source: Source, place: str) -> tuple[int, ...]:
+def _find_shape(source: FoundWeights, place: str) -> tuple[int, ...]:
     return source.convolutions[place].kernel.shape if place in source.convolutions else ()
 
 
@@ -201,7 +205,7 @@ def _several(shapes: Iterable[Sequence[int]]) -> str:
     return ", ".join(dict.fromkeys(map(_write_shape, shapes))) or "none"
 
 
-def _say_left_out(source: Source, places: Mapping[str, tf.keras.layers.Layer], taken: Sequence[str]) -> list[str]:
+def _say_left_out(source: FoundWeights, places: Mapping[str, tf.keras.layers.Layer], taken: Sequence[str]) -> list[str]:
     kept = [
         f"{place} (expected {_write_shape(_expect_shape(layer))}, found {_write_shape(_find_shape(source, place))})"
         for place, layer in places.items()
@@ -216,7 +220,7 @@ def _dense(model: networks.AngioMorph) -> list[tf.keras.layers.Dense]:
     return [layer for layer in model.layers if isinstance(layer, tf.keras.layers.Dense)]
 
 
-def _take_hypernetwork(model: networks.AngioMorph, source: Source) -> bool:
+def _take_hypernetwork(model: networks.AngioMorph, source: FoundWeights) -> bool:
     """Take the hypernetwork's layers up to the first that differs; return whether none does."""
     own = _dense(model)
     for layer, (name, kernel, bias) in zip(own, source.hypernetwork, strict=False):
@@ -226,7 +230,7 @@ def _take_hypernetwork(model: networks.AngioMorph, source: Source) -> bool:
     return len(own) == len(source.hypernetwork)
 
 
-def _mapping(own: np.ndarray, given: np.ndarray, whole: bool) -> tuple[np.ndarray, np.ndarray]:
+def _map_features(own: np.ndarray, given: np.ndarray, whole: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return `X` and `offset` (see `load`) from features `(N, U')` to those of the file, `(N, U)`."""
     if whole:
         return np.eye(given.shape[1]), np.zeros(given.shape[1])
@@ -254,7 +258,7 @@ def _deviation(generated: Sequence[Convolution], given: np.ndarray, features: np
     return (changed / whole) ** 0.5 if whole else 0.0
 
 
-def _meaning(model: networks.AngioMorph, source: Source) -> list[str]:
+def _compare_flows(model: networks.AngioMorph, source: FoundWeights) -> list[str]:
     """Return what to say where the file's flow means something else than the network's."""
     if source.config is None:
         return []

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from angiomorph.backend import tf
+from angiomorph.paper import TRUTH
 
 NOISE = 0.01  # of the normalised range: darkening of a 3 x 3 mean that noise makes without iodine
 BESIDE = 15  # pixels, side of the neighbourhood that a vessel stands out from
@@ -333,4 +334,4 @@ def _differences(flow: tf.Tensor, axis: int) -> tf.Tensor:
     return tf.slice(flow, first, size) - tf.slice(flow, [0, 0, 0, 0], size)
 
 
-SIMILARITIES: dict[str, type[Similarity]] = {"mse": MSE, "minmax": MinMax, "vle": VLE, "truth": Truth}
+SIMILARITIES: dict[str, type[Similarity]] = {"mse": MSE, "minmax": MinMax, "vle": VLE, TRUTH: Truth}

@@ -21,11 +21,11 @@ from angiomorph.storage import model_file
 from angiomorph.storage.atomic import replace_file
 
 MULTIPLE = 16
-CUSTOM_OBJECTS = {cls.__name__: cls for cls in (losses.MSE, losses.MinMax, losses.VLE, losses.GradientPenalty)}
+CUSTOM_OBJECTS = {cls.__name__: cls for cls in (*losses.SIMILARITIES.values(), losses.GradientPenalty)}
 
 
 @contextmanager
-def _batched_layers() -> Iterator[None]:
+def _batch_layers() -> Iterator[None]:
     # VoxelMorph takes its hyper-convolution and its warp from these modules by name and offers no other way to choose them.
     stock = ne.layers.HyperConv2DFromDense, vxm.layers.SpatialTransformer
     ne.layers.HyperConv2DFromDense, vxm.layers.SpatialTransformer = _hyper_convolution, SpatialTransformer
@@ -132,7 +132,7 @@ class AngioMorph(ne.modelio.LoadableModel):
             )
         # No layer has Python branches for AutoGraph to turn into a graph's; to look for them takes half of the building time.
         build = tf.autograph.experimental.do_not_convert(vxm.networks.VxmDense)
-        with _batched_layers():
+        with _batch_layers():
             dense = build(
                 tuple(int(side) for side in inshape),
                 [list(features) for features in nb_unet_features],
@@ -155,9 +155,9 @@ class AngioMorph(ne.modelio.LoadableModel):
 
         Raises:
             InputError: the file is absent, not HDF5, only weights, another kind of model, or holds more than AngioMorph
-                writes, see `model_file.reading`.
+                writes, see `model_file.open_model_file`.
         """
-        with model_file.reading(path, *model_file.MODEL) as found:
+        with model_file.open_model_file(path, *model_file.MODEL) as found:
             return dict(found.config or {})
 
 
@@ -165,16 +165,15 @@ class AngioMorph(ne.modelio.LoadableModel):
 tf.keras.utils.get_custom_objects().update(AngioMorph=AngioMorph, VxmDense=vxm.networks.VxmDense, **CUSTOM_OBJECTS)
 
 
-def save(model: tf.keras.Model, path: str | os.PathLike[str], include_optimizer: bool = False) -> None:
+def save(model: tf.keras.Model, path: str | os.PathLike[str]) -> None:
     """Write a model as one `.h5`, whole or not at all.
 
     Args:
         model: any Keras model; for `AngioMorph`, `model.metadata` is stored too.
         path: the file's final name.
-        include_optimizer: keep the optimizer's state, to train on.
     """
     with replace_file(path) as partial, silence_keras_advice():
-        model.save(partial, save_format="h5", include_optimizer=include_optimizer)
+        model.save(partial, save_format="h5", include_optimizer=False)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from angiomorph.errors import InputError
 from angiomorph.preprocessing.arrival import Arrival
 from angiomorph.preprocessing.frame_numbers import named_frames
 from angiomorph.preprocessing.lazy_frames import Frames, LazyFrames, select_frames
-from angiomorph.preprocessing.noise import robust_deviation
+from angiomorph.preprocessing.noise import cancel_structure, robust_deviation
 from angiomorph.preprocessing.resizing import average_blocks
 
 # Chosen by eye on simulated runs; `benchmarks.registration.backgrounds` measures what they give.
@@ -228,7 +228,7 @@ def _shrink(values: Frames, roi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def noise_deviation(values: np.ndarray, roi: np.ndarray) -> float:
-    """Return the noise's standard deviation from the median absolute response to a mask that cancels smooth structure.
+    """Return the noise's standard deviation from the median absolute response of `cancel_structure`.
 
     Args:
         values: `(T, h, w)`, any unit.
@@ -237,10 +237,8 @@ def noise_deviation(values: np.ndarray, roi: np.ndarray) -> float:
     Returns:
         in the unit of `values`, the median over the frames.
 
-    Source: Immerkær, Computer Vision and Image Understanding 64, 1996 (mask); median absolute deviation for robustness.
     """
-    mask = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6
-    response = [np.median(np.abs(ndimage.convolve(frame, mask)[roi])) for frame in values]
+    response = [np.median(np.abs(cancel_structure(frame)[roi])) for frame in values]
     return robust_deviation(np.array(response))
 
 

@@ -13,6 +13,7 @@ from scipy import ndimage
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.lazy_frames import Frames
 from angiomorph.preprocessing.resizing import shrink_frames
+from angiomorph.preprocessing.spacing import spread_indices
 
 SIZE = 256  # longer side at which edges are looked for, pixels
 SMALLEST = 96  # shorter side, pixels: smaller frames show too little of an edge
@@ -176,7 +177,7 @@ def find_field(frames: Frames, shutter: np.ndarray) -> np.ndarray:
 
 
 def _picture(frames: Frames) -> _Picture:
-    chosen = frames[np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))]
+    chosen = frames[spread_indices(len(frames), FRAMES)]
     small = shrink_frames(chosen, SIZE)
     ln = np.log(np.maximum(small, 1).astype(np.float32))
     parts = [np.median(part, axis=0) for part in np.array_split(ln, min(PARTS, len(ln)))]

@@ -16,11 +16,21 @@ def named_frames(wanted: str) -> range | None:
     """
     if wanted in ("auto", "tag"):
         return None
-    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", wanted.strip())
-    named = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-    if not named or named.start < 1:
+    named = parse_range(wanted)
+    if not named:
         raise InputError(f"`background` {wanted}: expected auto, tag, a frame number N or a range N-M, counted from 1")
     return named
+
+
+def parse_range(wanted: str) -> range:
+    """Return the frame numbers, from 1, that "N" or "N-M" names; none where it is another word, or they do not ascend.
+
+    >>> parse_range("2-4"), parse_range("4-2")
+    (range(2, 5), range(0, 0))
+    """
+    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", wanted.strip())
+    named = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+    return named if named and named.start >= 1 else range(0)
 
 
 def say_frames(numbers: Sequence[int]) -> str:

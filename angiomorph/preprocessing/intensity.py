@@ -14,10 +14,11 @@ from angiomorph.preprocessing.noise import robust_deviation
 
 MODES = ("log", "linear")
 INTENSITIES = ("auto", *MODES)  # what a network may see of a run
-LN, STORED = "ln(intensity)", "stored value"  # units of a subtracted run
+LN, STORED = "ln(intensity)", "stored value"
+UNITS = {"log": LN, "linear": STORED}  # of a subtracted run, by its mode
 DYNAMIC_RANGE = 64  # collimator blades lie below, the densest bone of an exposed picture above 1/64 of its bright end
 TAIL = 0.5  # percent left out at each end
-SAMPLES = 2_000_000  # values of a run by which its percentiles are found
+SAMPLES, SAMPLED_FRAMES = 2_000_000, 32  # values of a run by which its percentiles are found, and frames that they are from
 LEVEL_SAMPLES, LEAST_SAMPLES = 20_000, 100  # pixels by which exposures are compared
 LEVEL_ROUNDS = 8  # of reweighting, after which the gain changes no more
 LEAST_SPREAD = 1e-4  # of the run's range, so that frames without noise can be compared
@@ -64,6 +65,24 @@ def resolve_mode(relation: str, intensity: str) -> str:
     if intensity == "auto":
         return "log" if relation == "LIN" else "linear"
     return intensity
+
+
+def choose_mode(relation: str, trained_on: str, wanted: str | None = None) -> str:
+    """Return the domain in which a network sees a run.
+
+    Args:
+        relation: PixelIntensityRelationship: "LIN", "LOG" or "DISP".
+        trained_on: "auto", "log" or "linear", the network's own intensity; for a run of LOG, "log" counts as "auto".
+        wanted: "auto", "log" or "linear"; None for `trained_on`.
+
+    Returns:
+        "log" or "linear".
+
+    Raises:
+        InputError: as `resolve_mode`.
+    """
+    own = "auto" if trained_on == "log" and relation == "LOG" else trained_on
+    return resolve_mode(relation, wanted or own)
 
 
 def to_domain(frames: np.ndarray, mode: str) -> np.ndarray:
@@ -171,13 +190,9 @@ def _percentiles(sample: np.ndarray) -> Normalisation:
     return Normalisation(float(lo), float(hi))
 
 
-def _every(frames: int) -> int:
-    return math.ceil(frames / 32)
-
-
 def _sample(values: Sequence[np.ndarray] | Frames, roi: np.ndarray | None) -> np.ndarray:
     """Return `(T', pixels)`: a regular subset of at most a few million values, large enough for percentiles."""
-    chosen = range(0, len(values), _every(len(values)))
+    chosen = range(0, len(values), math.ceil(len(values) / SAMPLED_FRAMES))
     shape = values[0].shape
     places = np.flatnonzero(roi if roi is not None and roi.any() else np.ones(shape, bool))
     places = places[:: math.ceil(len(chosen) * places.size / SAMPLES)]

@@ -52,14 +52,29 @@ def average_areas(frames: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         shape: (h, w), at most (H, W).
 
     Returns:
-        `(T, h, w)` of the same type.
+        `(T, h, w)` of the same type; `frames` itself if they have that shape.
     """
+    if frames.shape[1:] == shape:
+        return frames
     rows, columns = frames.shape[1:]
     down, across = (area_weights(*lengths).astype(frames.dtype) for lengths in ((rows, shape[0]), (columns, shape[1])))
     small = np.empty((len(frames), *shape), frames.dtype)
     for target, frame in zip(small, frames, strict=True):
         target[:] = (across @ (down @ frame).T).T
     return small
+
+
+def fit_within(frames: np.ndarray, size: int) -> np.ndarray:
+    """Return frames whose longer side is at most `size`: `average_areas(frames, fitted_shape((H, W), size))`.
+
+    Args:
+        frames: `(T, H, W)` float32 or float64.
+        size: pixels, at least 1.
+
+    Returns:
+        `(T, h, w)` of the same type; `frames` itself if it is small enough.
+    """
+    return average_areas(frames, fitted_shape(frames.shape[1:], size))
 
 
 def shrink_frames(frames: np.ndarray, size: int) -> np.ndarray:
@@ -86,7 +101,7 @@ def shrink_frames(frames: np.ndarray, size: int) -> np.ndarray:
 
 
 def fit_frames(frames: np.ndarray, size: int) -> np.ndarray:
-    """Return frames as the network trains on them: larger ones shrunk by `average_areas`, smaller ones padded.
+    """Return frames as the network trains on them: larger ones shrunk by `fit_within`, smaller ones padded.
 
     Args:
         frames: `(T, H, W)` float32, normalised.
@@ -95,8 +110,7 @@ def fit_frames(frames: np.ndarray, size: int) -> np.ndarray:
     Returns:
         `(T, size, size)`.
     """
-    shape = fitted_shape(frames.shape[1:], size)
-    return pad(frames if shape == frames.shape[1:] else average_areas(frames, shape), size)
+    return pad(fit_within(frames, size), size)
 
 
 def average_blocks(frames: Frames, size: int) -> np.ndarray:

@@ -10,15 +10,17 @@ import numpy as np
 from PIL import Image
 
 from angiomorph.errors import InputError
-from angiomorph.pictures import subtraction_window
+from angiomorph.pictures import shade, subtraction_window
 from angiomorph.preprocessing.field import find_field
 from angiomorph.preprocessing.intensity import LN
 from angiomorph.preprocessing.recovery import Recovery
-from angiomorph.preprocessing.resizing import average_areas, fitted_shape
+from angiomorph.preprocessing.resizing import fit_within
+from angiomorph.preprocessing.spacing import spread_indices
 from angiomorph.readers.options import FASTEST, SLOWEST, UNKNOWN_RATE, StudyOptions
 from angiomorph.storage.store import open_arrays
 
 LARGEST = 7_000_000  # bytes of JPEG in a page, whose text holds them as a third more
+ALIKE = 1e-4  # rounding of a frame that is the sum of a subtracted one and what was subtracted, absolute and relative
 QUALITIES = (95, 90, 85, 80, 75)
 
 
@@ -46,7 +48,11 @@ def read_case(paths: Sequence[Path], options: StudyOptions) -> tuple[list[np.nda
                 chosen = _choose_frames(len(acquired), np.array(recovery.numbers), options.frames)
                 plain = np.stack([acquired[index] - recovery.background(index) for index in chosen])
                 field = _find_field(acquired, units)
-            elif attributes.get("units") != units or acquired.shape != frames.shape or not _equal(acquired, frames):
+            elif (
+                attributes.get("units") != units
+                or acquired.shape != frames.shape
+                or not np.allclose(acquired, frames, ALIKE, ALIKE)
+            ):
                 raise InputError(
                     f"{path}: expected a registration of the same frames as {paths[0]}, found other ones; "
                     "register the same run with each method, and `unsubtracted` alike"
@@ -54,7 +60,7 @@ def read_case(paths: Sequence[Path], options: StudyOptions) -> tuple[list[np.nda
             panels.append(_prepare(np.stack([arrays["bsa"][index] for index in chosen]), field, options.size))
     if options.plain:
         panels.append(_prepare(plain, field, options.size))
-    return panels, _shrink(field[None].astype(np.float32), options.size)[0] > 0.5
+    return panels, fit_within(field[None].astype(np.float32), options.size)[0] > 0.5
 
 
 def read_rate(path: Path, most: int) -> float:
@@ -78,16 +84,11 @@ def read_rate(path: Path, most: int) -> float:
     return round(float(np.clip(1000 / gap, SLOWEST, FASTEST)), 2) if gap > 0 else UNKNOWN_RATE
 
 
-def _equal(one: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether two sums of a subtracted frame and what was subtracted are of the same frame, but for rounding."""
-    return bool(np.allclose(one, other, rtol=1e-4, atol=1e-4))
-
-
 def _choose_frames(count: int, background: np.ndarray, most: int) -> np.ndarray:
     """Return the indices of at most `most` frames, evenly over those that are not background, or over all if every one is."""
     frames = np.setdiff1d(np.arange(count), background - 1)
     frames = frames if len(frames) else np.arange(count)
-    return frames[np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))]
+    return frames[spread_indices(len(frames), most)]
 
 
 def _find_field(acquired: np.ndarray, units: str) -> np.ndarray:
@@ -99,12 +100,7 @@ def _find_field(acquired: np.ndarray, units: str) -> np.ndarray:
 
 def _prepare(panel: np.ndarray, field: np.ndarray, size: int) -> np.ndarray:
     level = np.median(panel[:, field], axis=1)[:, None, None]
-    return _shrink(np.where(field, panel - level, np.float32(0)), size)
-
-
-def _shrink(frames: np.ndarray, size: int) -> np.ndarray:
-    shape = fitted_shape(frames.shape[1:], size)
-    return frames if shape == frames.shape[1:] else average_areas(frames, shape)
+    return fit_within(np.where(field, panel - level, np.float32(0)), size)
 
 
 def encode_panels(panels: Sequence[np.ndarray], field: np.ndarray, methods: int, name: str) -> list[list[bytes]]:
@@ -122,7 +118,7 @@ def encode_panels(panels: Sequence[np.ndarray], field: np.ndarray, methods: int,
         InputError: the case is too large for a page.
     """
     low, high = np.mean([subtraction_window(panel[:, field]) for panel in panels[:methods]], axis=0)
-    grey = [np.rint(np.clip((panel - low) / (high - low), 0, 1) * 255).astype(np.uint8) for panel in panels]
+    grey = [shade(panel, (low, high)) for panel in panels]
     for quality in QUALITIES:
         encoded = [[_encode(frame, quality) for frame in panel] for panel in grey]
         if sum(len(frame) for panel in encoded for frame in panel) <= LARGEST:

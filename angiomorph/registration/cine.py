@@ -8,9 +8,10 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from angiomorph.pictures import Panel, subtraction_window
+from angiomorph.pictures import Panel, shade, subtraction_window
 from angiomorph.preprocessing.background import Background
 from angiomorph.preprocessing.resizing import average_areas, fitted_shape
+from angiomorph.preprocessing.spacing import spread_indices
 
 CAPTION, GAP, FONT = 26, 4, 14  # pixels
 MOST, COLUMNS = 16, 4  # frames of a sheet, and how many in a row
@@ -54,37 +55,41 @@ def find_window(result: Registered) -> tuple[float, float]:
     return subtraction_window(_level(result, result.bsa, result.key_frame - 1)[result.field])
 
 
-def draw_cine(result: Registered, size: int | None = None) -> Iterator[np.ndarray]:
+def draw_cine(result: Registered, size: int | None = None, window: tuple[float, float] | None = None) -> Iterator[np.ndarray]:
     """Yield each frame of a run: plain DSA beside BSA, in one window, with what they are above.
 
     Args:
         result: the registered run.
         size: longer side at most of each of the two, pixels; None for their own.
+        window: see `draw_pairs`.
 
     Yields:
         `(H + 26, 2 W + 4)` uint8.
     """
-    for index, pair in enumerate(draw_pairs(result, range(len(result.bsa)), size)):
+    for index, pair in enumerate(draw_pairs(result, range(len(result.bsa)), size, window)):
         picture = np.concatenate([pair[0], np.zeros((len(pair[0]), GAP), np.uint8), pair[1]], axis=1)
         captions = [f"plain DSA, {name_frame(result, index)}", say_warp(result, index)]
         yield np.concatenate([_write_caption(picture.shape[1], captions), picture])
 
 
-def draw_pairs(result: Registered, indices: Sequence[int], size: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def draw_pairs(
+    result: Registered, indices: Sequence[int], size: int | None = None, window: tuple[float, float] | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield plain DSA and BSA of some frames, in one window.
 
     Args:
         result: the registered run.
         indices: indices of the frames, from 0.
         size: longer side at most, pixels; None for their own.
+        window: (black, white), subtracted values; black above white shows iodine bright. None for that of `find_window`.
 
     Yields:
         two pictures `(h, w)` uint8.
     """
-    window = find_window(result)
+    window = window or find_window(result)
     shape = _find_shape(result, size)
     for index in indices:
-        dsa, bsa = (_shade(_shrink(_level(result, part, index), shape), window) for part in (result.dsa, result.bsa))
+        dsa, bsa = (shade(_shrink(_level(result, part, index), shape), window) for part in (result.dsa, result.bsa))
         yield dsa, bsa
 
 
@@ -100,15 +105,14 @@ def draw_subtracted(result: Registered, frame: np.ndarray, size: int | None = No
         `(h, w)` uint8.
     """
     level = np.where(result.field, frame - np.median(frame[result.field]), 0)
-    return _shade(_shrink(level, _find_shape(result, size)), find_window(result))
+    return shade(_shrink(level, _find_shape(result, size)), find_window(result))
 
 
 def draw_sheet(result: Registered) -> list[list[Panel]]:
     """Return up to 16 subtracted frames, evenly spaced, in rows of four, all in one window."""
     window = find_window(result)
     shape = fitted_shape(result.field.shape, SHEET_SIZE)
-    count = len(result.bsa)
-    indices = np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(int))
+    indices = spread_indices(len(result.bsa), MOST)
     panels = [
         Panel(
             f"{name_frame(result, index)}, {say_warp(result, index)}", _shrink(_level(result, result.bsa, index), shape), window
@@ -125,17 +129,12 @@ def _level(result: Registered, frames: np.ndarray, index: int) -> np.ndarray:
     return np.where(result.field, frames[index] - level, 0)
 
 
-def _find_shape(result: Registered, size: int | None) -> tuple[int, ...]:
-    return result.field.shape if size is None else fitted_shape(result.field.shape, size)
+def _find_shape(result: Registered, size: int | None) -> tuple[int, int]:
+    return fitted_shape(result.field.shape, size or max(result.field.shape))
 
 
-def _shrink(frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return frame if frame.shape == shape else average_areas(frame[None], (shape[0], shape[1]))[0]
-
-
-def _shade(frame: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    black, white = window
-    return np.uint8(np.rint(np.clip((frame - black) / (white - black), 0, 1) * 255))
+def _shrink(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    return average_areas(frame[None], shape)[0]
 
 
 def name_frame(result: Registered, index: int) -> str:

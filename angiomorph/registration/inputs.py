@@ -14,10 +14,10 @@ from angiomorph.preprocessing.background import Background, choose_background
 from angiomorph.preprocessing.field import filler, find_field
 from angiomorph.preprocessing.intensity import (
     Normalisation,
+    choose_mode,
     level,
     leveller,
     normalise,
-    resolve_mode,
     stored_normalisation,
     to_domain,
 )
@@ -51,7 +51,7 @@ class NetworkInput:
     scale: Normalisation
     field: np.ndarray
 
-    def levelled(self, indices: Sequence[int] | np.ndarray | slice = slice(None)) -> np.ndarray:
+    def level_frames(self, indices: Sequence[int] | np.ndarray | slice = slice(None)) -> np.ndarray:
         """Return frames, by their indices from 0, with the exposure of the background: what a network registers it to."""
         return level(self.frames[indices], self.moving, self.field, gain=self.intensity == "linear")
 
@@ -105,8 +105,7 @@ def prepare_input(
     Raises:
         InputError: an intensity that the run cannot have, or a background that is not there.
     """
-    own = "auto" if trained_on == "log" and series.relation == "LOG" else trained_on
-    mode = resolve_mode(series.relation, intensity or own)
+    mode = choose_mode(series.relation, trained_on, intensity)
     scale = stored_normalisation(series.frames, mode, series.shutter)
     field = find_field(series.frames, series.shutter)
     fill = filler(field)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from angiomorph.errors import InputError
-from angiomorph.paper import DEFAULT_LAMBDA, FRAME_SIZE
+from angiomorph.paper import DEFAULT_LAMBDA, FRAME_SIZE, TRUTH
 from angiomorph.registration.options import CompleteOptions, RegistrationOptions
 from angiomorph.storage import model_file
 
@@ -51,9 +51,14 @@ class ModelDefaults:
         return next((name for name, path in MODELS.items() if path == self.path), str(self.path))
 
     @property
+    def needs_truth(self) -> bool:
+        """Whether its loss needs the truth, which no run shows."""
+        return self.image_loss == TRUTH
+
+    @property
     def refine(self) -> int:
         """Steps of refinement: 40, but 0 of a model of truth, whose loss needs what no run shows."""
-        return 0 if self.image_loss == "truth" else REFINE
+        return 0 if self.needs_truth else REFINE
 
     def check_free(self) -> None:
         """Raise where the model has one λ alone.
@@ -81,7 +86,7 @@ class ModelDefaults:
                 f"`hyper` {options.hyper}: expected {self.hyper}, at which {self.path} was baked; leave it out, or give the "
                 "model that it was baked from"
             )
-        if options.refine and self.image_loss == "truth":
+        if options.refine and self.needs_truth:
             raise InputError(
                 f"`refine` {options.refine}: expected 0 for {self.path}, a model of image loss truth. Its loss needs the "
                 "truth, which no run shows; for further passes of the network use `rounds` N"
@@ -110,7 +115,7 @@ def read_model_defaults(model: str | os.PathLike[str] | None = None) -> ModelDef
         InputError: the file is no AngioMorph model, or not a whole one.
     """
     path = find_model(model)
-    with model_file.reading(path, *model_file.MODEL_OR_BAKED) as found:
+    with model_file.open_model_file(path, *model_file.MODEL_OR_BAKED) as found:
         metadata = (found.config or {}).get("metadata") or {}
     if (image_loss := metadata.get("image_loss", ModelDefaults.image_loss)) not in DEFAULT_LAMBDA:
         raise InputError(

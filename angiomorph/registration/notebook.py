@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
-from angiomorph.registration.live import LiveRegistration
+from angiomorph.registration.live_registration import LiveRegistration
 from angiomorph.registration.options import USUAL, RegistrationOptions
 
 if TYPE_CHECKING:

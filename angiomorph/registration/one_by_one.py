@@ -14,12 +14,13 @@ from angiomorph.preprocessing.background import Background
 from angiomorph.preprocessing.field import warp_clamp
 from angiomorph.registration.evidence import evidence_finder
 from angiomorph.registration.inputs import average_frames, prepare_input
-from angiomorph.registration.looks import in_unit
 from angiomorph.registration.model import Model
 from angiomorph.registration.options import MONTAGE, CompleteOptions, OutputOptions
 from angiomorph.registration.outputs import forget_masks
+from angiomorph.registration.page_answers import in_unit
 
 KEPT = 4  # backgrounds
+VIDEOS = ("mp4", "gif")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,16 @@ class OneByOne:
         values = in_unit(self.series, stored)
         return evidence_finder(reference.values)(values - reference.values, values - self.move(reference.values, warp), known)
 
-    def save(self, kind: str, background: str, hyper: float, refine: int, *, guard: bool) -> bytes:
+    def save(
+        self,
+        kind: str,
+        background: str,
+        hyper: float,
+        refine: int,
+        *,
+        guard: bool,
+        window: tuple[float, float] | None = None,
+    ) -> bytes:
         """Register the whole run and return its file, see `Registration.save`.
 
         Args:
@@ -131,10 +141,15 @@ class OneByOne:
             hyper: λ, [0, 1].
             refine: steps of refinement after the network.
             guard: whether to scale warps by the evidence of motion.
+            window: of a video, see `Registration.write_video`.
         """
         how = replace(self._how, background=background, hyper=hyper, refine=refine, guard=guard)
         output = OutputOptions(kinds=(kind,))
         with tempfile.TemporaryDirectory() as folder:
             result = self._model.register(self._whole, how, hypers=MONTAGE if kind == "html" else ())
+            if kind in VIDEOS:
+                video = Path(folder) / f"run.{kind}"
+                result.write_video(video, window)
+                return video.read_bytes()
             (path,) = result.save(Path(folder) / "run", output=output)
             return path.read_bytes()

@@ -14,7 +14,7 @@ from angiomorph.errors import InputError
 from angiomorph.options import check_options, document_options, option, refuse
 from angiomorph.preprocessing.frame_numbers import named_frames
 from angiomorph.preprocessing.intensity import INTENSITIES
-from angiomorph.registration import kept
+from angiomorph.registration import kept_frames
 from angiomorph.videos import check_video
 
 ENDINGS = {
@@ -156,7 +156,7 @@ class OutputOptions:
     save_class: str = option(Encoding.save_class, "DICOM class of the subtracted run, XA or Enhanced XA", choices=CLASSES)
     save_moved: bool = option(False, "write into the h5 file, beside BSA and warp, the background as moved for each frame")
     keep_frames: str = option(
-        kept.ALL, "frames of the DICOM subtracted run: all, contrast, or frame numbers N or N-M", metavar="F"
+        kept_frames.ALL, "frames of the DICOM subtracted run: all, contrast, or frame numbers N or N-M", metavar="F"
     )
     name: str | None = option(
         None, "names of results by a pattern, as in {SeriesNumber}_{stem}-{hash}", metavar="P", shown="the sources' own"
@@ -184,7 +184,7 @@ class OutputOptions:
         if "mp4" in self.kinds:
             check_video()
         check_encoding(self.encoding)
-        kept.named_range(self.keep_frames)
+        kept_frames.named_range(self.keep_frames)
         check_pattern(self.name, anonymous=self.anonymize)
 
     @property

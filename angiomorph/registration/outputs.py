@@ -10,7 +10,7 @@ from pathlib import Path
 from angiomorph.dicom import Series, check_dsa_run, check_dsa_state, check_save_class, check_shift_state
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.frame_numbers import named_frames
-from angiomorph.registration import kept
+from angiomorph.registration import kept_frames
 from angiomorph.registration.options import OutputOptions
 from angiomorph.storage.atomic import replace_together
 
@@ -85,7 +85,7 @@ def check_run(series: Series, output: OutputOptions) -> None:
         OF_SOURCES[kind](series)
     if "dicom" in output.kinds:
         check_save_class(series, output.encoding)
-        kept.check_frames(series.name, output.keep_frames, count)
+        kept_frames.check_frames(series.name, output.keep_frames, count)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class RegisteredPair:
         return {
             "lambda": self.hyper,
             "weight": self.weight,
-            "largest_shift": float(np.sqrt(np.max(np.sum(self.warp**2, axis=-1)))),
+            "largest_shift": against_truth.largest_shift(self.warp),
             "folding": against_truth.folding(self.warp[None]),
         }
 

@@ -15,6 +15,8 @@ SIZE = 256  # pixels a side at most, of the working frames
 SPACING = 8  # pixels of the working frames between the control points of the correction
 STEP = 0.25  # pixels, the first steps of Adam
 DECAY = 0.1  # of the step, from first to last
+# Of Adam's means; that of squares looks back over 100 steps and not over its usual 1000, as a refinement has some 40.
+BETA_MEAN, BETA_SQUARE = 0.9, 0.99
 
 
 @tf.function(reduce_retracing=True)
@@ -34,10 +36,11 @@ def _descend(
             # Summed, not averaged, over frames: a frame's correction does not depend on its company.
             loss = tf.reduce_sum((1 - hyper) * similarity.call(fixed, moved) + hyper * penalty.call(None, refined))
         gradient = tape.gradient(loss, control)
-        mean, square = 0.9 * mean + 0.1 * gradient, 0.99 * square + 0.01 * tf.square(gradient)
+        mean = BETA_MEAN * mean + (1 - BETA_MEAN) * gradient
+        square = BETA_SQUARE * square + (1 - BETA_SQUARE) * tf.square(gradient)
         time = tf.cast(step + 1, tf.float32)
         rate = STEP * DECAY ** (tf.cast(step, tf.float32) / tf.cast(steps, tf.float32))
-        corrected = (mean / (1 - 0.9**time)) / (tf.sqrt(square / (1 - 0.99**time)) + 1e-12)
+        corrected = (mean / (1 - BETA_MEAN**time)) / (tf.sqrt(square / (1 - BETA_SQUARE**time)) + 1e-12)
         control -= rate * corrected
     return warp + tf.image.resize(control, size)
 

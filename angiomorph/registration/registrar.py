@@ -7,17 +7,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from angiomorph.dicom.series import RELATIONS
 from angiomorph.errors import InputError
 from angiomorph.options import refuse
 from angiomorph.preprocessing.field import filler, find_field, warp_clamp
 from angiomorph.preprocessing.frame_numbers import named_frames
-from angiomorph.preprocessing.intensity import Normalisation, leveller, normalisation, normalise, resolve_mode, to_domain
+from angiomorph.preprocessing.intensity import (
+    Normalisation,
+    choose_mode,
+    leveller,
+    normalisation,
+    normalise,
+    resolve_mode,
+    to_domain,
+)
 from angiomorph.registration.evidence import evidence_finder, weigh_warps
 from angiomorph.registration.inputs import average_frames
 from angiomorph.registration.model import Model
 from angiomorph.registration.options import USUAL, RegistrationOptions
 
-RELATIONS = ("LIN", "LOG", "DISP")
 REMEMBERED = 200  # frames whose evidence counts
 
 
@@ -90,9 +98,8 @@ class Registrar:
         self._highest = 2 ** (bits_stored or 8 * self._type.itemsize) - 1
         shutter = np.ones(self._shape, bool) if shutter is None else shutter
         intensity = model.predictor.intensity
-        own = "auto" if intensity == "log" and relation == "LOG" else intensity
-        self._mode = resolve_mode(relation, options.intensity or own)
-        self._unit = "log" if relation == "LIN" else "linear"
+        self._mode = choose_mode(relation, intensity, options.intensity)
+        self._unit = resolve_mode(relation, "auto")
         self._scale = _widen(normalisation(to_domain(background, self._mode), shutter, self._mode), headroom)
         field = find_field(background, shutter)
         self._fill, self._clamp = filler(field), warp_clamp(field)

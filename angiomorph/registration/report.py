@@ -29,6 +29,7 @@ from angiomorph.pages.page import (
     write_page,
 )
 from angiomorph.preprocessing.frame_numbers import say_frames
+from angiomorph.preprocessing.spacing import spread_indices
 from angiomorph.registration.cine import Registered, draw_pairs, draw_subtracted, say_warp
 from angiomorph.registration.figures import FrameFigures
 from angiomorph.registration.model_card import read_excerpt
@@ -106,7 +107,9 @@ def write_report(path: str | os.PathLike[str], result: Reported, durations: Sequ
 
 def _write_parts(result: Reported, durations: Sequence[float]) -> Iterator[Markup]:
     given = result.summary()
-    yield from make_cine(_name_cine(result), ("plain DSA", "BSA"), _draw_frames(result, durations))
+    count, shown = len(result.bsa), len(_choose_indices(len(result.bsa)))
+    title = "Plain DSA beside BSA" if shown == count else f"Plain DSA beside BSA: {shown} of {count} frames, evenly spaced"
+    yield from make_cine(title, ("plain DSA", "BSA"), _draw_frames(result, durations))
     yield make_section("Summary", *_summarise(result, given))
     yield make_section("Frames that were not warped whole", *_list_frames(result))
     yield make_section("Figures over time, without truth", *_draw_figures(result, given), wide=True)
@@ -117,12 +120,7 @@ def _write_parts(result: Reported, durations: Sequence[float]) -> Iterator[Marku
 
 
 def _choose_indices(count: int) -> list[int]:
-    return [int(index) for index in np.unique(np.linspace(0, count - 1, min(count, MOST_FRAMES)).round())]
-
-
-def _name_cine(result: Reported) -> str:
-    count, shown = len(result.bsa), len(_choose_indices(len(result.bsa)))
-    return "Plain DSA beside BSA" if shown == count else f"Plain DSA beside BSA: {shown} of {count} frames, evenly spaced"
+    return spread_indices(count, MOST_FRAMES).tolist()
 
 
 def _draw_frames(result: Reported, durations: Sequence[float]) -> Iterator[CineFrame]:
@@ -222,7 +220,8 @@ def _draw_figures(result: Reported, given: dict[str, Any]) -> Iterator[Markup]:
         drawn = [Curve(name.replace("_", " "), values) for name, values in curves.items()]
         return make_figure(draw_curves(title, numbers, drawn, "frame", marks=marks, follows=True), title)
 
-    before, after = ([scale * part**0.5 for part in parts] for parts in _residues(figures))
+    before = [scale * figure.residue_dsa**0.5 for figure in figures]
+    after = [scale * figure.residue_bsa**0.5 for figure in figures]
     shifts = [float(np.hypot(*figure.mean_shift)) for figure in figures]
     curves = [
         draw("Bright residue, % of the run's range", plain_DSA=before, BSA=after),
@@ -238,10 +237,6 @@ def _draw_figures(result: Reported, given: dict[str, Any]) -> Iterator[Markup]:
             "A background frame has little residue in plain DSA, as it is subtracted from itself."
         )
     )
-
-
-def _residues(figures: Sequence[FrameFigures]) -> tuple[list[float], list[float]]:
-    return [figure.residue_dsa for figure in figures], [figure.residue_bsa for figure in figures]
 
 
 def _list_frames(result: Reported) -> Iterator[Markup]:

@@ -32,7 +32,7 @@ from angiomorph.preprocessing.recovery import read_steps
 from angiomorph.registration.cine import draw_cine, draw_sheet
 from angiomorph.registration.figures import FrameFigures, describe_frames, root_mean
 from angiomorph.registration.inputs import average_frames
-from angiomorph.registration.kept import choose_frames
+from angiomorph.registration.kept_frames import choose_frames
 from angiomorph.registration.options import BY_TENSORFLOW, FILES, USUAL, EngineOptions, OutputOptions, list_endings
 from angiomorph.registration.outputs import check_run, write_together
 from angiomorph.registration.report import write_report
@@ -152,11 +152,15 @@ class Registration:
         contrast = contrast[among[contrast]] if among[contrast].any() else contrast
         return min((self.frame_figures[index].darkness, int(index)) for index in contrast)[1] + 1
 
+    @property
+    def _mode(self) -> str:
+        return "log" if self.units == LN else "linear"
+
     def summary(self) -> dict[str, Any]:
         """Return the figures of the registration, ready for JSON."""
         frames, rows, columns = self.series.frames.shape
         contrast, unwarped, steps = self.contrast_frames, self.unwarped_frames, self.background.steps
-        reach = exposed_range(self.series.frames, self.field, "log" if self.units == LN else "linear")
+        reach = exposed_range(self.series.frames, self.field, self._mode)
         residue_dsa = root_mean([self.frame_figures[index].residue_dsa for index in contrast])
         residue_bsa = root_mean([self.frame_figures[index].residue_bsa for index in contrast])
         return {
@@ -232,11 +236,27 @@ class Registration:
             "h5": lambda: self._write_h5(path, with_moved=output.save_moved),
             "png": lambda: side_by_side(self.panels(output.frame), path),
             "sheet": lambda: grid(draw_sheet(self), path),
-            "mp4": lambda: write_mp4(path, draw_cine(self), durations),
-            "gif": lambda: write_gif(path, draw_cine(self, GIF_SIZE), durations),
+            "mp4": lambda: self.write_video(path),
+            "gif": lambda: self.write_video(path),
             "html": lambda: write_report(path, self, durations),
         }
         writers[kind]()
+
+    def write_video(self, path: str | os.PathLike[str], window: tuple[float, float] | None = None) -> None:
+        """Write plain DSA beside BSA as moving pictures, at the run's frame times.
+
+        Args:
+            path: the file, ending in .mp4, or in .gif for a small one.
+            window: (black, white), subtracted values; black above white shows iodine bright. None for that of the key frame.
+
+        Raises:
+            InputError: PyAV, which writes MP4, is not installed.
+        """
+        durations = frame_durations(self.series.frame_times)
+        if Path(path).suffix == ".gif":
+            write_gif(path, draw_cine(self, GIF_SIZE, window), durations)
+        else:
+            write_mp4(path, draw_cine(self, None, window), durations)
 
     def _write_dicom(self, path: Path, output: OutputOptions) -> None:
         write_bsa(
@@ -274,8 +294,9 @@ class Registration:
             pairs = [(frame, number) for step in steps for frame in step.frames for number in step.numbers]
             arrays["background_of_frame"] = np.array(sorted(pairs), np.int64)
             steps = read_steps(arrays["background_of_frame"])  # by which a reader finds each frame's image
-        mode = "log" if self.units == LN else "linear"
-        values = LazyFrames(self.series.frames.shape, np.float32, lambda index: to_domain(self.series.frames[index], mode))
+        values = LazyFrames(
+            self.series.frames.shape, np.float32, lambda index: to_domain(self.series.frames[index], self._mode)
+        )
         arrays["background_image"] = np.stack([average_frames(values, step.numbers) for step in steps])
         arrays["frame_times"] = np.asarray(self.series.frame_times, np.float64)
         if not self.series.shutter.all():
@@ -304,7 +325,7 @@ class Registration:
         """
         number = self.key_frame if frame is None else frame
         index = number - 1
-        filled = to_domain(self.series.frames[index], "log" if self.units == LN else "linear")
+        filled = to_domain(self.series.frames[index], self._mode)
         level = np.median(self.bsa[index][self.field])  # of exposure, which differs from frame to frame
         # Behind a collimator there is nothing to subtract but noise.
         dsa, bsa = (np.where(self.field, part[index] - level, 0) for part in (self.dsa, self.bsa))

@@ -41,6 +41,7 @@ from angiomorph.workers import Cluster, Died, map_tasks
 
 if TYPE_CHECKING:
     from angiomorph.registration.model import Model
+    from angiomorph.registration.result import Registration
 
 THERE, HELD = "its results are there", "another process is registering it"
 AHEAD = 50  # runs a worker of a cluster by which work runs ahead of the line that is printed next: outcomes are small
@@ -97,9 +98,11 @@ class Outcome:
             return f"{self.source}: skipped, {self.skipped}"
         given = self.summary
         gain = 1 - given["residue_bsa"] / given["residue_dsa"] if given["residue_dsa"] else 0.0
+        begins = "no iodine seen" if given["iodine_from"] is None else f"iodine from frame {given['iodine_from']}"
+        sure = "" if given["background_sure"] else ", not sure"
         return (
-            f"{self.source}: {given['frames']} frames of {given['rows']}x{given['columns']}, "
-            f"background {_backgrounds(given)} ({_said_of_background(given)}), lambda {given['lambda']:.2f}: "
+            f"{self.source}: {given['frames']} frames of {given['rows']}x{given['columns']}, background "
+            f"{_say_backgrounds(given)} (by {given['background_choice']}; {begins}{sure}), lambda {given['lambda']:.2f}: "
             f"bright residue (motion and noise) {given['residue_dsa_percent']:.2f}% of the run's range in plain DSA, "
             f"{given['residue_bsa_percent']:.2f}% in BSA, {abs(gain):.0%} {'less' if gain >= 0 else 'more'}; "
             f"frames left unwarped: {given['unwarped']}, warped in part: {given['partly_warped']}; "
@@ -109,13 +112,7 @@ class Outcome:
         )
 
 
-def _said_of_background(given: dict[str, Any]) -> str:
-    """Return how the background was chosen, where iodine begins and how sure that is, in words."""
-    begins = "no iodine seen" if given["iodine_from"] is None else f"iodine from frame {given['iodine_from']}"
-    return f"by {given['background_choice']}; {begins}{'' if given['background_sure'] else ', not sure'}"
-
-
-def _backgrounds(given: dict[str, Any]) -> str:
+def _say_backgrounds(given: dict[str, Any]) -> str:
     """Return the background frames, and of which frames they are where there are several backgrounds."""
     steps = given["background_steps"]
     if not steps:
@@ -272,15 +269,14 @@ def _register_each(
     cluster: Cluster | None,
 ) -> Iterator[Outcome]:
     progress(0, len(found))
-    outcomes = _register_here(found, job, of_run) if cluster is None else _register_there(found, job, cluster)
+    if cluster is not None:
+        outcomes = _register_there(found, job, cluster)
+    else:
+        taken: set[Path] = set()
+        outcomes = (register_run(files, job, taken, of_run) for files in found)
     for number, outcome in enumerate(outcomes, start=1):
         yield outcome
         progress(number, len(found))
-
-
-def _register_here(found: Sequence[SeriesFiles], job: Job, of_run: RunProgress) -> Iterator[Outcome]:
-    taken: set[Path] = set()
-    yield from (register_run(files, job, taken, of_run) for files in found)
 
 
 def _register_there(found: Sequence[SeriesFiles], job: Job, cluster: Cluster) -> Iterator[Outcome]:
@@ -356,7 +352,7 @@ def register_run(files: SeriesFiles, job: Job, taken: set[Path], told: RunProgre
 def _register(files: SeriesFiles, job: Job, taken: set[Path], told: RunProgress) -> Outcome:
     begun = time.perf_counter()
     digest = job.hash(files)  # before they are read: they may change meanwhile
-    place = _place_beside(files) if job.pattern is None else None
+    place = files.folder / name_results(files.name) if job.pattern is None else None
     if place is not None:
         with name_results_in_errors(job.out / place):
             remove_dead_hold(job.out / place)
@@ -378,12 +374,7 @@ def _register(files: SeriesFiles, job: Job, taken: set[Path], told: RunProgress)
             return Outcome(files.name, "", (), {}, skipped=HELD)
         if digest and is_complete(job.out / place, digest):
             return Outcome(files.name, "", (), {}, skipped=THERE)
-        if not _load_model.cache_info().currsize:
-            told.stage(f"loading {job.model.name}")
-        model = _load_model(job.model, job.model_sha256, job.gpu, job.engine)
-        told.frames(0, len(series.frames))
-        spooling = Spooling.for_files(job.out, job.output, told.frames)
-        result = model.register(series, job.options, spooling, MONTAGE if "html" in job.output.kinds else ())
+        result = _register_frames(series, job, told)
         registered = time.perf_counter()
         told.stage("writing the results")
         with name_results_in_errors(job.out / place):
@@ -391,18 +382,31 @@ def _register(files: SeriesFiles, job: Job, taken: set[Path], told: RunProgress)
             written = result.save(job.out / place, output=job.output)
             if digest:
                 write_record(job.out / place, digest, written)
-    seconds = {"read": read - begun, "register": registered - read, "write": time.perf_counter() - registered}
-    summary = result.summary() | {
-        "ms_per_frame": 1e3 * seconds["register"] / len(series.frames),
-        "seconds": seconds | {"all": time.perf_counter() - begun},
-        "stages": dict(result.seconds),
-        "peak_memory": _peak_memory(),
-        "result": place.as_posix(),
-        "outputs": [str(path) for path in written],
-        "series_uid": files.uid,
-    }
+    moments = begun, read, registered, time.perf_counter()
+    summary = result.summary() | _tell_costs(result, len(series.frames), moments)
+    summary |= {"result": place.as_posix(), "outputs": [str(path) for path in written], "series_uid": files.uid}
     pictured = {"picture_frame": job.output.frame or result.key_frame} if "png" in job.output.kinds else {}
     return Outcome(files.name, "", tuple(summary["warnings"]), summary | pictured)
+
+
+def _register_frames(series: Series, job: Job, told: RunProgress) -> Registration:
+    if not _load_model.cache_info().currsize:
+        told.stage(f"loading {job.model.name}")
+    model = _load_model(job.model, job.model_sha256, job.gpu, job.engine)
+    told.frames(0, len(series.frames))
+    spooling = Spooling.for_files(job.out, job.output, told.frames)
+    return model.register(series, job.options, spooling, MONTAGE if "html" in job.output.kinds else ())
+
+
+def _tell_costs(result: Registration, frames: int, moments: Sequence[float]) -> dict[str, Any]:
+    """Return what a run of some frames took; `moments` are when it was begun, read, registered and written, seconds."""
+    read, register, write = (after - before for before, after in itertools.pairwise(moments))
+    return {
+        "ms_per_frame": 1e3 * register / frames,
+        "seconds": {"read": read, "register": register, "write": write, "all": time.perf_counter() - moments[0]},
+        "stages": dict(result.seconds),
+        "peak_memory": _peak_memory(),
+    }
 
 
 @lru_cache(maxsize=1)
@@ -425,11 +429,6 @@ def _peak_memory() -> int | None:
         return None
     found = re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
     return 1024 * int(found[1]) if found else None
-
-
-def _place_beside(files: SeriesFiles) -> Path:
-    """Return the folder, in that of all results, and the name of a run's results, called as the run."""
-    return files.folder / name_results(files.name)
 
 
 def _place_by_pattern(files: SeriesFiles, job: Job, series: Series) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 from angiomorph.dicom import Series
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import Background, Step
-from angiomorph.registration.looks import answer_background, answer_frame, answer_warp, describe_run
+from angiomorph.registration.page_answers import answer_background, answer_frame, answer_warp, describe_run
 from angiomorph.view.shown import Answer, read_number
 
 

@@ -24,7 +24,7 @@ from angiomorph.dicom import Series
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import Step
 from angiomorph.preprocessing.field import warp_clamp
-from angiomorph.preprocessing.intensity import LN, STORED, to_domain
+from angiomorph.preprocessing.intensity import UNITS, resolve_mode, to_domain
 from angiomorph.preprocessing.lazy_frames import Key, LazyFrames
 from angiomorph.registration.evidence import evidence_finder, weigh_warps
 from angiomorph.registration.figures import FrameFigures, describe_frame
@@ -116,8 +116,8 @@ class RunStream:
             )
         if how.require_clean and self.seen.background.warnings:
             raise InputError(f"{series.name}: expected a background without iodine: {'; '.join(self.seen.background.warnings)}")
-        mode = "log" if series.relation == "LIN" else "linear"
-        self.units = LN if series.relation == "LIN" else STORED
+        mode = resolve_mode(series.relation, "auto")
+        self.units = UNITS[mode]
         frames, shape = self.series.frames, self.series.frames.shape
         self.values = LazyFrames(shape, np.float32, lambda index: to_domain(frames[index], mode))
         self.seen_frames = LazyFrames(shape, np.float32, lru_cache(KEPT_BATCHES * how.batch_size)(self.seen.frames.__getitem__))
@@ -162,9 +162,9 @@ class RunStream:
             warps = self.predictor.warps(moving, fixed, how.hyper, how.batch_size, how.levels, how.rounds)
             if how.refine:
                 warps = self._refine(moving, fixed, warps, how.hyper, how.refine)
-            yield from self._timed(warps)
+            yield from self._time_warps(warps)
 
-    def _timed(self, warps: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    def _time_warps(self, warps: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         while True:
             with self.stages.time("network"):
                 warp = next(warps, None)
@@ -198,7 +198,7 @@ class _Background:
         evidence = np.zeros(len(self.own))
         waiting: list[int] = []
         done = 0
-        with closing(_made_ahead(self._stream.warps(self._moving, self.own))) as batches:
+        with closing(_make_ahead(self._stream.warps(self._moving, self.own))) as batches:
             for batch in batches:
                 fresh = dict(enumerate(map(self._whole, range(done, done + len(batch)), batch), done))
                 done += len(batch)
@@ -210,13 +210,13 @@ class _Background:
                 waiting += fresh
                 whole = weigh_warps(evidence) == 1
                 for place in [place for place in waiting if whole[place]]:
-                    yield fresh.pop(place) if place in fresh else self._weighed(place, held, 1.0)
+                    yield fresh.pop(place) if place in fresh else self._scale_held(place, held, 1.0)
                 waiting = [place for place in waiting if not whole[place]]
                 for frame in fresh.values():
                     held[frame.index] = frame.warp
         weights = weigh_warps(evidence)
         for place in waiting:
-            yield self._weighed(place, held, float(weights[place]))
+            yield self._scale_held(place, held, float(weights[place]))
 
     def subtract_at(self, index: int, hyper: float) -> np.ndarray:
         (warp,) = np.concatenate(list(self._stream.warps(self._moving, [index], hyper)))
@@ -227,7 +227,7 @@ class _Background:
         clamped = self._clamp(warp[None])[0]
         return self._subtract(index, clamped, self._move(clamped), 1.0)
 
-    def _weighed(self, place: int, held: Held, weight: float) -> RegisteredFrame:
+    def _scale_held(self, place: int, held: Held, weight: float) -> RegisteredFrame:
         """Return a frame that has waited, its warp scaled by its weight; 0 leaves plain DSA."""
         index = self.own[place]
         warp = held[index] * np.float32(weight)
@@ -276,7 +276,7 @@ class _ReadAhead(LazyFrames):
             return super().__getitem__(np.array(part, int))
 
 
-def _made_ahead(made: Iterator[T]) -> Generator[T]:
+def _make_ahead(made: Iterator[T]) -> Generator[T]:
     """Yield what an iterator makes, one ahead of what is asked for, in a thread of its own."""
     end = object()
     with ThreadPoolExecutor(1, "angiomorph-network") as pool:

@@ -11,10 +11,11 @@ from scipy import ndimage
 
 from angiomorph.dicom import Series
 from angiomorph.metrics import against_truth, without_truth
-from angiomorph.registration.looks import in_unit
+from angiomorph.preprocessing.spacing import spread_indices
 from angiomorph.registration.model import Model
 from angiomorph.registration.one_by_one import OneByOne
 from angiomorph.registration.options import USUAL, RegistrationOptions, SweepOptions
+from angiomorph.registration.page_answers import in_unit
 from angiomorph.registration.suggestion import Suggestion, suggest_hyper
 
 MANY = SweepOptions()
@@ -207,8 +208,7 @@ def _choose_frames(run: OneByOne, background_of: dict[int, tuple[int, ...]], cou
         values = in_unit(run.series, run.series.frames[frame - 1])[inside] - run.reference(background_of[frame])[inside]
         darkness[frame] = float(np.minimum(values - np.median(values), 0).mean())
     fullest = min(darkness, key=darkness.__getitem__)
-    spaced = np.linspace(0, len(darkness) - 1, min(count, len(darkness))).round().astype(int)
-    chosen = [list(darkness)[index] for index in spaced]
+    chosen = [list(darkness)[index] for index in spread_indices(len(darkness), count)]
     if fullest not in chosen:  # instead of the one nearest to it
         chosen[int(np.argmin([abs(frame - fullest) for frame in chosen]))] = fullest
     return sorted(chosen), fullest

@@ -50,12 +50,15 @@ def write_sweep(stem: str | os.PathLike[str], swept: Sweep) -> list[Path]:
 
 def draw_montage(swept: Sweep) -> list[list[Panel]]:
     """Return plain DSA and the BSA at each λ of one frame, in rows of four, all in one grey window."""
-    shown = [_level(swept, frame) for frame in (swept.dsa, *swept.bsa)]
+    # About the level of its exposure; behind a collimator there is only noise, so 0.
+    shown = [np.where(swept.field, frame - np.median(frame[swept.field]), 0) for frame in (swept.dsa, *swept.bsa)]
     window = np.mean([subtraction_window(frame[swept.field]) for frame in shown[1:]], axis=0)
     names = [f"plain DSA, frame {swept.key_frame}", *(f"λ {hyper:g}{_say(swept, hyper)}" for hyper in swept.hypers)]
     shape = fitted_shape(swept.field.shape, SIZE)
     black, white = map(float, window)
-    panels = [Panel(name, _shrink(frame, shape), (black, white)) for name, frame in zip(names, shown, strict=True)]
+    panels = [
+        Panel(name, average_areas(frame[None], shape)[0], (black, white)) for name, frame in zip(names, shown, strict=True)
+    ]
     panels += [Panel("", np.full(shape, black), (black, white))] * (-len(panels) % COLUMNS)
     return [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
 
@@ -63,14 +66,6 @@ def draw_montage(swept: Sweep) -> list[list[Panel]]:
 def _say(swept: Sweep, hyper: float) -> str:
     said = [word for word, value in (("suggested", swept.suggestion.hyper), ("the model's own", swept.own)) if value == hyper]
     return f", {' and '.join(said)}" if said else ""
-
-
-def _level(swept: Sweep, frame: np.ndarray) -> np.ndarray:
-    return np.where(swept.field, frame - np.median(frame[swept.field]), 0)
-
-
-def _shrink(frame: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return frame if frame.shape == shape else average_areas(frame[None], (shape[0], shape[1]))[0]
 
 
 def _draw_curves(swept: Sweep, path: Path) -> None:

@@ -259,16 +259,15 @@ def _project_iodine(scene: _Scene, frame: int, control: np.ndarray) -> np.ndarra
     position = trees.apply_pulse(blood.vessels, scene.pulse[frame])
     tissue = blood.vessels.phase == CAPILLARY
     total = np.zeros((scene.arm.rows, scene.arm.columns), np.float32)
-    for kind, arm in ((~tissue, scene.arm), (tissue, _coarse(scene.arm))):
+    whole = scene.arm
+    rows, columns, spacing = whole.rows // BLOCK, whole.columns // BLOCK, whole.pixel_spacing * BLOCK
+    coarse = replace(whole, rows=rows, columns=columns, pixel_spacing=spacing)
+    for kind, arm in ((~tissue, whole), (tissue, coarse)):
         there = kind & (amount > 0)
         place = _at_moment(scene, position[there], control)
         projected = project_points(place, amount[there], blood.vessels.radius[there], arm, scene.pose[frame])
-        total += projected if arm is scene.arm else _enlarge(projected)
+        total += projected if arm is whole else _enlarge(projected)
     return total
-
-
-def _coarse(arm: CArm) -> CArm:
-    return replace(arm, rows=arm.rows // BLOCK, columns=arm.columns // BLOCK, pixel_spacing=arm.pixel_spacing * BLOCK)
 
 
 def _enlarge(image: np.ndarray) -> np.ndarray:

@@ -147,7 +147,7 @@ def _make_run(number: int, job: _Job) -> stores.StoredRun:
     if job.out is not None:
         job.out.mkdir(parents=True, exist_ok=True)
         with replace_together():
-            write_run(run, job.out, _name_run(number), job.settings)
+            write_simulated_run(run, job.out, _name_run(number), job.settings)
     return to_stored_run(run)
 
 
@@ -176,7 +176,7 @@ def _make_runs(
             yield result
 
 
-def write_run(run: SimulatedRun, folder: Path, name: str, settings: SimulationSettings) -> None:
+def write_simulated_run(run: SimulatedRun, folder: Path, name: str, settings: SimulationSettings) -> None:
     """Write a run as `<name>.dcm` and its truth as `<name>_truth.h5`.
 
     Args:

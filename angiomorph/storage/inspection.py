@@ -75,7 +75,7 @@ def _model(model: model_file.ModelFile) -> dict[str, Any]:
 
 
 def _store(path: Path) -> dict[str, Any]:
-    with store.reading(path) as file:
+    with store.open_store(path) as file:
         runs = [store.RunReader(file, key) for key in store.keys(file)]
         shapes = [run.shape for run in runs]
         return {

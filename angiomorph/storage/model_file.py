@@ -61,7 +61,7 @@ KERAS2 = (
     "give what model.save('NAME.h5') of AngioMorph or VoxelMorph wrote, or model.save_weights of Keras 2 to a name that ends "
     "in .h5 but not in .weights.h5"
 )
-# What is wanted of a file: its classes, its name in messages, and the remedy; `reading` and `check_path` take them.
+# What is wanted of a file: its classes, its name in messages, and the remedy; `open_model_file` and `check_path` take them.
 MODEL = (OWN, "a model (.h5)", FOREIGN)
 MODEL_OR_BAKED = ((*OWN, BAKED), "a model (.h5)", FOREIGN)
 IMPORTED = ((WEIGHTS, *TAKEN), "weights (.h5)", REMEDY)
@@ -88,7 +88,9 @@ class ModelFile:
 
 
 @contextmanager
-def reading(path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str = REMEDY) -> Iterator[ModelFile]:
+def open_model_file(
+    path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str = REMEDY
+) -> Iterator[ModelFile]:
     """Open a model, checkpoint or weights file and check all of it; build nothing.
 
     Args:
@@ -105,22 +107,22 @@ def reading(path: str | os.PathLike[str], classes: Sequence[str], expected: str,
 
 
 def check_path(path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str = REMEDY) -> None:
-    """Check a file as `reading` does, and keep nothing of it.
+    """Check a file as `open_model_file` does, and keep nothing of it.
 
     Raises:
-        InputError: as `reading` says.
+        InputError: as `open_model_file` says.
     """
-    with reading(path, classes, expected, remedy):
+    with open_model_file(path, classes, expected, remedy):
         pass
 
 
 def check(
     file: h5py.File, path: str | os.PathLike[str], classes: Sequence[str], expected: str, remedy: str = REMEDY
 ) -> ModelFile:
-    """Return what an open file holds once all of it is checked; see `reading`.
+    """Return what an open file holds once all of it is checked; see `open_model_file`.
 
     Raises:
-        InputError: as `reading` says.
+        InputError: as `open_model_file` says.
     """
     try:
         return _check_file(file, path, classes, expected, remedy)

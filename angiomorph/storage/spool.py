@@ -27,7 +27,7 @@ def open_unnamed(folder: str | os.PathLike[str] | None) -> io.FileIO:
         InputError: nothing can be written there.
     """
     wanted = Path(tempfile.gettempdir() if folder is None else folder)
-    with _telling_of(wanted):
+    with _explain_disk_errors(wanted):
         there = next(path for path in (wanted, *wanted.absolute().parents) if path.is_dir())
         file: Any = tempfile.TemporaryFile(dir=there, buffering=0)  # noqa: SIM115 (who asks for it closes it)
     return getattr(file, "file", file)  # Windows wraps it
@@ -45,13 +45,13 @@ def write_all(file: io.FileIO, data: Any, folder: str | os.PathLike[str] | None)
         InputError: the disk is full, or fails.
     """
     left = memoryview(data).cast("B")
-    with _telling_of(folder or tempfile.gettempdir()):
+    with _explain_disk_errors(folder or tempfile.gettempdir()):
         while left:
             left = left[file.write(left) or 0 :]
 
 
 @contextmanager
-def _telling_of(folder: str | os.PathLike[str]) -> Iterator[None]:
+def _explain_disk_errors(folder: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -115,7 +115,7 @@ def append(store: h5py.File, key: str, run: StoredRun) -> None:
 
 
 @contextmanager
-def reading(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+def open_store(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     """Open a training store for reading.
 
     Raises:

@@ -47,6 +47,7 @@ class Course:
         progress: where it is; kept up to date.
         team: how it is spread; only the chief writes, but all workers take the same decisions.
         network: model that is written: the one that Keras trains, or its part for "truth" and for two sizes.
+        say: takes a line for people, from the chief alone.
         stopped: whether it ends before its last epoch.
         interrupted: whether somebody asked for its end; it then ends after the step, with a checkpoint of it.
     """
@@ -58,6 +59,7 @@ class Course:
     progress: Progress
     team: Distribution
     network: networks.AngioMorph
+    say: Callable[[str], None]
     stopped: bool = False
     interrupted: bool = False
 
@@ -211,16 +213,15 @@ class Validator(tf.keras.callbacks.Callback):
     def _validate(self) -> None:
         course, patience = self.course, self.course.config.patience
         measured = self.validation.measure(course.progress.step)
-        history, cost = measured.history(), measured.judged(course.config.best_by)
+        history, cost = measured.history(), measured.find_cost(course.config.best_by)
         *means, cost = course.team.mean([*history.values(), cost])  # for equal decisions
         self.losses = dict(zip(history, means, strict=True))
         if course.team.chief:
             self._log(measured)
         self.best.judge(cost)
         if patience and course.progress.since_best >= patience:
-            if course.team.chief:
-                without = f"{patience} validation{'s' if patience > 1 else ''} without a lower {course.config.best_by}"
-                print(f"stopped at step {course.progress.step}: {without}", flush=True)
+            count = f"{patience} validation{'s' * (patience > 1)}"
+            course.say(f"stopped at step {course.progress.step}: {count} without a lower {course.config.best_by}")
             course.stopped = self.model.stop_training = True
 
     def _log(self, measured: Measured) -> None:
@@ -264,7 +265,7 @@ class Checkpointer(tf.keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Write a first checkpoint, so that a training can be resumed from its first step on."""
-        if not checkpoints.found(self.course.model_dir):
+        if not checkpoints.list_checkpoints(self.course.model_dir):
             self._write([])
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -359,7 +360,7 @@ class CurveDrawer(tf.keras.callbacks.Callback):
             InputError: the disk is full or fails.
         """
         picture = self.course.model_dir / "learning_curve.png"
-        with checkpoints.writing(picture):
+        with checkpoints.explain_disk_errors(picture):
             draw_learning_curve(self.course.model_dir / HISTORY, picture, self.course.config.image_loss)
         if self.page is not None:
             write_page(self.page)
@@ -371,7 +372,7 @@ def write_page(page: ValidationPage) -> None:
     Raises:
         InputError: the disk is full or fails.
     """
-    with checkpoints.writing(page.path):
+    with checkpoints.explain_disk_errors(page.path):
         page.write()
 
 

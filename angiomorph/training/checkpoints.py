@@ -43,7 +43,7 @@ class Progress:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def explain_disk_errors(path: Path) -> Iterator[None]:
     """Tell of a full or failing disk with the file's name and the remedy.
 
     Raises:
@@ -65,7 +65,7 @@ def write(path: Path, content: bytes | memoryview) -> None:
     Raises:
         InputError: the disk is full or fails.
     """
-    with writing(path), replace_file(path, durable=True) as partial:
+    with explain_disk_errors(path), replace_file(path, durable=True) as partial:
         partial.write_bytes(content)
 
 
@@ -80,7 +80,7 @@ def image(model: tf.keras.Model, progress: Progress | None = None) -> memoryview
     return content.getbuffer()
 
 
-def found(model_dir: Path) -> list[Path]:
+def list_checkpoints(model_dir: Path) -> list[Path]:
     """Return a model directory's checkpoints, the oldest first."""
     return sorted((model_dir / FOLDER).glob(PATTERN))
 
@@ -92,7 +92,7 @@ def save(model: tf.keras.Model, model_dir: Path, progress: Progress, keep: int) 
         InputError: the disk is full or fails.
     """
     write(model_dir / FOLDER / f"{progress.step:08d}.h5", image(model, progress))
-    for old in found(model_dir)[:-keep]:
+    for old in list_checkpoints(model_dir)[:-keep]:
         old.unlink()
 
 
@@ -100,9 +100,10 @@ def load(path: Path) -> tuple[networks.AngioMorph, Progress]:
     """Return the compiled model, optimizer state included, and the progress of a checkpoint.
 
     Raises:
-        InputError: the file cannot be read, is no checkpoint, or holds more than AngioMorph writes, see `model_file.reading`.
+        InputError: the file cannot be read, is no checkpoint, or holds more than AngioMorph writes, see
+            `model_file.open_model_file`.
     """
-    with model_file.reading(path, model_file.OWN, "a checkpoint (.h5)", BEFORE) as found:
+    with model_file.open_model_file(path, model_file.OWN, "a checkpoint (.h5)", BEFORE) as found:
         if found.progress is None:
             raise InputError(f"{path}: expected a checkpoint (.h5), found a model without its progress; {BEFORE}")
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from angiomorph.errors import InputError
 from angiomorph.options import check_options, document_options, option, refuse
-from angiomorph.paper import DECODER, DEFAULT_LAMBDA, ENCODER, FRAME_SIZE, HYP_UNITS
+from angiomorph.paper import DECODER, DEFAULT_LAMBDA, ENCODER, FRAME_SIZE, HYP_UNITS, TRUTH
 from angiomorph.preprocessing.intensity import INTENSITIES
 
 NONE = "0, none"
@@ -224,7 +224,7 @@ class TrainingConfig:
         check_options(self)
         if not self.image_sigma > 0:
             raise refuse("image_sigma", "a number above 0", self.image_sigma)
-        if self.contrast_weight and self.image_loss != "truth":
+        if self.contrast_weight and not self.needs_truth:
             raise InputError(
                 f"`contrast_weight` {self.contrast_weight}: expected `image_loss` truth with it, got {self.image_loss}; only "
                 "the truth tells contrast from motion"
@@ -240,6 +240,11 @@ class TrainingConfig:
                 f"`size` {self.sampling.size}: expected a multiple of {multiple}, as `enc` halves frames {len(self.enc)} "
                 f"times; give {-(-self.sampling.size // multiple) * multiple}"
             )
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether the similarity needs the truth of simulated runs."""
+        return self.image_loss == TRUTH
 
     @classmethod
     def paper(cls) -> TrainingConfig:

@@ -29,14 +29,14 @@ EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type"
 
 
 @dataclass(frozen=True)
-class Cluster:
+class TrainingWorkers:
     """The workers of a training, "host:port" each with the chief first, and which of them (from 0) this process is."""
 
     workers: tuple[str, ...]
     index: int
 
 
-def cluster() -> Cluster | None:
+def read_workers() -> TrainingWorkers | None:
     """Return what the environment's TF_CONFIG says, or None where it names no other worker.
 
     Raises:
@@ -62,7 +62,7 @@ def cluster() -> Cluster | None:
             f"TF_CONFIG: expected JSON such as {EXAMPLE}, one process a worker, found {text!r} ({error}); unset it to train on "
             "this machine alone"
         ) from error
-    return Cluster(workers, index)
+    return TrainingWorkers(workers, index)
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
@@ -118,7 +118,7 @@ class Distribution:
         return [float(value) / self.workers for value in total]
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def explain_lost_workers(self) -> Iterator[None]:
         """Tell of a worker that has ended while this one needs it.
 
         Raises:
@@ -162,11 +162,11 @@ def _check_divisible(sampling: Sampling, replicas: int) -> None:
             )
 
 
-def join(team: Cluster | None, gpus: int, sampling: Sampling, description: Mapping[str, Any]) -> Distribution:
+def join(team: TrainingWorkers | None, gpus: int, sampling: Sampling, description: Mapping[str, Any]) -> Distribution:
     """Choose the strategy: TF_CONFIG's workers, else several GPUs, else none; before TensorFlow first computes.
 
     Args:
-        team: workers of `cluster`.
+        team: workers of `read_workers`.
         gpus: number of GPUs of this process, 0 for the CPU.
         sampling: batches to draw, cut into equal slices.
         description: values that all workers must share, by name.
@@ -186,7 +186,7 @@ def list_devices(gpus: int) -> list[str]:
     return [f"GPU:{number}" for number in range(gpus)]
 
 
-def _join_team(team: Cluster, description: Mapping[str, Any]) -> Distribution:
+def _join_team(team: TrainingWorkers, description: Mapping[str, Any]) -> Distribution:
     meet(team, description)
     # TensorFlow holds Python's lock while it connects, so that neither a thread nor a signal could end it.
     faulthandler.dump_traceback_later(CONNECTING, exit=True, file=2)
@@ -204,7 +204,7 @@ def _join_team(team: Cluster, description: Mapping[str, Any]) -> Distribution:
     return Distribution(strategy, team.index, len(team.workers))
 
 
-def meet(team: Cluster, description: Mapping[str, Any], seconds: float = MEETING) -> None:
+def meet(team: TrainingWorkers, description: Mapping[str, Any], seconds: float = MEETING) -> None:
     """Wait at the chief's address until all workers are there, and compare what they have in common.
 
     TensorFlow itself waits for ever, deaf to signals, for a worker that does not come, and hangs at one that differs.
@@ -274,7 +274,7 @@ def _verdict(count: int, mine: dict[str, Any], others: dict[int, dict[str, Any]]
     return ""
 
 
-def _report(team: Cluster, mine: dict[str, Any], deadline: float) -> str:
+def _report(team: TrainingWorkers, mine: dict[str, Any], deadline: float) -> str:
     """Tell the chief, and return what it finds."""
     while time.monotonic() < deadline:
         try:

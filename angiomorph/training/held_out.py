@@ -14,6 +14,7 @@ from angiomorph.evaluation.score import Case, Score, check_same_frames
 from angiomorph.preprocessing.field import clamp_warp, fill_outside
 from angiomorph.preprocessing.intensity import normalise, to_domain
 from angiomorph.preprocessing.resizing import fit_frames, shrink_frames
+from angiomorph.preprocessing.spacing import centre_indices
 from angiomorph.registration.inputs import NetworkInput, prepare_input
 from angiomorph.registration.pyramid import Predictor
 from angiomorph.storage.store import StoredRun
@@ -53,7 +54,7 @@ class HeldOut:
             InputError: a warp is not finite.
         """
         start = time.perf_counter()
-        fixed = self.seen.levelled(list(self.frames))
+        fixed = self.seen.level_frames(list(self.frames))
         warp = clamp_warp(np.concatenate(list(predictor.warps(self.seen.moving, fixed, hyper))), self.seen.field)
         if not np.isfinite(warp).all():
             raise not_finite(f"validation on {self.name}", hyper)
@@ -77,7 +78,7 @@ def not_finite(subject: str, hyper: float) -> InputError:
     return InputError(f"{subject} at λ {hyper:g}: expected finite warps, found one that is not a number; lower `lr`")
 
 
-def held_out(series: Series, truth: RunTruth | None, trained_on: str) -> HeldOut:
+def hold_out(series: Series, truth: RunTruth | None, trained_on: str) -> HeldOut:
     """Select the background and up to `FRAMES` evenly spaced other frames of a run for scoring.
 
     Args:
@@ -99,7 +100,7 @@ def held_out(series: Series, truth: RunTruth | None, trained_on: str) -> HeldOut
             f"{series.name}: expected frames beside the background's to validate on, found none; take the run out of "
             "`validation`"
         )
-    frames = sorted([*background, *_spread(others)])
+    frames = sorted([*background, *(others[index] for index in centre_indices(len(others), FRAMES))])
     part = dataclasses.replace(series, frames=series.frames[frames], frame_times=series.frame_times[frames])
     numbers = [frames.index(index) + 1 for index in background]
     case = Case(part, numbers, None if truth is None else truth.select_frames(frames))
@@ -108,11 +109,6 @@ def held_out(series: Series, truth: RunTruth | None, trained_on: str) -> HeldOut
 
 def _clean(series: Series, truth: RunTruth, seen: NetworkInput) -> np.ndarray:
     return fill_outside(normalise(to_domain(truth.clean_values(series.relation), seen.intensity), seen.scale), seen.field)
-
-
-def _spread(frames: list[int]) -> list[int]:
-    count = min(FRAMES, len(frames))
-    return [frames[int((k + 0.5) * len(frames) / count)] for k in range(count)]
 
 
 def read_held_out(name: str, files: SeriesFiles, trained_on: str) -> HeldOut:
@@ -124,13 +120,13 @@ def read_held_out(name: str, files: SeriesFiles, trained_on: str) -> HeldOut:
         trained_on: the network's intensity.
 
     Raises:
-        InputError: run or truth cannot be read, or as `held_out` has it.
+        InputError: run or truth cannot be read, or as `hold_out` has it.
     """
     series = dataclasses.replace(read_series(files), name=name)
-    return held_out(series, find_truth(files.paths[0]), trained_on)
+    return hold_out(series, find_truth(files.paths[0]), trained_on)
 
 
-def stored_held_out(name: str, run: StoredRun, size: int, trained_on: str) -> HeldOut:
+def hold_out_stored(name: str, run: StoredRun, size: int, trained_on: str) -> HeldOut:
     """Return a stored run at the network's size.
 
     Args:
@@ -140,7 +136,7 @@ def stored_held_out(name: str, run: StoredRun, size: int, trained_on: str) -> He
         trained_on: the network's intensity.
 
     Raises:
-        InputError: as `held_out` has it.
+        InputError: as `hold_out` has it.
     """
     frames = shrink_frames(run.frames, size)
     series = Series(
@@ -153,4 +149,4 @@ def stored_held_out(name: str, run: StoredRun, size: int, trained_on: str) -> He
         shutter=np.ones(frames.shape[1:], bool),
         headers=(),
     )
-    return held_out(series, None, trained_on)
+    return hold_out(series, None, trained_on)

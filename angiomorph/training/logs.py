@@ -14,7 +14,7 @@ import numpy as np
 
 from angiomorph.backend import tf
 from angiomorph.storage.atomic import replace_file, sync_path
-from angiomorph.training.checkpoints import write, writing
+from angiomorph.training.checkpoints import explain_disk_errors, write
 
 STEPS, HISTORY, VALIDATION, BOARD = "steps.csv", "history.csv", "validation.csv", "tensorboard"
 
@@ -45,7 +45,7 @@ class Table:
         """
         if not self._rows:
             return
-        with writing(self.path):
+        with explain_disk_errors(self.path):
             with self.path.open("a", newline="") as file:
                 table = csv.DictWriter(file, list(self._rows[0]), lineterminator="\n")
                 if not file.tell():
@@ -73,7 +73,7 @@ class Board:
         Raises:
             InputError: the disk is full or fails.
         """
-        with writing(self._folder), self._writer.as_default(step):
+        with explain_disk_errors(self._folder), self._writer.as_default(step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
@@ -83,7 +83,7 @@ class Board:
         Raises:
             InputError: the disk is full or fails.
         """
-        with writing(self._folder), self._writer.as_default(step):
+        with explain_disk_errors(self._folder), self._writer.as_default(step):
             tf.summary.image(name, images, max_outputs=len(images), description=description)
 
     def flush(self) -> None:
@@ -92,7 +92,7 @@ class Board:
         Raises:
             InputError: the disk is full or fails.
         """
-        with writing(self._folder):
+        with explain_disk_errors(self._folder):
             self._writer.flush()
 
 
@@ -133,6 +133,6 @@ def _cut_events(path: Path, end: int) -> None:
                 kept.append(record)
     except tf.errors.DataLossError:
         pass  # a kill cuts the last record short
-    with writing(path), replace_file(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
+    with explain_disk_errors(path), replace_file(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
         for record in kept:
             writer.write(record)

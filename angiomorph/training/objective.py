@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from angiomorph import __version__, networks
 from angiomorph.backend import tf
 from angiomorph.networks import initial_weights
@@ -10,8 +12,12 @@ from angiomorph.training.config import TrainingConfig
 from angiomorph.training.optimizer import INITIAL_SCALE, GuardedAdam
 
 
-def build_network(config: TrainingConfig) -> networks.AngioMorph:
+def build_network(config: TrainingConfig, say: Callable[[str], None] | None = None) -> networks.AngioMorph:
     """Return the network of a configuration, with random or loaded weights, not compiled.
+
+    Args:
+        config: the training.
+        say: takes a line on which weights were loaded; None for none.
 
     Raises:
         InputError: `load_weights` cannot be read, or none of its weights fits.
@@ -37,7 +43,9 @@ def build_network(config: TrainingConfig) -> networks.AngioMorph:
     if config.init == "he":
         networks.initialise(model)
     if config.load_weights:
-        print(initial_weights.load(model, config.load_weights), flush=True)
+        loaded = initial_weights.load(model, config.load_weights)
+        if say is not None:
+            say(loaded)
     return model
 
 
@@ -50,7 +58,7 @@ def prepare_network(model: networks.AngioMorph, config: TrainingConfig) -> None:
 
 def build_similarity(config: TrainingConfig) -> Similarity:
     """Return L_sim of a configuration."""
-    if config.image_loss == "truth":
+    if config.needs_truth:
         return Truth(config.image_sigma, config.contrast_weight)
     similarity: Similarity = SIMILARITIES[config.image_loss](image_sigma=config.image_sigma)
     return similarity
@@ -67,7 +75,7 @@ def wrap_network(model: networks.AngioMorph, config: TrainingConfig) -> tf.keras
 
     Both have the network's optimizer, so that a checkpoint of the network is one of the training.
     """
-    clean, finer = config.image_loss == "truth", config.sampling.finer
+    clean, finer = config.needs_truth, config.sampling.finer
     if not (clean or finer):
         return model
     model.optimizer.build(model.trainable_variables)  # in the order in which a checkpoint's reader finds them

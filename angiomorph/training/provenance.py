@@ -64,7 +64,7 @@ def describe_common(described: dict[str, Any], model_dir: Path, resume: bool) ->
         model_dir: the model directory.
         resume: whether the training continues.
     """
-    training, last = described["training"], [path.name for path in checkpoints.found(model_dir)[-1:]]
+    training, last = described["training"], [path.name for path in checkpoints.list_checkpoints(model_dir)[-1:]]
     given = {**training, **training["sampling"], "`resume`": resume, "last checkpoint": last or "none"}
     return {**given, **{name: described[name] for name in ("series", "frames", "validation", "validation_runs", "versions")}}
 

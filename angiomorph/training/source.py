@@ -88,7 +88,7 @@ class Source:
         self._stack = ExitStack()
         self._paths = ", ".join(map(str, paths)) or "`stores`"
         with ExitStack() as opening:
-            self.runs = FrameReaders([opening.enter_context(store.reading(path)) for path in paths], sampling)
+            self.runs = FrameReaders([opening.enter_context(store.open_store(path)) for path in paths], sampling)
             _check_intensity(self.runs, sampling.intensity)
             if clean:
                 self.runs.check_clean()
@@ -169,7 +169,7 @@ class Source:
         moving, fixed = np.split(chosen, 2)
         return Pairs(moving, fixed, tuple(clean))
 
-    def stored(self, number: int) -> store.StoredRun | None:
+    def read_stored(self, number: int) -> store.StoredRun | None:
         """Return a whole run as it is stored, or None where HDF5 cannot read all of it, which is reported each time."""
         try:
             with self._lock:

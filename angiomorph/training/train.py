@@ -25,7 +25,7 @@ from angiomorph.training import checkpoints, logs
 from angiomorph.training.callbacks import Course, lose_step, make_callbacks
 from angiomorph.training.checkpoints import Progress
 from angiomorph.training.config import USUAL, TrainingConfig
-from angiomorph.training.distribution import Distribution, cluster, join
+from angiomorph.training.distribution import Distribution, join, read_workers
 from angiomorph.training.objective import build_network, build_similarity, compile_model, prepare_network, wrap_network
 from angiomorph.training.pipeline import make_dataset
 from angiomorph.training.provenance import check_same_training, describe_common, describe_model, describe_training
@@ -86,30 +86,25 @@ def _train(
     gpu: str | None,
     say: Callable[[str], None] | None,
 ) -> Path:
-    gpus, workers = configure_gpu(gpu), cluster()
+    gpus, workers = configure_gpu(gpu), read_workers()
     if config.mixed_precision == "auto":
         config = dataclasses.replace(config, mixed_precision=precision.choose_type())
     config.check_validation(validation)
     validation_stores, validation_runs = sort_out(validation)
     part = (workers.index, len(workers.workers)) if workers else (0, 1)
     with ExitStack() as stack:
-        clean = config.image_loss == "truth"
-        source = stack.enter_context(Source(stores, config.sampling, part, clean))
+        source = stack.enter_context(Source(stores, config.sampling, part, config.needs_truth))
         whole = dataclasses.replace(config.sampling, finer=False)  # validation sees frames at the network's size alone
-        held_out = stack.enter_context(Source(validation_stores, whole, clean=clean)) if validation_stores else None
+        held_out = (
+            stack.enter_context(Source(validation_stores, whole, clean=config.needs_truth)) if validation_stores else None
+        )
         steps = config.steps_per_epoch or config.sampling.count_steps(len(source.runs))
         described = describe_training(config, stores, source, validation_stores, list(validation_runs))
         team = join(workers, gpus, config.sampling, describe_common(described, model_dir, resume))
-        stack.enter_context(team.watching())
+        stack.enter_context(team.explain_lost_workers())
         tf.keras.utils.set_random_seed(config.sampling.seed)
-        with team.scope():
-            model, progress = (
-                _resume(model_dir, config, described, steps, team) if resume else _begin(model_dir, config, steps, team)
-            )
-            around = wrap_network(model, config)
-            around.distribute_reduction_method = "first"  # Keras would add up means that are the joint batch's already
-            if team.strategy is not None:
-                checkpoints.image(model, progress)  # Keras makes metrics at the first save, which has to be on all workers
+        tell = say if say and team.chief else ignore
+        model, progress, around = _build(model_dir, config, described if resume else None, steps, team, tell)
         if done := _say_done(config, progress, steps):
             (say or ignore)(f"{model_dir}: {done}")
             return model_dir / "model.h5"
@@ -119,11 +114,10 @@ def _train(
         model.metadata.update(describe_model(described))
         if team.chief:
             checkpoints.write(model_dir / "config.json", (json.dumps(described, indent=2) + "\n").encode())
-        say = say if say and team.chief else ignore
-        course = Course(model_dir, config, source, steps, progress, team, model)
-        say(_describe_begin(config, source, course, gpus))
-        report = None if sys.stdout.isatty() else say
-        with without_remapper(), _ending_after_step(course, say):
+        course = Course(model_dir, config, source, steps, progress, team, model, tell)
+        tell(_describe_begin(config, source, course, gpus))
+        report = None if sys.stdout.isatty() else tell
+        with without_remapper(), _end_after_step(course):
             _fit(around, course, make_callbacks(course, judge, report))
         team.mean([0.0])  # until the chief has written all, which it would not if it saw another end
     return model_dir / "model.h5"
@@ -157,7 +151,7 @@ def _describe_begin(config: TrainingConfig, source: Source, course: Course, devi
 
 
 @contextmanager
-def _ending_after_step(course: Course, say: Callable[[str], None]) -> Iterator[None]:
+def _end_after_step(course: Course) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the training after the step under way; the second one ends it at once."""
     if course.team.workers > 1 or threading.current_thread() is not threading.main_thread():
         yield
@@ -167,7 +161,7 @@ def _ending_after_step(course: Course, say: Callable[[str], None]) -> Iterator[N
         if course.interrupted:
             raise KeyboardInterrupt
         course.interrupted = True
-        say("ending after this step; once more ends at once")
+        course.say("ending after this step; once more ends at once")
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -211,13 +205,36 @@ def _fit(model: tf.keras.Model, course: Course, callbacks: Sequence[tf.keras.cal
             lose_step(model, course, callbacks)
 
 
-def _begin(model_dir: Path, config: TrainingConfig, steps: int, team: Distribution) -> tuple[networks.AngioMorph, Progress]:
-    if checkpoints.found(model_dir):
+def _build(
+    model_dir: Path,
+    config: TrainingConfig,
+    resumed: dict[str, Any] | None,
+    steps: int,
+    team: Distribution,
+    say: Callable[[str], None],
+) -> tuple[networks.AngioMorph, Progress, tf.keras.Model]:
+    """Return the network, where its training stands, and what `fit` is called on."""
+    with team.scope():
+        if resumed is None:
+            model, progress = _begin(model_dir, config, steps, team, say)
+        else:
+            model, progress = _resume(model_dir, config, resumed, steps, team)
+        around = wrap_network(model, config)
+        around.distribute_reduction_method = "first"  # Keras would add up means that are the joint batch's already
+        if team.strategy is not None:
+            checkpoints.image(model, progress)  # Keras makes metrics at the first save, which has to be on all workers
+    return model, progress, around
+
+
+def _begin(
+    model_dir: Path, config: TrainingConfig, steps: int, team: Distribution, say: Callable[[str], None]
+) -> tuple[networks.AngioMorph, Progress]:
+    if checkpoints.list_checkpoints(model_dir):
         raise InputError(f"{model_dir}: expected a new model directory, found a training in it; add `resume` or name another")
     progress = Progress(config.initial_epoch * steps)
     if team.chief:
         _roll_back(model_dir, 0, 0)
-    model = build_network(config)
+    model = build_network(config, say)
     compile_model(model, config)
     return model, progress
 
@@ -225,7 +242,7 @@ def _begin(model_dir: Path, config: TrainingConfig, steps: int, team: Distributi
 def _resume(
     model_dir: Path, config: TrainingConfig, described: dict[str, Any], steps: int, team: Distribution
 ) -> tuple[networks.AngioMorph, Progress]:
-    found = checkpoints.found(model_dir)
+    found = checkpoints.list_checkpoints(model_dir)
     if not found:
         raise InputError(f"{model_dir}: expected checkpoints/NNNNNNNN.h5 to resume from, found none; train without `resume`")
     check_same_training(model_dir / "config.json", described)

@@ -27,7 +27,7 @@ from angiomorph.registration.pyramid import Predictor
 from angiomorph.registration.tensorflow_engine import TensorFlowEngine
 from angiomorph.training.config import Sampling
 from angiomorph.training.draws import Draw, draw_fixed_pairs
-from angiomorph.training.held_out import HeldOut, not_finite, read_held_out, stored_held_out
+from angiomorph.training.held_out import HeldOut, hold_out_stored, not_finite, read_held_out
 from angiomorph.training.source import Pairs, Source
 
 LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -91,7 +91,7 @@ class Measured:
         """Return every figure over λ, `(1, H, W, 3)` uint8."""
         return lambda_picture(self.entries)[None]
 
-    def judged(self, best_by: str) -> float:
+    def find_cost(self, best_by: str) -> float:
         """Return what the best model has least of.
 
         Args:
@@ -209,10 +209,10 @@ class Validation:
         if self.source is None:
             return
         for number in range(min(len(self.source.runs), SCORED)):
-            stored = self.source.stored(number)
+            stored = self.source.read_stored(number)
             if stored is not None:
                 name = f"{number + 1}: {self.source.runs.name(number)}"
-                yield stored_held_out(name, stored, self.sampling.size, self._predictor.intensity)
+                yield hold_out_stored(name, stored, self.sampling.size, self._predictor.intensity)
 
     def _dicom_runs(self) -> Iterator[HeldOut]:
         return (read_held_out(name, files, self._predictor.intensity) for name, files in self.files.items())

@@ -16,7 +16,9 @@ import numpy as np
 from angiomorph.pages.curves import Curve, draw_curves
 from angiomorph.pages.moments import MOMENTS_SCRIPT, Moment, draw_moments, read_moments, thin_moments
 from angiomorph.pages.page import Markup, embed_jpeg, encode_jpeg, escape, make_figure, make_paragraph, make_section, write_page
-from angiomorph.preprocessing.resizing import average_areas, fitted_shape
+from angiomorph.pictures import shade
+from angiomorph.preprocessing.resizing import fit_within
+from angiomorph.preprocessing.spacing import spread_indices
 from angiomorph.training.learning_curve import NAMES, read_learning_curve
 
 PAGE = "validation.html"
@@ -136,11 +138,8 @@ def _read_cell(cell: Any) -> float:
 
 
 def _thin(values: Sequence[float] | np.ndarray) -> list[float]:
-    count = len(values)
-    return [values[index] for index in np.unique(np.linspace(0, count - 1, min(count, POINTS)).round().astype(int))]
+    return [values[index] for index in spread_indices(len(values), POINTS)]
 
 
 def _shrink(picture: np.ndarray) -> np.ndarray:
-    shape = fitted_shape(picture.shape, SIZE)
-    small = picture if shape == picture.shape else average_areas(np.asarray(picture, np.float32)[None], shape)[0]
-    return np.uint8(np.rint(255 * np.clip(small, 0, 1)))
+    return shade(fit_within(np.asarray(picture, np.float32)[None], SIZE)[0], (0, 1))

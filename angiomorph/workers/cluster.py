@@ -120,17 +120,17 @@ def map_on_cluster(
 
     Raises:
         InputError: the scheduler has gone, or a worker lacks this version of the program or this process's folder.
-        Exception: any error that `function` raised.
+        Exception: the first error that `function` raised, in the order of the tasks.
     """
     work = partial(_work, function=function, folder=os.getcwd(), version=__version__)
     # Results are fetched as they come: those that a worker holds would be lost with it.
     finished = _import_distributed().as_completed(loop=cluster.client.loop, with_results=True, raise_errors=False)
     numbers: dict[Any, int] = {}  # of the tasks under way
-    results: dict[int, Result | Died] = {}
+    results: dict[int, Result | Died | _Raised] = {}
     given = 0
     try:
         for wanted in range(len(tasks)):
-            with _told_losses(cluster):
+            with _explain_losses(cluster):
                 while True:
                     while given < min(len(tasks), wanted + ahead * max(1, cluster.count_workers())):
                         future = cluster.client.submit(work, tasks[given], pure=False)
@@ -141,14 +141,24 @@ def map_on_cluster(
                         break
                     future, result = next(finished)
                     results[numbers.pop(future)] = _take_result(future, result)
-            yield results.pop(wanted)
+                found = results.pop(wanted)
+                if isinstance(found, _Raised):
+                    raise found.error
+            yield found
     finally:
         if numbers and cluster.client.status == "running":
             cluster.client.cancel(list(numbers))
 
 
+@dataclass(frozen=True)
+class _Raised:
+    """What a task raised, until its turn comes."""
+
+    error: Exception
+
+
 def _take_result(future: Any, result: Any) -> Any:
-    """Return what a finished task returned, or `Died`."""
+    """Return what a finished task returned, `Died`, or what it raised."""
     if future.status == "finished":
         return result
     if future.status != "error":
@@ -156,11 +166,11 @@ def _take_result(future: Any, result: Any) -> Any:
     error = result[1]
     if isinstance(error, _import_distributed().scheduler.KilledWorker):
         return Died(None)
-    raise error
+    return _Raised(error)
 
 
 @contextmanager
-def _told_losses(cluster: Cluster) -> Iterator[None]:
+def _explain_losses(cluster: Cluster) -> Iterator[None]:
     """Say in one line that the scheduler has gone, or that workers lack the program."""
     distributed = _import_distributed()
     try:

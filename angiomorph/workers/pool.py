@@ -67,7 +67,8 @@ def map_in_order(
                         given += 1
                 if wanted in results:
                     break
-                for worker in _speaking(pool):
+                ready = wait([worker.connection for worker in pool])
+                for worker in [worker for worker in pool if worker.connection in ready]:
                     worker.receive(results)
             yield results.pop(wanted)
     finally:
@@ -145,11 +146,6 @@ def hold_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _speaking(pool: list[_Worker[Task, Result]]) -> list[_Worker[Task, Result]]:
-    speaking = wait([worker.connection for worker in pool])
-    return [worker for worker in pool if worker.connection in speaking]
 
 
 def _work(function: Callable[[Any], Any], connection: Connection) -> None:

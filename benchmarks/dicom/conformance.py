@@ -73,7 +73,7 @@ SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Case:
+class ConformanceCase:
     """A source and how it is written.
 
     Args:
@@ -114,7 +114,7 @@ class Case:
         return f"{self.number}: {source}{', shutter' if self.shutter else ''} -> {written}"
 
 
-def cases() -> list[Case]:
+def cases() -> list[ConformanceCase]:
     """Return all combinations of source, plane, polarity, class, depth and compression; everything else in turn."""
     planes, polarities = ("SINGLE PLANE", "BIPLANE A"), ("MONOCHROME2", "MONOCHROME1")
     product = itertools.product(SOURCES, planes, polarities, CLASSES, DEPTHS, COMPRESSIONS)
@@ -123,7 +123,7 @@ def cases() -> list[Case]:
     for number, (source, plane, photometric, save_class, depth, compress) in enumerate(chosen):
         turn = number + number // 4 + number // 16
         found.append(
-            Case(
+            ConformanceCase(
                 number,
                 source,
                 plane,
@@ -141,7 +141,7 @@ def cases() -> list[Case]:
     return found
 
 
-def make_source(case: Case, folder: Path) -> Series:
+def make_source(case: ConformanceCase, folder: Path) -> Series:
     """Write a case's source run, and read it again."""
     rng = np.random.default_rng(case.number)
     frames = rng.integers(1 << (case.bits - 1), 1 << case.bits, SHAPE).astype(np.uint8 if case.bits == 8 else np.uint16)
@@ -171,7 +171,7 @@ def make_source(case: Case, folder: Path) -> Series:
     return read_series(files)
 
 
-def _encode(path: Path, case: Case) -> None:
+def _encode(path: Path, case: ConformanceCase) -> None:
     """Write a file of the source anew, as the case has it."""
     dataset = pydicom.dcmread(path)
     dataset.ImageType = ["ORIGINAL", "PRIMARY", case.plane]
@@ -194,7 +194,7 @@ def _encode(path: Path, case: Case) -> None:
     path.write_bytes(content.getvalue())
 
 
-def write(case: Case, folder: Path, path: Path) -> np.ndarray:
+def write(case: ConformanceCase, folder: Path, path: Path) -> np.ndarray:
     """Write a case's run and return the stored values that belong there, by the formula of docs/dicom.md."""
     series = make_source(case, folder)
     series = anonymize(series) if case.anonymous else series
@@ -225,7 +225,7 @@ def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def check_file(path: Path, case: Case, stored: np.ndarray) -> dict[str, str]:
+def check_file(path: Path, case: ConformanceCase, stored: np.ndarray) -> dict[str, str]:
     """Return what each program that looks at a file finds wrong with it; "" for nothing.
 
     Args:
@@ -233,7 +233,7 @@ def check_file(path: Path, case: Case, stored: np.ndarray) -> dict[str, str]:
         case: of it.
         stored: `(T, H, W)` what its pixels have to be.
     """
-    found = {"dciodvfy": _invalid(path), "dcmdump": _undumped(path, len(stored)), "SimpleITK": _other_pixels(path, stored)}
+    found = {"dciodvfy": _invalid(path), "dcmdump": _check_dump(path, len(stored)), "SimpleITK": _other_pixels(path, stored)}
     if renderer := RENDERERS.get(case.encoding.compress):
         found["picture"] = _other_picture(path, renderer, stored)
     return found
@@ -247,7 +247,7 @@ def _invalid(path: Path) -> str:
     return "; ".join(line for line in lines if line.startswith("Error"))
 
 
-def _undumped(path: Path, frames: int) -> str:
+def _check_dump(path: Path, frames: int) -> str:
     done = _run("dcmdump", "+P", "NumberOfFrames", path)
     return "" if done.returncode == 0 and f"[{frames}]" in done.stdout else done.stderr.strip() or "other number of frames"
 
@@ -314,7 +314,7 @@ def _await(port: str) -> None:
     raise InputError(f"storescp: expected it to listen on port {port} within 20 s; try again")
 
 
-def send(written: Mapping[Path, Case], folder: Path) -> dict[Path, str]:
+def send(written: Mapping[Path, ConformanceCase], folder: Path) -> dict[Path, str]:
     """Send every file from storescu to storescp; return what came over otherwise, "" for the very same.
 
     Args:
@@ -327,7 +327,7 @@ def send(written: Mapping[Path, Case], folder: Path) -> dict[Path, str]:
     return {path: find_change(pydicom.dcmread(path), received) for path in written}
 
 
-def archive(written: Mapping[Path, Case]) -> dict[Path, str]:
+def archive(written: Mapping[Path, ConformanceCase]) -> dict[Path, str]:
     """Send every file from storescu to an Orthanc; return what its REST API gives back otherwise, "" for the very same.
 
     Raises:
@@ -344,7 +344,7 @@ def archive(written: Mapping[Path, Case]) -> dict[Path, str]:
     return found
 
 
-def _store(written: Mapping[Path, Case], port: str) -> None:
+def _store(written: Mapping[Path, ConformanceCase], port: str) -> None:
     for compress, proposal in PROPOSALS.items():
         paths = [path for path, case in written.items() if case.encoding.compress == compress]
         if paths:
@@ -363,8 +363,8 @@ def find_change(sent: Dataset, received: Mapping[str, pydicom.FileDataset]) -> s
 
 
 def check(
-    chosen: Sequence[Case], folder: Path, by_standard: Callable[[Path], str] | None = None
-) -> list[tuple[Case, dict[str, str]]]:
+    chosen: Sequence[ConformanceCase], folder: Path, by_standard: Callable[[Path], str] | None = None
+) -> list[tuple[ConformanceCase, dict[str, str]]]:
     """Write every case's run in `folder` and return what each check finds wrong with it, "" for nothing.
 
     Args:
@@ -372,7 +372,7 @@ def check(
         folder: where runs are written; empty.
         by_standard: see `standard.load_validator`; None leaves this check out.
     """
-    written: dict[Path, Case] = {}
+    written: dict[Path, ConformanceCase] = {}
     found: dict[Path, dict[str, str]] = {}
     for case in chosen:
         path = folder / f"{case.number}.dcm"
@@ -389,7 +389,7 @@ def check(
     return [(written[path], wrong) for path, wrong in found.items()]
 
 
-def table(found: Sequence[tuple[Case, dict[str, str]]]) -> str:
+def table(found: Sequence[tuple[ConformanceCase, dict[str, str]]]) -> str:
     """Return the counts of runs that pass each check, by source and by what is written, as Markdown."""
     counts: dict[str, collections.Counter[str]] = {}
     for case, wrong in found:
@@ -409,7 +409,7 @@ def table(found: Sequence[tuple[Case, dict[str, str]]]) -> str:
     return "\n".join(lines)
 
 
-def faults(found: Sequence[tuple[Case, dict[str, str]]]) -> list[str]:
+def faults(found: Sequence[tuple[ConformanceCase, dict[str, str]]]) -> list[str]:
     """Return a line for everything that a check found wrong."""
     return [f"FAULT {case.name}: {name}: {fault}" for case, wrong in found for name, fault in wrong.items() if fault]
 

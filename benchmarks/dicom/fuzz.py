@@ -89,7 +89,7 @@ def read(path: Path) -> Outcome:
     return Outcome("read", digest=digest.hexdigest(), warnings=warnings + len(refusals))
 
 
-def measured(reader: Callable[[Path], Outcome], path: Path) -> Outcome:
+def measure(reader: Callable[[Path], Outcome], path: Path) -> Outcome:
     """Return what a reader makes of a file, with tracebacks, time and memory counted as faults."""
     Path("/proc/self/clear_refs").write_text("5")  # the peak from now on
     memory, start = _peak(), time.process_time()
@@ -120,7 +120,7 @@ def serve(reader: Callable[[Path], Outcome] = read) -> None:
     for line in sys.stdin:
         path, temporary = json.loads(line)
         tempfile.tempdir = temporary
-        print(json.dumps(asdict(measured(reader, Path(path)))), flush=True)
+        print(json.dumps(asdict(measure(reader, Path(path)))), flush=True)
 
 
 class Child:

@@ -22,7 +22,7 @@ import numpy as np
 
 from angiomorph.dicom import Series, find_series, read_series, write_bsa
 from angiomorph.errors import InputError
-from angiomorph.preprocessing.intensity import LN, STORED
+from angiomorph.preprocessing.intensity import UNITS, resolve_mode
 from benchmarks.dicom import input_files, input_folders, input_pixels
 from benchmarks.dicom.input_tools import Expected, Row
 
@@ -80,7 +80,7 @@ def fault(row: Row, folder: Path) -> str:
 
 
 def _write(series: Series, path: Path) -> None:
-    units = LN if series.relation == "LIN" else STORED
+    units = UNITS[resolve_mode(series.relation, "auto")]
     bsa = np.zeros(series.frames.shape, np.float32)
     write_bsa(path, series, bsa, units=units, model_name="any", model_sha256="0" * 64, hyper=0.5, background_numbers=[1])
 

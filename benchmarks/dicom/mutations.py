@@ -161,17 +161,9 @@ def bases() -> list[Base]:
         "ShutterLowerHorizontalEdge": 40,
         "DistanceSourceToDetector": 1000,
     }
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "run.dcm")
-        write_run(path, frames, BitsStored=12, relation="LIN", frame_time=100.0, attributes=attributes)
-        whole = pydicom.dcmread(path)
-        write_run(path, (frames >> 4).astype(np.uint8), BitsStored=8, relation="LIN", frame_time=100.0)
-        small = pydicom.dcmread(path)
-    table = np.arange(1 << 12, dtype=np.uint16)
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "run.dcm")
-        write_run(path, frames, BitsStored=12, relation="LOG", frame_time=100.0, modality_lut=table)
-        log = pydicom.dcmread(path)
+    whole = _write_and_read(frames, BitsStored=12, relation="LIN", attributes=attributes)
+    small = _write_and_read((frames >> 4).astype(np.uint8), BitsStored=8, relation="LIN")
+    log = _write_and_read(frames, BitsStored=12, relation="LOG", modality_lut=np.arange(1 << 12, dtype=np.uint16))
     made: list[tuple[str, Callable[[], Dataset]]] = [
         ("explicit", lambda: whole),
         ("eight bit", lambda: small),
@@ -179,10 +171,10 @@ def bases() -> list[Base]:
         ("implicit", lambda: _as(whole, ImplicitVRLittleEndian)),
         ("big endian", lambda: _as(whole, ExplicitVRBigEndian)),
         ("deflated", lambda: _as(whole, DeflatedExplicitVRLittleEndian)),
-        ("enhanced", lambda: _enhanced(whole)),
-        ("RLE", lambda: _compressed(whole, RLELossless)),
-        ("JPEG-LS", lambda: _compressed(whole, JPEGLSLossless)),
-        ("JPEG 2000", lambda: _compressed(whole, JPEG2000Lossless)),
+        ("enhanced", lambda: _make_enhanced(whole)),
+        ("RLE", lambda: _compress(whole, RLELossless)),
+        ("JPEG-LS", lambda: _compress(whole, JPEGLSLossless)),
+        ("JPEG 2000", lambda: _compress(whole, JPEG2000Lossless)),
         ("JPEG", lambda: _jpeg(small)),
     ]
     found = []
@@ -193,6 +185,13 @@ def bases() -> list[Base]:
             continue
         found.append(base(name, _bytes(dataset)))
     return found
+
+
+def _write_and_read(frames: np.ndarray, **options: Any) -> Dataset:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "run.dcm")
+        write_run(path, frames, frame_time=100.0, **options)
+        return pydicom.dcmread(path)
 
 
 def base(name: str, data: bytes) -> Base:
@@ -228,7 +227,7 @@ def _as(dataset: Dataset, syntax: UID) -> Dataset:
     return pydicom.dcmread(io.BytesIO(content.getvalue()))
 
 
-def _compressed(dataset: Dataset, syntax: UID) -> Dataset:
+def _compress(dataset: Dataset, syntax: UID) -> Dataset:
     copied = _copy(dataset)
     copied.compress(syntax, generate_instance_uid=False)
     return copied
@@ -248,7 +247,7 @@ def _jpeg(dataset: Dataset) -> Dataset:
     return copied
 
 
-def _enhanced(dataset: Dataset) -> Dataset:
+def _make_enhanced(dataset: Dataset) -> Dataset:
     copied, shared, properties = _copy(dataset), Dataset(), Dataset()
     copied.SOPClassUID = copied.file_meta.MediaStorageSOPClassUID = EnhancedXAImageStorage
     properties.PixelIntensityRelationship, properties.PixelIntensityRelationshipSign = "LIN", 1
@@ -348,7 +347,8 @@ def mutations(good: Sequence[Base], seed: int, files: int) -> list[Mutation]:
     return chosen
 
 
-def _patched(data: bytes, at: int, new: bytes) -> bytes:
+def patch_bytes(data: bytes, at: int, new: bytes) -> bytes:
+    """Return bytes with other ones from a place on."""
     return data[:at] + new + data[at + len(new) :]
 
 
@@ -373,12 +373,12 @@ def of_base(good: Base, rng: np.random.Generator) -> Iterator[Mutation]:
     yield from _cuts(good)
     yield from _transfer_syntaxes(good)
     if good.syntax == DeflatedExplicitVRLittleEndian:
-        yield from _deflated(good)
+        yield from _flip_deflated(good)
         return
     yield from _lengths(good)
     yield from _flips(good, rng)
     yield from _numbers(good)
-    yield from _nested(good)
+    yield from _nest_sequences(good)
     if len(good.fragments()) > 1:
         yield from _offset_tables(good)
         yield from _fragments(good)
@@ -406,16 +406,18 @@ def _transfer_syntaxes(good: Base) -> Iterator[Mutation]:
         if new.rstrip(b"\0") == good.syntax.encode()[:length]:
             continue
         # Bytes read in another order or as another code give other pixels: what was meant is nowhere in the file.
-        yield Mutation(good.name, "transfer syntax", repr(uid), "any", partial(_patched, good.data, element.value, new))
+        yield Mutation(good.name, "transfer syntax", repr(uid), "any", partial(patch_bytes, good.data, element.value, new))
 
 
-def _deflated(good: Base) -> Iterator[Mutation]:
+def _flip_deflated(good: Base) -> Iterator[Mutation]:
     start = good.elements[-1].end
     content = zlib.decompress(good.data[start:], -zlib.MAX_WBITS)
     for position in range(start, len(good.data), 61):
         # A flipped bit of deflated bytes may stand for any others: there is no checksum in this transfer syntax.
         flipped = bytes([good.data[position] ^ 0x10])
-        yield Mutation(good.name, "deflated bytes", f"byte {position}", "any", partial(_patched, good.data, position, flipped))
+        yield Mutation(
+            good.name, "deflated bytes", f"byte {position}", "any", partial(patch_bytes, good.data, position, flipped)
+        )
     long = good.data[:start] + struct.pack("<HH2sHL", 0x0002, 0x0102, b"OB", 0, 1 << 15) + bytes(1 << 15)
     for meta, told in ((good.data[:start], ""), (long, " behind long meta information")):
         for size in (1 << 26, 1 << 27, 1 << 29):
@@ -461,7 +463,7 @@ def _lengths(good: Base) -> Iterator[Mutation]:
             detail = f"{element.tag:08X} at byte {element.start}: {length} for {true}"
             # Behind a length that is wrong everything may be read as something else; the last element has nothing behind it.
             allowed = "same" if last and length >= true else "refuse" if last else "any"
-            yield Mutation(good.name, "length", detail, allowed, partial(_patched, good.data, element.length_at, new))
+            yield Mutation(good.name, "length", detail, allowed, partial(patch_bytes, good.data, element.length_at, new))
 
 
 def _flips(good: Base, rng: np.random.Generator) -> Iterator[Mutation]:
@@ -473,7 +475,7 @@ def _flips(good: Base, rng: np.random.Generator) -> Iterator[Mutation]:
             bit = 1 << int(rng.integers(8))
             new = bytes([good.data[position] ^ bit])
             detail = f"{element.tag:08X} at byte {position}, bit {bit}"
-            yield Mutation(good.name, "flip of a tag or length", detail, "any", partial(_patched, good.data, position, new))
+            yield Mutation(good.name, "flip of a tag or length", detail, "any", partial(patch_bytes, good.data, position, new))
     for element in holders:
         if not element.leaf or element.tag >> 16 == 2 or element.end == element.value:
             continue
@@ -481,10 +483,10 @@ def _flips(good: Base, rng: np.random.Generator) -> Iterator[Mutation]:
             position, bit = int(rng.integers(element.value, element.end)), 1 << int(rng.integers(8))
             new = bytes([good.data[position] ^ bit])
             detail = f"{element.tag:08X} at byte {position}, bit {bit}"
-            yield Mutation(good.name, "flip of another value", detail, "same", partial(_patched, good.data, position, new))
+            yield Mutation(good.name, "flip of another value", detail, "same", partial(patch_bytes, good.data, position, new))
         junk = rng.bytes(element.end - element.value)
         detail = f"{element.tag:08X}, all {len(junk)} bytes"
-        yield Mutation(good.name, "junk as another value", detail, "same", partial(_patched, good.data, element.value, junk))
+        yield Mutation(good.name, "junk as another value", detail, "same", partial(patch_bytes, good.data, element.value, junk))
 
 
 NUMBERS: dict[str, dict[Any, str]] = {
@@ -540,11 +542,11 @@ def change_values(good: Base, **changes: Any) -> bytes:
             good = base(good.name, data[: element.length_at] + length + value + data[element.end :])
             data = good.data
         else:
-            data = _patched(data, element.value, value)
+            data = patch_bytes(data, element.value, value)
     return data
 
 
-def _nested(good: Base) -> Iterator[Mutation]:
+def _nest_sequences(good: Base) -> Iterator[Mutation]:
     """Put sequences within sequences into a private element before the pixels."""
     pixels = good.element("PixelData")
     representation = b"" if good.syntax == ImplicitVRLittleEndian else b"SQ\0\0"
@@ -556,10 +558,10 @@ def _nested(good: Base) -> Iterator[Mutation]:
         for closed in (True, False):
             inserted = opening * depth + (closing * depth if closed else b"")
             detail = f"{depth} deep, {'closed' if closed else 'open'}"
-            yield Mutation(good.name, "nested sequences", detail, "same", partial(_inserted, good.data, pixels.start, inserted))
+            yield Mutation(good.name, "nested sequences", detail, "same", partial(_insert, good.data, pixels.start, inserted))
 
 
-def _inserted(data: bytes, at: int, new: bytes) -> bytes:
+def _insert(data: bytes, at: int, new: bytes) -> bytes:
     return data[:at] + new + data[at:]
 
 
@@ -622,7 +624,7 @@ def _codestreams(good: Base) -> Iterator[Mutation]:
         for at, number in ((0, 0), (0, 15), (0, 16), (0, UNDEFINED), (4, 0), (4, UNDEFINED), (8, 1), (8, 1 << 31)):
             new = struct.pack("<L", number)
             detail = f"segments or offset at {at}: {number}"
-            yield Mutation(good.name, "lying header", detail, "same", partial(_patched, good.data, item.value + at, new))
+            yield Mutation(good.name, "lying header", detail, "same", partial(patch_bytes, good.data, item.value + at, new))
         return
     start, size = _size_at(value)
     if start is None:
@@ -634,7 +636,7 @@ def _codestreams(good: Base) -> Iterator[Mutation]:
         for number in sorted({0, 1, true // 2, true - 1, true + 1, true * 2, true + 256, 65535, (1 << 8 * size) - 1} - {true}):
             new = struct.pack(f">{code}", number)
             detail = f"{'height' if place == 0 and size == 2 else 'size'} {place}: {number} for {true}"
-            yield Mutation(good.name, "lying header", detail, "refuse", partial(_patched, good.data, at, new))
+            yield Mutation(good.name, "lying header", detail, "refuse", partial(patch_bytes, good.data, at, new))
 
 
 def _size_at(value: bytes) -> tuple[int | None, int]:

@@ -42,12 +42,9 @@ class Server:
 
     def _ask(self, path: str, body: bytes | None = None) -> bytes:
         request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", body)
-        with _opener().open(request, timeout=ANSWERED) as answer:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy the machine has
+        with direct.open(request, timeout=ANSWERED) as answer:
             return bytes(answer.read())
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    return urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxy the machine has: it is asked itself
 
 
 def find_program() -> str | None:

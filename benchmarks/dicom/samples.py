@@ -23,12 +23,12 @@ from pydicom import Dataset
 from pydicom.uid import EnhancedXAImageStorage
 
 from angiomorph.dicom.save import derived_uid, save
-from angiomorph.dicom.shutter import exposed
+from angiomorph.dicom.shutter import find_exposed
 from angiomorph.errors import InputError
 from angiomorph.simulate.run import SimulatedRun, simulate_run
 from angiomorph.simulate.scene import anatomy
 from angiomorph.simulate.settings import SimulationSettings
-from angiomorph.simulate.write import write_run
+from angiomorph.simulate.write import write_simulated_run
 from angiomorph.storage.atomic import replace_file
 from angiomorph.storage.store import write_arrays
 from angiomorph.storage.truth import truth_path
@@ -55,6 +55,11 @@ COLLIMATOR = (
 )
 TABLE = ("TableTopVerticalPosition", "TableTopLongitudinalPosition", "TableTopLateralPosition", "TableHorizontalRotationAngle")
 TILTS = ("TableHeadTiltAngle", "TableCradleTiltAngle")
+# Beginnings of the keywords that an Enhanced XA Image has as the classic one.
+KEPT = (
+    *("Patient", "Study", "Series", "Accession", "Referring", "Manufacturer", "Modality", "Instance", "SOPInstance", "Content"),
+    *("Rows", "Columns", "SamplesPerPixel", "Bits", "HighBit", "PixelRepresentation", "Photometric", "NumberOfFrames"),
+)
 FRAME_TIME = 500.0  # ms; a whole number of frames a second, which is all that Enhanced XA has a tag for
 
 
@@ -135,21 +140,8 @@ def enhanced(dataset: Dataset, path: Path) -> list[str]:
     Source: DICOM PS3.3 A.47 and C.8.19.
     """
     made = Dataset()
-    kept = (
-        "Patient",
-        "Study",
-        "Series",
-        "Accession",
-        "Referring",
-        "Manufacturer",
-        "Modality",
-        "Instance",
-        "SOPInstance",
-        "Content",
-    )
-    pixels = ("Rows", "Columns", "SamplesPerPixel", "Bits", "HighBit", "PixelRepresentation", "Photometric", "NumberOfFrames")
     for element in dataset:
-        if element.keyword.startswith((*kept, *pixels)) or element.keyword in ("PixelData", "StudyID"):
+        if element.keyword.startswith(KEPT) or element.keyword in ("PixelData", "StudyID"):
             made.add(element)
     del made.PatientOrientation  # in Enhanced XA it is of a frame
     made.SOPClassUID = EnhancedXAImageStorage
@@ -284,13 +276,13 @@ def make(sample: Sample, ct: anatomy.Volume, out: Path) -> dict[str, Any]:
     settings = sample.settings()
     run = simulate_run(ct, None, settings, (SEED, sample.number))
     with TemporaryDirectory() as folder:
-        write_run(run, Path(folder), sample.name, settings)
+        write_simulated_run(run, Path(folder), sample.name, settings)
         dataset = pydicom.dcmread(Path(folder, f"{sample.name}.dcm"))
     if "ShutterShape" not in dataset:
         raise InputError(f"{sample.name}: expected a display shutter, found none in run {sample.number}; choose another")
     files = sample.convert(dataset, out / sample.name)
     rounded = {name: np.round(getattr(run.truth, name) / PRECISION) * PRECISION for name in ("background", "vessel")}
-    arrays = {**run.truth.arrays(), **rounded, "shutter": exposed(dataset, *run.frames.shape[1:])}
+    arrays = {**run.truth.arrays(), **rounded, "shutter": find_exposed(dataset, *run.frames.shape[1:])}
     write_arrays(truth_path(out / sample.name), arrays, {"stored_per_ln": run.truth.stored_per_ln})
     return truth(dataset, run, files)
 

@@ -60,8 +60,8 @@ def good_trees() -> list[Tree]:
     frames, whole = _single_frames(0), _multi_frame(0)
     return [
         Tree("folder", "good", "", "same", ".", _always(frames)),
-        Tree("zip", "good", "", "same", ZIP, _always({ZIP: _zipped(frames)})),
-        Tree("gz", "good", "", "same", "run.dcm.gz", _always({"run.dcm.gz": _gzipped(whole)})),
+        Tree("zip", "good", "", "same", ZIP, _always({ZIP: _pack_zip(frames)})),
+        Tree("gz", "good", "", "same", "run.dcm.gz", _always({"run.dcm.gz": _pack_gz(whole)})),
         Tree("DICOMDIR", "good", "", "same", "DICOMDIR", _always(_medium(frames))),
     ]
 
@@ -124,7 +124,7 @@ def _bytes(dataset: Dataset) -> bytes:
     return content.getvalue()
 
 
-def _zipped(files: Files, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+def _pack_zip(files: Files, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", compression) as packed, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of names that are there already
@@ -133,7 +133,7 @@ def _zipped(files: Files, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     return content.getvalue()
 
 
-def _gzipped(data: bytes) -> bytes:
+def _pack_gz(data: bytes) -> bytes:
     return gzip.compress(data, mtime=0)
 
 
@@ -161,7 +161,7 @@ def _always(files: Files) -> Callable[[Path], Files]:
     return lambda _: files
 
 
-def _replaced(files: Files, name: str, make: Callable[[], bytes], root: Path) -> Files:
+def _replace_files(files: Files, name: str, make: Callable[[], bytes], root: Path) -> Files:
     return {**files, name: make()}
 
 
@@ -174,7 +174,7 @@ def _of_folder(frames: Files, rng: np.random.Generator) -> Iterator[Tree]:
         for one in mutations.of_base(good, rng):
             # A frame that is none leaves the others, told; one of other times or numbers is another frame.
             allowed = "told" if one.allowed in ("refuse", "told") else "any"
-            make = partial(_replaced, frames, name, one.make)
+            make = partial(_replace_files, frames, name, one.make)
             yield Tree("folder", f"frame: {one.kind}", f"{name}, {one.detail}", allowed, ".", make)
     yield tree("files", "names backwards", "same", {f"{COUNT - at}.dcm": data for at, data in enumerate(frames.values())})
     for name, data in {"empty": b"", "notes.txt": b"no picture", "x" * 250: b"DICM" * 50, "zip": b"PK\x03\x04"}.items():
@@ -214,13 +214,13 @@ NAMES = {
 def _of_zip(frames: Files, rng: np.random.Generator) -> Iterator[Tree]:
     yield from _names_in_zip(frames)
     for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-        yield from _damaged_zip(_zipped(frames, compression), f"compression {compression}", rng)
-    yield from _lying_zip(_zipped(frames))
+        yield from _damage_zip(_pack_zip(frames, compression), f"compression {compression}", rng)
+    yield from _falsify_zip(_pack_zip(frames))
     for times, allowed in ((1, "same"), (2, "same"), (40, "refuse"), (1000, "refuse")):
         yield Tree("zip", "bomb", f"64 MB, listed {times} times", allowed, ZIP, partial(_zip_bomb, frames, times))
-    yield _zip("files", "nothing", "refuse", _zipped({}))
-    yield _zip("files", "a zip within", "same", _zipped({**frames, "inner.zip": _zipped(frames)}))
-    yield _zip("files", "names twice", "same", _zipped_twice(frames))
+    yield _zip("files", "nothing", "refuse", _pack_zip({}))
+    yield _zip("files", "a zip within", "same", _pack_zip({**frames, "inner.zip": _pack_zip(frames)}))
+    yield _zip("files", "names twice", "same", _zip_twice(frames))
 
 
 def _zip(kind: str, detail: str, allowed: str, data: bytes) -> Tree:
@@ -231,16 +231,16 @@ def _names_in_zip(frames: Files) -> Iterator[Tree]:
     stranger = next(iter(outside().values()))
 
     def absolute(root: Path) -> Files:
-        return {ZIP: _zipped({**frames, f"{root}/evil.dcm": stranger})}
+        return {ZIP: _pack_zip({**frames, f"{root}/evil.dcm": stranger})}
 
     for name, evil in NAMES.items():
-        yield _zip("names", name, "any", _zipped({**frames, evil: stranger}))
-    yield _zip("names", "a file and a folder", "any", _zipped({"a": b"x", "a/b": b"x", **frames}))
+        yield _zip("names", name, "any", _pack_zip({**frames, evil: stranger}))
+    yield _zip("names", "a file and a folder", "any", _pack_zip({"a": b"x", "a/b": b"x", **frames}))
     yield Tree("zip", "names", "absolute", "refuse", ZIP, absolute)
-    yield Tree("zip", "names", "a link out of it", "same", ZIP, partial(_linked, frames))
+    yield Tree("zip", "names", "a link out of it", "same", ZIP, partial(_add_links, frames))
 
 
-def _damaged_zip(packed: bytes, name: str, rng: np.random.Generator) -> Iterator[Tree]:
+def _damage_zip(packed: bytes, name: str, rng: np.random.Generator) -> Iterator[Tree]:
     for detail, data in _broken(packed, rng, 30):
         yield _zip(f"bytes, {name}", detail, "told", data)
     start = 30 + len("1.dcm")  # behind the first member's name its packed bytes begin
@@ -249,17 +249,17 @@ def _damaged_zip(packed: bytes, name: str, rng: np.random.Generator) -> Iterator
             yield _zip(f"a member, {name}", detail, "told", packed[:start] + data + packed[start + 400 :])
 
 
-def _lying_zip(packed: bytes) -> Iterator[Tree]:
+def _falsify_zip(packed: bytes) -> Iterator[Tree]:
     central = packed.index(b"PK\x01\x02")
     for name, place, code in (("flags", 8, "H"), ("method", 10, "H"), ("packed", 20, "L"), ("size", 24, "L"), ("at", 42, "L")):
         for number in (0, 1, 12, 14, 99, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF):
             if code == "L" or number <= 0xFFFF:
-                data = mutations._patched(packed, central + place, struct.pack(f"<{code}", number))
+                data = mutations.patch_bytes(packed, central + place, struct.pack(f"<{code}", number))
                 yield _zip("directory", f"{name} {number}", "told", data)
 
 
-def _zipped_twice(frames: Files) -> bytes:
-    content = io.BytesIO(_zipped(frames))
+def _zip_twice(frames: Files) -> bytes:
+    content = io.BytesIO(_pack_zip(frames))
     with zipfile.ZipFile(content, "a", zipfile.ZIP_DEFLATED) as packed, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name, data in frames.items():
@@ -267,8 +267,8 @@ def _zipped_twice(frames: Files) -> bytes:
     return content.getvalue()
 
 
-def _linked(frames: Files, root: Path) -> Files:
-    content = io.BytesIO(_zipped(frames))
+def _add_links(frames: Files, root: Path) -> Files:
+    content = io.BytesIO(_pack_zip(frames))
     with zipfile.ZipFile(content, "a") as packed:
         for name, target in (("link.dcm", f"{root}/{OUTSIDE}/1.dcm"), ("below", f"{root}/{OUTSIDE}")):
             member = zipfile.ZipInfo(name)
@@ -279,7 +279,7 @@ def _linked(frames: Files, root: Path) -> Files:
 
 def _zip_bomb(frames: Files, times: int, root: Path) -> Files:
     """Return a zip whose directory lists 64 MB of zeros so many times, in the same place."""
-    packed = _zipped({**frames, "zeros": bytes(1 << 26)})
+    packed = _pack_zip({**frames, "zeros": bytes(1 << 26)})
     end = packed.rindex(b"PK\x05\x06")
     entry = packed[packed.rindex(b"PK\x01\x02") : end]
     count, size = struct.unpack_from("<HL", packed, end + 10)
@@ -291,14 +291,14 @@ def _of_gz(whole: bytes, rng: np.random.Generator) -> Iterator[Tree]:
     def tree(kind: str, detail: str, allowed: str, data: bytes) -> Tree:
         return Tree("gz", kind, detail, allowed, "run.dcm.gz", _always({"run.dcm.gz": data}))
 
-    packed = _gzipped(whole)
+    packed = _pack_gz(whole)
     for detail, data in _broken(packed, rng, 40):
         yield tree("bytes", detail, "same", data)
     yield tree("members", "zeros behind", "same", packed + bytes(100))
     yield tree("members", "noise behind", "same", packed + rng.bytes(100))
     yield tree("members", "twice", "same", packed + packed)
-    yield tree("members", "packed twice", "refuse", _gzipped(packed))
-    yield tree("members", "of nothing", "refuse", _gzipped(b""))
+    yield tree("members", "packed twice", "refuse", _pack_gz(packed))
+    yield tree("members", "of nothing", "refuse", _pack_gz(b""))
 
 
 def _of_medium(frames: Files, rng: np.random.Generator) -> Iterator[Tree]:
@@ -310,7 +310,7 @@ def _of_medium(frames: Files, rng: np.random.Generator) -> Iterator[Tree]:
 
     for one in (*mutations._cuts(good), *mutations._lengths(good), *mutations._flips(good, rng)):
         # Records that are lost leave their frames out, and nothing says that they were there.
-        yield tree(one.kind, one.detail, "any", partial(_replaced, medium, "DICOMDIR", one.make))
+        yield tree(one.kind, one.detail, "any", partial(_replace_files, medium, "DICOMDIR", one.make))
     for name in [name for name in medium if name != "DICOMDIR"]:
         yield tree("files", f"without {name}", "told", _always(_without(medium, name)))
     names: dict[str, Callable[[Path], Sequence[str]]] = {
@@ -327,8 +327,8 @@ def _of_medium(frames: Files, rng: np.random.Generator) -> Iterator[Tree]:
         "deep": lambda _: ["A"] * 5000,
     }
     for name, parts in names.items():
-        yield tree("names", name, "told", partial(_renamed, frames, parts))
+        yield tree("names", name, "told", partial(_name_files, frames, parts))
 
 
-def _renamed(frames: Files, parts: Callable[[Path], Sequence[str]], root: Path) -> Files:
+def _name_files(frames: Files, parts: Callable[[Path], Sequence[str]], root: Path) -> Files:
     return _medium(frames, parts(root))

@@ -55,13 +55,13 @@ def _check(arguments: argparse.Namespace) -> None:
     for name in ("runs", "frames_per_run", "threads", "workers"):
         if getattr(arguments, name) < 1:
             raise InputError(f"--{name.replace('_', '-')}: expected a whole number from 1, got {getattr(arguments, name)}")
-    missing = [peer.package for peer in PEERS if not _installed(peer.package)]
+    missing = [peer.package for peer in PEERS if not _is_installed(peer.package)]
     if missing:
         raise InputError(f"expected the peers' packages, found no {', '.join(dict.fromkeys(missing))}; install them: {REMEDY}")
     set_threads(arguments.threads)
 
 
-def _installed(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     try:
         importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

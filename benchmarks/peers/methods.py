@@ -163,7 +163,7 @@ def elastix(
     found = itk.elastix_registration_method(*images, parameter_object=parameters, log_to_console=False, **mask)[1]
     with tempfile.TemporaryDirectory() as folder:
         field = itk.transformix_deformation_field(images[1], found, output_directory=folder)
-        return _flipped(itk.array_from_image(field))
+        return _flip(itk.array_from_image(field))
 
 
 def lit(frame: np.ndarray) -> np.ndarray:
@@ -251,7 +251,7 @@ def demons(
     if matched:
         moving_image = sitk.HistogramMatching(sitk.GetImageFromArray(moving.astype(np.float32)), fixed_image, 256, 15, True)
     else:
-        moving_image = sitk.GetImageFromArray(levelled(moving, fixed))
+        moving_image = sitk.GetImageFromArray(level_frame(moving, fixed))
     filter_ = sitk.FastSymmetricForcesDemonsRegistrationFilter()
     filter_.SetStandardDeviations(sigma)
     filter_.SetSmoothDisplacementField(sigma > 0)
@@ -268,7 +268,7 @@ def demons(
         start.CopyInformation(small_fixed)
         filter_.SetNumberOfIterations(count)
         field = filter_.Execute(small_fixed, small_moving, start)
-    return _flipped(sitk.GetArrayFromImage(field))
+    return _flip(sitk.GetArrayFromImage(field))
 
 
 def _shrunk(image: Any, factor: int) -> Any:
@@ -277,7 +277,7 @@ def _shrunk(image: Any, factor: int) -> Any:
     return image if factor == 1 else sitk.BinShrink(image, [factor, factor])
 
 
-def levelled(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+def level_frame(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
     """Return the moving frame plus the median difference to the fixed one: what exposure and gain change between them."""
     return (moving + np.median(fixed - moving)).astype(np.float32)
 
@@ -308,8 +308,8 @@ def dis_flow(
     method = cv2.DISOpticalFlow_create(getattr(cv2, f"DISOPTICAL_FLOW_PRESET_{preset}"))
     method.setVariationalRefinementAlpha(alpha)
     method.setFinestScale(finest)
-    frames = [np.rint(255 * np.clip(frame, 0, 1)).astype(np.uint8) for frame in (fixed, levelled(moving, fixed))]
-    return _smoothed(_flipped(method.calc(*frames, None)), smoothing)
+    frames = [np.rint(255 * np.clip(frame, 0, 1)).astype(np.uint8) for frame in (fixed, level_frame(moving, fixed))]
+    return _smooth(_flip(method.calc(*frames, None)), smoothing)
 
 
 def tv_l1_flow(
@@ -342,8 +342,8 @@ def tv_l1_flow(
     method = cv2.optflow.DualTVL1OpticalFlow_create(
         lambda_=attachment, nscales=scales, warps=warps, innnerIterations=inner, outerIterations=outer
     )
-    flow = method.calc(fixed.astype(np.float32), levelled(moving, fixed), None)
-    return _smoothed(_flipped(flow), smoothing)
+    flow = method.calc(fixed.astype(np.float32), level_frame(moving, fixed), None)
+    return _smooth(_flip(flow), smoothing)
 
 
 def deep_flow(moving: np.ndarray, fixed: np.ndarray, *, blur: float, smoothing: float) -> np.ndarray:
@@ -359,16 +359,16 @@ def deep_flow(moving: np.ndarray, fixed: np.ndarray, *, blur: float, smoothing: 
     """
     import cv2
 
-    frames = [ndimage.gaussian_filter(frame, blur, mode="nearest") for frame in (fixed, levelled(moving, fixed))]
+    frames = [ndimage.gaussian_filter(frame, blur, mode="nearest") for frame in (fixed, level_frame(moving, fixed))]
     flow = cv2.optflow.createOptFlow_DeepFlow().calc(*(np.float32(255) * frame for frame in frames), None)
-    return _smoothed(_flipped(flow), smoothing)
+    return _smooth(_flip(flow), smoothing)
 
 
-def _smoothed(warp: np.ndarray, sigma: float) -> np.ndarray:
+def _smooth(warp: np.ndarray, sigma: float) -> np.ndarray:
     return ndimage.gaussian_filter(warp, (sigma, sigma, 0), mode="nearest") if sigma else warp
 
 
-def _flipped(field: np.ndarray) -> np.ndarray:
+def _flip(field: np.ndarray) -> np.ndarray:
     """Return a field (right, down) as (down, right), float32."""
     return np.ascontiguousarray(field[..., ::-1], np.float32)
 

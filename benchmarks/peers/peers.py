@@ -214,7 +214,7 @@ def peers(arguments: argparse.Namespace) -> None:
     tables.write(lines, text, about, arguments.out, "peers")
     print(text, flush=True)
     pictures.tradeoff(lines, arguments.out / "peers_tradeoff.png")
-    pictures.panels(pictures.pictured(paths, compared), chosen, arguments.frames_per_run, arguments.out / "peers.png")
+    pictures.panels(pictures.choose_runs(paths, compared), chosen, arguments.frames_per_run, arguments.out / "peers.png")
     for name in ("peers.md", "peers.csv", "peers.json", "peers.png", "peers_tradeoff.png"):
         print(arguments.out / name)
 

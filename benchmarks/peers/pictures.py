@@ -17,7 +17,7 @@ from angiomorph.evaluation.score import Runs, Score
 from angiomorph.evaluation.tables import Line
 from angiomorph.networks.warp import warp_frames
 from angiomorph.pictures import DPI, frame_window
-from angiomorph.preprocessing.intensity import to_domain
+from angiomorph.preprocessing.intensity import to_ln
 from benchmarks.peers.runs import Sample, read_sample
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ SIDE = 224  # pixels of a picture, cut out where motion artefact and vessels mee
 LEAST_DEPTH = 0.1  # ln units of the window's dark end
 
 
-def pictured(paths: Sequence[Path], compared: Mapping[str, Sequence[Score]]) -> dict[Path, dict[str, Score]]:
+def choose_runs(paths: Sequence[Path], compared: Mapping[str, Sequence[Score]]) -> dict[Path, dict[str, Score]]:
     """Return the runs to show, each with its score by method: of the moving ones those at 1/6, 1/2 and 5/6 of the order of
     their first method's error, and the middle still one.
     """
@@ -152,9 +152,7 @@ def _row(sample: Sample, scores: Mapping[str, Score], methods: Sequence[Method])
     first = len(sample.numbers)  # the truth has the background frames before the registered ones
     shown = int(np.argmin(sample.truth.vessel[first:].sum((1, 2))))
     vessel, inside = sample.truth.vessel[first + shown], sample.truth.anatomy[first + shown]
-    frames = (
-        to_domain(sample.series.frames, "log" if sample.series.relation == "LIN" else "linear") / sample.truth.stored_per_ln
-    )
+    frames = to_ln(sample.series.frames, sample.series.relation, sample.truth.stored_per_ln)
     background = frames[[number - 1 for number in sample.numbers]].mean(0)
     frame = frames[sample.frames[shown]]
     artefact = sample.truth.background[:first].mean(0) - sample.truth.background[first + shown]

@@ -16,6 +16,7 @@ from angiomorph.errors import InputError
 from angiomorph.evaluation.score import Case, Score
 from angiomorph.metrics import against_truth
 from angiomorph.preprocessing.field import clamp_warp
+from angiomorph.preprocessing.spacing import centre_indices
 from angiomorph.registration.inputs import prepare_input
 from angiomorph.storage.truth import RunTruth, read_truth, truth_path
 from benchmarks.source import digest
@@ -86,7 +87,8 @@ def read_sample(path: Path, count: int) -> Sample:
     series, truth = read_series(path), read_truth(truth_path(path))
     seen = prepare_input(series, "auto")
     numbers = seen.background.numbers
-    frames = _spread([t for t in np.flatnonzero(truth.vessel_mask.any((1, 2))).tolist() if t + 1 not in numbers], count)
+    filled = [t for t in np.flatnonzero(truth.vessel_mask.any((1, 2))).tolist() if t + 1 not in numbers]
+    frames = [filled[index] for index in centre_indices(len(filled), count)]
     if not frames:
         raise InputError(f"{path}: expected frames with iodine beside the background, found none; simulate more frames")
     kept = [number - 1 for number in numbers] + frames
@@ -99,18 +101,12 @@ def read_sample(path: Path, count: int) -> Sample:
         numbers=numbers,
         frames=tuple(frames),
         moving=seen.moving,
-        fixed=seen.levelled(frames),
+        fixed=seen.level_frames(frames),
         field=seen.field,
         ln_per_unit=(seen.scale.hi - seen.scale.lo) / (1.0 if series.relation == "LIN" else known.stored_per_ln),
         truth=known,
         case=Case(part, range(1, len(numbers) + 1), known),
     )
-
-
-def _spread(frames: list[int], count: int) -> list[int]:
-    """Return `count` of the frames, evenly spaced, neither the first nor the last where others are left."""
-    count = min(count, len(frames))
-    return [frames[int((k + 0.5) * len(frames) / count)] for k in range(count)]
 
 
 def simulated(

@@ -110,14 +110,14 @@ def _tune_one(peer: Peer, samples: Sequence[Sample], scores: ScoreFile, threads:
         means = {name: part.mean for name, part in figures([scores[of] for of in keys]).items()}
         means["cost"] = sum(scores[of].cost for of in keys) / len(keys)
         ranked.append((means, entry))
-        print(f"{peer.name}: {means['cost']:.3f} {_varied(entry)}", file=sys.stderr, flush=True)
+        print(f"{peer.name}: {means['cost']:.3f} {_say_varied(entry)}", file=sys.stderr, flush=True)
     ranked.sort(key=lambda pair: pair[0]["cost"])
     print(f"\n## {peer.name}\n")
     print("| parameters | cost | artefact left | contrast kept | RMSE / floor | folding, % | s a frame |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for means, entry in ranked:
         cells = [means[name] for name in ("cost", "artefact_left", "contrast_kept", "rmse_over_floor", "folding")]
-        row = [_varied(entry), *(f"{cell:.3f}" for cell in cells), f"{means['ms_per_frame'] / 1e3:.2f}"]
+        row = [_say_varied(entry), *(f"{cell:.3f}" for cell in cells), f"{means['ms_per_frame'] / 1e3:.2f}"]
         print(f"| {' | '.join(row)} |")
     best = ranked[0][1]
     same = "as methods.py has it" if dict(best.parameters) == dict(peer.parameters) else "OTHER THAN methods.py HAS IT"
@@ -127,7 +127,7 @@ def _tune_one(peer: Peer, samples: Sequence[Sample], scores: ScoreFile, threads:
     sys.stdout.flush()
 
 
-def _varied(entry: Peer) -> str:
+def _say_varied(entry: Peer) -> str:
     """Return the parameters that the grids of the peer name, as text."""
     names = dict.fromkeys(name for grid in GRIDS[entry.name] for name in grid)
     return ", ".join(f"{name} {entry.parameters[name]}" for name in names)

@@ -185,7 +185,7 @@ def _make(arguments: tuple[Path, str | None, Plan]) -> None:
         _vessels[vessels] = load_vessels(vessels)
     body = _body(plan)
     run = simulate_run(body, None if vessels is None else _vessels[vessels], plan.settings, plan.seed)
-    write_run(_without_first(run, plan.cut), plan, folder / f"{plan.name}.dcm")
+    write_planned_run(_without_first(run, plan.cut), plan, folder / f"{plan.name}.dcm")
 
 
 def _body(plan: Plan) -> Volume:
@@ -202,7 +202,7 @@ def _without_first(run: SimulatedRun, cut: int) -> SimulatedRun:
     return replace(run, frames=run.frames[cut:], truth=run.truth.select_frames(slice(cut, None)))
 
 
-def write_run(run: SimulatedRun, plan: Plan, path: Path) -> None:
+def write_planned_run(run: SimulatedRun, plan: Plan, path: Path) -> None:
     """Write a run without mask and shutter tags, and beside it what its frames hold of contrast agent."""
     encoding = run.detector.encoding
     dicom.write_run(

@@ -158,10 +158,10 @@ def read_choices(path: Path) -> dict[tuple[str, str], Choice]:
         return {}
     with path.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if tuple(row) == COLUMNS and None not in row.values()]
-    return {(row["run"], row["code"]): _parsed(row) for row in rows}
+    return {(row["run"], row["code"]): _parse_row(row) for row in rows}
 
 
-def _parsed(row: dict[str, str]) -> Choice:
+def _parse_row(row: dict[str, str]) -> Choice:
     return Choice(
         run=row["run"],
         code=row["code"],

@@ -80,8 +80,8 @@ def make_run(path: Path, frame: np.ndarray, bits: int, vessels: Sequence[np.ndar
     rest = np.log(np.maximum(frame, 1).astype(np.float64))[tuple(nearest)]  # moves into the field as its edge
     warps = [np.zeros((*frame.shape, 2))] * BACKGROUND + [draw_warp(rng, frame.shape) for _ in vessels]
     at = [np.moveaxis(np.indices(frame.shape), 0, -1) + warp for warp in warps]
-    background = np.stack([_looked_up(rest, each, 3) for each in at])
-    known = np.stack([inside & (_looked_up(exposed.astype(float), each, 1) > 0.99) for each in at])
+    background = np.stack([_look_up(rest, each, 3) for each in at])
+    known = np.stack([inside & (_look_up(exposed.astype(float), each, 1) > 0.99) for each in at])
     vessel = np.stack([np.zeros(frame.shape)] * BACKGROUND + [np.where(inside, each, 0) for each in vessels])
     intensity = np.exp(background + vessel)
     quanta = 2 * noise_deviation(np.sqrt(frame.astype(np.float64))[None], inside)  # the root's is the same at all intensities
@@ -102,7 +102,7 @@ def make_run(path: Path, frame: np.ndarray, bits: int, vessels: Sequence[np.ndar
     write_truth(truth_path(path), truth)
 
 
-def _looked_up(image: np.ndarray, at: np.ndarray, order: int) -> np.ndarray:
+def _look_up(image: np.ndarray, at: np.ndarray, order: int) -> np.ndarray:
     return np.asarray(ndimage.map_coordinates(image, np.moveaxis(at, -1, 0), order=order, mode="nearest"))
 
 

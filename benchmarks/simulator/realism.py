@@ -17,6 +17,7 @@ import numpy as np
 import pydicom
 from scipy import ndimage
 
+from angiomorph.preprocessing.noise import cancel_structure, robust_deviation
 from angiomorph.preprocessing.resizing import average_blocks
 from angiomorph.storage.truth import read_truth, truth_path
 from benchmarks.peers.runs import run_paths
@@ -45,7 +46,7 @@ def measures(frame: np.ndarray, field: np.ndarray) -> dict[str, float]:
     fine = frame - ndimage.gaussian_filter(frame, 1.5)
     dark = inside & (frame < np.percentile(frame[inside], 33))
     bright = inside & (frame > np.percentile(frame[inside], 67))
-    noise = _laplacian(frame)
+    noise = cancel_structure(frame)
     # What neighbours share of a fine residual, where no structure stands out of the noise.
     quiet = inside & (np.abs(fine) < 3 * np.median(np.abs(fine[inside])))
     pair = quiet[:, 1:] & quiet[:, :-1]
@@ -61,16 +62,8 @@ def measures(frame: np.ndarray, field: np.ndarray) -> dict[str, float]:
     }
 
 
-def _laplacian(frame: np.ndarray) -> np.ndarray:
-    """Difference of two Laplacians, which structure hardly passes and white noise passes with unit deviation.
-
-    Source: J. Immerkaer, Computer Vision and Image Understanding 64 (1996) 300-302.
-    """
-    return ndimage.convolve(frame, np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]]) / 6.0)
-
-
 def _deviation(values: np.ndarray) -> float:
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+    return robust_deviation(values - np.median(values))
 
 
 def _slope(frame: np.ndarray, inside: np.ndarray) -> float:
@@ -86,13 +79,13 @@ def _slope(frame: np.ndarray, inside: np.ndarray) -> float:
     return float(np.polyfit(np.log(np.sqrt(edges[1:] * edges[:-1])), bins, 1)[0])
 
 
-def _reduced(values: np.ndarray) -> np.ndarray:
+def _reduce(values: np.ndarray) -> np.ndarray:
     return average_blocks(values[None], SIZE)[0]
 
 
 def real(path: Path) -> dict[str, float]:
     """Return the measures of a real frame; its field is what is not black, without small specks."""
-    frame = _reduced(pydicom.dcmread(path).pixel_array.astype(np.float64))
+    frame = _reduce(pydicom.dcmread(path).pixel_array.astype(np.float64))
     field = ndimage.binary_opening(frame > 0.02 * np.percentile(frame, 99), iterations=3)
     return measures(np.log(np.maximum(frame, 1)), field)
 
@@ -101,8 +94,8 @@ def simulated(path: Path) -> dict[str, float]:
     """Return the measures of the frame with the most iodine of a simulated run."""
     truth = read_truth(truth_path(path))
     fullest = int(np.argmin(truth.vessel.sum((1, 2))))
-    frame = _reduced(pydicom.dcmread(path).pixel_array[fullest].astype(np.float64))
-    return measures(np.log(np.maximum(frame, 1)), _reduced(truth.anatomy[fullest].astype(np.float64)) == 1)
+    frame = _reduce(pydicom.dcmread(path).pixel_array[fullest].astype(np.float64))
+    return measures(np.log(np.maximum(frame, 1)), _reduce(truth.anatomy[fullest].astype(np.float64)) == 1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

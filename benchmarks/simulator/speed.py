@@ -32,7 +32,7 @@ STAGES: Mapping[str, tuple[tuple[str, str], ...]] = {  # module and function; no
     "iodine": (("run", "_project_iodine"),),
     "displacement": (("displacement", "deform"), ("displacement", "find_displacement")),
     "physics": (("run", "_take"), ("detector", "draw_detector")),
-    "writing": (("write", "write_run"),),
+    "writing": (("write", "write_simulated_run"),),
 }
 
 

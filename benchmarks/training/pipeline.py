@@ -122,7 +122,7 @@ def fitted(path: Path, config: TrainingConfig, rounds: int, steps: int) -> tuple
     count = steps * (rounds + 1)
     with tempfile.TemporaryDirectory() as folder, Source([path], config.sampling) as source:
         # One step more than an epoch has here, so that what an epoch's end writes, once in hours, does not count.
-        course = Course(Path(folder), config, source, count + 1, Progress(), Distribution(), model)
+        course = Course(Path(folder), config, source, count + 1, Progress(), Distribution(), model, print)
         batches = make_dataset(source, model.output_shape[1][1:])
         model.fit(batches, steps_per_epoch=count, verbose=0, callbacks=[*make_callbacks(course, None), Alternation()])
     through, alone = np.array(seconds[1:]).T

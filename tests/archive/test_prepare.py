@@ -22,7 +22,7 @@ from angiomorph.dicom.find import COPIES, NO_DICOM
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.resizing import shrink_frames
 from angiomorph.storage import store
-from tests.conftest import moving_frames
+from tests.runs import moving_frames
 from tests.tools import REPOSITORY, shared_data
 
 
@@ -47,7 +47,7 @@ def test_every_usable_run_is_stored_exactly(archive, tmp_path):
     assert "one single frame" in report.left_out[0][1]
     assert "truncated" in report.left_out[1][1]
     assert seen == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
-    with store.reading(tmp_path / "out" / "s.h5") as file:
+    with store.open_store(tmp_path / "out" / "s.h5") as file:
         assert store.keys(file) == ["run-000001", "run-000003"]
         first, third = (store.read(file, key) for key in store.keys(file))
     np.testing.assert_array_equal(first.frames, moving_frames(seed=1))
@@ -160,7 +160,7 @@ def test_large_frames_shrink_and_keep_their_scale(tmp_path, xa_file):
     xa_file("archive/large.dcm", frames=large, attributes={"MaskFrameNumbers": [2]})
     xa_file("archive/small.dcm", frames=small)
     report = prepare([tmp_path / "archive"], tmp_path / "s.h5", size=15)
-    with store.reading(tmp_path / "s.h5") as file:
+    with store.open_store(tmp_path / "s.h5") as file:
         first, second = (store.read(file, key) for key in store.keys(file))
     np.testing.assert_array_equal(first.frames, shrink_frames(large, 15))
     assert (first.frames.dtype, first.frames.shape, first.bits_stored, first.background) == (np.uint16, (3, 10, 15), 12, (2,))
@@ -181,7 +181,7 @@ def test_a_decoder_that_crashes_is_its_runs_error(archive, tmp_path, monkeypatch
     report = prepare([archive], tmp_path / "s.h5", workers=2)
     assert [name for name, _ in report.left_out] == ["Doe2", "Doe4"]
     assert "the process that decoded them ended with signal SIGSEGV" in manifest_of(report)[1]["left_out"]
-    with store.reading(tmp_path / "s.h5") as file:
+    with store.open_store(tmp_path / "s.h5") as file:
         np.testing.assert_array_equal(store.read(file, "run-000003").frames, moving_frames((3, 8, 6)))
 
 
@@ -374,7 +374,7 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_is_lost(tmp_path, long_arch
 def test_real_archive(tmp_path):
     report = prepare([shared_data("xa/fodicom_HasFragmentSequence.dcm")], tmp_path / "s.h5")
     assert report.taken == 1
-    with store.reading(tmp_path / "s.h5") as file:
+    with store.open_store(tmp_path / "s.h5") as file:
         assert store.read(file, "run-000001").frames.shape == (96, 512, 512)
     assert b"Rubo" not in (tmp_path / "s.h5").read_bytes()
 

@@ -19,6 +19,7 @@ from angiomorph import networks
 from angiomorph.backend import tf, vxm
 from angiomorph.cli import main, terminal
 from angiomorph.storage import store
+from tests.cli.refusals import left_in, refused, refused_by_argparse
 from tests.dicom_tools import dciodvfy_errors
 from tests.runs import SIZE, TINY, phantom, save_tiny_model
 
@@ -33,32 +34,6 @@ def model(tmp_path_factory):
 
 def register(runs, model, out, *options):
     return main(["register", *map(str, runs), "--model", str(model), "--out", str(out), "--refine", "0", *options])
-
-
-def left_in(folder):
-    """Return every file and folder in `folder`, which need not be there."""
-    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*"))
-
-
-def refused(capsys, status, *words):
-    """Check status 2 and one paragraph on standard error that holds `words`; nothing on standard output."""
-    said = capsys.readouterr()
-    assert status == 2
-    assert said.out == ""
-    assert "Traceback" not in said.err
-    lines = [line for line in said.err.splitlines() if not line.startswith("registering ")]
-    assert len(lines) == 1, said.err
-    assert lines[0].startswith("angiomorph ")
-    assert all(word in lines[0] for word in words), said.err
-
-
-def refused_by_argparse(capsys, arguments, *words):
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    said = capsys.readouterr()
-    assert stopped.value.code == 2
-    assert said.out == ""
-    assert all(word in said.err for word in words), said.err
 
 
 @pytest.mark.slow
@@ -490,7 +465,7 @@ def test_prepare_shrinks_and_tells_of_its_progress(tmp_path, capsys, xa_file):
     assert lines[0] == "runs read: 0/3"
     assert re.fullmatch(r"runs read: 2/3, about 0:00:\d\d left", lines[2])
     assert lines[3:] == ["runs read: 3/3"]
-    with store.reading(tmp_path / "s.h5") as file:
+    with store.open_store(tmp_path / "s.h5") as file:
         assert store.read(file, "run-000003").frames.shape == (3, SIZE // 2, SIZE // 2)
     refused_by_argparse(capsys, [*arguments[:-1], "0"], "--workers", "expected a whole number from 1")
 

@@ -12,7 +12,7 @@ from angiomorph.cli.images import read_one_run, read_training_data
 from angiomorph.errors import InputError
 from angiomorph.images import ImageOptions
 from angiomorph.storage import store
-from tests.cli.test_cli import left_in, refused, refused_by_argparse
+from tests.cli.refusals import left_in, refused, refused_by_argparse
 from tests.runs import SIZE, phantom, save_tiny_model
 from tests.tools import REPOSITORY
 
@@ -74,7 +74,7 @@ def test_prepare_takes_images(tmp_path, folder, capsys):
     arguments = [str(folder), str(tmp_path / "s.h5"), "--relation", "LIN", "--frame-time", "125", "--workers", "1"]
     assert main(["prepare", *arguments]) == 0
     assert "1 run taken, 0 left out" in capsys.readouterr().out
-    with store.reading(tmp_path / "s.h5") as file:
+    with store.open_store(tmp_path / "s.h5") as file:
         assert store.read(file, "run-000001").frame_time == 125
 
 
@@ -177,7 +177,7 @@ def test_training_on_pairs(tmp_path, folder, capsys):
     said = capsys.readouterr().out
     assert "from 2 image paths" in said
     assert "2 runs taken, 0 left out" in said
-    with store.reading(tmp_path / "m" / "archive.h5") as file:
+    with store.open_store(tmp_path / "m" / "archive.h5") as file:
         runs = [store.read(file, key) for key in store.keys(file)]
     np.testing.assert_array_equal([run.frames for run in runs], [FRAMES[[0, 1]], FRAMES[[0, 2]]])
     assert [(run.relation, run.background) for run in runs] == [("DISP", (1,))] * 2

@@ -9,7 +9,7 @@ import pytest
 
 from angiomorph.backend import vxm
 from angiomorph.cli import main
-from tests.cli.test_cli import left_in, refused, refused_by_argparse
+from tests.cli.refusals import left_in, refused, refused_by_argparse
 from tests.runs import SIZE, phantom, save_tiny_model
 from tests.tools import REPOSITORY
 

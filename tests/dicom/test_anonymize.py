@@ -15,8 +15,7 @@ from angiomorph.dicom import anonymize, read_series, write_dsa_run, write_dsa_st
 from angiomorph.dicom.anonymize import EDITION
 from angiomorph.dicom.encoding import CLASSES, Encoding
 from angiomorph.errors import InputError
-from tests.dicom.test_read import item, setting
-from tests.dicom.test_write import write
+from tests.dicom.headers import item, setting, write
 from tests.dicom_tools import dciodvfy_errors
 from tests.tools import REPOSITORY
 

@@ -14,7 +14,7 @@ import pytest
 from angiomorph.dicom import archives, find_series, read_series
 from angiomorph.dicom.find import ARCHIVES, NO_DICOM
 from angiomorph.errors import InputError
-from tests.conftest import moving_frames
+from tests.runs import moving_frames
 
 FRAMES = moving_frames((3, 8, 6))
 

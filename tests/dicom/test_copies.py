@@ -12,7 +12,7 @@ from pydicom.uid import RLELossless
 from angiomorph.dicom import find_series, read_series
 from angiomorph.dicom.find import COPIES
 from angiomorph.errors import InputError
-from tests.conftest import moving_frames
+from tests.runs import moving_frames
 
 FRAMES = moving_frames((4, 8, 6))
 

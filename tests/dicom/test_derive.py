@@ -11,10 +11,9 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from angiomorph.dicom import read_series
 from angiomorph.dicom.attributes import without_warnings
-from tests.conftest import moving_frames
-from tests.dicom.test_read import item, reencoded, setting
-from tests.dicom.test_write import write
+from tests.dicom.headers import item, reencoded, setting, write
 from tests.dicom_tools import dciodvfy_errors
+from tests.runs import moving_frames
 
 
 def in_bytes(path, tag, content):

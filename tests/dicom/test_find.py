@@ -20,7 +20,7 @@ from angiomorph.dicom import find_series, read_series, write_bsa
 from angiomorph.dicom.find import ABSENT, ARCHIVES, COPIES, DIRECTORIES, NO_DICOM, NO_FILES, OTHER, OWN, say_passed_over
 from angiomorph.dicom.header import without_warnings
 from angiomorph.errors import InputError
-from tests.conftest import moving_frames
+from tests.runs import moving_frames
 
 
 def found(*paths) -> list[tuple[str, str, int]]:

@@ -6,10 +6,9 @@ from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage
 
 from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
-from tests.conftest import moving_frames
-from tests.dicom.test_read import setting
-from tests.dicom.test_write import write
+from tests.dicom.headers import setting, write
 from tests.dicom_tools import dciodvfy_errors
+from tests.runs import moving_frames
 
 
 def test_kept_frames_are_those_of_the_whole_run(xa_file, tmp_path):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from angiomorph.dicom import find_series, read_series
 from angiomorph.dicom.grouping import DAY, PAUSE, SECOND, Frame, describe_frame, find_difference, finite, group_frames, whole
 from angiomorph.errors import InputError
-from tests.conftest import moving_frames
+from tests.runs import moving_frames
 
 STEP = SECOND // 4
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from angiomorph.dicom import imager_spacing
-from tests.dicom.test_read import item
+from tests.dicom.headers import item
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,9 @@ from angiomorph.dicom import anonymize, read_series, write_key_frame
 from angiomorph.dicom.encoding import COMPRESSIONS, Encoding
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.intensity import LN
-from tests.conftest import moving_frames
-from tests.dicom.test_read import setting
-from tests.dicom.test_write import write
+from tests.dicom.headers import setting, write
 from tests.dicom_tools import dciodvfy_errors, run_tool
+from tests.runs import moving_frames
 
 
 def write_key(path, series, frame, number=3, **options):

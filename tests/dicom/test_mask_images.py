@@ -10,8 +10,8 @@ import pydicom
 import pytest
 
 from angiomorph.dicom import find_series, open_series, read_series, write_bsa, write_dsa_run
-from tests.conftest import moving_frames
 from tests.dicom_tools import dciodvfy_errors
+from tests.runs import moving_frames
 
 FRAMES = moving_frames((6, 16, 12))
 CLEAN, FILLED = FRAMES[:2], FRAMES[2:]

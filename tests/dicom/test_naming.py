@@ -11,8 +11,8 @@ from angiomorph.dicom import check_pattern, name_run, read_series
 from angiomorph.dicom.anonymize import EDITION
 from angiomorph.dicom.naming import KEYWORDS, hash_run
 from angiomorph.errors import InputError
-from tests.conftest import moving_frames
-from tests.dicom.test_read import setting
+from tests.dicom.headers import setting
+from tests.runs import moving_frames
 from tests.tools import REPOSITORY
 
 

@@ -10,8 +10,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, JPE
 from angiomorph.dicom import open_series, read_series
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.lazy_frames import LazyFrames
-from tests.conftest import moving_frames
-from tests.dicom.test_read import reencoded, setting
+from tests.dicom.headers import reencoded, setting
+from tests.runs import moving_frames
 
 SIGNED = setting(PixelRepresentation=1, BitsStored=16, HighBit=15)
 INVERTED = setting(PhotometricInterpretation="MONOCHROME1")

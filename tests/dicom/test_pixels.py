@@ -23,9 +23,9 @@ from pydicom.uid import (
 
 from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
-from tests.conftest import moving_frames
-from tests.dicom.test_read import deleting, reencoded, setting
+from tests.dicom.headers import deleting, reencoded, setting
 from tests.dicom_tools import run_tool
+from tests.runs import moving_frames
 
 SHAPE = (4, 16, 12)
 
@@ -107,17 +107,18 @@ def test_bytes_behind_the_last_frame_are_told_unless_padding(xa_file):
 
 
 @pytest.mark.parametrize("transfer_syntax", [None, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
-def test_pixels_for_other_rows_or_columns_are_refused(xa_file, transfer_syntax):
-    frames = moving_frames((4, 16, 12))
-    for wrong, expected in (({"Rows": 15}, "Rows (0028,0010) 16"), ({"Columns": 11}, "Columns (0028,0011) 12")):
-        path = xa_file(frames=frames)
-        if transfer_syntax:
-            path = reencoded(path, transfer_syntax)
-        dataset = pydicom.dcmread(path)
-        setting(**wrong)(dataset)
-        dataset.save_as(path)
-        with pytest.raises(InputError, match=rf"expected .*{re.escape(expected)}, as each of 4"):
-            read_series(path)
+@pytest.mark.parametrize(
+    ("wrong", "expected"), [({"Rows": 15}, "Rows (0028,0010) 16"), ({"Columns": 11}, "Columns (0028,0011) 12")]
+)
+def test_pixels_for_other_rows_or_columns_are_refused(xa_file, transfer_syntax, wrong, expected):
+    path = xa_file(frames=moving_frames((4, 16, 12)))
+    if transfer_syntax:
+        path = reencoded(path, transfer_syntax)
+    dataset = pydicom.dcmread(path)
+    setting(**wrong)(dataset)
+    dataset.save_as(path)
+    with pytest.raises(InputError, match=rf"expected .*{re.escape(expected)}, as each of 4"):
+        read_series(path)
 
 
 @pytest.mark.parametrize("transfer_syntax", [None, DeflatedExplicitVRLittleEndian])
@@ -367,17 +368,22 @@ def test_what_is_absent_and_known_all_the_same(xa_file):
     check(xa_file(frames=frames, change=setting(SOPClassUID="1.2.840.10008.5.1.4.1.1.12.3")), frames)  # biplane, retired
 
 
+HUGE = {"Rows": 65535, "Columns": 65535}
+
+
 def test_sizes_are_checked_before_an_array_is_made(xa_file):
-    huge = setting(Rows=65535, Columns=65535)
     with pytest.raises(InputError, match="truncated or damaged"):
-        read_series(xa_file(change=huge))
-    for transfer_syntax in (RLELossless, JPEGLSLossless, JPEG2000Lossless):
-        path = reencoded(xa_file(frames=moving_frames((4, 40, 72))), transfer_syntax)
-        dataset = pydicom.dcmread(path)
-        huge(dataset)
-        dataset.save_as(path)
-        with pytest.raises(InputError, match=r"expected frames of \(65535, 65535\) pixels \(Rows, Columns\), found"):
-            read_series(path)
+        read_series(xa_file(change=setting(**HUGE)))
+
+
+@pytest.mark.parametrize("transfer_syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_sizes_are_checked_before_frames_are_decoded(xa_file, transfer_syntax):
+    path = reencoded(xa_file(frames=moving_frames((4, 40, 72))), transfer_syntax)
+    dataset = pydicom.dcmread(path)
+    setting(**HUGE)(dataset)
+    dataset.save_as(path)
+    with pytest.raises(InputError, match=r"expected frames of \(65535, 65535\) pixels \(Rows, Columns\), found"):
+        read_series(path)
 
 
 def compressed_by_dcmtk(path, *options):

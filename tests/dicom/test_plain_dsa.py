@@ -10,9 +10,9 @@ from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, JPEGLSLossles
 from angiomorph.dicom import find_series, read_series, write_dsa_run, write_dsa_state
 from angiomorph.errors import InputError
 from benchmarks.dicom.conformance import SOURCES, cases, make_source
-from tests.conftest import moving_frames
-from tests.dicom.test_read import deleting
+from tests.dicom.headers import deleting
 from tests.dicom_tools import dciodvfy_errors, run_tool
+from tests.runs import moving_frames
 
 KINDS = [case for case in cases()[::5] if case.source != "captured"]
 

@@ -24,47 +24,11 @@ from angiomorph.dicom import find_series, read_series
 from angiomorph.dicom.attributes import NUMBERS
 from angiomorph.dicom.read import read_frame
 from angiomorph.errors import InputError
-from tests.conftest import moving_frames
+from tests.dicom.headers import deleting, item, reencoded, setting
+from tests.runs import moving_frames
 from tests.tools import shared_data
 
 WG04 = ("UNC", "JPLL", "J2KR", "JLSL", "RLE")
-
-
-def item(**attributes):
-    dataset = pydicom.Dataset()
-    for keyword, value in attributes.items():
-        setattr(dataset, keyword, value)
-    return dataset
-
-
-def setting(**attributes):
-    def change(dataset):
-        for keyword, value in attributes.items():
-            setattr(dataset, keyword, value)
-
-    return change
-
-
-def deleting(*keywords):
-    def change(dataset):
-        for keyword in keywords:
-            delattr(dataset, keyword)
-
-    return change
-
-
-def reencoded(path, transfer_syntax):
-    dataset = pydicom.dcmread(path)
-    if pydicom.uid.UID(transfer_syntax).is_compressed and transfer_syntax != DeflatedExplicitVRLittleEndian:
-        dataset.compress(transfer_syntax)
-        dataset.save_as(path)
-        return path
-    if transfer_syntax == ExplicitVRBigEndian:
-        dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
-    dataset.file_meta.TransferSyntaxUID = transfer_syntax
-    little, implicit = transfer_syntax != ExplicitVRBigEndian, transfer_syntax == ImplicitVRLittleEndian
-    pydicom.dcmwrite(path, dataset, little_endian=little, implicit_vr=implicit, force_encoding=True)
-    return path
 
 
 def test_multiframe_run(xa_file):
@@ -462,7 +426,7 @@ def test_the_user_may_overrule_what_headers_say_of_subtraction(xa_file):
         read_series(path)
     series = read_series(path, unsubtracted=True)
     np.testing.assert_array_equal(series.frames, moving_frames())
-    assert any("taken as acquired, as told by --unsubtracted, although ImageType DERIVED" in line for line in series.warnings)
+    assert any("taken as acquired, as told by `unsubtracted`, although ImageType DERIVED" in line for line in series.warnings)
     assert not read_series(xa_file(), unsubtracted=True).warnings
 
 

@@ -7,9 +7,9 @@ from pydicom.uid import UID
 
 from angiomorph.dicom import anonymize, find_series, read_series, write_shift_state
 from angiomorph.errors import InputError
-from tests.conftest import moving_frames
-from tests.dicom.test_read import setting
+from tests.dicom.headers import setting
 from tests.dicom_tools import run_tool
+from tests.runs import moving_frames
 from tests.tools import REPOSITORY
 
 SHIFTS = np.array([[0, 0], [2, -3], [0.5, 0.25], [-1.25, 0]])

@@ -4,7 +4,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from angiomorph.dicom.shutter import exposed
+from angiomorph.dicom.shutter import find_exposed
 
 RECTANGLE = {
     "ShutterUpperHorizontalEdge": 2,
@@ -19,7 +19,7 @@ def drawn(**attributes) -> list[str]:
     dataset = pydicom.Dataset()
     for keyword, value in attributes.items():
         setattr(dataset, keyword, value)
-    return ["".join(".#"[pixel] for pixel in row) for row in exposed(dataset, 5, 6).astype(int)]
+    return ["".join(".#"[pixel] for pixel in row) for row in find_exposed(dataset, 5, 6).astype(int)]
 
 
 ALL = ["######"] * 5
@@ -60,7 +60,7 @@ def test_shapes(attributes, picture):
 def test_diamond_is_symmetric():
     dataset = pydicom.Dataset()
     dataset.ShutterShape, dataset.VerticesOfThePolygonalShutter = "POLYGONAL", DIAMOND
-    inside = exposed(dataset, 7, 7)
+    inside = find_exposed(dataset, 7, 7)
     row, column = np.mgrid[1:8, 1:8]
     distance = abs(row - 4) + abs(column - 4)
     assert inside[distance < 3].all()

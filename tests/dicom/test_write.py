@@ -15,24 +15,15 @@ from pydicom.uid import (
     XRayRadiofluoroscopicImageStorage,
 )
 
-from angiomorph.dicom import read_series, write_bsa
+from angiomorph.dicom import read_series
 from angiomorph.dicom.encoding import DEPTHS, Encoding
-from angiomorph.dicom.save import writing
+from angiomorph.dicom.save import explain_unwritable
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.intensity import LN, STORED, to_domain
-from tests.conftest import moving_frames
-from tests.dicom.test_read import item, setting
+from tests.dicom.headers import SHA, item, setting, write
 from tests.dicom_tools import dciodvfy_errors, run_tool
+from tests.runs import moving_frames
 from tests.tools import shared_data
-
-SHA = "0123456789abcdef" * 4
-
-
-def write(path, series, bsa=None, **options):
-    arguments = {"units": LN, "model_name": "reg-vle", "model_sha256": SHA, "hyper": 0.7, "background_numbers": [1]} | options
-    values = to_domain(series.frames, "log")
-    write_bsa(path, series, values - values[:1] if bsa is None else bsa, **arguments)
-    return pydicom.dcmread(path)
 
 
 def test_values_by_hand(xa_file, tmp_path):
@@ -363,7 +354,7 @@ def test_values_that_break_their_type_are_told_but_not_quoted(tmp_path):
         pytest.raises(
             InputError, match=r"bsa\.dcm: expected .* values of run that break their own type \(ValueError\)"
         ) as told,
-        writing(tmp_path / "bsa.dcm", "run"),
+        explain_unwritable(tmp_path / "bsa.dcm", "run"),
     ):
         raise ValueError("Doe^Jane")
     assert "Doe" not in str(told.value)

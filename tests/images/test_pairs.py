@@ -7,8 +7,8 @@ from PIL import Image as Picture
 from angiomorph.backend import vxm
 from angiomorph.errors import InputError
 from angiomorph.images.pairs import Image, check_outputs, join_pair, read_image, write_results
-from tests.conftest import moving_frames
-from tests.images.test_readers import save_nifti
+from tests.nifti_tools import save_nifti
+from tests.runs import moving_frames
 from tests.tools import require_package
 
 RNG = np.random.default_rng(1)
@@ -37,18 +37,18 @@ def test_npz_is_written_for_voxelmorph(tmp_path, pair):
 
 @pytest.mark.parametrize("affine", [None, np.diag([2.0, 3.0, 4.0, 1.0])], ids=["without", "with"])
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
-def test_nifti_is_written_as_voxelmorph_does(tmp_path, ending, affine):
+@pytest.mark.parametrize(("name", "array"), [("moved", MOVING), ("warp", WARP)])
+def test_nifti_is_written_as_voxelmorph_does(tmp_path, ending, affine, name, array):
     require_package("nibabel", "images")
     import nibabel
 
     images = Image(tmp_path / "a", MOVING), Image(tmp_path / "b", FIXED, affine=affine)
     write_results(tmp_path / f"moved{ending}", MOVING, tmp_path / f"warp{ending}", WARP, images)
-    for name, array in (("moved", MOVING), ("warp", WARP)):
-        vxm.py.utils.save_volfile(array, str(tmp_path / f"vxm{ending}"), affine)
-        found, expected = nibabel.load(tmp_path / f"{name}{ending}"), nibabel.load(tmp_path / f"vxm{ending}")
-        np.testing.assert_array_equal(found.get_fdata(), expected.get_fdata())
-        np.testing.assert_array_equal(found.affine, expected.affine)
-        assert found.header == expected.header
+    vxm.py.utils.save_volfile(array, str(tmp_path / f"vxm{ending}"), affine)
+    found, expected = nibabel.load(tmp_path / f"{name}{ending}"), nibabel.load(tmp_path / f"vxm{ending}")
+    np.testing.assert_array_equal(found.get_fdata(), expected.get_fdata())
+    np.testing.assert_array_equal(found.affine, expected.affine)
+    assert found.header == expected.header
 
 
 def test_images_of_two_relations_are_no_pair(tmp_path, xa_file):

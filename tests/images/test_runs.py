@@ -73,7 +73,7 @@ def test_folders_become_a_store_without_names(folder, tmp_path):
     (folder.parent / "run" / "Doe.npy").write_bytes(b"no array")
     report = prepare([folder], tmp_path / "s.h5", images=LIN)
     assert report.taken == 1
-    with store.reading(tmp_path / "s.h5") as file:
+    with store.open_store(tmp_path / "s.h5") as file:
         (key,) = store.keys(file)
         run = store.read(file, key)
     np.testing.assert_array_equal(run.frames, FRAMES)

@@ -72,12 +72,12 @@ def test_none_leaves_all_and_the_true_background_only_noise():
     assert half.cnr_estimated > unmoved.cnr_estimated
 
 
-def test_vessel_layer_and_core_lie_in_the_vessel():
+def test_vessels_and_core_lie_in_the_vessel():
     frames, background, vessels = scene(shift=1.0)
     core = nr.vessel_core(frames, background, EVERYWHERE)
     assert ndimage.binary_dilation(vessels, iterations=3)[core.any(0)].all()
     assert core[:, vessels].mean() > 0.5
-    layer = nr.vessel_layer(nr.smooth_frames(frames - background, EVERYWHERE), EVERYWHERE)
+    layer = nr.find_vessels(nr.smooth_frames(frames - background, EVERYWHERE), EVERYWHERE)
     assert layer[:, vessels].mean() > 0.9
 
 

@@ -75,14 +75,14 @@ def test_a_table_names_rows_and_columns():
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
-def test_pictures_come_back(shape):
+@pytest.mark.parametrize(("embed", "kind", "loss"), [(embed_png, "png", 0), (embed_jpeg, "jpeg", 40)])
+def test_pictures_come_back(shape, embed, kind, loss):
     picture = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
-    for embed, kind, loss in ((embed_png, "png", 0), (embed_jpeg, "jpeg", 40)):
-        source = Reader(embed(picture, "steps")).find("img")[0]["src"]
-        encoded = re.fullmatch(rf"data:image/{kind};base64,([\w+/=]+)", source)[1]
-        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
-        assert shown.shape == shape
-        assert np.abs(shown.astype(int) - picture).max() <= loss
+    source = Reader(embed(picture, "steps")).find("img")[0]["src"]
+    encoded = re.fullmatch(rf"data:image/{kind};base64,([\w+/=]+)", source)[1]
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
+    assert shown.shape == shape
+    assert np.abs(shown.astype(int) - picture).max() <= loss
 
 
 def test_a_gallery_has_figures_with_captions():

@@ -12,7 +12,9 @@ from scipy import ndimage
 from angiomorph.dicom import read_series
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.intensity import (
+    UNITS,
     Normalisation,
+    choose_mode,
     exposed_range,
     level,
     normalisation,
@@ -40,6 +42,21 @@ DTYPES = st.sampled_from([np.uint8, np.uint16, np.float32])
 )
 def test_mode_follows_the_relation_unless_told(relation, intensity, mode):
     assert resolve_mode(relation, intensity) == mode
+
+
+@pytest.mark.parametrize(
+    ("relation", "trained_on", "wanted", "mode"),
+    [
+        ("LIN", "log", None, "log"),
+        ("LOG", "log", None, "linear"),
+        ("DISP", "log", None, "log"),
+        ("LIN", "auto", "linear", "linear"),
+        ("LIN", "linear", "auto", "log"),
+    ],
+)
+def test_a_network_sees_runs_as_it_was_trained(relation, trained_on, wanted, mode):
+    assert choose_mode(relation, trained_on, wanted) == mode
+    assert UNITS[mode] == {"log": "ln(intensity)", "linear": "stored value"}[mode]
 
 
 def test_mode_refuses_what_makes_no_sense():

@@ -10,6 +10,7 @@ from angiomorph.preprocessing.resizing import (
     average_areas,
     average_blocks,
     fit_frames,
+    fit_within,
     fitted_shape,
     level_shapes,
     pad,
@@ -88,6 +89,17 @@ def test_means_keep_their_type_and_the_frames_mean(dtype):
     small = average_areas(frames, (7, 5))
     assert (small.shape, small.dtype) == ((2, 7, 5), dtype)
     np.testing.assert_allclose(small.mean((1, 2)), frames.mean((1, 2)), rtol=1e-5)
+
+
+def test_frames_that_fit_are_left_as_they_are():
+    frames = np.zeros((2, 8, 6), np.float32)
+    assert average_areas(frames, (8, 6)) is frames
+    assert fit_within(frames, 8) is frames
+
+
+def test_frames_fit_within_their_longer_side():
+    frames = np.random.default_rng(0).random((2, 30, 20), np.float32)
+    np.testing.assert_array_equal(fit_within(frames, 15), average_areas(frames, (15, 10)))
 
 
 @pytest.mark.parametrize(("shape", "size"), [((2, 32, 32), 16), ((2, 40, 24), 16), ((1, 20, 12), 32)])

@@ -143,14 +143,14 @@ def test_a_case_plays_as_acquired(tmp_path, times, most, rate):
     assert read_rate(tmp_path / "a_bsa.h5", most) == rate
 
 
-def test_a_rate_that_is_named_comes_first(tmp_path, methods):
+@pytest.mark.parametrize(("rate", "shown"), [(None, 10), (3.0, 3)])
+def test_a_rate_that_is_named_comes_first(tmp_path, methods, rate, shown):
     for folder in methods.values():
         for run in RUNS:
             arrays, attributes = read_arrays(folder / f"{run}_bsa.h5")
             write_arrays(folder / f"{run}_bsa.h5", arrays | {"frame_times": np.arange(5) * 100.0}, attributes)
-    for rate, shown in ((None, 10), (3.0, 3)):
-        make_study(methods, tmp_path / f"{rate}", StudyOptions(seed=1, rate=rate))
-        assert read_page(tmp_path / f"{rate}" / "pages" / "case-001.html")["rate"] == shown
+    make_study(methods, tmp_path / "study", StudyOptions(seed=1, rate=rate))
+    assert read_page(tmp_path / "study" / "pages" / "case-001.html")["rate"] == shown
 
 
 def test_long_and_large_runs_are_thinned_and_shrunk(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from angiomorph.pictures import subtraction_window
 from angiomorph.registration.cine import CAPTION, GAP, draw_cine, draw_sheet, find_window
-from tests.registration.test_result import registered
+from tests.registration.registrations import registered
 
 
 def run(count=3, side=32, **changed):
@@ -29,6 +29,15 @@ def test_all_frames_are_in_the_window_of_the_most_iodine():
         for shown, values in ((frame[CAPTION:, :32], result.dsa[index]), (frame[CAPTION:, -32:], result.bsa[index])):
             expected = 255 * np.clip((values - black) / (white - black), 0, 1)
             np.testing.assert_allclose(shown, expected, atol=0.51)
+
+
+@pytest.mark.parametrize("window", [(-0.6, 0.2), (0.2, -0.6)])
+def test_a_window_may_be_given_and_be_turned_over(window):
+    result, (black, white) = run(), window
+    shown = list(draw_cine(result, window=window))[2][CAPTION:, -32:]
+    expected = 255 * np.clip((result.bsa[2] - black) / (white - black), 0, 1)
+    np.testing.assert_allclose(shown, expected, atol=0.51)
+    assert shown.std() > 5
 
 
 def test_exposure_does_not_flicker_and_blades_are_grey():

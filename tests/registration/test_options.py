@@ -135,6 +135,7 @@ def test_the_command_line_registers_as_the_library_does(tmp_path):
     assert (attributes["lambda"], attributes["levels"]) == (result.hyper, result.levels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_loss", ["dice", ""])
 def test_a_model_of_another_loss_is_refused(tmp_path, image_loss):
     path = save_tiny_model(tmp_path / "tiny.h5", image_loss=image_loss)
@@ -144,6 +145,7 @@ def test_a_model_of_another_loss_is_refused(tmp_path, image_loss):
         read_model_defaults(path)
 
 
+@pytest.mark.slow
 def test_a_model_that_keras_cannot_build_is_refused(tmp_path, monkeypatch):
     def fail(path):
         raise ValueError("Shapes differ\nand more")

@@ -104,13 +104,14 @@ def test_what_does_not_fit_is_refused(model, given, expected):
         Registrar(model, **{"background": FRAMES} | given)
 
 
-def test_frames_unlike_the_background_are_refused(model):
+@pytest.mark.parametrize("frame", [FRAMES[0, :40], FRAMES[0].astype(np.uint8)], ids=["size", "type"])
+def test_frames_unlike_the_background_are_refused(model, frame):
     live = Registrar(model, FRAMES, options=RegistrationOptions(refine=0))
-    for frame in (FRAMES[0, :40], FRAMES[0].astype(np.uint8)):
-        with pytest.raises(InputError, match=r"`frame`: expected \(50, 70\) uint16"):
-            live.push(frame)
+    with pytest.raises(InputError, match=r"`frame`: expected \(50, 70\) uint16"):
+        live.push(frame)
 
 
+@pytest.mark.slow
 def test_a_network_of_no_numbers_is_told(tmp_path):
     network = networks.AngioMorph.load(save_tiny_model(tmp_path / "tiny.h5"))
     network.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])

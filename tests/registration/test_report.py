@@ -17,7 +17,7 @@ from angiomorph.registration.report import MOST_FRAMES
 from angiomorph.storage.digest import sha256
 from tests.browser import open_browser, read_complaints
 from tests.html_reader import Reader
-from tests.registration.test_result import registered
+from tests.registration.registrations import registered
 from tests.runs import phantom
 
 PATIENT = {"PatientName": "Quartz^Zebulon", "PatientID": "QZ-4711", "PatientBirthDate": "19330911", "StudyDate": "20240229"}

@@ -22,8 +22,8 @@ from angiomorph.registration.runs import Outcome, name_results, register_runs
 from angiomorph.storage import store
 from angiomorph.storage.atomic import replace_file
 from tests.dicom_tools import dciodvfy_errors
+from tests.nifti_tools import by_simpleitk, open_by_nibabel
 from tests.runs import phantom, save_tiny_model
-from tests.storage.test_nifti import by_simpleitk, open_by_nibabel
 
 pytestmark = pytest.mark.slow
 
@@ -122,10 +122,10 @@ def test_simpleitk_moves_the_background_as_we_do(tmp_path, model_path, xa_file):
     np.testing.assert_array_equal(subtracted, arrays["bsa"])
 
 
-def test_background_frames_with_a_gap_are_listed():
-    for numbers, shown in {(4,): "4", (4, 5, 6): "4-6", (1, 7): "1, 7"}.items():
-        outcome = Outcome("run", "", (), {**GIVEN, **FIGURES, "background": list(numbers)})
-        assert f"background {shown} (by tag; iodine from frame 8)" in outcome.line()
+@pytest.mark.parametrize(("numbers", "shown"), [([4], "4"), ([4, 5, 6], "4-6"), ([1, 7], "1, 7")])
+def test_background_frames_with_a_gap_are_listed(numbers, shown):
+    outcome = Outcome("run", "", (), {**GIVEN, **FIGURES, "background": numbers})
+    assert f"background {shown} (by tag; iodine from frame 8)" in outcome.line()
 
 
 def name_two_masks(dataset):

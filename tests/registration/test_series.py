@@ -192,13 +192,13 @@ def test_a_constant_run_is_subtracted_to_nothing(model):
     assert np.isfinite(result.warp).all()
 
 
-def test_the_batch_size_changes_nothing(model):
+@pytest.mark.parametrize("batch_size", [2, 100])
+def test_the_batch_size_changes_nothing(model, batch_size):
     run = series(phantom((5, 48, 48)))
     one = network_alone(run, model, background="1", batch_size=1)
-    for batch_size in (2, 100):
-        many = network_alone(run, model, background="1", batch_size=batch_size)
-        np.testing.assert_allclose(many.warp, one.warp, atol=1e-4)
-        np.testing.assert_allclose(many.bsa, one.bsa, atol=1e-4)
+    many = network_alone(run, model, background="1", batch_size=batch_size)
+    np.testing.assert_allclose(many.warp, one.warp, atol=1e-4)
+    np.testing.assert_allclose(many.bsa, one.bsa, atol=1e-4)
 
 
 def test_lambda_reaches_the_network(model):
@@ -234,28 +234,27 @@ def test_a_model_that_is_not_whole_is_refused_when_it_is_opened(tmp_path, model_
         Model(tmp_path / "cut.h5")
 
 
-def test_the_guard_keeps_still_runs_and_passes_moving_ones(tmp_path):
+@pytest.mark.parametrize(("shift", "weight"), [(0, 0), (2, 1)])
+def test_the_guard_keeps_still_runs_and_passes_moving_ones(tmp_path, shift, weight):
     # As constructed the network's flow is all but zero: refinement alone finds the shift.
     networks.save(networks.AngioMorph((96, 96), [[4, 4], [4, 4, 4]], [4, 8]), tmp_path / "new.h5")
     model = Model(tmp_path / "new.h5")
     rng = np.random.default_rng(5)
     texture = ndimage.gaussian_filter(rng.random((96, 96)), 2)
     base = 1000 + 2000 * (texture - texture.min()) / np.ptp(texture)
-    still = np.stack([base, base, base])
-    moving = np.stack([base, base, ndimage.shift(base, (0, 2), mode="nearest")])
-    for frames, weights in ((still, [0, 0, 0]), (moving, [1, 1, 1])):
-        run = series((frames + rng.normal(0, 5, frames.shape)).astype(np.uint16))
-        free = network_alone(run, model, background="1", hyper=0.3, refine=60)
-        guarded = network_alone(run, model, background="1", hyper=0.3, refine=60, guard=True)
-        assert free.warp[1].any()
-        np.testing.assert_array_equal(free.weights, [1, 1, 1])
-        np.testing.assert_array_equal(guarded.weights, weights)
-        if not weights[0]:
-            assert not guarded.warp.any()
-            np.testing.assert_array_equal(guarded.bsa, guarded.dsa)
-            continue
+    frames = np.stack([base, base, ndimage.shift(base, (0, shift), mode="nearest")])
+    run = series((frames + rng.normal(0, 5, frames.shape)).astype(np.uint16))
+    free = network_alone(run, model, background="1", hyper=0.3, refine=60)
+    guarded = network_alone(run, model, background="1", hyper=0.3, refine=60, guard=True)
+    assert free.warp[1].any()
+    np.testing.assert_array_equal(free.weights, [1, 1, 1])
+    np.testing.assert_array_equal(guarded.weights, [weight] * 3)
+    if shift:
         np.testing.assert_array_equal(guarded.warp, free.warp)
         assert np.std(guarded.bsa[2][8:-8, 8:-8]) < 0.5 * np.std(guarded.dsa[2][8:-8, 8:-8])
+    else:
+        assert not guarded.warp.any()
+        np.testing.assert_array_equal(guarded.bsa, guarded.dsa)
 
 
 def test_a_warp_that_is_half_sure_goes_half_of_the_way(model, monkeypatch):
@@ -338,13 +337,13 @@ def test_refinement_begins_where_the_rounds_have_ended(model):
     assert np.abs(both.warp - rounds.warp).max() > 1e-3
 
 
-def test_refinement_is_the_models_own_where_none_is_named(tmp_path):
+@pytest.mark.parametrize(("image_loss", "steps"), [("truth", 0), ("vle", 40)])
+def test_refinement_is_the_models_own_where_none_is_named(tmp_path, image_loss, steps):
     run = series(phantom((3, 64, 64)))
-    for image_loss, steps in (("truth", 0), ("vle", 40)):
-        model = Model(save_tiny_model(tmp_path / "m.h5", image_loss=image_loss))
-        own, named = (network_alone(run, model, refine=given) for given in (None, steps))
-        assert (own.refine, own.rounds) == (steps, 0)
-        np.testing.assert_array_equal(own.warp, named.warp)
+    model = Model(save_tiny_model(tmp_path / "m.h5", image_loss=image_loss))
+    own, named = (network_alone(run, model, refine=given) for given in (None, steps))
+    assert (own.refine, own.rounds) == (steps, 0)
+    np.testing.assert_array_equal(own.warp, named.warp)
 
 
 def test_refinement_by_a_model_of_truth_is_refused(tmp_path):
@@ -355,13 +354,13 @@ def test_refinement_by_a_model_of_truth_is_refused(tmp_path):
     assert truth.register(run, RegistrationOptions(background="1", refine=0)).refine == 0
 
 
-def test_a_warp_that_is_not_a_number_comes_back_from_every_level():
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_warp_that_is_not_a_number_comes_back_from_every_level(levels):
     network = networks.AngioMorph((SIZE, SIZE), **TINY)
     network.set_weights([np.full_like(weights, np.nan) for weights in network.get_weights()])
     frames = np.random.default_rng(0).random((2, 2 * SIZE, 2 * SIZE), np.float32)
-    for levels in (1, 2):
-        (found,) = Predictor(TensorFlowEngine(network)).warps(frames[0], frames[1:], 0.5, 4, levels=levels)
-        assert np.isnan(found).all()
+    (found,) = Predictor(TensorFlowEngine(network)).warps(frames[0], frames[1:], 0.5, 4, levels=levels)
+    assert np.isnan(found).all()
 
 
 def untrained(size, **metadata):

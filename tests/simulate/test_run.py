@@ -6,14 +6,9 @@ import pytest
 
 from angiomorph.simulate.run import simulate_run
 from angiomorph.simulate.scene.phantom import procedural_head
-from angiomorph.simulate.settings import SimulationSettings
+from tests.simulate.settings import SETTINGS
 
 pytestmark = pytest.mark.slow
-
-SETTINGS = SimulationSettings(
-    size=64, frames=6, background=2, collimated=0.0, parts=0.0, objects=0.0, metal=0.0,
-    relations=("LIN",), bits_stored=(12,),
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from angiomorph.simulate.write import simulate
 from angiomorph.storage import store
 from angiomorph.storage.truth import ARRAYS
 from angiomorph.workers import Died
-from tests.simulate.test_run import SETTINGS
+from tests.simulate.settings import SETTINGS
 from tests.tools import REPOSITORY, require_tool, shared_data
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def test_writes_dicom_truth_and_store_that_agree(tmp_path):
         "run-000001.dcm", "run-000001_truth.h5", "run-000002.dcm", "run-000002_truth.h5",
     ]  # fmt: skip
     dataset = pydicom.dcmread(tmp_path / "out" / "run-000002.dcm")
-    with store.reading(tmp_path / "store.h5") as training:
+    with store.open_store(tmp_path / "store.h5") as training:
         assert store.keys(training) == ["run-000001", "run-000002"]
         kept = store.read(training, "run-000002")
     np.testing.assert_array_equal(dataset.pixel_array, kept.frames)
@@ -132,7 +132,7 @@ def test_clean_frames_are_in_stored_units(tmp_path, relation):
     settings = replace(SETTINGS, relations=(relation,))
     simulate(tmp_path, runs=1, seed=3, settings=settings, store=tmp_path / "store.h5")
     truth, attributes = store.read_arrays(tmp_path / "run-000001_truth.h5")
-    with store.reading(tmp_path / "store.h5") as training:
+    with store.open_store(tmp_path / "store.h5") as training:
         kept = store.read(training, "run-000001")
     assert kept.clean.dtype == kept.frames.dtype
     scale = float(attributes["stored_per_ln"])

@@ -350,7 +350,7 @@ def test_what_is_described_in_another_form_is_refused(tmp_path, good, change, wo
         file.attrs["model_config"] = json.dumps(found)
     with (
         pytest.raises(InputError, match=f"odd.h5: expected .*{words}"),
-        model_file.reading(path, model_file.OWN, "a model (.h5)"),
+        model_file.open_model_file(path, model_file.OWN, "a model (.h5)"),
     ):
         pass
 
@@ -396,7 +396,7 @@ def test_a_model_without_metadata_is_taken(tmp_path, good):
         described = json.loads(file.attrs["model_config"])
         del described["config"]["metadata"]
         file.attrs["model_config"] = json.dumps(described)
-    with model_file.reading(path, model_file.OWN, "a model") as found:
+    with model_file.open_model_file(path, model_file.OWN, "a model") as found:
         assert "metadata" not in found.config
 
 
@@ -415,7 +415,7 @@ def test_what_the_program_writes_is_taken(tmp_path, good, kind):
     model, progress = checkpoints.load(good)
     assert progress.step == 1
     networks.save(model, paths["saved"])
-    with model_file.reading(paths[kind], model_file.OWN, "a model") as found:
+    with model_file.open_model_file(paths[kind], model_file.OWN, "a model") as found:
         assert found.kind == "AngioMorph"
         assert (found.progress is None) == (kind != "checkpoint")
 

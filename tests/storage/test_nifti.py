@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from angiomorph.errors import InputError
 from angiomorph.storage.nifti import write_bsa_image, write_warp
+from tests.nifti_tools import by_simpleitk, open_by_nibabel
 from tests.tools import require_package
 
 SHAPE = (3, 20, 30)
@@ -18,26 +19,6 @@ SHAPE = (3, 20, 30)
 def smooth_warp(seed=0):
     rng = np.random.default_rng(seed)
     return (3 * ndimage.zoom(rng.normal(size=(3, 2, 3, 2)), (1, 10, 10, 1), order=1)).astype(np.float32)
-
-
-def by_simpleitk(path, background):
-    """Return the background as SimpleITK moves it for each frame; NaN where that lies outside."""
-    require_package("SimpleITK", "benchmark")
-    import SimpleITK as sitk  # noqa: N813 (its documentation's own name)
-
-    vectors = sitk.ReadImage(str(path), sitk.sitkVectorFloat64)
-    moving = sitk.GetImageFromArray(np.repeat(background[None], vectors.GetSize()[2], 0).astype(np.float64))
-    moving.CopyInformation(vectors)
-    field = sitk.DisplacementFieldTransform(vectors)  # takes the image's content
-    return sitk.GetArrayFromImage(sitk.Resample(moving, moving, field, sitk.sitkLinear, float("nan")))
-
-
-def open_by_nibabel(path):
-    """Return the image of a file as nibabel opens it."""
-    require_package("nibabel", "images")
-    import nibabel
-
-    return nibabel.load(path)
 
 
 @pytest.mark.parametrize("spacing", [(0.3, 0.4), None])

@@ -29,7 +29,7 @@ def test_a_stored_run_is_read_back_exactly(tmp_path_factory, frames, relation, b
     path = tmp_path_factory.mktemp("store") / "s.h5"
     with store.create(path) as file:
         store.append(file, "run-000001", store.StoredRun(frames, relation, 12, background, frame_time))
-    with store.reading(path) as file:
+    with store.open_store(path) as file:
         assert file["run-000001/frames"].chunks == (1, *frames.shape[1:])
         found = store.read(file, "run-000001")
     np.testing.assert_array_equal(found.frames, frames)
@@ -48,7 +48,7 @@ def test_a_flipped_bit_on_the_disk_is_found_in_its_frame_alone(tmp_path_factory,
     content = bytearray(path.read_bytes())
     content[chunk.byte_offset + place % frames[0].nbytes] ^= 1 << bit
     path.write_bytes(content)
-    with store.reading(path) as file:
+    with store.open_store(path) as file:
         with pytest.raises(OSError, match="filter returned failure"):
             store.read(file, "run-000001")
         for index, frame in enumerate(frames):
@@ -66,7 +66,7 @@ def test_a_store_from_before_the_checksums_is_read(tmp_path):
         group = file.create_group("run-000002")
         group.create_dataset("frames", data=FRAMES, chunks=(1, 3, 4))
         group.attrs.update(attributes)
-    with store.reading(tmp_path / "s.h5") as file:
+    with store.open_store(tmp_path / "s.h5") as file:
         found = store.read(file, "run-000002")
     np.testing.assert_array_equal(found.frames, FRAMES)
     assert (found.relation, found.bits_stored, found.background) == ("LIN", 12, ())
@@ -76,7 +76,7 @@ def test_keys_are_sorted(tmp_path):
     with store.create(tmp_path / "s.h5") as file:
         for key in ("run-000002", "run-000010", "run-000001"):
             store.append(file, key, store.StoredRun(FRAMES, "LIN", 12))
-    with store.reading(tmp_path / "s.h5") as file:
+    with store.open_store(tmp_path / "s.h5") as file:
         assert store.keys(file) == ["run-000001", "run-000002", "run-000010"]
 
 
@@ -103,7 +103,7 @@ def test_what_is_no_store(tmp_path, name, reason):
     h5py.File(tmp_path / "other.h5", "w").close()
     with h5py.File(tmp_path / "newer.h5", "w") as file:
         file.attrs.update({"format": store.FORMAT, "version": store.VERSION + 1})
-    with pytest.raises(InputError, match=reason), store.reading(tmp_path / name):
+    with pytest.raises(InputError, match=reason), store.open_store(tmp_path / name):
         pytest.fail("it opened")
 
 
@@ -181,7 +181,7 @@ def test_frames_are_counted_without_being_read(tmp_path):
     with store.create(tmp_path / "two.h5") as file:
         for count in (2, 5):
             store.append(file, f"run-{count}", store.StoredRun(np.zeros((count, 3, 4), np.uint8), "LIN", 8))
-    with store.reading(tmp_path / "two.h5") as file:
+    with store.open_store(tmp_path / "two.h5") as file:
         assert [store.frame_count(file, key) for key in store.keys(file)] == [2, 5]
 
 
@@ -197,7 +197,7 @@ def test_what_hdf5_remembers_of_visited_runs_is_bounded(tmp_path):
 
     with h5py.File(tmp_path / "many.h5") as file:
         assert remembered(file) > store.METADATA
-    with store.reading(tmp_path / "many.h5") as file:
+    with store.open_store(tmp_path / "many.h5") as file:
         assert remembered(file) <= store.METADATA
 
 
@@ -207,7 +207,7 @@ def test_clean_frames_come_back_and_are_the_runs_own(tmp_path):
         store.append(file, "run", store.StoredRun(FRAMES, "LIN", 12, clean=clean))
         store.append(file, "other", store.StoredRun(FRAMES, "LIN", 12))
         assert file["run/clean"].fletcher32
-    with store.reading(tmp_path / "s.h5") as file:
+    with store.open_store(tmp_path / "s.h5") as file:
         np.testing.assert_array_equal(store.read(file, "run").clean, clean)
         assert store.read(file, "other").clean is None
 
@@ -238,7 +238,7 @@ def test_what_leads_to_other_files_is_refused(tmp_path, found):
         ELSEWHERE[found](file["run-000001"])
     with (
         pytest.raises(InputError, match=f"expected a training store with all in the file itself, found {found}"),
-        store.reading(tmp_path / "s.h5"),
+        store.open_store(tmp_path / "s.h5"),
     ):
         pass
     store.write_arrays(tmp_path / "truth.h5", {"background": FRAMES}, {})
@@ -252,5 +252,5 @@ def test_a_run_that_holds_another_one_is_refused(tmp_path):
     with store.create(tmp_path / "s.h5") as file:
         store.append(file, "run-000001", store.StoredRun(FRAMES, "LIN", 12))
         file["run-000002"] = file["run-000001"]
-    with pytest.raises(InputError, match=r"each group once, found '/run-00000[12]' twice"), store.reading(tmp_path / "s.h5"):
+    with pytest.raises(InputError, match=r"each group once, found '/run-00000[12]' twice"), store.open_store(tmp_path / "s.h5"):
         pass

@@ -13,7 +13,7 @@ from angiomorph.cli.train import read_training_config as training_config
 from angiomorph.preprocessing.intensity import Normalisation, normalisation, normalise, resolve_mode, to_domain
 from angiomorph.storage import store
 from angiomorph.training.augmentation import Change, Tone, add_noise, augment, draw_change, move, scale_attenuation, tone
-from angiomorph.training.checkpoints import found as checkpoints_found
+from angiomorph.training.checkpoints import list_checkpoints
 from angiomorph.training.config import Augmentation, Sampling
 from angiomorph.training.pipeline import make_dataset
 from angiomorph.training.source import Source
@@ -51,7 +51,7 @@ def stored_run(relation: str, mode: str) -> tuple[np.ndarray, Normalisation]:
 
 
 def stored_tone(path, key: str) -> Tone:
-    with store.reading(path) as file:
+    with store.open_store(path) as file:
         run = store.read(file, key)
     mode = resolve_mode(run.relation, "auto")
     return tone(run.relation, mode, normalisation(to_domain(run.frames, mode), None, mode))
@@ -331,7 +331,7 @@ def test_an_augmented_training_resumes_only_with_the_same(tmp_path, archive, cap
     assert "'noise': 0.02}} then" in capsys.readouterr().err
     assert train("parts", *OPTIONS, "--epochs", "2", "--resume") == 0
     assert (tmp_path / "parts" / "steps.csv").read_text() == (tmp_path / "whole" / "steps.csv").read_text()
-    assert checkpoints_found(tmp_path / "parts")[-1].name == "00000006.h5"
+    assert list_checkpoints(tmp_path / "parts")[-1].name == "00000006.h5"
     resolved = json.loads((tmp_path / "parts" / "config.json").read_text())["training"]["sampling"]["augmentation"]
     assert resolved == {"flip": 0.5, "rotate": 20.0, "zoom": 0.2, "gamma": 0.3, "noise": 0.02}
 

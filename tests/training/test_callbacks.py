@@ -34,7 +34,7 @@ def test_a_loss_scale_is_searched_without_stopping(tmp_path, moving_archive, cap
     overflows = np.flatnonzero(~taken & np.isfinite(steps["loss"]))
     np.testing.assert_array_equal(overflows[:5], range(5))
     assert 5 <= len(overflows) < 20
-    optimizer = checkpoints.load(checkpoints.found(tmp_path / "m")[-1])[0].optimizer
+    optimizer = checkpoints.load(checkpoints.list_checkpoints(tmp_path / "m")[-1])[0].optimizer
     assert float(optimizer.loss_scale) == 2.0 ** (40 - len(overflows))
     assert int(optimizer.finite_steps) == taken[overflows[-1] :].sum()
     assert int(optimizer.iterations) == taken.sum()
@@ -45,14 +45,14 @@ def test_validation_is_logged_keeps_the_best_and_stops(tmp_path, moving_archive,
     options += ["--validation", moving_archive, "--validation-steps", 2]
     # No learning, so that every validation after the first, at steps 2, 4, 5, 6, ..., brings no lower loss.
     assert run_train(*options, "--patience", 1) == 0
-    assert "stopped at step 4: 1 validation without a lower loss" in capsys.readouterr().out
+    assert "stopped at step 4: 1 validation without a lower loss" in capsys.readouterr().err
     first = table(tmp_path / "m" / "history.csv")
     assert {f"val_loss{part}" for part in ("", "_0", "_0.25", "_0.5", "_0.75", "_1")} < set(first)
     assert tf.keras.models.load_model(tmp_path / "m" / "best.h5", compile=False).metadata["steps"] == 2
     assert run_train(*options, "--patience", 1, "--resume") == 0
     assert "--patience 1 is over without a lower loss" in capsys.readouterr().err
     assert run_train(*options, "--patience", 3, "--resume") == 0
-    assert "stopped at step 6: 3 validations" in capsys.readouterr().out
+    assert "stopped at step 6: 3 validations" in capsys.readouterr().err
     np.testing.assert_array_equal(table(tmp_path / "m" / "steps.csv")["step"], range(6))
     rows = table(tmp_path / "m" / "history.csv")
     np.testing.assert_array_equal(rows["epoch"], [0, 1])
@@ -81,7 +81,7 @@ def test_validations_of_a_killed_training_are_there_once(tmp_path, moving_archiv
     best = 2 + 2 * np.argmin(costs)
     assert tf.keras.models.load_model(tmp_path / "m" / "best.h5", compile=False).metadata["steps"] == best
     # As a kill leaves it: logs beyond the checkpoint of the step of a validation, the last row cut short.
-    for checkpoint in checkpoints.found(tmp_path / "m"):
+    for checkpoint in checkpoints.list_checkpoints(tmp_path / "m"):
         if int(checkpoint.stem) > 4:
             checkpoint.unlink()
     path.write_text(path.read_text() + "9,0.25,0.")
@@ -111,8 +111,8 @@ def test_what_is_not_finite_is_named_and_stops_or_is_skipped(
     assert f"step 5: {described}: loss {loss}" in error
     assert "--on-nan skip" in error
     assert "Traceback" not in error
-    assert checkpoints.found(tmp_path / "m")[-1].stem == "00000005"
-    before, _ = checkpoints.load(checkpoints.found(tmp_path / "m")[-1])
+    assert checkpoints.list_checkpoints(tmp_path / "m")[-1].stem == "00000005"
+    before, _ = checkpoints.load(checkpoints.list_checkpoints(tmp_path / "m")[-1])
     assert run_train(*options, "--resume", "--on-nan", "skip") == 0
     assert f"step 5: {described}: loss {loss}" in caplog.text
     last_finite, last = (checkpoints.load(tmp_path / "m" / "checkpoints" / f"0000000{n}.h5") for n in (7, 8))

@@ -20,7 +20,7 @@ from angiomorph.errors import InputError
 from angiomorph.networks.model import AngioMorph
 from angiomorph.training import checkpoints, distribution
 from angiomorph.training.config import Sampling
-from angiomorph.training.distribution import Cluster, cluster, join, meet
+from angiomorph.training.distribution import TrainingWorkers, join, meet, read_workers
 from angiomorph.training.pipeline import make_dataset
 from angiomorph.training.source import Source
 from tests.tools import REPOSITORY, require_tool
@@ -127,14 +127,14 @@ def test_a_killed_worker_ends_the_other_and_one_resumes(tmp_path, workers, optio
     model_dir = tmp_path / "m"
     chief, other = workers([[*options, "--model-dir", model_dir]] * 2)
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and chief.poll() is None and len(checkpoints.found(model_dir)) < 2:
+    while time.monotonic() < deadline and chief.poll() is None and len(checkpoints.list_checkpoints(model_dir)) < 2:
         time.sleep(0.01)
     other.send_signal(signal.SIGKILL)
     assert chief.wait(PATIENCE) == 2, (tmp_path / "log0").read_text()
     said = (tmp_path / "log0").read_text().splitlines()[-1]
     assert said.startswith("angiomorph train: worker 0 of 2 (from 0): expected all of them until the end"), said
     assert "restart all with --resume" in said
-    assert 0 < int(checkpoints.found(model_dir)[-1].stem) < 80
+    assert 0 < int(checkpoints.list_checkpoints(model_dir)[-1].stem) < 80
     assert main(["train", *map(str, options), "--model-dir", str(model_dir), "--resume"]) == 0
     check_equal(model_dir, undisturbed)
 
@@ -212,11 +212,11 @@ def test_a_malformed_tf_config_is_refused(tmp_path, moving_archive, capsys, monk
 def test_the_chief_is_the_first_worker_and_one_worker_is_none(monkeypatch):
     given = {"cluster": {"worker": ["b:2", "[::1]:3"], "chief": ["a:1"]}, "task": {"type": "worker", "index": 1}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(given))
-    assert cluster() == Cluster(("a:1", "b:2", "[::1]:3"), 2)
+    assert read_workers() == TrainingWorkers(("a:1", "b:2", "[::1]:3"), 2)
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}')
-    assert cluster() is None
+    assert read_workers() is None
     monkeypatch.delenv("TF_CONFIG")
-    assert cluster() is None
+    assert read_workers() is None
 
 
 def met(descriptions, seconds):
@@ -225,7 +225,7 @@ def met(descriptions, seconds):
 
     def run(index):
         try:
-            meet(Cluster(team, index), descriptions[index], seconds)
+            meet(TrainingWorkers(team, index), descriptions[index], seconds)
             heard[index] = ""
         except InputError as error:
             heard[index] = str(error)
@@ -253,7 +253,7 @@ def test_workers_hear_of_one_that_differs_or_stays_away():
 
 def test_an_address_that_is_taken_is_told():
     with socket.create_server(("", 0)) as taken:
-        team = Cluster((f"127.0.0.1:{taken.getsockname()[1]}", "127.0.0.1:1"), 0)
+        team = TrainingWorkers((f"127.0.0.1:{taken.getsockname()[1]}", "127.0.0.1:1"), 0)
         with pytest.raises(InputError, match=r"to be free for worker 0, but: Address already in use"):
             meet(team, {}, 1)
 
@@ -267,13 +267,16 @@ def test_dicom_is_not_prepared_by_each_of_several_workers(tmp_path, xa_file, cap
 
 def test_only_the_loss_of_a_worker_is_told_as_such():
     team = distribution.Distribution(None, 1, 2)
-    with pytest.raises(InputError, match=r"worker 1 of 2 \(from 0\): .*`resume`.*says: peer is down$"), team.watching():
+    with (
+        pytest.raises(InputError, match=r"worker 1 of 2 \(from 0\): .*`resume`.*says: peer is down$"),
+        team.explain_lost_workers(),
+    ):
         raise tf.errors.UnavailableError(None, None, "peer is down\nmore")
-    with pytest.raises(InputError, match=r"says: peer is down$"), team.watching():
+    with pytest.raises(InputError, match=r"says: peer is down$"), team.explain_lost_workers():
         raise tf.errors.InternalError(None, None, "Graph error:\nCollective ops is aborted by: peer is down\nmore")
-    with pytest.raises(tf.errors.ResourceExhaustedError), team.watching():
+    with pytest.raises(tf.errors.ResourceExhaustedError), team.explain_lost_workers():
         raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
-    with pytest.raises(tf.errors.UnavailableError), distribution.Distribution().watching():
+    with pytest.raises(tf.errors.UnavailableError), distribution.Distribution().explain_lost_workers():
         raise tf.errors.UnavailableError(None, None, "no worker is meant")
 
 
@@ -302,7 +305,7 @@ def test_the_slurm_example_configures_workers_and_resumes(tmp_path, monkeypatch,
         workers = {"worker": ["gpu03:24567", "gpu17:24567"]}
         assert json.loads(line) == {"cluster": workers, "task": {"type": "worker", "index": index}}
         monkeypatch.setenv("TF_CONFIG", line)
-        assert cluster() == Cluster(("gpu03:24567", "gpu17:24567"), index)
+        assert read_workers() == TrainingWorkers(("gpu03:24567", "gpu17:24567"), index)
     rows = list(csv.reader((tmp_path / "arguments").read_text().splitlines(), delimiter="|"))
     expected = ["train", "a store.h5", "--model-dir", str(model_dir), "--batch-size", "16", "--frames-per-series", "48"]
     assert rows == [[*expected, *(["--resume"] if resumed else []), "--lr", "3e-4", ""]] * 2

@@ -15,7 +15,7 @@ from angiomorph.registration.tensorflow_engine import TensorFlowEngine
 from angiomorph.storage.store import StoredRun
 from angiomorph.storage.truth import read_truth, truth_path
 from angiomorph.training.draws import Draw
-from angiomorph.training.held_out import FRAMES, held_out, read_held_out, stored_held_out
+from angiomorph.training.held_out import FRAMES, hold_out, hold_out_stored, read_held_out
 from tests.benchmarks.made import make_run
 from tests.runs import SIZE, TINY, phantom, save_tiny_model, series
 
@@ -28,7 +28,7 @@ def model(tmp_path_factory):
 def test_the_background_and_evenly_spaced_frames_are_scored(model):
     frames = phantom((30, 64, 64), filled=6)
     run = series(frames, background_numbers=(2,))
-    found = held_out(run, None, "auto")
+    found = hold_out(run, None, "auto")
     assert FRAMES == 8
     # 29 others, from each eighth of them the middle one
     assert found.frames == (1, 2, 6, 10, 13, 17, 20, 24, 28)
@@ -53,8 +53,8 @@ def test_all_frames_of_a_short_run_are_scored_against_the_truth(tmp_path, model)
 
 def test_a_stored_run_is_seen_at_the_networks_size():
     frames = np.repeat(np.repeat(phantom((5, 32, 48)), 2, 1), 2, 2)
-    found = stored_held_out("run-1 of x.h5", StoredRun(frames, "LIN", 12, (1, 2)), 48, "auto")
-    np.testing.assert_array_equal(found.seen.frames, held_out(series(frames[:, ::2, ::2]), None, "auto").seen.frames)
+    found = hold_out_stored("run-1 of x.h5", StoredRun(frames, "LIN", 12, (1, 2)), 48, "auto")
+    np.testing.assert_array_equal(found.seen.frames, hold_out(series(frames[:, ::2, ::2]), None, "auto").seen.frames)
     assert not found.case.moves
     pairs = found.read(Draw(0, np.array([0, 1]), np.array([3, 4])), 48)
     assert pairs.moving.shape == pairs.fixed.shape == (2, 48, 48)
@@ -66,13 +66,13 @@ def test_what_cannot_be_scored_is_named(tmp_path):
     path = make_run(tmp_path / "run.dcm")
     truth = read_truth(truth_path(path))
     with pytest.raises(InputError, match=r"run: expected the truth of \(5, 64, 64\) frames, found \(6, 64, 64\)"):
-        held_out(series(phantom()), truth, "auto")
+        hold_out(series(phantom()), truth, "auto")
     with pytest.raises(InputError, match="run: expected frames beside the background's to validate on"):
-        held_out(series(np.repeat(phantom()[:1], 2, 0), background_numbers=(1, 2)), None, "auto")
+        hold_out(series(np.repeat(phantom()[:1], 2, 0), background_numbers=(1, 2)), None, "auto")
     network = networks.AngioMorph((SIZE, SIZE), **TINY)
     network.set_weights([np.full_like(weights, np.nan) for weights in network.get_weights()])
     with pytest.raises(InputError, match=r"validation on run at λ 0\.25: expected finite warps.*lower `lr`"):
-        held_out(series(phantom()), None, "auto").score(Predictor(TensorFlowEngine(network)), 0.25)
+        hold_out(series(phantom()), None, "auto").score(Predictor(TensorFlowEngine(network)), 0.25)
 
 
 def test_clean_frames_are_on_the_scale_of_the_runs_frames(tmp_path):

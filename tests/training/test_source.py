@@ -160,8 +160,8 @@ def test_a_source_without_any_readable_run_says_so_each_time(tmp_path, checked):
 def test_a_whole_run_with_an_unreadable_frame_is_none(checked, caplog):
     spoil(checked, "run-1", 5)
     with Source([checked], SMALL) as source:
-        assert source.stored(0).frames[5, 0, 0] == 1005
-        assert source.stored(1) is None
+        assert source.read_stored(0).frames[5, 0, 0] == 1005
+        assert source.read_stored(1) is None
     assert "run run-1 of checked.h5: expected all of its frames, HDF5 cannot read one" in caplog.text
 
 
@@ -196,7 +196,7 @@ def test_parts_of_a_source_make_the_whole_batch_augmented_alike(archive):
 
 
 def test_clean_frames_are_those_of_the_pair_on_its_scale(simulated):
-    with Source([simulated], SMALL, clean=True) as source, store.reading(simulated) as file:
+    with Source([simulated], SMALL, clean=True) as source, store.open_store(simulated) as file:
         for step in range(4):
             draw, pairs = source.draw_step(step).draws[0], source.batch(step)
             run = store.read(file, f"run-{draw.run}")

@@ -160,7 +160,7 @@ def test_the_cost_is_that_of_the_best_lambda():
 
     found = Measured(3, (4.0, 2.0), (entry(0.0, (0.1, 0.5), (0.3, 1.0)), entry(0.25, (0.5, 1.2), (0.1, 1.0))))
     # (0.1 + 0.25 + 0.3) / 2 and (0.5 + 0.04 + 0.1) / 2
-    assert found.judged("artefact") == pytest.approx(0.32)
+    assert found.find_cost("artefact") == pytest.approx(0.32)
     assert [row["cost"] for row in found.rows()] == pytest.approx([0.325, 0.32])
     assert [row["edge_left"] for row in found.rows()] == ["", ""]
 

@@ -364,6 +364,15 @@ def test_what_is_seen_is_saved(page):
     assert grey[:30, :100].max() > 200  # the caption
 
 
+def test_a_video_has_the_window_that_is_seen(page):
+    press(page, "i")
+    low, high = state(page, "window")
+    with Image.open(save(page, "gif", "angiomorph_bsa.gif")) as saved:
+        saved.seek(7)
+        grey = np.asarray(saved.convert("L"), float)
+    assert np.median(grey) == pytest.approx(255 * high / (high - low), abs=8)
+
+
 def test_the_run_is_saved_as_dicom(page):
     saved = pydicom.dcmread(save(page, "dicom", "angiomorph_bsa.dcm"))
     assert (saved.NumberOfFrames, saved.Rows, "DERIVED" in saved.ImageType) == (8, 512, True)

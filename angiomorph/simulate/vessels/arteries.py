@@ -124,7 +124,9 @@ def _inject(cloud: Vessels, ends: Inflow, tube: Trunk, times: np.ndarray, tip: f
     below = tube.position[0] + np.linspace(-BELOW, 0, PIECES + 1)[:-1, None] * (0.0, BEND, 1)
     path = np.concatenate([below, tube.position[: before + 1 : EVERY]])
     later = cloud.part(np.arange(before, len(cloud.amount)))
-    return replace(later, arrival=later.arrival - np.float32(late)).reached_by(path), replace(ends, arrival=ends.arrival - late)
+    return replace(later, arrival=later.arrival - np.float32(late)).replace_path(path), replace(
+        ends, arrival=ends.arrival - late
+    )
 
 
 def _carotid(rng: np.random.Generator, cavity: Territory, side: int) -> tuple[Trunk, Tips]:

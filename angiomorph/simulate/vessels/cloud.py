@@ -40,7 +40,7 @@ class Vessels:
         """Return the bodies of a mask or index `(N,)`, with the same path."""
         return replace(self, **{name: getattr(self, name)[keep] for name in COLUMNS})
 
-    def reached_by(self, path: np.ndarray) -> Vessels:
+    def replace_path(self, path: np.ndarray) -> Vessels:
         """Return the same bodies with another path `(M, 3)`, mm."""
         return replace(self, path=np.asarray(path, np.float32))
 
@@ -113,14 +113,14 @@ class Inflow:
 
     def whole(self, share: float = 1.0) -> Inflow:
         """Return a share of all of it as one inflow at the first place."""
-        (flow, fed), arrival = share * self.gathered(np.zeros(len(self.flow), int), 1)[:2], self.mean_arrival()
+        (flow, fed), arrival = share * self.sum_entering(np.zeros(len(self.flow), int), 1)[:2], self.mean_arrival()
         return Inflow(self.position[:1], flow, fed, np.array([arrival]))
 
     def mean_arrival(self) -> float:
         """Return when its injected part comes, in the mean, s."""
         return float((self.fed * self.arrival).sum() / max(self.fed.sum(), NO_FLOW))
 
-    def gathered(self, at: np.ndarray, count: int) -> np.ndarray:
+    def sum_entering(self, at: np.ndarray, count: int) -> np.ndarray:
         """Return the sums of flow, fed and fed * arrival, `(3, count)`, over what enters at each of `count` places.
 
         Args:

@@ -89,7 +89,7 @@ def chest_vessels(rng: np.random.Generator, heart: Territory, transit: float) ->
     lungs = [_lung_vessels(rng, heart, side, len(sides) == 2, transit) for side in sides]
     clouds, outs = zip(*lungs, strict=True)
     way = CAVA if len(sides) == 2 else [*CAVA, TO_LUNG[sides[0]][0]]
-    return join_vessels(clouds).reached_by(lay_trunk(places(heart, way), LAID).position[::EVERY]), join_inflows(*outs)
+    return join_vessels(clouds).replace_path(lay_trunk(places(heart, way), LAID).position[::EVERY]), join_inflows(*outs)
 
 
 def _lung_vessels(
@@ -149,14 +149,14 @@ def coronary_arteries(rng: np.random.Generator, heart: Territory) -> tuple[Vesse
     if rng.random() < RIGHT_CORONARY:
         tube, branches = _coronary(rng, heart, RIGHT, rng.uniform(*RIGHT_RADIUS))
         cloud, ends, _ = supply_branches(tube, [branches])
-        return cloud.reached_by(_through_aorta(heart, RIGHT[0])), ends
+        return cloud.replace_path(_through_aorta(heart, RIGHT[0])), ends
     main = lay_trunk(places(heart, LEFT_MAIN), rng.uniform(*MAIN_RADIUS))
     grown = [_coronary(rng, heart, LEFT_ANTERIOR, ANTERIOR_RADIUS), _coronary(rng, heart, CIRCUMFLEX, CIRCUMFLEX_RADIUS)]
     whole = flow_into([branches for _, branches in grown])
     cloud, times = main.supply(np.array([len(main.length) - 1]), np.array([whole]))
     trees = [supply_branches(tube, [branches], times[-1]) for tube, branches in grown]
     joint = join_vessels([cloud, *(cloud for cloud, _, _ in trees)])
-    return joint.reached_by(_through_aorta(heart, LEFT_MAIN[0])), join_inflows(*(ends for _, ends, _ in trees))
+    return joint.replace_path(_through_aorta(heart, LEFT_MAIN[0])), join_inflows(*(ends for _, ends, _ in trees))
 
 
 def _coronary(rng: np.random.Generator, heart: Territory, points: Points, radius: float) -> tuple[Trunk, Branches]:

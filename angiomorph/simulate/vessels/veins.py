@@ -94,7 +94,7 @@ def drain(trees: Sequence[list[Generation]], tissue: Inflow) -> list[tuple[Vesse
     count = [len(one.radius) for tree in trees for one in tree]
     ends = np.concatenate([one.track[-1] for tree in trees for one in tree])
     _, nearest = cKDTree(ends).query(tissue.position)
-    own = iter(np.split(tissue.gathered(nearest, len(ends)), np.cumsum(count)[:-1], axis=1))
+    own = iter(np.split(tissue.sum_entering(nearest, len(ends)), np.cumsum(count)[:-1], axis=1))
     return [_drain_tree(tree, [next(own) for _ in tree]) for tree in trees]
 
 
@@ -109,7 +109,7 @@ def _drain_tree(tree: list[Generation], own: list[np.ndarray]) -> tuple[Vessels,
         after = Inflow(one.track[0], flow, fed, begin + time)
         clouds.append(_branch_cloud(one, radius, begin, time, fed / np.maximum(flow, NO_FLOW)))
         if below is not None:
-            flows = below + after.gathered(one.parent, below.shape[1])
+            flows = below + after.sum_entering(one.parent, below.shape[1])
     return join_vessels(clouds), after
 
 
@@ -144,7 +144,7 @@ def collect(tube: Trunk, at: np.ndarray, inflow: Inflow) -> tuple[Vessels, Inflo
     time = amount / np.maximum(flow, NO_FLOW)
     after = np.cumsum(time)
     entered = replace(inflow, arrival=inflow.arrival - (after - time)[at])
-    _, fed, moment = np.cumsum(entered.gathered(at, count), axis=1)
+    _, fed, moment = np.cumsum(entered.sum_entering(at, count), axis=1)
     arrival = moment / np.maximum(fed, NO_FLOW) + after
     keep = fed > 0
     dilution = fed[keep] / flow[keep]

@@ -420,7 +420,7 @@ const BESIDES = { bsa: "BSA", warp: "Warp as colour", jacobian: "Jacobian |J|" }
 const SAVES = {
   dicom: ["DICOM", "The whole subtracted run at this λ, background and guard; it names the patient as the run does"],
   h5: ["HDF5", "BSA and warp of the whole run as arrays"],
-  mp4: ["MP4", "A video of the whole run at this λ, background and guard, plain DSA beside BSA, in its default window"],
+  mp4: ["MP4", "A video of the whole run as you see it: λ, background, guard, window; plain DSA beside BSA"],
   gif: ["GIF", "A small animation of the whole run, as the video"],
   html: ["HTML", "A report of the whole run, which opens by itself"],
 };
@@ -1755,6 +1755,7 @@ export class Viewer {
     const { state, parts: p } = this;
     p.saved.textContent = "The whole run is being registered …";
     const asked = { file: kind, background: state.background, hyper: state.hyper, refine: state.refine ? 1 : 0, guard: state.guard ? 1 : 0 };
+    if (state.window) [asked.black, asked.white] = state.inverted ? [...state.window].reverse() : state.window;
     try {
       const { info, data } = await this.source.ask("save", asked);
       this.download(new Blob([data]), info.name);

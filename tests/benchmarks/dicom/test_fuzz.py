@@ -134,9 +134,9 @@ def test_a_child_reports_each_kind_of_fault_and_reads_on(tmp_path, kind):
 
 def test_processor_time_and_refused_memory_are_faults(tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz, "SECONDS", -1.0)
-    assert fuzz.measured(lambda path: Outcome("refused"), tmp_path).kind == "slow"
+    assert fuzz.measure(lambda path: Outcome("refused"), tmp_path).kind == "slow"
     monkeypatch.undo()
-    assert fuzz.measured(lambda path: Outcome("refused", "malformed (MemoryError)"), tmp_path).kind == "memory"
+    assert fuzz.measure(lambda path: Outcome("refused", "malformed (MemoryError)"), tmp_path).kind == "memory"
 
 
 def test_150_broken_files_are_refused_in_words_or_read(good):

@@ -11,8 +11,8 @@ from angiomorph.dicom.encoding import Encoding
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.intensity import LN
 from benchmarks.dicom import orthanc
-from tests.conftest import moving_frames
 from tests.dicom_tools import run_tool
+from tests.runs import moving_frames
 from tests.tools import require_tool
 
 

@@ -14,7 +14,7 @@ from angiomorph.dicom import read_series
 from angiomorph.storage.store import read_arrays
 from angiomorph.storage.truth import read_truth
 from benchmarks.dicom import samples
-from tests.conftest import moving_frames
+from tests.runs import moving_frames
 from tests.tools import REPOSITORY, require_tool
 
 DATA = REPOSITORY / "data"

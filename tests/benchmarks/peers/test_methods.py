@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from benchmarks.peers.methods import PEERS, Peer, levelled, lit, none, pixel_shift
+from benchmarks.peers.methods import PEERS, Peer, level_frame, lit, none, pixel_shift
 from tests.tools import require_package
 
 pytestmark = pytest.mark.slow
@@ -126,7 +126,7 @@ def test_level_between_frames_is_taken_out_whatever_the_iodine():
     moving = rng.uniform(0.2, 0.8, (64, 64)).astype(np.float32)
     fixed = moving + np.float32(0.05)
     fixed[:20] -= np.float32(0.3)  # less than half the pixels
-    np.testing.assert_allclose(levelled(moving, fixed), moving + 0.05, atol=1e-6)
+    np.testing.assert_allclose(level_frame(moving, fixed), moving + 0.05, atol=1e-6)
 
 
 def test_blades_are_not_lit_but_a_dark_filling_is():

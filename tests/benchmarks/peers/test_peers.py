@@ -25,20 +25,19 @@ from tests.runs import save_tiny_model
 from tests.tools import REPOSITORY
 
 
-class Shift(peers.Method):
-    """A method that finds the same shift everywhere, and counts how often it is asked."""
+class Shift:
+    """Finds the same shift everywhere, and counts how often it is asked."""
 
-    def __init__(self, name: str, down: float, right: float) -> None:
-        self.asked: list[int] = []
-        super().__init__(name, {"down": down, "right": right}, self._warps, ("tests.benchmarks.peers.test_peers",))
+    def __init__(self, down: float, right: float) -> None:
+        self.shift, self.asked = np.float32([down, right]), []
 
-    def _warps(self, sample):
+    def __call__(self, sample):
         self.asked.append(len(sample.frames))
-        shift = np.float32([self.parameters["down"], self.parameters["right"]])
-        return np.broadcast_to(shift, (len(sample.frames), SIDE, SIDE, 2)).copy(), 0.25
+        return np.broadcast_to(self.shift, (len(sample.frames), SIDE, SIDE, 2)).copy(), 0.25
 
 
-Shift.__setattr__ = object.__setattr__  # it counts, which a frozen method does not
+def shift(name, down, right):
+    return peers.Method(name, {"down": down, "right": right}, Shift(down, right), ("tests.benchmarks.peers.test_peers",))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def paths(tmp_path_factory):
 
 @pytest.fixture
 def compared(paths, tmp_path) -> dict[str, list[Score]]:
-    methods = [Shift("none", 0, 0), Shift("exact", 3, -2)]
+    methods = [shift("none", 0, 0), shift("exact", 3, -2)]
     return peers.compare(paths, methods, ScoreFile(tmp_path / "scores.csv"), 2, 1)
 
 
@@ -64,16 +63,16 @@ def test_methods_are_scored_on_each_run_in_turn(compared):
 
 
 def test_first_call_is_not_scored_and_nothing_is_run_twice(paths, tmp_path):
-    method = Shift("exact", 3, -2)
+    method = shift("exact", 3, -2)
     scores = ScoreFile(tmp_path / "scores.csv")
     peers.compare(paths[:2], [method], scores, 2, 1)
-    assert method.asked == [1, 2, 2]  # the first with one frame, to warm up
-    again = Shift("exact", 3, -2)
+    assert method.warps.asked == [1, 2, 2]  # the first with one frame, to warm up
+    again = shift("exact", 3, -2)
     peers.compare(paths, [again], ScoreFile(tmp_path / "scores.csv"), 2, 1)
-    assert again.asked == [1, 2]  # the third run alone
-    changed = Shift("exact", 3, -1)
+    assert again.warps.asked == [1, 2]  # the third run alone
+    changed = shift("exact", 3, -1)
     peers.compare(paths[:1], [changed], ScoreFile(tmp_path / "scores.csv"), 2, 1)
-    assert changed.asked == [1, 2]
+    assert changed.warps.asked == [1, 2]
 
 
 @pytest.fixture
@@ -146,15 +145,15 @@ def test_names_of_methods_are_checked():
 
 
 def test_pictured_are_moving_runs_by_error_and_a_still_one(compared, paths):
-    shown = pictures.pictured(paths, compared)
+    shown = pictures.choose_runs(paths, compared)
     assert set(shown) == set(paths)
     assert list(shown)[-1] == paths[2]
     assert shown[paths[1]] == {"none": compared["none"][1], "exact": compared["exact"][1]}
 
 
 def test_panels_are_a_row_a_run_and_a_column_a_method(paths, compared, tmp_path):
-    methods = [Shift("none", 0, 0), Shift("exact", 3, -2)]
-    shown = pictures.pictured(paths[:2], {name: scores[:2] for name, scores in compared.items()})
+    methods = [shift("none", 0, 0), shift("exact", 3, -2)]
+    shown = pictures.choose_runs(paths[:2], {name: scores[:2] for name, scores in compared.items()})
     pictures.panels(shown, methods, 2, tmp_path / "peers.png")
     picture = imread(tmp_path / "peers.png")[..., 0]
     rows, columns = picture.shape

@@ -2,7 +2,7 @@ import pytest
 
 from angiomorph.simulate.write import simulate
 from benchmarks.simulator.speed import STAGES, main, shares
-from tests.simulate.test_run import SETTINGS
+from tests.simulate.settings import SETTINGS
 
 
 @pytest.mark.slow

@@ -58,7 +58,8 @@ def test_a_thick_slab_has_the_length_of_each_ray_within_it():
     np.testing.assert_allclose(image, 21 * secant, rtol=1e-5)
 
 
-def test_projection_equals_dense_sampling():
+@pytest.mark.parametrize(("row", "column"), [(6, 8), (12, 12), (17, 11)])
+def test_projection_equals_dense_sampling(row, column):
     rng = np.random.default_rng(3)
     volume = ndimage.gaussian_filter(rng.random((40, 44, 36)), 3).astype(np.float32)
     volume[[0, -1]] = volume[:, [0, -1]] = volume[:, :, [0, -1]] = 0
@@ -68,12 +69,11 @@ def test_projection_equals_dense_sampling():
     source, corner, right, down = geometry.rays()
     image = project(volume, spacing, origin, geometry, pose)
     steps = np.linspace(0.6, 0.8, 6000)
-    for row, column in ((6, 8), (12, 12), (17, 11)):
-        ray = corner + row * down + column * right - source
-        points = (source + steps[:, None] * ray - pose[3:]) @ rotation(pose)
-        samples = ndimage.map_coordinates(volume, ((points - origin) / spacing).T[::-1], order=1)
-        length = np.linalg.norm(ray) * (steps[1] - steps[0])
-        assert image[row, column] == pytest.approx(samples.sum() * length, rel=0.01)
+    ray = corner + row * down + column * right - source
+    points = (source + steps[:, None] * ray - pose[3:]) @ rotation(pose)
+    samples = ndimage.map_coordinates(volume, ((points - origin) / spacing).T[::-1], order=1)
+    length = np.linalg.norm(ray) * (steps[1] - steps[0])
+    assert image[row, column] == pytest.approx(samples.sum() * length, rel=0.01)
 
 
 def test_blocks_say_which_materials_they_hold():

@@ -10,10 +10,9 @@ from pydicom.uid import EnhancedXAImageStorage
 
 from angiomorph.dicom import find_series, read_series, write_dsa_run, write_dsa_state
 from angiomorph.errors import InputError
-from tests.conftest import moving_frames
-from tests.dicom.test_read import deleting, item
-from tests.dicom.test_write import write
+from tests.dicom.headers import deleting, item, write
 from tests.dicom_tools import dciodvfy_errors
+from tests.runs import moving_frames
 
 SAMPLE = Path(__file__).parents[2] / "data/sample_enhanced.dcm"
 
@@ -65,9 +64,13 @@ def test_frames_are_put_in_order(xa_file, tmp_path, contents):
     assert written.SourceImageSequence[1].ReferencedFrameNumber == [2, 3]
     if contents is clock:
         np.testing.assert_allclose(source.frame_times, [0, 100, 200, 300])
-    for order in ([1, 2, 3, 4], [1, 2, 3, 3]):
-        told = read_series(xa_file(change=enhanced(contents(order)))).warnings
-        assert not [line for line in told if "are put in order" in line]
+
+
+@pytest.mark.parametrize("contents", [clock, indices, dimension])
+@pytest.mark.parametrize("order", [[1, 2, 3, 4], [1, 2, 3, 3]])
+def test_frames_in_order_or_of_none_stay_as_they_are(xa_file, contents, order):
+    told = read_series(xa_file(change=enhanced(contents(order)))).warnings
+    assert not [line for line in told if "are put in order" in line]
 
 
 def test_times_of_the_stored_order_are_not_those_of_another(xa_file):

@@ -13,10 +13,9 @@ from pydicom.uid import (
 from angiomorph.dicom import read_series
 from angiomorph.dicom.encoding import COMPRESSIONS, Encoding
 from angiomorph.errors import InputError
-from tests.conftest import moving_frames
-from tests.dicom.test_read import item, setting
-from tests.dicom.test_write import write
+from tests.dicom.headers import item, setting, write
 from tests.dicom_tools import dciodvfy_errors
+from tests.runs import moving_frames
 from tests.tools import REPOSITORY, shared_data
 
 ENHANCED = Encoding(save_class="enhanced")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from angiomorph.errors import InputError
+from angiomorph.preprocessing.frame_numbers import parse_range
 
 ALL, CONTRAST = "all", "contrast"
 
@@ -18,9 +18,8 @@ def named_range(wanted: str) -> range | None:
     """
     if wanted in (ALL, CONTRAST):
         return None
-    match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", wanted.strip())
-    named = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-    if not named or named.start < 1:
+    named = parse_range(wanted)
+    if not named:
         raise InputError(f"`keep_frames` {wanted}: expected {ALL}, {CONTRAST}, a frame number N or a range N-M, counted from 1")
     return named
 

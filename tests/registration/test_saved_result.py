@@ -11,7 +11,7 @@ from angiomorph.preprocessing.background import Step
 from angiomorph.preprocessing.recovery import move_image
 from angiomorph.registration.model import Model
 from angiomorph.registration.options import OutputOptions, RegistrationOptions
-from angiomorph.registration.results import find_result, read_result
+from angiomorph.registration.saved_result import find_result, read_result
 from angiomorph.storage import store
 from tests.runs import phantom, save_tiny_model, series
 

@@ -11,7 +11,7 @@ import numpy as np
 from angiomorph.dicom import Series
 from angiomorph.pictures import frame_window, subtraction_window
 from angiomorph.preprocessing.background import Background, Step
-from angiomorph.preprocessing.intensity import LN, STORED, to_domain
+from angiomorph.preprocessing.intensity import UNITS, resolve_mode, to_domain
 from angiomorph.preprocessing.resizing import average_areas, fitted_shape
 from angiomorph.view.shown import Answer
 
@@ -23,14 +23,15 @@ def describe_run(series: Series) -> dict[str, Any]:
     """Return what a run says of itself, ready for JSON."""
     frames, rows, columns = series.frames.shape
     middle = in_unit(series, series.frames[frames // 2])
+    mode = resolve_mode(series.relation, "auto")
     return {
         "key": hashlib.sha256(series.frames[0].tobytes() + series.frames[-1].tobytes()).hexdigest()[:16],
         "frames": frames,
         "rows": rows,
         "columns": columns,
         "times": series.frame_times.tolist(),
-        "logarithmic": series.relation == "LIN",
-        "units": LN if series.relation == "LIN" else STORED,
+        "logarithmic": mode == "log",
+        "units": UNITS[mode],
         "window": frame_window(middle[series.shutter] if series.shutter.any() else middle),
         "warnings": list(series.warnings),
     }
@@ -38,7 +39,7 @@ def describe_run(series: Series) -> dict[str, Any]:
 
 def in_unit(series: Series, frames: np.ndarray) -> np.ndarray:
     """Return stored values of a run in the unit of its subtraction, float32."""
-    return to_domain(frames, "log" if series.relation == "LIN" else "linear")
+    return to_domain(frames, resolve_mode(series.relation, "auto"))
 
 
 def answer_frame(series: Series, number: int) -> Answer:

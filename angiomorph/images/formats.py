@@ -75,7 +75,7 @@ def count_pages(path: Path) -> int:
     """
     import tifffile
 
-    with _refusing(path, "TIFF"), tifffile.TiffFile(path) as file:
+    with _refuse_damaged(path, "TIFF"), tifffile.TiffFile(path) as file:
         return len(file.pages)
 
 
@@ -84,7 +84,7 @@ def read_affine(path: Path) -> np.ndarray | None:
     if ending_of(path) not in NIFTI:
         return None
     nibabel = import_nibabel(path)
-    with _refusing(path, "NIfTI"):
+    with _refuse_damaged(path, "NIfTI"):
         return np.asarray(nibabel.load(path).affine)
 
 
@@ -104,7 +104,7 @@ def _read(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def _refusing(path: Path, format_name: str) -> Iterator[None]:
+def _refuse_damaged(path: Path, format_name: str) -> Iterator[None]:
     """Turn whatever a reader raises of a file into an InputError: damaged files bring out a dozen kinds."""
     try:
         yield
@@ -130,7 +130,7 @@ def _read_still(path: Path) -> np.ndarray:
     from PIL import Image
 
     # Opening reads the header alone; the formats are named, so that no other decoder meets an untrusted file.
-    with _refusing(path, "a picture (PNG, JPEG, BMP)"), Image.open(path, formats=("PNG", "JPEG", "BMP")) as image:
+    with _refuse_damaged(path, "a picture (PNG, JPEG, BMP)"), Image.open(path, formats=("PNG", "JPEG", "BMP")) as image:
         _check_size(path, (image.height, image.width), 4 * len(image.getbands()))
         grey = image if image.mode in PLAIN else image.convert("RGB")
         return _one_channel(path, np.asarray(grey))
@@ -149,7 +149,7 @@ def _one_channel(path: Path, pixels: np.ndarray) -> np.ndarray:
 def _read_tiff(path: Path) -> np.ndarray:
     import tifffile
 
-    with _refusing(path, "TIFF (LZW, JPEG and others need the package imagecodecs)"), tifffile.TiffFile(path) as file:
+    with _refuse_damaged(path, "TIFF (LZW, JPEG and others need the package imagecodecs)"), tifffile.TiffFile(path) as file:
         kinds = {(part.shape, part.dtype) for part in file.series}
         if len(kinds) > 1:
             raise InputError(f"{path}: expected images of one size and type, found {len(kinds)} kinds; save them apart")
@@ -187,7 +187,7 @@ def _read_video(path: Path) -> np.ndarray:
     except ImportError as error:
         raise InputError(f"{path}: expected PyAV, which reads videos; pip install 'angiomorph[images]'") from error
     frames: list[np.ndarray] = []
-    with _refusing(path, "a video"), av.open(str(path)) as container:
+    with _refuse_damaged(path, "a video"), av.open(str(path)) as container:
         stream = container.streams.video[0]
         _check_size(path, (stream.height, stream.width), 1)
         for frame in container.decode(stream):
@@ -201,7 +201,7 @@ def _read_video(path: Path) -> np.ndarray:
 
 
 def _read_numpy(path: Path) -> np.ndarray:
-    with _refusing(path, "an array of NumPy without pickled objects"):
+    with _refuse_damaged(path, "an array of NumPy without pickled objects"):
         if path.suffix.lower() == ".npy":
             with path.open("rb") as file:
                 _check_array(path, file, path.stat().st_size)
@@ -233,7 +233,7 @@ def _check_array(path: Path, file: BinaryIO | Any, size: int) -> None:
 
 def _read_nifti(path: Path) -> np.ndarray:
     nibabel = import_nibabel(path)
-    with _refusing(path, "NIfTI"):
+    with _refuse_damaged(path, "NIfTI"):
         image = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Pair):
             raise InputError(f"{path}: expected NIfTI, found {type(image).__name__}; convert it")

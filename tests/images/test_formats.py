@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from angiomorph.errors import InputError
-from angiomorph.images.readers import count_pages, ending_of, read_affine, read_frames, read_volume
+from angiomorph.images.formats import count_pages, ending_of, read_affine, read_frames, read_volume
+from tests.nifti_tools import save_nifti
 from tests.tools import require_package
 
 RUN = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5) * 997
@@ -23,13 +24,6 @@ RUN = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5) * 997
 
 def save_npz(path, **named):
     np.savez_compressed(path, **named)
-
-
-def save_nifti(path, array, affine=None):
-    require_package("nibabel", "images")
-    import nibabel
-
-    nibabel.save(nibabel.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
 
 
 WRITERS = {

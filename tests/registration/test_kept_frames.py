@@ -3,7 +3,7 @@
 import pytest
 
 from angiomorph.errors import InputError
-from angiomorph.registration.kept import choose_frames, named_range
+from angiomorph.registration.kept_frames import choose_frames, named_range
 
 
 @pytest.mark.parametrize(

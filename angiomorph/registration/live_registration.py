@@ -15,9 +15,9 @@ from angiomorph.dicom import Series
 from angiomorph.errors import InputError, say_failure
 from angiomorph.preprocessing.background import Step
 from angiomorph.registration.evidence import weigh_warps
-from angiomorph.registration.looks import answer_background, answer_frame, answer_warp, describe_run
 from angiomorph.registration.model_defaults import read_model_defaults
 from angiomorph.registration.options import BY_TENSORFLOW, ENDINGS, USUAL, EngineOptions, RegistrationOptions
+from angiomorph.registration.page_answers import answer_background, answer_frame, answer_warp, describe_run
 from angiomorph.view.shown import Answer, read_number
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 256 * 2**20  # of warps
 START = "start"  # the background with which the run was opened
+LARGEST = 2.0**16  # of subtracted values
 SAVED = ("dicom", "h5", "mp4", "gif", "html")  # kinds of files that the page offers, as far as there are
 OF_HEADERS = ("dicom",)  # of which a run without headers has none
 
@@ -87,7 +88,7 @@ class LiveRegistration:
             return self._ask_network(kind, asked)
 
     def _ask_network(self, kind: str, asked: Mapping[str, str]) -> Answer:
-        run = self._loaded()
+        run = self._require_run()
         if kind == "reference":
             numbers = self._read_numbers(asked.get("background", ""))
             return Answer({}, run.reference(numbers).astype("<f4").tobytes())
@@ -108,15 +109,15 @@ class LiveRegistration:
 
     def _load(self) -> None:
         with self._network:
-            self._loaded_or_failed()
+            self._try_to_load()
 
-    def _loaded(self) -> OneByOne:
-        run = self._loaded_or_failed()
+    def _require_run(self) -> OneByOne:
+        run = self._try_to_load()
         if run is None:
             raise InputError(self._failure)
         return run
 
-    def _loaded_or_failed(self) -> OneByOne | None:
+    def _try_to_load(self) -> OneByOne | None:
         if self._run is None and not self._failure:
             try:
                 from angiomorph.registration.engines import configure_engine
@@ -175,14 +176,16 @@ class LiveRegistration:
         if kind not in self._describe()["saves"]:
             raise InputError(f"`file` {kind}: expected one of {', '.join(self._describe()['saves'])}, as this run can be saved")
         background = self._how.background if wanted == START else str(self._read_numbers(wanted)[0])
-        saved = run.save(kind, background, hyper, refine, guard=asked.get("guard", "1") == "1")
+        black, white = (read_number(asked, name, -LARGEST, LARGEST, 0) for name in ("black", "white"))
+        window = None if black == white else (black, white)
+        saved = run.save(kind, background, hyper, refine, guard=asked.get("guard", "1") == "1", window=window)
         return Answer({"name": f"angiomorph{ENDINGS[kind]}"}, saved)
 
     def _split(self, asked: Mapping[str, str]) -> tuple[Step, ...]:
         """Return which frames have which background, of "start" or of frame numbers that serve the whole run."""
         wanted, count = asked.get("background", START), len(self._series.frames)
         if wanted == START:
-            return self._loaded().background.split(count)
+            return self._require_run().background.split(count)
         return (Step(self._read_numbers(wanted), tuple(range(1, count + 1))),)
 
     def _read_numbers(self, wanted: str) -> tuple[int, ...]:

@@ -8,11 +8,11 @@ from scipy import ndimage
 
 from angiomorph.errors import InputError
 from angiomorph.preprocessing.background import Step
-from angiomorph.registration.live import LiveRegistration
-from angiomorph.registration.looks import shrink_warp
+from angiomorph.registration.live_registration import LiveRegistration
 from angiomorph.registration.model import Model
 from angiomorph.registration.notebook import show
 from angiomorph.registration.options import RegistrationOptions
+from angiomorph.registration.page_answers import shrink_warp
 from angiomorph.storage.store import read_arrays
 from tests.runs import phantom, save_tiny_model, series
 
@@ -74,7 +74,7 @@ def test_warps_are_those_of_the_whole_run(live, result):
 def test_what_was_forgotten_is_found_again(live, monkeypatch):
     frames = (2, 3, 4, 2)
     expected = [ask(live, "warp", frame=frame, hyper=0.2).data for frame in frames]
-    monkeypatch.setattr("angiomorph.registration.live.KEPT_BYTES", 1)  # so that one warp is kept
+    monkeypatch.setattr("angiomorph.registration.live_registration.KEPT_BYTES", 1)  # so that one warp is kept
     assert [ask(live, "warp", frame=frame, hyper=0.2).data for frame in frames] == expected
 
 
@@ -88,7 +88,8 @@ def test_refined_warps_are_those_of_the_whole_run(model_path):
 
 
 def test_more_backgrounds_than_are_kept_stay_right(live):
-    for background in ("1", "2", "3", "4", "5", "1,3", "1"):
+    asked = ("1", "2", "3", "4", "5", "1,3", "1")  # more than are kept, and the first once more
+    for background in asked:
         found = np.frombuffer(ask(live, "reference", background=background).data, "<f4").reshape(64, 64)
         chosen = [int(number) - 1 for number in background.split(",")]
         np.testing.assert_allclose(found, np.log(phantom()[chosen].astype(float)).mean(0), atol=1e-5)
@@ -165,13 +166,13 @@ def test_the_guard_may_wait(model_path):
 
 
 @pytest.mark.slow
-def test_a_notebook_shows_a_run_live(model_path, monkeypatch):
-    for model in (model_path, Model(model_path)):
-        widget, sent = show(series(phantom()), model, OPTIONS), []
-        monkeypatch.setattr(widget, "send", lambda message, buffers, sent=sent: sent.append((message, buffers)))
-        widget._handle_custom_msg({"id": 1, "kind": "warp", "asked": {"frame": 2, "hyper": 0.5}}, [])
-        ((message, (data,)),) = sent
-        assert (message["info"], len(data)) == ({"rows": 64, "columns": 64}, 4 * 64 * 64)
+@pytest.mark.parametrize("load", [str, Model], ids=["a path", "a model"])
+def test_a_notebook_shows_a_run_live(model_path, monkeypatch, load):
+    widget, sent = show(series(phantom()), load(model_path), OPTIONS), []
+    monkeypatch.setattr(widget, "send", lambda message, buffers: sent.append((message, buffers)))
+    widget._handle_custom_msg({"id": 1, "kind": "warp", "asked": {"frame": 2, "hyper": 0.5}}, [])
+    ((message, (data,)),) = sent
+    assert (message["info"], len(data)) == ({"rows": 64, "columns": 64}, 4 * 64 * 64)
 
 
 def test_without_anywidget_the_remedy_is_said(monkeypatch):

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from angiomorph.dicom.compress import CODERS
-from angiomorph.dicom.gathered import GatheredFrames, percentile
+from angiomorph.dicom.gathered_frames import GatheredFrames, percentile
 from angiomorph.dicom.save import derived_uid
-from tests.conftest import moving_frames
+from tests.runs import moving_frames
 
 
 def gather(frames, folder, dtype="<u2", **options):
@@ -58,7 +58,7 @@ def test_compressed_frames_are_those_of_pydicom(xa_file, tmp_path, name):
 
 
 def test_frames_beyond_4_gib_have_the_extended_table(xa_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("angiomorph.dicom.gathered.MOST_OFFSET", 1000)
+    monkeypatch.setattr("angiomorph.dicom.gathered_frames.MOST_OFFSET", 1000)
     frames = moving_frames((3, 33, 35))
     dataset = pydicom.dcmread(xa_file(frames=frames))
     with gather(frames, tmp_path).compress(dataset, CODERS["rle"], tmp_path) as file:
