@@ -207,7 +207,7 @@ def new_state(series: Series, sop_class_uid: UID, role: Role, entropy: Sequence[
         series: the run, of one multi-frame file.
         sop_class_uid: the state's class.
         role: the state's role.
-        entropy: what, beside the source's UIDs, its UIDs are hashes of.
+        entropy: texts that its UIDs are hashes of, beside the source's UIDs.
     """
     header = series.headers[0]
     dataset = describe_patient_and_study(header)

@@ -141,7 +141,7 @@ class OneByOne:
             hyper: λ, [0, 1].
             refine: steps of refinement after the network.
             guard: whether to scale warps by the evidence of motion.
-            window: of a video, see `Registration.write_video`.
+            window: grey window of a video, see `Registration.write_video`.
         """
         how = replace(self._how, background=background, hyper=hyper, refine=refine, guard=guard)
         output = OutputOptions(kinds=(kind,))
