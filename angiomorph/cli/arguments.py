@@ -120,7 +120,7 @@ def repeat_flags(arguments: argparse.Namespace, names: Collection[str]) -> list[
 
     Args:
         arguments: parsed by `arguments.parser`.
-        names: of the arguments; those at their default are left out.
+        names: names of the arguments; those at their default are left out.
     """
     words: list[str] = []
     for action in arguments.parser._actions:
@@ -134,8 +134,8 @@ def name_flags(message: str, parser: argparse.ArgumentParser) -> str:
     """Return a message in which arguments, in backticks, have a parser's names: --lambda for `hyper`, M.h5 for `model`.
 
     Args:
-        message: of an error or a warning of the library.
-        parser: of the verb.
+        message: text of an error or a warning of the library.
+        parser: the verb's parser.
     """
     flags = {action.dest: action.option_strings[-1] if action.option_strings else action.metavar for action in parser._actions}
     return re.sub(r"`(\w+)`", lambda found: str(flags.get(found[1]) or found[0]), message)

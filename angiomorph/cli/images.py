@@ -69,7 +69,7 @@ class TrainingData:
     Args:
         paths: stores, and DICOM or, with `images`, image files and folders.
         pairs: image files, moving and fixed.
-        images: what the user says of images; None where there are none.
+        images: the user's description of images; None where there are none.
     """
 
     paths: list[Path]

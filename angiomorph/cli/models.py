@@ -21,15 +21,22 @@ def add_import_weights(verbs: Any) -> None:
     verb.add_argument("out", metavar="OUT.h5", help="the model to write")
     trained = "frame size that it was trained on (default: %(default)s)"
     verb.add_argument("--size", type=read_count, default=FRAME_SIZE, help=trained)
-    verb.add_argument("--intensity", choices=INTENSITIES, default="linear", help="(default: linear, as the paper)")
-    verb.add_argument("--image-loss", choices=("mse", "minmax", "vle"), default="vle", help="of its training (default: vle)")
+    verb.add_argument(
+        "--intensity",
+        choices=INTENSITIES,
+        default="linear",
+        help="what the network sees of a run (default: linear, as the paper)",
+    )
+    verb.add_argument(
+        "--image-loss", choices=("mse", "minmax", "vle"), default="vle", help="loss it was trained with (default: vle)"
+    )
     verb.add_argument(
         "--lambda",
         dest="hyper",
         type=read_fraction,
         default=DEFAULT_LAMBDA["vle"],
         metavar="L",
-        help="to register with (default: %(default)s)",
+        help="default lambda of the model (default: %(default)s)",
     )
 
 
@@ -53,7 +60,7 @@ def add_compact(verbs: Any) -> None:
     verb = add_verb(verbs, "compact", _compact, "Make a model file small by a low-rank head.")
     verb.add_argument("model", metavar="M.h5")
     verb.add_argument("out", metavar="OUT.h5")
-    verb.add_argument("--rank", type=read_count, default=8, help="of the generated weights (default: 8)")
+    verb.add_argument("--rank", type=read_count, default=8, help="rank of the generated weights (default: 8)")
 
 
 def _compact(arguments: argparse.Namespace) -> int:
@@ -68,7 +75,7 @@ def add_bake(verbs: Any) -> None:
     verb = add_verb(verbs, "bake", _bake, "Turn a model at one lambda into a plain VoxelMorph VxmDense.")
     verb.add_argument("model", metavar="M.h5")
     verb.add_argument("out", metavar="OUT.h5")
-    verb.add_argument("--lambda", dest="hyper", type=read_fraction, required=True, metavar="L", help="0 to 1")
+    verb.add_argument("--lambda", dest="hyper", type=read_fraction, required=True, metavar="L", help="lambda to fix, 0 to 1")
     verb.add_argument("--size", type=read_count, metavar="N", help="side of the frames it takes (default: the model's)")
 
 
@@ -88,9 +95,9 @@ def add_export(verbs: Any) -> None:
     verb.add_argument("model", metavar="M.h5", help="the file of a model, or the name of a shipped one")
     verb.add_argument("out", metavar="OUT", help="OUT.onnx, or the name of a new folder for a SavedModel")
     verb.add_argument(
-        "--lambda", dest="hyper", type=read_fraction, metavar="L", help="0 to 1 (default: what the model registers with)"
+        "--lambda", dest="hyper", type=read_fraction, metavar="L", help="lambda to fix, 0 to 1 (default: the model's own)"
     )
-    verb.add_argument("--licence", metavar="TEXT", help="of the model, to stand in the file (default: a shipped model's own)")
+    verb.add_argument("--licence", metavar="TEXT", help="licence text written into the file (default: a shipped model's own)")
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -52,7 +52,7 @@ def register_pair_of(arguments: argparse.Namespace, usual: argparse.Namespace) -
     """Register the pair that the arguments name.
 
     Args:
-        arguments: of the verb.
+        arguments: the verb's arguments.
         usual: its defaults, to refuse options that say something of runs alone.
     """
     for name in OF_RUNS:

@@ -21,7 +21,7 @@ from angiomorph.workers import Cluster
 def add_prepare(verbs: Any) -> None:
     verb = add_verb(verbs, "prepare", _prepare, "Turn a DICOM archive into a training store without identities.")
     verb.add_argument("dicom", nargs="+", metavar="DICOM", help="DICOM files, folders, or trees of them")
-    verb.add_argument("store", metavar="STORE.h5", help="the training store to write; the same command goes on if stopped")
+    verb.add_argument("store", metavar="STORE.h5", help="the training store to write; repeat the command to resume")
     verb.add_argument("--size", type=read_count, metavar="N", help="shrink frames whose longer side is larger, pixels")
     add_unsubtracted(verb)
     add_images(verb)

@@ -23,7 +23,7 @@ def add_simulate(verbs: Any) -> None:
     )
     verb.add_argument("--vessels", metavar="NII", help="CT angiography of a head without bone; without one, vessels are grown")
     verb.add_argument("--runs", type=read_count, default=1, metavar="N", help="how many (default: 1)")
-    verb.add_argument("--seed", type=int, default=0, metavar="N", help="of everything drawn (default: 0)")
+    verb.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything drawn (default: 0)")
     verb.add_argument(
         "--workers", type=read_count, default=os.cpu_count() or 1, metavar="N", help="processes (default: one a core)"
     )

@@ -44,9 +44,8 @@ def anonymize(series: Series) -> Series:
     """Return a run whose headers have no identity: all that is written of it has the same new UIDs, and none of the old.
 
     Follows the basic profile of PS3.15, table E.1-1: attributes are removed, emptied, or replaced. UIDs become hashes of the
-    old ones, so that the same run gets the same UIDs again; who has an old UID can therefore compute the new one. Private
-    and unknown attributes go; every other text that holds a name, the patient's number or birth date, or a place becomes
-    "REMOVED".
+    old ones, so that the same run gets the same UIDs again. Who has an old UID can compute the new one. Private and unknown
+    attributes go; every other text that holds a name, the patient's number or birth date, or a place becomes "REMOVED".
 
     Args:
         series: the run.
@@ -76,7 +75,7 @@ def check_burnt_in(series: Series) -> None:
     if said == "YES" or (captured and said != "NO"):
         raise InputError(
             f"{series.name}: expected a run without burnt-in text for `anonymize`, found {label('BurnedInAnnotation')} "
-            f"{said or 'absent in a captured run'}: text in the pixels stays; "
+            f"{said or 'absent in a captured run'}. Text in the pixels stays; "
             "export the run without it, or leave `anonymize` out"
         )
 

@@ -161,5 +161,5 @@ def copy_up_to(archive: Path, source: Readable, target: IO[bytes], most: int) ->
 def _too_large(archive: Path, size: int) -> InputError:
     return InputError(
         f"{archive}: expected an archive of runs that this disk has room for, found one of {archive.stat().st_size} bytes that "
-        f"unpacks to {size} or more; unpack it on a larger disk, if it is what you expect, and give the folder"
+        f"unpacks to {size} or more. If that is what you expect, unpack it on a larger disk and give the folder"
     )

@@ -88,7 +88,7 @@ class Found:
 
     Args:
         numbers: one a component, nan for a component that is none; empty if the attribute is absent or empty.
-        unusable: what was expected and what stands there; empty if the attribute is absent or as it should be.
+        unusable: text with the expected and the found value; empty if the attribute is absent or as it should be.
     """
 
     numbers: tuple[float, ...] = ()

@@ -41,7 +41,7 @@ def check_header(header: Header, *, unsubtracted: bool = False) -> None:
     """Refuse a file that is no unsubtracted, grey-scale angiogram of a resting C-arm.
 
     Args:
-        header: of the file.
+        header: the file's header.
         unsubtracted: take it as acquired, whatever it says of subtraction.
 
     Raises:
@@ -103,8 +103,8 @@ def _class_name(dataset: Dataset) -> str:
 def _check_unsubtracted(path: Path, dataset: Dataset) -> None:
     if evidence := subtraction_evidence(dataset):
         raise InputError(
-            f"{path}: expected a run as acquired, found one that is already subtracted ({evidence}); "
-            "export the unsubtracted (native) run from the archive, or say `unsubtracted` if these are its pixels"
+            f"{path}: expected a run as acquired, found one that is already subtracted ({evidence}). "
+            "Export the unsubtracted (native) run from the archive, or say `unsubtracted` if these are its pixels"
         )
 
 
@@ -146,6 +146,6 @@ def check_frame_count(path: Path, frames: int) -> None:
     """
     if frames < 2:
         raise InputError(
-            f"{path}: expected a run, which needs at least one background and one contrast frame, found one single frame; "
-            "give the multi-frame file, or the folder that has the run's other frames"
+            f"{path}: expected a run, which needs at least one background and one contrast frame, found one single frame. "
+            "Give the multi-frame file, or the folder that has the run's other frames"
         )

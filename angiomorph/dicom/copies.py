@@ -32,8 +32,8 @@ class Copy:
 def leave_out_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[Copy]]:
     """Return one of all files that are the same image, that of the shortest name, and the others.
 
-    Files are one image if they are equal byte by byte; or if SOPInstanceUID, InstanceNumber and times are the same and their
-    pixels are, or are stored in another encoding. Anonymised frames that share a SOPInstanceUID but not these are kept.
+    Files are one image if they are equal byte by byte. They also are if SOPInstanceUID, InstanceNumber and times agree, and
+    pixels agree or are stored in another encoding. Anonymised frames that share a SOPInstanceUID but not these are kept.
     """
     kept: dict[object, list[Frame]] = {}
     copies = []

@@ -115,7 +115,7 @@ def _check(
     if frames.ndim != 3 or frames.size == 0 or bits not in LEGAL_BITS.get(frames.dtype, ()):
         raise InputError(
             f"{path}: expected (T, H, W) frames of uint8 with BitsStored 8 or uint16 with BitsStored 10, 12 or 16, got "
-            f"shape {frames.shape} of {frames.dtype} with BitsStored {bits}; convert the frames first"
+            f"shape {frames.shape} of {frames.dtype} with BitsStored {bits}. Convert the frames first"
         )
     if int(frames.max()) >= 1 << bits:
         raise InputError(
@@ -134,7 +134,7 @@ def _check_relation(path: str | os.PathLike[str], relation: str, modality_lut: n
     if relation not in RELATIONS or (found != (values,) if relation == "LOG" else found is not None):
         raise InputError(
             f"{path}: expected PixelIntensityRelationship LIN or DISP, or LOG with a modality_lut of {values} values, got "
-            f"{relation!r} with {found}; give the relation that the stored values have to X-ray intensity"
+            f"{relation!r} with {found}. Give the relation that the stored values have to X-ray intensity"
         )
 
 

@@ -71,7 +71,7 @@ def _slices(source: Path) -> list[Path]:
     found = _series(Path(folder, name) for folder, _, names in os.walk(source) for name in names)
     if not found:
         raise InputError(
-            f"{source}: expected a folder with the files of a CT series, found no CT image in it; give the folder of a CT, or "
+            f"{source}: expected a folder with the files of a CT series, found no CT image in it. Give the folder of a CT, or "
             "a NIfTI file by itself"
         )
     if len(found) > 1:
@@ -199,7 +199,7 @@ def _in_ras(path: Path, volume: np.ndarray, axes: np.ndarray, origin: np.ndarray
     if angle > MAX_OBLIQUE or len(set(towards)) < 3:
         raise InputError(
             f"{path}: expected slices within {MAX_OBLIQUE:g} degrees of the patient's axes, each above the other, found them "
-            f"oblique by {angle:.0f} degrees; resample the CT to upright axial slices"
+            f"oblique by {angle:.0f} degrees. Resample the CT to upright axial slices"
         )
     index = np.argsort(towards)  # the index that runs along x, y, z
     volume = volume.transpose([2 - index[axis] for axis in (2, 1, 0)])

@@ -137,8 +137,8 @@ FIRST_DATA_GROUP = 0x0008  # before it are network commands and the file's own m
 def carry_over(source: Dataset) -> Dataset:
     """Return a copy of a source's header without what belongs to its pixels, as one of the classic class.
 
-    Private groups, curves, overlays, retired groups and values that break their own type are left out; dates and times of
-    ACR-NEMA are written as DICOM does; texts keep their bytes, whatever their character set; an enhanced object becomes a
+    Private groups, curves, overlays, retired groups and values that break their own type are left out. Dates and times of
+    ACR-NEMA are written as DICOM does. Texts keep their bytes, whatever their character set. An enhanced object becomes a
     classic one.
 
     Args:

@@ -16,7 +16,7 @@ class Encoding:
     Args:
         pixel_depth: bits of a value, of `DEPTHS`.
         compress: lossless compression, of `COMPRESSIONS`.
-        save_class: of the subtracted run, of `CLASSES`: X-Ray Angiographic Image, or Enhanced XA Image.
+        save_class: class of the subtracted run, one of `CLASSES`: X-Ray Angiographic Image, or Enhanced XA Image.
     """
 
     pixel_depth: int = 12

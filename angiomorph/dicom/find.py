@@ -41,7 +41,7 @@ class _Place:
 
     Args:
         files: each with the folder that it counts to.
-        folder: of their runs' results.
+        folder: folder of their runs' results.
         unpacked: archives that the files come from.
         by_itself: whether they are named one by one, so that all are returned, to say what is wrong with them.
     """

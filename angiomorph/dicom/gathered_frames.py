@@ -28,7 +28,7 @@ class GatheredFrames:
         dtype: "u1" or "<u2".
         field: `(H, W)` bool, where values are counted.
         folder: on whose disk they lie.
-        every: of how many frames the values of one are counted.
+        every: step of the frames whose values are counted; 1 for all.
 
     Raises:
         InputError: the disk is full, or fails.
@@ -76,8 +76,8 @@ class GatheredFrames:
         """Return the frames without loss in fragments, behind the table of their offsets, as a file.
 
         Args:
-            dataset: that they belong to; beyond 4 GiB of them it gets the extended offset table.
-            coder: of the compression.
+            dataset: data set that they belong to; beyond 4 GiB of them it gets the extended offset table.
+            coder: encoder of the compression.
             folder: on whose disk the file lies.
 
         Source: DICOM PS3.5 A.4; PS3.3 C.7.6.3.1.8 (extended offset table).

@@ -92,7 +92,7 @@ class Frame:
         source: the file as its user knows it; "" if that is the path.
         count: number of frames in it; 0 if its header cannot be read, or is not of an angiogram.
         size: Rows and Columns.
-        series: what all frames of a run have: SeriesNumber, SeriesInstanceUID, SOPClassUID.
+        series: values common to all frames of a run: SeriesNumber, SeriesInstanceUID, SOPClassUID.
         uid: SeriesInstanceUID.
         instance: SOPInstanceUID.
         number: InstanceNumber.
@@ -101,8 +101,8 @@ class Frame:
         moments: by the keywords of `CLOCKS`.
         plane: ImageType's third value if it is "BIPLANE A" or "BIPLANE B".
         positions: by the keywords of `POSITION`.
-        field: of view, as text, by the keywords of `FIELD`.
-        kind: what makes pixels comparable, by the keywords of `KIND`.
+        field: field of view, as text, by the keywords of `FIELD`.
+        kind: values that make pixels comparable, by the keywords of `KIND`.
         concatenation: ConcatenationUID of a part of one; "" of all other files.
         part: InConcatenationNumber.
         masks: other images that it names for mask frames, see `masks.name_other_images`.
@@ -140,7 +140,7 @@ class Run:
 
     Args:
         frames: one or more.
-        warnings: what a user should know about which files these are, and about their order.
+        warnings: warnings about the choice of these files and their order.
         refusal: why they cannot be one run in one order; "" if they can.
     """
 
@@ -350,7 +350,7 @@ def _by_pause(frames: list[Frame]) -> list[list[Frame]]:
     if not _separates(parts):
         raise InputError(
             f"{frames[0].path}: expected frames of one run, found {len(frames)} frames of which most are "
-            f"{PAUSE // SECOND} s or more from the next: exposures of their own; give the frames of a run"
+            f"{PAUSE // SECOND} s or more from the next. These are exposures of their own; give the frames of a run"
         )
     return parts
 
@@ -495,7 +495,7 @@ def _check_planes(frames: list[Frame], columns: dict[str, list[int]]) -> None:
         if step < SECOND and step > resolution:
             raise InputError(
                 f"{frames[0].path}: expected one frame at a time, found {counts[moments[0]]} at each {label(keyword)} and no "
-                f"{label('ImageType')} that names their plane; give the files of one plane by name"
+                f"{label('ImageType')} that names their plane. Give the files of one plane by name"
             )
 
 
@@ -535,4 +535,4 @@ def _find_missing(run: Run, known: set[int]) -> list[str]:
     if not missing:
         return []
     between = f"{label('InstanceNumber')} {first} and {last}"
-    return [f"{run.frames[0].path}: {missing} frames of this run are missing between {between}"]
+    return [f"{run.frames[0].path}: missing from this run between {between}: {missing} frame{'s' if missing > 1 else ''}"]

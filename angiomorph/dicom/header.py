@@ -155,7 +155,7 @@ def _check_inflated_size(path: Path, file: BinaryIO) -> None:
         length += len(inflate.decompress(part, CHUNK))
         if length > most:
             raise InputError(
-                f"{path}: expected a deflated file that inflates to at most {most >> 20} MiB, found more; have the "
+                f"{path}: expected a deflated file that inflates to at most {most >> 20} MiB, found more. Have the "
                 "archive export the run as Explicit VR Little Endian, or convert it with dcmtk's dcmconv +te"
             )
         part = inflate.unconsumed_tail or file.read(CHUNK)
@@ -195,7 +195,7 @@ def imager_spacing(dataset: Dataset) -> tuple[float, float] | None:
     """Return ImagerPixelSpacing, of rows and of columns, mm at the detector; None where a header does not say it.
 
     Args:
-        dataset: of a classic or an enhanced object.
+        dataset: data set of a classic or an enhanced object.
     """
     framed = functional(dataset, "FramePixelDataPropertiesSequence", "ImagerPixelSpacing")
     sizes = numbers(framed if "ImagerPixelSpacing" in framed else dataset, "ImagerPixelSpacing")

@@ -35,9 +35,9 @@ class Role:
 
     Args:
         name: distinguishes its UIDs from those of other objects of the same source.
-        number: of its series within the source's, 1 to 99.
-        series: what SeriesDescription ends with, at most 63 characters.
-        contribution: what this program did.
+        number: number of its series within the source's, 1 to 99.
+        series: end of SeriesDescription, at most 63 characters.
+        contribution: description of this program's work.
     """
 
     name: str
@@ -52,8 +52,8 @@ def set_identity(dataset: Dataset, series: Series, role: Role, entropy: Sequence
     Args:
         dataset: with the source's study, series and equipment; changed in place.
         series: the source.
-        role: of the object.
-        entropy: what, beside the source's UIDs, its UIDs are hashes of.
+        role: the object's role.
+        entropy: texts that its UIDs are hashes of, beside the source's UIDs.
     """
     uids = [str(sop_instance(header)) for header in series.file_headers]
     if not value(dataset, "StudyInstanceUID"):
@@ -103,7 +103,7 @@ def refer_to(header: Dataset, purpose: str, *, preserved: str) -> Dataset:
     """Return an item of SourceImageSequence.
 
     Args:
-        header: of the image.
+        header: the image's header.
         purpose: code, of `PURPOSES`.
         preserved: SpatialLocationsPreserved, "YES" or "NO".
     """
@@ -149,7 +149,7 @@ def set_frame_times(dataset: Dataset, series: Series, kept: Sequence[int] = ()) 
     """Write when the frames of a run were taken, as FrameTime where they are even.
 
     Args:
-        dataset: of the written run; changed in place.
+        dataset: data set of the written run; changed in place.
         series: its source.
         kept: numbers of the frames that are written, rising; none for all.
     """

@@ -39,7 +39,7 @@ def write_key_frame(
         path: the file's final name; written whole or not at all.
         series: the source run.
         frame: `(H, W)`, iodine negative, in `units`.
-        number: of the frame in the source, from 1.
+        number: number of the frame in the source, from 1.
         units: "ln(intensity)" or "stored value".
         hyper: λ in [0, 1].
         encoding: how its pixels are stored; its class is always Secondary Capture.
@@ -53,7 +53,7 @@ def write_key_frame(
     if frame.shape != series.frames.shape[1:] or not np.isfinite(frame).all() or not 1 <= number <= len(series.frames):
         raise InputError(
             f"{path}: expected finite values of shape {series.frames.shape[1:]} of a frame from 1 to {len(series.frames)}, got "
-            f"{frame.shape} of frame {number}; give one frame of the subtracted run"
+            f"{frame.shape} of frame {number}. Give one frame of the subtracted run"
         )
     with explain_unwritable(path, series.name):
         stored, formula = quantise([frame], 1, series, units, encoding, Path(path).parent)

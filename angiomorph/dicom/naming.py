@@ -31,7 +31,7 @@ def check_pattern(pattern: str | None, *, anonymous: bool) -> None:
     """Raise where a pattern names what may hold identity, or is no pattern.
 
     Args:
-        pattern: of `--name`; None without.
+        pattern: pattern of `--name`; None without.
         anonymous: whether names may tell nothing of the source's.
 
     Raises:

@@ -85,12 +85,12 @@ class Pixels:
     """A file's frames, found and checked, but not yet decoded.
 
     Args:
-        header: of the file.
-        layout: of each frame.
-        syntax: what the pixels are encoded in, whatever the file says.
+        header: the file's header.
+        layout: layout of each frame.
+        syntax: encoding of the pixels, whatever the file says.
         frames: where each frame's bytes are: one span (start, length), or several of a compressed frame in fragments.
         inflated: the pixels of a deflated file; None where the spans are places in the file.
-        warnings: what a user should know; no patient identity.
+        warnings: warnings for the user, without patient identity.
     """
 
     header: Header
@@ -104,8 +104,8 @@ class Pixels:
 def find_pixels(header: Header) -> Pixels:
     """Find a file's frames and check their number and size against the bytes there are.
 
-    A frame of its own in each fragment needs no offset table; where frames have several, the marks with which they begin are
-    believed, else a table that names their starts.
+    A frame of its own in each fragment needs no offset table. Where frames have several fragments, the marks with which they
+    begin are believed, else a table that names their starts.
 
     Raises:
         InputError: naming the file, the tag, what was expected and found, and the remedy: no pixels, none of 8 or 16 bits,
@@ -135,7 +135,7 @@ def decode(pixels: Pixels) -> Iterator[np.ndarray]:
     """Yield a file's frames, `(H, W)` uint8 or uint16, or int8 or int16 where signed, without the bits that hold no value.
 
     Args:
-        pixels: what `find_pixels` found.
+        pixels: result of `find_pixels`.
 
     Raises:
         InputError: a frame that does not decode, or has another size than the header says.
@@ -154,8 +154,8 @@ def decode_frame(pixels: Pixels, count: int) -> np.ndarray:
     """Return one frame of a file, see `decode`; the file is open no longer than that.
 
     Args:
-        pixels: what `find_pixels` found.
-        count: of the frame in the file, from 1.
+        pixels: result of `find_pixels`.
+        count: number of the frame in the file, from 1.
 
     Raises:
         InputError: as of `decode`, or the file is gone or cut since it was found.
@@ -240,7 +240,7 @@ def _layout(header: Header) -> Layout:
     if allocated not in (8, 16) or not stored - 1 <= high < allocated:
         raise InputError(
             f"{path}: expected {label('BitsAllocated')} 8 or 16 with HighBit from BitsStored - 1 to BitsAllocated - 1, found "
-            f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}; convert the file to a legal image"
+            f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}. Convert the file to a legal image"
         )
     return Layout(rows, columns, allocated, stored, high, bool(number(dataset, "PixelRepresentation")))
 
@@ -258,8 +258,8 @@ def _native_frames(
         times = there // count
         raise InputError(
             f"{header.path}: expected {label('NumberOfFrames')} {there}, or {label('Rows')} {layout.rows * times}, or "
-            f"{label('Columns')} {layout.columns * times}, as there are pixels for {times} times of what it says, found "
-            f"{count}, {layout.rows}, {layout.columns}; correct it, or fetch the file again from its archive"
+            f"{label('Columns')} {layout.columns * times}, found {count}, {layout.rows}, {layout.columns}. There are "
+            f"pixels for {times} times of that; correct it, or fetch the file again from its archive"
         )
     of_surplus = _weigh_surplus(header, layout, file, (start + used, found - used), count)
     return tuple(((start + frame * size, size),) for frame in range(count)), (*told, *of_surplus)
@@ -283,7 +283,7 @@ def _weigh_surplus(header: Header, layout: Layout, file: BinaryIO, surplus: Span
         return (f"{found}, all alike, taken as padding; or it has {' or '.join(fitting)}",) if fitting else ()
     if fitting and count > 1:
         raise InputError(
-            f"{header.path}: expected {' or '.join(fitting)}, for so many there are pixels in each of {count} frames, found "
+            f"{header.path}: expected {' or '.join(fitting)}, as each of {count} frames has pixels for it, found "
             f"{layout.rows} x {layout.columns}; correct it, or fetch the file again from its archive"
         )
     return (f"{found}, which are no padding, as they differ; not read: see whether the pictures are as they should be",)
@@ -466,7 +466,7 @@ def _check_size(header: Header, layout: Layout, stream: Stream | None, syntax: U
     if too_small or layout.rows * layout.columns > LARGEST_FRAME:
         raise InputError(
             f"{header.path}: expected frames of {wanted} pixels (Rows, Columns), found {length} bytes for the first, which "
-            "cannot hold them; the header is damaged: fetch the file again from its archive"
+            "cannot hold them. The header is damaged; fetch the file again from its archive"
         )
 
 

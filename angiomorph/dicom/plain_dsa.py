@@ -67,7 +67,7 @@ def check_dsa_run(series: Series) -> None:
     if sop_class(series.headers[0]) in SECONDARY_CAPTURE_CLASSES:
         raise InputError(
             f"{series.name}: expected a run of class XA or XRF for `kinds` dsa, got a captured one, whose class knows no mask "
-            "frames; export the run as acquired, or leave dsa out"
+            "frames. Export the run as acquired, or leave dsa out"
         )
 
 
@@ -140,7 +140,7 @@ def check_dsa_state(series: Series, kind: str = "dsa-state") -> None:
 
     Args:
         series: the run.
-        kind: of state, for the message.
+        kind: kind of state, for the message.
 
     Raises:
         InputError: single frames, several files, a captured run, a run without UIDs, or one of several masks, as a
@@ -162,7 +162,7 @@ def check_dsa_state(series: Series, kind: str = "dsa-state") -> None:
     if found:
         raise InputError(
             f"{series.name}: expected a multi-frame run with UIDs and one mask for `kinds` {kind}, got {found}, whose mask "
-            f"frames no presentation state can name; leave {kind} out"
+            f"frames no presentation state can name. Leave {kind} out"
         )
 
 
@@ -205,9 +205,9 @@ def new_state(series: Series, sop_class_uid: UID, role: Role, entropy: Sequence[
 
     Args:
         series: the run, of one multi-frame file.
-        sop_class_uid: of the state.
-        role: of the state.
-        entropy: what, beside the source's UIDs, its UIDs are hashes of.
+        sop_class_uid: the state's class.
+        role: the state's role.
+        entropy: texts that its UIDs are hashes of, beside the source's UIDs.
     """
     header = series.headers[0]
     dataset = describe_patient_and_study(header)

@@ -245,8 +245,8 @@ def _decode_checked(found: list[Pixels]) -> Iterator[np.ndarray]:
         for frame in decode(pixels):
             if pixels.layout.signed and frame.min() < 0:
                 raise InputError(
-                    f"{pixels.header.path}: expected values from 0 on ({label('PixelRepresentation')} 0), found negative ones, "
-                    "which XA does not allow and subtracted runs often have; give the unsubtracted run as acquired"
+                    f"{pixels.header.path}: expected values from 0 on ({label('PixelRepresentation')} 0), found negative ones. "
+                    "XA does not allow them, and subtracted runs often have them; give the unsubtracted run as acquired"
                 )
             yield frame
 

@@ -40,7 +40,7 @@ def join_parts(headers: Sequence[Header], counts: Sequence[int]) -> tuple[Datase
     """Return the header of a concatenation, which is that of its first part with the groups of all frames.
 
     Args:
-        headers: of all parts, by InConcatenationNumber.
+        headers: headers of all parts, by InConcatenationNumber.
         counts: number of frames of each part.
 
     Returns:
@@ -91,13 +91,13 @@ def check_frames_alike(path: Path, dataset: Dataset) -> None:
             if found and max(found) - min(found) > tremble:
                 raise InputError(
                     f"{path}: expected a resting C-arm and table, found frames of {label(keyword)} {min(found):g} to "
-                    f"{max(found):g}: no frame is the background of another; give a run acquired in one position"
+                    f"{max(found):g}. No frame is the background of another; give a run acquired in one position"
                 )
     for keyword in PIXEL_MEANINGS:
         meanings = {text(item, keyword) for item in frame_items(dataset, "FramePixelDataPropertiesSequence")} - {""}
         if len(meanings) > 1:
             raise InputError(
-                f"{path}: expected one {label(keyword)} in all frames, found {len(meanings)}: their values are of several "
+                f"{path}: expected one {label(keyword)} in all frames, found {len(meanings)}. Their values are of several "
                 "kinds; export the frames of each kind as a run of its own"
             )
 
@@ -109,7 +109,7 @@ def sort_frames(path: Path, dataset: Dataset, count: int) -> tuple[list[int], li
     FrameReferenceDateTime, which have to agree. FrameAcquisitionNumber counts where none of these tells frames apart.
 
     Args:
-        path: of the file, for messages.
+        path: the file's path, for messages.
         dataset: its header, changed in place.
         count: T.
 
@@ -132,7 +132,7 @@ def sort_frames(path: Path, dataset: Dataset, count: int) -> tuple[list[int], li
             against = f"another order by {label(by)}" if by else "other frames of equal values"
             raise InputError(
                 f"{path}: expected frames of one order in time, found frame {frame} to be earlier than the one before it by "
-                f"{label(keyword)}, and {against}; have the archive export the run in order of time"
+                f"{label(keyword)}, and {against}. Have the archive export the run in order of time"
             )
     stored = [int(index) + 1 for index in order]
     if stored == sorted(stored):

@@ -74,7 +74,7 @@ def save(
         dataset: complete but for its pixels, with SOPClassUID and SOPInstanceUID; its `file_meta` is replaced.
         path: the file's final name; its folder is made if missing.
         compression: see `encoding.Encoding`.
-        pixels: of an image.
+        pixels: an image's pixels.
     """
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
@@ -107,8 +107,8 @@ def explain_unwritable(path: str | os.PathLike[str], name: str) -> Iterator[None
     """Say in words what of a source cannot be written again, and nothing else.
 
     Args:
-        path: of the file to write.
-        name: of the source.
+        path: the file to write.
+        name: the source's name.
 
     Raises:
         InputError: the source's values break their own type.
@@ -126,7 +126,7 @@ def explain_unwritable(path: str | os.PathLike[str], name: str) -> Iterator[None
         if failure is not None:
             raise InputError(
                 f"{path}: expected a source header that can be written again, found values of {name} that break their own "
-                f"type ({type(failure).__name__}); fetch the source again from its archive"
+                f"type ({type(failure).__name__}). Fetch the source again from its archive"
             ) from failure
     finally:
         del failure  # which refers to this place, and would keep itself and the run's temporary files

@@ -27,7 +27,7 @@ class MaskImage:
 
     Args:
         path: the image.
-        numbers: of its mask frames, from 1; none where all of them are.
+        numbers: numbers of its mask frames, from 1; none where all of them are.
     """
 
     path: Path
@@ -39,12 +39,12 @@ class SeriesFiles:
     """The files of one run, found but not yet decoded.
 
     Args:
-        name: what outputs are named after; distinct within `folder`.
+        name: stem of outputs' names; distinct within `folder`.
         paths: one multi-frame file, the parts of a concatenation, or the single-frame files of the run, in the order in which
             they were taken.
-        folder: of the run, relative to the folder that was searched; "." for a file given by itself.
+        folder: the run's folder, relative to the folder that was searched; "." for a file given by itself.
         uid: SeriesInstanceUID; empty if it cannot be read.
-        warnings: what a user should know about the choice and order of the files.
+        warnings: warnings about the choice and order of the files.
         refusal: why they are no run; "" if nothing is known against it before they are read.
         instead: copies of the run in other files, in case that these cannot be read.
         masks: other images that the run names for its mask frames, as far as they were found.
@@ -123,9 +123,9 @@ class Series:
         name: the file's or folder's name without ending.
         shutter: `(H, W)` bool, True where the picture is exposed, False behind the display shutter.
         headers: data sets without pixel data, one for a multi-frame file or a concatenation, T for single-frame files.
-        warnings: what a user should know about the run; no patient identity.
+        warnings: warnings about the run, without patient identity.
         files: data sets of the files, without pixel data; none where they are `headers`.
-        places: of each frame the index of its file and its number there, from 1; none where it is in the order of these.
+        places: index of each frame's file and its number there, from 1; none where it is in the order of these.
         steps: which frames have which mask, every frame once, where the source names several; none where it names one.
         anonymous: whether identity was taken out of the headers.
     """

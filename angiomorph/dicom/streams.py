@@ -191,10 +191,10 @@ def holds_rle(data: bytes, segments: int, rows: int, columns: int) -> bool:
     Some writers let the last packet run on: fewer bytes than a row or a column has may be too many.
 
     Args:
-        data: of the frame.
+        data: the frame's bytes.
         segments: one a byte of a value.
-        rows: of the frame.
-        columns: of the frame.
+        rows: number of the frame's rows.
+        columns: number of the frame's columns.
 
     Source: DICOM PS3.5 G.3 to G.5.
     """

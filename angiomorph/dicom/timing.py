@@ -90,7 +90,7 @@ def read_clock(dataset: Dataset, date: str, time: str) -> float:
     """Return when an attribute says that something was: microseconds since 1900, or since midnight where there is no date.
 
     Args:
-        dataset: that has the attributes, or not.
+        dataset: data set that may have the attributes.
         date: keyword of the date; empty where `time` holds both.
         time: keyword of the time.
 

@@ -60,8 +60,8 @@ def write_bsa(
         series: the source run.
         bsa: `(T, H, W)`, every frame of the run in order, iodine negative, in `units`.
         units: "ln(intensity)" or "stored value".
-        model_name: what the model calls itself.
-        model_sha256: of the model's file.
+        model_name: the model's own name.
+        model_sha256: SHA-256 of the model's file.
         hyper: λ in [0, 1].
         background_numbers: frame numbers (from 1) of the background.
         invert: iodine bright instead of dark.
@@ -72,8 +72,8 @@ def write_bsa(
         InputError: an encoding that is not known, has no coder here or no class for this run; a shape that is not the run's,
             values that are not finite, no background, other units, or frames that the run does not have.
 
-    Source: DICOM PS3.3 A.14.3, C.7.6.1.1.2 (derived image), C.8.7.1; UIDs are hashes of the source's UIDs, the model, λ
-    (all in DerivationDescription) and the pixels, so that a repeated run replaces its file. Compression loses nothing and
+    Source: DICOM PS3.3 A.14.3, C.7.6.1.1.2 (derived image), C.8.7.1; UIDs are hashes of the source's UIDs, the model, λ (all in
+        DerivationDescription) and the pixels. So a repeated run replaces its file. Compression loses nothing and
     changes no UID.
     """
     check_encoding(encoding)
@@ -139,9 +139,9 @@ def quantise(
 
     Args:
         bsa: `(H, W)` each, of which one at a time is asked for.
-        count: of these frames.
+        count: number of these frames.
         series: the source run.
-        units: of `bsa`.
+        units: unit of `bsa`.
         encoding: how they are stored.
         folder: on whose disk the values lie until they are written.
         invert: iodine bright instead of dark.

@@ -22,7 +22,7 @@ def find_image_runs(paths: AnyPaths, passed_over: Counter[str] | None = None) ->
     """Find every run of images.
 
     A file of several images is a run. Pictures of one ending in one folder are one run, ordered by the numbers in their names
-    (2 before 10); so are those that are named one by one. In a tree other files are passed over.
+    (2 before 10). So are those that are named one by one. In a tree other files are skipped.
 
     Args:
         paths: files and folders, or one of them.

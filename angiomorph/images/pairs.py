@@ -28,7 +28,7 @@ class Image:
         path: its file.
         values: `(H, W)`, as the file has them.
         relation: "LIN", "LOG" or "DISP"; "" where the file does not say.
-        affine: of NIfTI, `(4, 4)`; else None.
+        affine: affine matrix of NIfTI, `(4, 4)`; else None.
     """
 
     path: Path
@@ -58,7 +58,7 @@ def join_pair(moving: Image, fixed: Image, relation: str | None = None) -> Serie
     Args:
         moving: the image to be warped.
         fixed: the image that it is warped onto.
-        relation: what the user says of values; None where DICOM says it, or for "DISP".
+        relation: the user's word on values; None where DICOM says it, or for "DISP".
 
     Raises:
         InputError: images of two sizes or relations, values that no run can have (see `values.store_values`), or a relation

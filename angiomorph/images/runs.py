@@ -29,7 +29,7 @@ def read_images(source: AnyPaths, options: ImageOptions) -> Series:
 
     Args:
         source: a file of several images, a folder of one run, or the files of its images.
-        options: what the files do not say of themselves.
+        options: facts that the files do not hold.
 
     Returns:
         the run, without headers, and warnings.
@@ -54,7 +54,7 @@ def read_image_run(files: SeriesFiles, options: ImageOptions) -> Series:
 
     Args:
         files: one file of several images, or files of one each, in order.
-        options: what the user says of it.
+        options: the user's description of it.
 
     Returns:
         the run, without headers, and warnings.

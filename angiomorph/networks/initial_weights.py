@@ -96,7 +96,7 @@ def load(model: networks.AngioMorph, path: str | os.PathLike[str]) -> str:
     if not taken:
         raise InputError(
             f"{path}: expected convolutions of shapes {_several(_expect_shape(layer) for layer in places.values())}, found "
-            f"none of them ({source.kind}: {_several(given.kernel.shape for given in source.convolutions.values())}); give a "
+            f"none of them ({source.kind}: {_several(given.kernel.shape for given in source.convolutions.values())}). Give a "
             "model of 2D frames whose features are `enc` and `dec`, or train without `load_weights`"
         )
     how = _take(places, taken, source, model)

@@ -12,7 +12,7 @@ def spread_indices(count: int, most: int) -> np.ndarray:
     array([0, 4, 8])
 
     Args:
-        count: of the things, at least 1.
+        count: number of things, at least 1.
         most: at least 1.
     """
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
@@ -25,7 +25,7 @@ def centre_indices(count: int, most: int) -> list[int]:
     [1, 4, 7]
 
     Args:
-        count: of the things, from 0.
+        count: number of things, from 0.
         most: at least 1.
     """
     parts = min(count, most)

@@ -79,7 +79,7 @@ def draw_pairs(
 
     Args:
         result: the registered run.
-        indices: of the frames, from 0.
+        indices: indices of the frames, from 0.
         size: longer side at most, pixels; None for their own.
         window: (black, white), subtracted values; black above white shows iodine bright. None for that of `find_window`.
 

@@ -17,7 +17,7 @@ def check_engine(how: EngineOptions, gpu: str | None = None) -> None:
     """Raise where a network cannot be computed as is wanted; nothing is imported.
 
     Args:
-        how: what computes it.
+        how: engine that computes it, and its options.
         gpu: see `backend.configure_gpu`.
 
     Raises:
@@ -37,7 +37,7 @@ def configure_engine(how: EngineOptions, gpu: str | None = None) -> None:
     """Choose what computes networks in this process, before any does.
 
     Args:
-        how: what computes them.
+        how: engine that computes them, and its options.
         gpu: see `backend.configure_gpu`.
 
     Raises:
@@ -55,7 +55,7 @@ def load_predictor(path: Path, how: EngineOptions) -> Predictor:
 
     Args:
         path: model `.h5`.
-        how: what computes it.
+        how: engine that computes it, and its options.
 
     Raises:
         InputError: the model cannot be rebuilt or computed so, or what computes it is not there.

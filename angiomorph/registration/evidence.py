@@ -6,7 +6,7 @@ with the noise. A warp that follows noise can take no more than the noise that t
     evidence = mean((dsa**2 - bsa**2) / noise**2 over edges) <= mean(dsa**2 / noise**2 over edges) = 1 where nothing moves
 
 with a standard deviation of sqrt(2 / n) for n independent pixels. Evidence above `LEAST` is therefore no noise, however closely
-the network follows it: with the 500 independent pixels of an ordinary frame that is a false alarm in a thousand.
+the network follows it. With the 500 independent pixels of an ordinary frame that is a false alarm in a thousand.
 
 A warp may follow iodine too, which is no noise: then much energy goes in a few places, beside vessels. A patient's motion shows
 at most edges. Hence the mean is taken tile by tile, and `MOST_TILES` of the tiles with edges must agree.

@@ -19,7 +19,7 @@ class FrameFigures:
     Args:
         warped: whether its warp is anything but zero.
         darkness: mean of what is darker than the frame's level in BSA, at most 0: the more iodine the less.
-        mean_shift: of the warp over the exposed field, pixels, row and column.
+        mean_shift: mean of the warp over the exposed field, pixels, row and column.
         residue_dsa: mean square of what is lighter than the frame's level in plain DSA.
         residue_bsa: the same in BSA.
         largest_shift: pixels.

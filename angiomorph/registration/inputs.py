@@ -40,7 +40,7 @@ class NetworkInput:
         moving: `(H, W)` float32, the mean of the background frames, [0, 1]; of several backgrounds, that of most frames.
         background: the chosen background frames.
         intensity: "log" or "linear", of `frames`.
-        scale: of `frames`.
+        scale: scale of `frames`.
         field: `(H, W)` bool, the exposed field, see `field.find_field`.
     """
 
@@ -68,7 +68,7 @@ def find_iodine(frames: Frames, field: np.ndarray, mode: str, how: EngineOptions
         frames: `(T, H, W)` float32, normalised, [0, 1], iodine dark; T >= 2.
         field: `(H, W)` bool, the exposed field.
         mode: "log" or "linear", of `frames`.
-        how: what computes the model.
+        how: engine that computes the model, and its options.
     """
     shape = fitted_shape(field.shape, ARRIVAL_SIZE)
     small = np.concatenate([average_areas(frame[None], shape) for frame in frames])
@@ -100,7 +100,7 @@ def prepare_input(
         background: see `background.choose_background`.
         intensity: "auto", "log" or "linear"; None for `trained_on`, as far as the run has it.
         check: whether to look for iodine in a background that the user or DICOM named.
-        how: what computes the model that looks for iodine.
+        how: engine of the model that looks for iodine, and its options.
 
     Raises:
         InputError: an intensity that the run cannot have, or a background that is not there.

@@ -28,7 +28,7 @@ def check_frames(name: str, wanted: str, count: int) -> None:
     """Raise where a run does not have the frames that are wanted.
 
     Args:
-        name: of the run.
+        name: the run's name.
         wanted: see `choose_frames`.
         count: T.
 
@@ -46,7 +46,7 @@ def choose_frames(name: str, wanted: str, count: int, background: Sequence[int])
     """Return the numbers of the frames to write, rising.
 
     Args:
-        name: of the run.
+        name: the run's name.
         wanted: "all"; "contrast", the frames behind the last background frame, or all others where none is behind it; "N" or
             "N-M".
         count: T.

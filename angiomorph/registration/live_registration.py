@@ -39,7 +39,7 @@ class LiveRegistration:
         model: model `.h5`, or the name of a shipped one; None for the shipped default.
         options: how the page begins.
         gpu: see `backend.configure_gpu`.
-        engine: what computes the network.
+        engine: engine that computes the network.
         loaded: a model that is in memory already, instead of `model`.
 
     Raises:

@@ -26,7 +26,7 @@ class Model:
 
     Args:
         path: model `.h5`, or the name of a shipped one, see `MODELS`; None for the shipped default.
-        engine: what computes it.
+        engine: engine that computes it.
 
     Raises:
         InputError: the file is no AngioMorph model, or not a whole one, or this machine cannot compute it so.
@@ -48,7 +48,7 @@ class Model:
 
         Args:
             path: model `.h5`, or the name of a shipped one; None for the shipped default.
-            engine: what computes it.
+            engine: engine that computes it.
 
         Raises:
             InputError: the file is no AngioMorph model, or not a whole one, or this machine cannot compute it so.
@@ -71,7 +71,7 @@ class Model:
         Args:
             series: the run, from `read_series`.
             options: how it is registered; this model's own where they name nothing.
-            spooling: that arrays go to the disk, for runs of any length, from `dicom.open_series`; None for arrays in memory.
+            spooling: place for arrays on the disk, for runs of any length, from `dicom.open_series`; None for arrays in memory.
             hypers: further λ at which the key frame is registered, for the report of `Registration.save`, as
                 `options.MONTAGE`; a baked model has none.
 
@@ -95,7 +95,7 @@ class Model:
         Args:
             moving: background `(H, W)` float32 in [0, 1].
             fixed: `(T, H, W)` float32 in [0, 1].
-            warps: of `fixed`, a batch `(B, H, W, 2)` at a time.
+            warps: warps of `fixed`, a batch `(B, H, W, 2)` at a time.
             hyper: λ, [0, 1].
             steps: at least 1.
         """

@@ -13,7 +13,7 @@ def read_excerpt(sha256: str) -> list[str]:
     """Return the paragraphs that the card of a model has under *In short*, as plain text; none where no card names its file.
 
     Args:
-        sha256: of the model's file.
+        sha256: SHA-256 of the model's file.
     """
     cards = re.split(r"^(?=# )", CARD.read_text(encoding="utf-8"), flags=re.MULTILINE)
     found = next((part[1] for card in cards if f"`{sha256}`" in card and (part := PART.search(card))), "")

@@ -29,7 +29,7 @@ class ModelDefaults:
         levels: sizes at which it sees frames.
         intensity: "auto", "log" or "linear", what it sees.
         hyper: λ, [0, 1].
-        image_loss: that it was trained with.
+        image_loss: name of the loss it was trained with.
         image_sigma: scale of that loss.
         baked: whether the file is baked, so that `hyper` is the only λ that it stands for.
         metadata: all that the file says.
@@ -76,7 +76,7 @@ class ModelDefaults:
         """Return the options with this model's own values where they name none.
 
         Args:
-            options: of a registration.
+            options: options of a registration.
 
         Raises:
             InputError: refinement by a model of truth, or another λ than a baked model's.
@@ -88,7 +88,7 @@ class ModelDefaults:
             )
         if options.refine and self.needs_truth:
             raise InputError(
-                f"`refine` {options.refine}: expected 0 for {self.path}, a model of image loss truth, as its loss needs the "
+                f"`refine` {options.refine}: expected 0 for {self.path}, a model of image loss truth. Its loss needs the "
                 "truth, which no run shows; for further passes of the network use `rounds` N"
             )
         own = {"hyper": self.hyper, "levels": self.levels, "refine": self.refine}

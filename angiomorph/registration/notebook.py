@@ -25,7 +25,7 @@ def show(
 
     Args:
         series: the run, from `read_series`.
-        model: from `Model.load`, or a model `.h5`, or the name of a shipped one; None for the shipped default.
+        model: result of `Model.load`, or a model `.h5`, or the name of a shipped one; None for the shipped default.
         options: how it begins.
 
     Raises:

@@ -29,7 +29,7 @@ class FrameWarp:
 
     Args:
         warp: `(H, W, 2)` float32, pixels, ij order, not yet scaled by the guard.
-        evidence: of motion, see `evidence.find_evidence`; None where it was not judged.
+        evidence: evidence of motion, see `evidence.find_evidence`; None where it was not judged.
     """
 
     warp: np.ndarray
@@ -49,7 +49,7 @@ class OneByOne:
 
     Args:
         series: the run.
-        model: that registers it.
+        model: model that registers it.
         how: the options, complete.
 
     Raises:
@@ -80,7 +80,7 @@ class OneByOne:
         """Return the mean of background frames, `(H, W)` float32, in the unit of the subtraction.
 
         Args:
-            numbers: of the frames, from 1.
+            numbers: frame numbers, from 1.
         """
         return self._reference(numbers).values
 
@@ -99,7 +99,7 @@ class OneByOne:
 
         Args:
             frame: its number, from 1.
-            numbers: of its background frames.
+            numbers: numbers of its background frames, from 1.
             hyper: λ, [0, 1].
             refine: steps of refinement after the network.
             judge: whether to find the evidence, too, which takes a third of the time.
@@ -136,12 +136,12 @@ class OneByOne:
         """Register the whole run and return its file, see `Registration.save`.
 
         Args:
-            kind: of the file.
+            kind: kind of file, one of `options.ENDINGS`.
             background: see `RegistrationOptions`.
             hyper: λ, [0, 1].
             refine: steps of refinement after the network.
             guard: whether to scale warps by the evidence of motion.
-            window: of a video, see `Registration.write_video`.
+            window: grey window of a video, see `Registration.write_video`.
         """
         how = replace(self._how, background=background, hyper=hyper, refine=refine, guard=guard)
         output = OutputOptions(kinds=(kind,))

@@ -56,7 +56,7 @@ def check_images(output: OutputOptions) -> None:
     """Raise where something is wanted of images that only DICOM headers give.
 
     Args:
-        output: what is wanted.
+        output: wanted kinds of file, and their options.
 
     Raises:
         InputError: identity is to be taken out, or names are to follow a pattern.
@@ -72,7 +72,7 @@ def check_run(series: Series, output: OutputOptions) -> None:
 
     Args:
         series: the run.
-        output: what is wanted.
+        output: wanted kinds of file, and their options.
 
     Raises:
         InputError: a frame of the picture that the run does not have, or a kind or a class that it does not
@@ -93,7 +93,7 @@ def write_together(stem: Path, endings: Mapping[str, str]) -> Iterator[dict[str,
     """Yield a path to write for each kind of file; all get their final names when the block succeeds, else none.
 
     Args:
-        stem: what all of them are called, with their folder; made if missing.
+        stem: common start of their names, with their folder, which is made if missing.
         endings: by kind.
 
     Raises:
@@ -108,7 +108,7 @@ def name_results_in_errors(stem: Path) -> Iterator[None]:
     """Say of what the system refuses within the block that it concerns the results of a run.
 
     Args:
-        stem: what all of them are called, with their folder.
+        stem: common start of their names, with their folder.
 
     Raises:
         InputError: instead of an `OSError`.

@@ -51,7 +51,7 @@ class Predictor:
     """The warps of a network in memory for frames of any size; what finds those of one size is made once.
 
     Args:
-        engine: that computes them.
+        engine: engine that computes them.
         how: that engine's options.
     """
 
@@ -73,8 +73,8 @@ class Predictor:
         """Yield the warps of `fixed`, a batch at a time.
 
         Frames that are displaced by more than the network finds start from a rigid warp, see `coarse.RigidSearch`. The network
-        sees the frames first at the size that it was trained on; at each further level at twice that, see `level_shapes`, and
-        the background as start and levels before have moved it. The warps are composed. A further round goes through all
+        sees the frames first at the size that it was trained on, and at each further level at twice that (`level_shapes`). It
+        sees the background as start and levels before have moved it. The warps are composed. A further round goes through all
         levels but the first once more; of one level, through that.
 
         Args:

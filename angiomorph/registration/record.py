@@ -20,8 +20,8 @@ def hash_job(files: SeriesFiles, model_sha256: str, *options: Any) -> str:
     Pixels are not read: a copy with other times counts as another run.
 
     Args:
-        files: of the run.
-        model_sha256: of the model's file.
+        files: the run's files.
+        model_sha256: SHA-256 of the model's file.
         options: dataclasses, or values that `repr` tells apart.
     """
     job = hashlib.sha256(f"{__version__} {model_sha256}".encode())
@@ -38,7 +38,7 @@ def write_record(stem: Path, job: str, results: Sequence[Path]) -> None:
 
     Args:
         stem: path of the results without their endings.
-        job: from `hash_job`.
+        job: hash from `hash_job`.
         results: the files.
     """
     sizes = {path.name: path.stat().st_size for path in results}
@@ -60,7 +60,7 @@ def is_complete(stem: Path, job: str) -> bool:
 
     Args:
         stem: path of the results without their endings.
-        job: from `hash_job`.
+        job: hash from `hash_job`.
     """
     try:
         record = json.loads(name_record(stem).read_text())

@@ -67,11 +67,11 @@ class Registrar:
       full, and frames that were given are not changed. The last 200 frames count.
 
     Args:
-        model: of the network.
+        model: the network's model.
         background: `(N, H, W)`, the stored values of the first frames, before iodine, turned so that iodine is dark.
         relation: PixelIntensityRelationship: "LIN", "LOG" or "DISP".
         options: `batch_size` is 1 whatever they say; `background` may name frames of those given, from 1.
-        bits_stored: of the values; None for all bits of their type.
+        bits_stored: bits of the values; None for all bits of their type.
         shutter: `(H, W)` bool, True where exposed; None for everywhere.
         headroom: by which the scale is wider than the background's at each end, as a share of it, 0 to 1.
 

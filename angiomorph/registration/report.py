@@ -97,7 +97,7 @@ def write_report(path: str | os.PathLike[str], result: Reported, durations: Sequ
     Args:
         path: HTML file.
         result: the registered run.
-        durations: of each frame, ms.
+        durations: time of each frame, ms.
 
     Raises:
         OSError: the disk fails.

@@ -67,19 +67,19 @@ class Registration:
         units: "ln(intensity)" where stored values are proportional to intensity, else "stored value".
         intensity: "log" or "linear", what the network saw.
         hyper: λ.
-        levels: of the network, see `Predictor.warps`.
+        levels: number of the network's levels, see `Predictor.warps`.
         rounds: further passes of the network, see `Predictor.warps`.
         refine: steps of refinement after the network.
         field: `(H, W)` bool, the exposed field, see `field.find_field`; outside of it the warp is 0.
         weights: `(T,)` in [0, 1], by which the guard scaled each frame's warp: 1 whole, 0 unwarped.
-        model_name: of the file of the model.
-        model_sha256: of that file.
-        model_facts: what that file says of the model's training.
-        figures: of each frame; none where they are found from the arrays when they are asked for.
-        seconds: that each stage took, in threads of their own: read, network, subtract, write.
+        model_name: name of the model's file.
+        model_sha256: SHA-256 of that file.
+        model_facts: that file's description of the model's training.
+        figures: figures of each frame; none where they are found from the arrays when they are asked for.
+        seconds: time of each stage, in threads of their own, s: read, network, subtract, write.
         guard: whether frames' warps were weighed.
         batch_size: frames at a time.
-        engine: what computed the network.
+        engine: engine that computed the network.
         montage: by λ, the BSA of the key frame `(H, W)` registered at it, for the report; none where nobody asked for it.
     """
 
@@ -200,8 +200,8 @@ class Registration:
         """Write the results, all of them or none.
 
         Args:
-            stem: what the files are called before their endings: "out/run" for "out/run_bsa.dcm". A missing folder is made.
-            kinds: what is written, one or several of `options.ENDINGS`; None for `output.kinds`.
+            stem: the files' names before their endings: "out/run" for "out/run_bsa.dcm". A missing folder is made.
+            kinds: kinds of file to write, one or several of `options.ENDINGS`; None for `output.kinds`.
             output: how it is written.
 
         Returns:

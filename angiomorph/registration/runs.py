@@ -59,7 +59,7 @@ class Outcome:
     Args:
         name: the run's name.
         error: why it failed; empty if it did not.
-        warnings: what a user should know about the run.
+        warnings: warnings about the run.
         summary: figures of the registration, ready for JSON; empty if it failed or was skipped.
         source: the run's file, or the folder of its files, as the user knows it.
         skipped: why it was skipped; empty if it was not.
@@ -127,9 +127,9 @@ class Job:
     Args:
         out: folder for the results.
         model: its file.
-        model_sha256: of that file.
-        options: of the registration.
-        output: what is written.
+        model_sha256: SHA-256 of that file.
+        options: options of the registration.
+        output: kinds of file to write, and their options.
         unsubtracted: see `register_runs`.
         images: see `register_runs`.
         gpu: see `backend.configure_gpu`.
@@ -210,12 +210,12 @@ def register_runs(
         out: folder for the results; runs of a tree keep their folder in it.
         model: model `.h5`, or the name of a shipped one; None for the shipped default.
         options: how every run is registered.
-        output: what is written of each.
+        output: kinds of file to write of each, and their options.
         unsubtracted: take runs as acquired, whatever their headers say of subtraction.
         gpu: see `backend.configure_gpu`.
-        engine: what computes the network.
+        engine: engine that computes the network.
         passed_over: see `find_series`.
-        images: of runs that are images and not DICOM, what the user says of them; `paths` are then files and folders of these.
+        images: the user's description of runs that are images and not DICOM; `paths` are then files and folders of these.
         skip_existing: skip runs whose results are there whole, made by this argument too, of the same files, model and options.
         progress: called with (runs done, runs) before the first and after each.
         search_progress: called with the number of files looked at, for each file.
@@ -332,10 +332,10 @@ def register_run(files: SeriesFiles, job: Job, taken: set[Path], told: RunProgre
     """Register one run and write its results; whatever it raises is its own failure, so that the next goes on.
 
     Args:
-        files: of the run.
-        job: what is made of it.
+        files: the run's files.
+        job: options and outputs of its registration.
         taken: places of results that patterns of names have given so far; added to.
-        told: of what is done.
+        told: receiver of progress.
 
     Raises:
         InputError: the model cannot be rebuilt, or there is no such GPU.

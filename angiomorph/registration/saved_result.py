@@ -28,7 +28,7 @@ def find_result(source: str | os.PathLike[str]) -> Path | None:
     """Return the result that a path names: itself, or the one beside a subtracted run; None where there is none.
 
     Args:
-        source: what a user gives.
+        source: path that a user gives.
     """
     path = Path(source)
     subtracted = path.name.endswith(ENDINGS["dicom"])
@@ -47,8 +47,8 @@ def read_result(
 
     Args:
         path: `_bsa.h5`, as `register --save h5` writes it.
-        model: that will register it, see `model_defaults.find_model`; another one than the result's is warned of.
-        options: of the user, which go before the result's own.
+        model: model that will register it, see `model_defaults.find_model`; a warning says if it is not the result's.
+        options: the user's options, which go before the result's own.
 
     Raises:
         InputError: the file is no result, or not of whole stored values.

@@ -36,10 +36,10 @@ def register_series(
 
     Args:
         series: the run.
-        predictor: of the network's warps.
+        predictor: predictor of the network's warps.
         refine: see `Model.refine`.
         how: the options, complete.
-        spooling: that arrays go to the disk, and where; None for arrays in memory.
+        spooling: place for arrays on the disk; None for arrays in memory.
         hypers: further λ at which the key frame is registered, too.
 
     Raises:

@@ -92,7 +92,7 @@ class RunStream:
 
     Args:
         series: the run, read or opened.
-        predictor: of the network's warps.
+        predictor: predictor of the network's warps.
         refine: see `Model.refine`.
         how: the options, complete.
 
@@ -141,7 +141,7 @@ class RunStream:
         """Return the BSA of a frame, `(H, W)`, at each of other λ, whatever the guard says of it.
 
         Args:
-            index: of the frame, from 0.
+            index: frame index, from 0.
             hypers: λ, [0, 1].
         """
         steps = self.seen.background.split(len(self.series.frames))

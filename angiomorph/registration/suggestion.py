@@ -1,8 +1,8 @@
 """Which λ to look at first, by what is left of motion in a few frames, and how sure that is (NumPy only).
 
-A smaller λ removes more of what is bright, as a warp that may bend more follows the frame more closely, at last into its
-vessels. So the least residue would say too small a λ. Where a figure can only improve with freedom, one takes the simplest
-solution that is nearly as good as the best; here that is the smoothest warp.
+A smaller λ removes more of what is bright. A warp that may bend more follows the frame more closely, at last into its vessels.
+So the least residue would say too small a λ. Where a figure can only improve with freedom, one takes the simplest solution that
+is nearly as good as the best. Here that is the smoothest warp.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class SweptFrame:
             left vessels alone, less where it took iodine for motion; nan where there is no core.
         cnr_estimated: see `without_truth.NoReference`.
         folding: `against_truth.folding`.
-        smallest_jacobian: of the warp, see `against_truth.smallest_jacobian`.
+        smallest_jacobian: smallest Jacobian of the warp, see `against_truth.smallest_jacobian`.
         largest_shift: pixels.
     """
 
@@ -61,13 +61,13 @@ class Sweep:
     Args:
         hypers: λ, rising.
         frames: numbers of the frames that were registered, from 1, rising.
-        figures: of each λ and each frame.
+        figures: figures of each λ and each frame.
         key_frame: number of the frame whose pictures are here, of the most iodine.
         dsa: `(H, W)` float32, that frame minus the unregistered background.
         bsa: `(L, H, W)` float32, the same minus the background as moved at each λ.
         field: `(H, W)` bool, the exposed field.
         own: λ of the model.
-        warnings: what a user should know of the background.
+        warnings: warnings about the background.
     """
 
     hypers: tuple[float, ...]
@@ -84,7 +84,7 @@ class Sweep:
         """Return one figure as `(L, F)`, by λ and frame.
 
         Args:
-            name: of a field of `SweptFrame`.
+            name: name of a field of `SweptFrame`.
         """
         return np.array([getattr(each, name) for each in self.figures]).reshape(len(self.hypers), len(self.frames))
 
@@ -92,7 +92,7 @@ class Sweep:
         """Return the median of one figure over the frames where it is defined, `(L,)`; nan where it is in none.
 
         Args:
-            name: of a field of `SweptFrame`.
+            name: name of a field of `SweptFrame`.
         """
         known = [row[np.isfinite(row)] for row in self.table(name)]
         return np.array([np.median(row) if row.size else math.nan for row in known])
@@ -159,7 +159,7 @@ def sweep(
 
     Args:
         series: the run, from `read_series` or `dicom.open_series`.
-        model: that registers it, at any λ.
+        model: model that registers it, at any λ.
         options: how; their `hyper` does not count.
         many: at which λ, and how many frames.
         progress: called with (registrations done, registrations).

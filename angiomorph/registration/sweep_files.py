@@ -35,7 +35,7 @@ def write_sweep(stem: str | os.PathLike[str], swept: Sweep) -> list[Path]:
     """Write montage, curves and table, all of them or none; none says whose run it is.
 
     Args:
-        stem: what the files are called before their endings; a missing folder is made.
+        stem: the files' names before their endings; a missing folder is made.
         swept: the run at many λ.
 
     Raises:

@@ -17,7 +17,7 @@ class TensorFlowEngine:
     """Computes the warps of a network, see `pyramid.Engine`.
 
     Args:
-        network: of which `metadata` says what it was trained on; it may be trained on, and is seen as it is then.
+        network: Keras model whose `metadata` tells its training; it may be trained further, and is used as it is then.
     """
 
     def __init__(self, network: networks.AngioMorph) -> None:

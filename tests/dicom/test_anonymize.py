@@ -232,7 +232,7 @@ def test_longer_words_and_numbers_are_no_marks(xa_file, found):
 )
 def test_burnt_in_text_is_refused(xa_file, change):
     series = read_series(xa_file(change=setting(**change)))
-    with pytest.raises(InputError, match=r"without burnt-in text for `anonymize`.*text in the pixels stays"):
+    with pytest.raises(InputError, match=r"without burnt-in text for `anonymize`.*Text in the pixels stays"):
         anonymize(series)
 
 

@@ -239,13 +239,13 @@ def test_pixels_of_two_kinds_are_refused_but_no_silent_frame():
 def test_numbers_that_no_file_of_the_series_has_are_told():
     (run,) = group_frames([frame(f"{n}.dcm", number=n) for n in (2, 3, 7, 8)])
     assert run.warnings == (
-        f"{Path('f', '2.dcm')}: 3 frames of this run are missing between InstanceNumber (0020,0013) 2 and 8",
+        f"{Path('f', '2.dcm')}: missing from this run between InstanceNumber (0020,0013) 2 and 8: 3 frames",
     )
     first, second = group_frames(
         [frame(f"{a}-{n}.dcm", number=n, acquisition=a) for a in (1, 2) for n in ((1, 2, 3), (1, 3))[a - 1]]
     )
     assert first.warnings == ()
-    assert "1 frames of this run are missing between InstanceNumber (0020,0013) 1 and 3" in second.warnings[0]
+    assert "missing from this run between InstanceNumber (0020,0013) 1 and 3: 1 frame" in second.warnings[0]
 
 
 @pytest.mark.parametrize("written", ["word", "1,5", "\\2", "NaN", "1e999", "9" * 400, ""])

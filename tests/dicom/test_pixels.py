@@ -117,7 +117,7 @@ def test_pixels_for_other_rows_or_columns_are_refused(xa_file, transfer_syntax, 
     dataset = pydicom.dcmread(path)
     setting(**wrong)(dataset)
     dataset.save_as(path)
-    with pytest.raises(InputError, match=rf"expected .*{re.escape(expected)}, for so many there are pixels in each of 4"):
+    with pytest.raises(InputError, match=rf"expected .*{re.escape(expected)}, as each of 4"):
         read_series(path)
 
 
@@ -441,7 +441,7 @@ def test_what_inflates_beyond_any_run_is_refused_unopened(xa_file, private):
     bomb = b"".join([*(deflate.compress(bytes(1 << 20)) for _ in range(200)), deflate.flush()])
     path.write_bytes(raw[:140] + struct.pack("<L", len(meta)) + meta + bomb)
     with pytest.raises(
-        InputError, match=r"expected a deflated file that inflates to at most \d+ MiB, found more; .* dcmconv \+te"
+        InputError, match=r"expected a deflated file that inflates to at most \d+ MiB, found more\. .* dcmconv \+te"
     ):
         read_series(path)
 

@@ -102,7 +102,7 @@ def test_mask_frames_have_the_numbers_of_their_own_object(xa_file, tmp_path):
     ],
 )
 def test_an_order_in_doubt_is_refused(xa_file, contents):
-    with pytest.raises(InputError, match=r"expected frames of one order in time, found frame \d to be earlier .*; have the"):
+    with pytest.raises(InputError, match=r"expected frames of one order in time, found frame \d to be earlier .*\. Have the"):
         read_series(xa_file(change=enhanced(contents)))
 
 
@@ -136,7 +136,7 @@ def test_frames_of_several_places_are_refused(xa_file, macro, keyword):
     def moving(step):
         return enhanced(per_frame=lambda index: {macro: [item(**{keyword: float(step * index)})]})
 
-    with pytest.raises(InputError, match=rf"found frames of {keyword} \(\w+,\w+\) 0 to 30: no frame is the background"):
+    with pytest.raises(InputError, match=rf"found frames of {keyword} \(\w+,\w+\) 0 to 30\. No frame is the background"):
         read_series(xa_file(change=moving(10)))
     assert len(read_series(xa_file(change=moving(0.1))).frames) == 4
 

@@ -98,6 +98,6 @@ def test_illegal_shifts_leave_nothing(xa_file, tmp_path, shifts):
 
 def test_single_frames_leave_nothing(xa_folder, tmp_path):
     single = read_series(xa_folder(moving_frames((4, 8, 6))))
-    with pytest.raises(InputError, match=r"for `kinds` shift-state, got single frames.*leave shift-state out"):
+    with pytest.raises(InputError, match=r"for `kinds` shift-state, got single frames.*Leave shift-state out"):
         written(tmp_path / "state.dcm", single)
     assert not (tmp_path / "state.dcm").exists()

@@ -50,8 +50,8 @@ def load_vessels(path: str | os.PathLike[str]) -> Vessels:
     share = np.mean(values > 0)
     if share == 0 or share > 0.25:
         raise InputError(
-            f"{path}: expected a CT angiography with bone and tissue removed (set to 0), found {share:.0%} of it above 0; "
-            "segment the vessels first or leave `vessels` out"
+            f"{path}: expected a CT angiography with bone and tissue removed (set to 0), found {share:.0%} of it above 0. "
+            "Segment the vessels first or leave `vessels` out"
         )
     fraction = np.minimum(values / (FULL * np.percentile(values[values > 0], 99.9)), 1)
     index = np.argwhere(fraction > EMPTY)
