@@ -42,7 +42,7 @@ test: $(VENV)/.test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-fast: $(VENV)/.test
-	@echo "== Running the tests that take less than 2 s each"
+	@echo "== Running the tests that take less than half a second each"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow' $(PYTEST_ARGS)
 
 # By sys.monitoring, where Python has it (3.12): the tracer that older ones need makes tests take half as long again.

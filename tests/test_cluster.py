@@ -252,6 +252,7 @@ def test_what_is_no_address_is_refused(address):
         pass
 
 
+@slow
 def test_a_scheduler_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(cluster, "CONNECTING", 0.5)
     with pytest.raises(InputError, match=r"127\.0\.0\.1:9: expected a dask scheduler"), open_cluster("127.0.0.1:9"):
@@ -276,6 +277,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
         pass
 
 
+@slow
 def test_dask_is_not_imported_unless_asked_for():
     code = "import sys, angiomorph.cli, angiomorph.registration.runs; sys.exit(bool({'dask', 'distributed'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0

@@ -151,6 +151,7 @@ def test_commands_of_the_page_run(page, tmp_path, monkeypatch):
             assert main(arguments) == 0, line
 
 
+@pytest.mark.slow
 def test_the_site_builds_and_fetches_nothing(tmp_path):
     require_package("mkdocs-material", "docs")
     command = ["-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]

@@ -6,6 +6,8 @@ import ast
 import re
 from collections import defaultdict
 
+import pytest
+
 from tests.tools import REPOSITORY
 
 PACKAGE = REPOSITORY / "angiomorph"
@@ -79,6 +81,7 @@ def find_strange_names(text, given, known):
     return strange
 
 
+@pytest.mark.slow
 def test_dotted_names_of_docstrings_lead_somewhere():
     trees = read_package()
     known = map_names(trees)

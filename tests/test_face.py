@@ -28,6 +28,7 @@ def test_importing_the_face_imports_nothing_else():
     assert strange == []
 
 
+@pytest.mark.slow
 def test_names_that_need_no_tensorflow_bring_none():
     names = "Cluster ImageOptions InputError OutputOptions RegistrationOptions Series SimulationSettings TrainingConfig"
     names += " find_series open_cluster prepare read_images read_series read_truth register_runs simulate"
@@ -80,6 +81,7 @@ def test_every_name_is_there_and_documented(name):
     assert callable(getattr(am, name)) or isinstance(getattr(am, name), ModuleType)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["angiomorph", "angiomorph.simulate", "angiomorph.simulate.settings"])
 def test_simulate_is_called_and_holds_its_modules(first):
     code = f"""

@@ -111,6 +111,7 @@ def trees():
     return {path.relative_to(REPOSITORY).as_posix(): read_tree(path) for path in sorted((REPOSITORY / "tests").rglob("*.py"))}
 
 
+@pytest.mark.slow
 def test_tests_use_public_names_alone(trees):
     private = read_private_names()
     faults = {path: list(find_private_names(tree, private)) for path, tree in trees.items()}
@@ -129,6 +130,7 @@ def test_names_of_tests_are_short(trees):
     assert {path: names for path, names in long.items() if names} == {}
 
 
+@pytest.mark.slow
 def test_every_test_asserts(trees):
     asserting = find_asserting(trees.values())
     silent = [f"{path}: {test.name}" for path, tree in trees.items() for test in find_tests(tree) if test.name not in asserting]

@@ -65,6 +65,7 @@ def test_the_table_points_one_way():
         above.add(room)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_only_what_it_may(room):
     strange = [
@@ -76,11 +77,13 @@ def test_a_room_imports_only_what_it_may(room):
     assert strange == []
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other():
     imports = {name: others for name, others in read_imports().items() if name != FACE}
     assert set(TopologicalSorter(imports).static_order()) == {*imports, FACE}  # else CycleError names the circle
 
 
+@pytest.mark.slow
 def test_rooms_take_only_the_version_from_the_face():
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -89,6 +92,7 @@ def test_rooms_take_only_the_version_from_the_face():
                 assert {name for name in inner if f"{FACE}.{name}" not in read_imports()} <= {"__version__"}, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("library", "rooms"),
     [
@@ -111,6 +115,7 @@ def test_one_room_knows_a_library(library, rooms):
     assert knowing <= rooms
 
 
+@pytest.mark.slow
 def test_rooms_that_import_without_tensorflow():
     rooms = (
         "options",

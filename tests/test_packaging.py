@@ -74,6 +74,7 @@ def test_metadata_names_program_licence_and_pythons(packages):
     assert "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION" in licence
 
 
+@pytest.mark.slow
 def test_wheel_runs_without_the_repository(packages, tmp_path):
     with zipfile.ZipFile(packages[2]) as wheel:
         wheel.extractall(tmp_path)

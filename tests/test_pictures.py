@@ -31,6 +31,7 @@ def test_a_picture_shows_each_pixel_once_and_exactly(tmp_path, rows, columns):
     np.testing.assert_allclose(shown, np.clip((images + 0.5) / 2, 0, 1), atol=2.01 / 255)
 
 
+@pytest.mark.slow
 def test_a_dark_vessel_is_dark_in_its_panel_and_nowhere_else(tmp_path):
     frame = np.full((48, 40), 7.0)
     bsa = np.random.default_rng(0).normal(0, 0.005, (48, 40))

@@ -58,6 +58,7 @@ def test_an_error_is_raised_here():
         list(map_in_order(deadly, ["a", "raise", "b"], 1))
 
 
+@pytest.mark.slow
 def test_work_runs_ahead_by_two_tasks_a_worker(tmp_path):
     results = map_in_order(noting, [(tmp_path, number) for number in range(20)], 2)
     for wanted in range(3):
@@ -103,6 +104,7 @@ def test_an_interrupt_from_the_terminal_is_the_parents_alone(tmp_path, seconds):
     assert (process.returncode, *said) == (130, "", "")
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_between_two_tasks_is_told():
     """It has no task when it is killed; the next one meets its end."""
     results = map_in_order(slow_if_even, [1, 3, 5, 7], 1)

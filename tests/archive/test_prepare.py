@@ -39,6 +39,7 @@ def archive(tmp_path, xa_file, xa_folder):
     return tmp_path / "archive"
 
 
+@pytest.mark.slow
 def test_every_usable_run_is_stored_exactly(archive, tmp_path):
     seen = []
     report = prepare([archive], tmp_path / "out" / "s.h5", progress=lambda done, total: seen.append((done, total)))
@@ -55,6 +56,7 @@ def test_every_usable_run_is_stored_exactly(archive, tmp_path):
     assert (first.relation, first.bits_stored, first.background, first.frame_time) == ("LIN", 12, (2,), 40)
 
 
+@pytest.mark.slow
 def test_the_manifest_says_what_was_taken_and_why_not(archive, tmp_path):
     report = prepare([archive], tmp_path / "s.h5")
     uid = pydicom.dcmread(archive / "a_Doe" / "Doe1.dcm").SeriesInstanceUID
@@ -93,6 +95,7 @@ IDENTITY = {
 }
 
 
+@pytest.mark.slow
 def test_nothing_of_a_patient_is_in_any_file(tmp_path, xa_file, xa_folder):
     frames = moving_frames((3, 8, 8))
     whole = xa_file("Lazarett/Zebulon/QZ-4711.dcm", attributes=IDENTITY | {"MaskFrameNumbers": [1]})
@@ -128,6 +131,7 @@ def scan(folder, words, count):
         assert not [word for word in words if word in data or word.decode().encode("utf-16-le") in data]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attributes", "reason"),
     [
@@ -148,6 +152,7 @@ def test_unusable_runs_are_left_out_with_their_reason(tmp_path, xa_file, attribu
     assert reason in manifest_of(report)[0]["left_out"]
 
 
+@pytest.mark.slow
 def test_a_number_in_a_reason_is_no_file_name(tmp_path, xa_file):
     xa_file("archive/3", change=lambda dataset: setattr(dataset, "SamplesPerPixel", 13))
     xa_file("archive/b.dcm")
@@ -155,6 +160,7 @@ def test_a_number_in_a_reason_is_no_file_name(tmp_path, xa_file):
     assert "found SamplesPerPixel 13," in manifest_of(report)[0]["left_out"]
 
 
+@pytest.mark.slow
 def test_large_frames_shrink_and_keep_their_scale(tmp_path, xa_file):
     large, small = moving_frames((3, 20, 30)), moving_frames((3, 8, 6), bits=8)
     xa_file("archive/large.dcm", frames=large, attributes={"MaskFrameNumbers": [2]})
@@ -194,6 +200,7 @@ def test_a_long_search_is_told(archive, tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_unusable_archive_leaves_nothing(archive, tmp_path):
     with pytest.raises(InputError, match=r"at least one usable run among 1, found none; the first: .*one single frame"):
         prepare([archive / "b_Doe"], tmp_path / "out" / "s.h5")
@@ -202,6 +209,7 @@ def test_unusable_archive_leaves_nothing(archive, tmp_path):
         prepare([archive], tmp_path / "out" / "s.h5", size=0)
 
 
+@pytest.mark.slow
 def test_an_interrupted_preparation_keeps_the_old_store(archive, tmp_path):
     prepare([archive], tmp_path / "s.h5")
     before = (tmp_path / "s.h5").read_bytes()
@@ -222,6 +230,7 @@ def stopped_after(count):
     return stop
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"size": 4}, {}], ids=["another size", "a touched file"])
 def test_other_work_under_the_same_name_is_refused_and_kept(archive, tmp_path, change):
     target, said = tmp_path / "s.h5", []
@@ -238,6 +247,7 @@ def test_other_work_under_the_same_name_is_refused_and_kept(archive, tmp_path, c
         prepare([archive / "a_Doe"], target)
 
 
+@pytest.mark.slow
 def test_a_stop_before_the_first_run_blocks_nobody(archive, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         prepare([archive], tmp_path / "s.h5", progress=stopped_after(0))
@@ -258,6 +268,7 @@ def test_reasons_survive_a_stop(archive, tmp_path):
     assert report.manifest.read_bytes() == once.manifest.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["s.manifest.csv", "s.h5"])
 def test_a_stop_while_names_are_given_is_made_good(archive, tmp_path, monkeypatch, name):
     once, replace = prepare([archive], tmp_path / "once.h5"), os.replace
@@ -371,6 +382,7 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_is_lost(tmp_path, long_arch
     assert contents(target) == expected[0]
 
 
+@pytest.mark.slow
 def test_real_archive(tmp_path):
     report = prepare([shared_data("xa/fodicom_HasFragmentSequence.dcm")], tmp_path / "s.h5")
     assert report.taken == 1
@@ -379,6 +391,7 @@ def test_real_archive(tmp_path):
     assert b"Rubo" not in (tmp_path / "s.h5").read_bytes()
 
 
+@pytest.mark.slow
 def test_runs_said_to_be_unsubtracted_are_taken(tmp_path, xa_file):
     words = {"ImageType": ["DERIVED", "PRIMARY", "SINGLE PLANE"], "AcquisitionDeviceProcessingDescription": "DSA 3 f/s"}
     path = xa_file("archive/run.dcm", attributes=words)
@@ -403,6 +416,7 @@ def test_whatever_a_run_raises_leaves_out_that_run_alone(archive, monkeypatch, e
     assert "Doe" not in line["left_out"]
 
 
+@pytest.mark.slow
 def test_copies_are_not_stored_twice(archive, tmp_path):
     shutil.copytree(archive / "a_Doe", archive / "x_Doe")
     shutil.copytree(archive / "c_Doe", archive / "y_Doe")

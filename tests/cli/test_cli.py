@@ -139,6 +139,7 @@ def test_a_tree_is_resumed_without_tensorflow(tmp_path, capsys, xa_file, model):
     assert (again.returncode, again.stdout) == (0, f"{run}: skipped, its results are there\nFalse\n")
 
 
+@pytest.mark.slow
 def test_the_first_line_comes_before_tensorflow(tmp_path, xa_file):
     """The import of TensorFlow ends the program, and says so."""
     program = (
@@ -156,6 +157,7 @@ def test_the_first_line_comes_before_tensorflow(tmp_path, xa_file):
     assert (ended.returncode, ended.stdout) == (9, "registering 2 runs with model truth\nTensorFlow\n")
 
 
+@pytest.mark.slow
 def test_sigterm_ends_as_ctrl_c_does(tmp_path):
     program = (
         "import os, signal, sys; from angiomorph.cli import main; from angiomorph.registration import runs\n"
@@ -178,6 +180,7 @@ def test_sigterm_before_anything_is_known_is_one_line_too(tmp_path):
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "angiomorph: interrupted\n")
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_run_is_refused_without_tensorflow(tmp_path):
     (tmp_path / "notes.txt").write_text("no run")
     program = "import sys; from angiomorph.cli import main; print(main(), 'tensorflow' in sys.modules)"
@@ -430,6 +433,7 @@ def test_import_weights(tmp_path, capsys):
     assert not (tmp_path / "x.h5").exists()
 
 
+@pytest.mark.slow
 def test_prepare(tmp_path, capsys, xa_file):
     good, bad = xa_file("good.dcm", frames=FRAMES), xa_file("bad.dcm", frames=FRAMES[:1])
     target = tmp_path / "new" / "s.h5"
@@ -448,6 +452,7 @@ def test_prepare(tmp_path, capsys, xa_file):
     assert capsys.readouterr().out == f"{target}: 1 run taken, 1 left out; files passed over: 3 (no DICOM: 3)\n"
 
 
+@pytest.mark.slow
 def test_prepare_names_flags_where_it_leaves_runs_out(tmp_path, capsys, xa_file):
     paths = [xa_file("good.dcm", frames=FRAMES), xa_file("bad.dcm", subtracted, FRAMES)]
     assert main(["prepare", *map(str, paths), str(tmp_path / "s.h5"), "--workers", "1"]) == 1
@@ -456,6 +461,7 @@ def test_prepare_names_flags_where_it_leaves_runs_out(tmp_path, capsys, xa_file)
     assert "or say `unsubtracted` if these are its pixels" in capsys.readouterr().err  # which is no flag of train
 
 
+@pytest.mark.slow
 def test_prepare_shrinks_and_tells_of_its_progress(tmp_path, capsys, xa_file):
     for index in range(3):
         xa_file(f"archive/{index}.dcm", frames=FRAMES)
@@ -507,6 +513,7 @@ def run_python(*arguments):
     return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_simulate_without_its_extra_packages(tmp_path):
     program = (
         "import sys; sys.modules['numba'] = None\n"

@@ -36,6 +36,7 @@ def register(*arguments):
     return main(["register", *map(str, arguments), "--refine", "0", "--background", "1"])
 
 
+@pytest.mark.slow
 def test_images_give_what_dicom_gives(tmp_path, folder, model, xa_file):
     dicom = xa_file("dicom.dcm", frames=FRAMES)
     assert register(folder, "--relation", "LIN", "--model", model, "--out", tmp_path / "a") == 0
@@ -70,6 +71,7 @@ def test_of_several_runs_of_images_one_is_to_be_given(tmp_path, folder, capsys, 
     )
 
 
+@pytest.mark.slow
 def test_prepare_takes_images(tmp_path, folder, capsys):
     arguments = [str(folder), str(tmp_path / "s.h5"), "--relation", "LIN", "--frame-time", "125", "--workers", "1"]
     assert main(["prepare", *arguments]) == 0
@@ -96,6 +98,7 @@ def test_wrong_use_is_refused(name, folder, capsys, monkeypatch):
     refused(capsys, register(*arguments), words)
 
 
+@pytest.mark.slow
 def test_wrong_use_is_refused_before_tensorflow(folder):
     code = "import sys\nfrom angiomorph.cli import main\nstatus = main(sys.argv[1:])\n"
     code += "sys.exit(9 if 'tensorflow' in sys.modules else status)"
@@ -169,6 +172,7 @@ def test_voxelmorphs_options_are_answered(capsys, option, words):
     refused_by_argparse(capsys, ["train", "store.h5", *option], words)
 
 
+@pytest.mark.slow
 def test_training_on_pairs(tmp_path, folder, capsys):
     (tmp_path / "list.txt").write_text("1 2\n1 3\n")
     arguments = ["--img-list", str(tmp_path / "list.txt"), "--img-prefix", f"{folder}/", "--img-suffix", ".png"]
@@ -184,6 +188,7 @@ def test_training_on_pairs(tmp_path, folder, capsys):
     assert (tmp_path / "m" / "model.h5").is_file()
 
 
+@pytest.mark.slow
 def test_a_baked_model_registers_as_its_source(tmp_path, folder, model, capsys):
     baked = tmp_path / "baked.h5"
     assert main(["bake", str(model), str(baked), "--lambda", "0.2"]) == 0

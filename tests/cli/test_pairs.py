@@ -32,6 +32,7 @@ def here(tmp_path, monkeypatch):
 GIVEN = ["--moving", "a.npz", "--fixed", "b.npz", "--moved", "c.npz"]
 
 
+@pytest.mark.slow
 def test_a_pair_by_voxelmorphs_options(here, model, capsys):
     options = [*GIVEN, "--warp", "w.npz", "--model", model, "-g", "-1", "--no-guard", "--refine", "0"]
     assert main(["register", *options]) == 0
@@ -42,12 +43,14 @@ def test_a_pair_by_voxelmorphs_options(here, model, capsys):
     assert capsys.readouterr().out.startswith("c.npz: lambda 0.60, largest shift ")
 
 
+@pytest.mark.slow
 def test_figures_as_json(here, model, capsys):
     assert main(["register", *GIVEN, "--model", model, "--json", "--lambda", "0.2", "--refine", "0", "--no-guard"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["moved"], found["warp"], found["lambda"], found["weight"]) == ("c.npz", None, 0.2, 1.0)
 
 
+@pytest.mark.slow
 def test_a_still_pair_is_left_unwarped_and_told(here, model, capsys):
     np.savez_compressed("b.npz", vol=PAIR[0])
     assert main(["register", *GIVEN, "--model", model, "--refine", "0"]) == 0
@@ -74,6 +77,7 @@ def test_wrong_use_is_refused(name, here, capsys):
     assert left_in(here) == ["a.npz", "b.npz"]
 
 
+@pytest.mark.slow
 def test_wrong_use_is_refused_before_tensorflow(here):
     np.savez_compressed("b.npz", vol=PAIR[1, 1:])
     code = "import sys\nfrom angiomorph.cli import main\nstatus = main(sys.argv[1:])\n"

@@ -84,6 +84,7 @@ def test_errors_and_warnings_name_the_archive(xa_file, tmp_path):
     assert read_series(second).warnings[0].startswith(str(path / "good.dcm"))
 
 
+@pytest.mark.slow
 def test_a_run_sent_to_another_process_takes_no_files_with_it(xa_file, tmp_path, temporary):
     path = zipped(tmp_path / "study.zip", {"run.dcm": xa_file().read_bytes()})
     (run,) = find_series([path])

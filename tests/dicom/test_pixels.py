@@ -430,6 +430,7 @@ def test_big_endian_of_8_bits(xa_file):
     check(path, frames)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("private", [0, 1 << 15], ids=["short", "long meta information"])
 def test_what_inflates_beyond_any_run_is_refused_unopened(xa_file, private):
     path = xa_file()

@@ -310,6 +310,7 @@ def test_damaged_frame_is_named(xa_file):
         read_series(path)
 
 
+@pytest.mark.slow
 def test_missing_decoder_names_its_package(xa_file):
     path = reencoded(xa_file(), JPEGLSLossless)
     program = (
@@ -401,6 +402,7 @@ def test_read_what_was_found(xa_file, tmp_path):
     assert read_series(found).name == "run"
 
 
+@pytest.mark.slow
 def test_broken_headers_are_read_or_refused_but_never_crash(xa_file):
     path = xa_file(frames=moving_frames((2, 8, 8)), attributes={"MaskFrameNumbers": [1]})
     whole = path.read_bytes()

@@ -300,6 +300,7 @@ def test_compressed_source_with_minus_zero_time_zone(xa_file, tmp_path):
     assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
 
 
+@pytest.mark.slow
 def test_real_deficient_run_is_valid_and_renders(tmp_path):
     source = read_series(shared_data("xa/fodicom_HasFragmentSequence.dcm"))
     values = to_domain(source.frames, "log")

@@ -194,6 +194,7 @@ def test_deficient_sources_are_completed(xa_file, tmp_path):
     assert dciodvfy_errors(tmp_path / "bsa.dcm") == []
 
 
+@pytest.mark.slow
 def test_real_deficient_run_is_valid(tmp_path):
     source = read_series(shared_data("xa/fodicom_HasFragmentSequence.dcm"))
     enhance(tmp_path / "bsa.dcm", source, kept=[12, 13])

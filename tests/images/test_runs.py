@@ -69,6 +69,7 @@ def test_one_image_is_no_run(folder):
         read_image_run(files, LIN)
 
 
+@pytest.mark.slow
 def test_folders_become_a_store_without_names(folder, tmp_path):
     (folder.parent / "run" / "Doe.npy").write_bytes(b"no array")
     report = prepare([folder], tmp_path / "s.h5", images=LIN)

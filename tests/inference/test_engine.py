@@ -48,6 +48,7 @@ def make_frames(shape, count=3):
     return np.stack([texture[4 + step : 4 + step + shape[0], 4 : 4 + shape[1]] for step in range(count)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "levels", "rounds"), [*((shape, None, 0) for shape in SHAPES), ((101, 70), 3, 1)], ids=str)
 def test_warps_are_those_of_tensorflow(predictors, shape, levels, rounds):
     frames = make_frames(shape)
@@ -97,6 +98,7 @@ def test_it_is_refused_where_it_is_not_installed(monkeypatch):
         check_engine(BY_OPENVINO)
 
 
+@pytest.mark.slow
 def test_nothing_is_reported_over_the_network(path):
     """OpenVINO's converter, once imported, would: the next lines would then find its telemetry."""
     script = (

@@ -33,6 +33,7 @@ def test_weights_are_those_of_the_baked_model(model, hyper):
         np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_network_that_integrates_its_flow_is_refused(tmp_path):
     path = tmp_path / "integrated.h5"
     save(networks.AngioMorph((32, 32), **TINY, int_steps=3), path)

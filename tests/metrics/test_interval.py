@@ -60,6 +60,7 @@ def test_same_values_give_the_same_interval():
     assert interval([0.2, 0.5, 0.9]) == interval([0.2, 0.5, 0.9])
 
 
+@pytest.mark.slow
 def test_interval_holds_the_true_mean_as_often_as_it_says():
     samples = np.random.default_rng(3).normal(2, 0.5, (500, 20))
     found = [interval(sample.tolist()) for sample in samples]

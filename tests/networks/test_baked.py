@@ -66,6 +66,7 @@ def test_a_wrong_size_is_refused(network):
         networks.bake(network, 0.5, size=30)
 
 
+@pytest.mark.slow
 def test_keras_loads_it_after_importing_networks(tmp_path, baked):
     np.save(tmp_path / "in.npy", np.stack([MOVING, FIXED]))
     program = (

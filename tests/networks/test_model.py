@@ -61,6 +61,7 @@ def paper_topology(name="vxm_dense"):
     return with_visible_flow(vxm.networks.VxmDense((32, 32), features, int_steps=0, hyp_model=hyp_model, name=name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hyper", [None, 0.3])
 def test_weights_of_voxelmorphs_network_give_the_same_output(tmp_path, hyper):
     tf.keras.utils.set_random_seed(2)
@@ -74,6 +75,7 @@ def test_weights_of_voxelmorphs_network_give_the_same_output(tmp_path, hyper):
     assert ours.metadata["size"] == 512
 
 
+@pytest.mark.slow
 def test_load_model_without_compile(tmp_path, small):
     small.metadata["lambda"] = 0.7
     networks.save(small, tmp_path / "m.h5")
@@ -108,6 +110,7 @@ def test_another_size_has_the_same_weights(tmp_path, small):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_predicts_bit_for_bit_the_same(tmp_path, small):
     networks.save(small, tmp_path / "m.h5")
     moving, fixed, hyper = inputs()
@@ -137,6 +140,7 @@ def test_baked_model_is_voxelmorphs_own_and_gives_the_same_warp(tmp_path, small,
     np.testing.assert_allclose(plain.register(moving, fixed), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_compact_of_full_rank_changes_nothing(tmp_path, small):
     given = list(inputs())
     full = networks.compact(small, rank=8)
@@ -149,11 +153,13 @@ def test_compact_of_full_rank_changes_nothing(tmp_path, small):
         networks.compact(again, rank=1)
 
 
+@pytest.mark.slow
 def test_the_papers_network_fits_in_ten_megabytes_at_rank_eight(tmp_path, paper):
     networks.save(networks.compact(paper, rank=8), tmp_path / "compact.h5")
     assert (tmp_path / "compact.h5").stat().st_size < 5e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"int_steps": 3}, {"int_steps": 3, "int_resolution": 1}, {"int_steps": 3, "svf_resolution": 2}]
 )
@@ -179,6 +185,7 @@ def test_a_size_that_the_levels_cannot_halve_is_refused(inshape):
         AngioMorph(inshape, **SMALL)
 
 
+@pytest.mark.slow
 def test_files_that_are_no_model(tmp_path, small):
     (tmp_path / "text.h5").write_text("hello")
     with pytest.raises(InputError, match="cannot be opened as HDF5"):
@@ -227,6 +234,7 @@ def test_a_promise_of_one_lambda_changes_no_value(small):
     assert not {"If", "StatelessIf"} & {op.type for op in graph.get_operations()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("compute", "digits"), [("float16", 5e-3), ("bfloat16", 5e-2)])
 def test_mixed_precision_leaves_no_trace_in_the_file(tmp_path, small, compute, digits):
     given = inputs(hyper=0.3)
@@ -268,6 +276,7 @@ def test_gradients_of_mixed_precision_are_those_of_float32(small, compute):
         assert distance < 0.03, f"{weight.name}: {distance}"  # sums over pixels in the features' type are off by half
 
 
+@pytest.mark.slow
 def test_a_clean_image_is_moved_by_the_networks_own_warp():
     model = networks.AngioMorph((64, 64), **SMALL)
     networks.initialise(model, flow_sigma=2.0)
@@ -280,6 +289,7 @@ def test_a_clean_image_is_moved_by_the_networks_own_warp():
     assert [id(weight) for weight in around.trainable_weights] == [id(weight) for weight in model.trainable_weights]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clean", [False, True])
 def test_two_sizes_are_frames_shrunk_and_a_moved_window(clean):
     model = networks.AngioMorph((32, 32), **SMALL)
@@ -304,6 +314,7 @@ def test_two_sizes_are_frames_shrunk_and_a_moved_window(clean):
     assert [id(weight) for weight in around.trainable_weights] == [id(weight) for weight in model.trainable_weights]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "inputs"), [("enc_conv_1_0", 16), ("dec_conv_0_0", 64)])
 def test_initialised_kernels_have_an_ordinary_scale(name, inputs):
     tf.keras.utils.set_random_seed(0)

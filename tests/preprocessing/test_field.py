@@ -78,6 +78,7 @@ def assert_all_is_field(ln):
     np.testing.assert_array_equal(find_field(stored(ln), EVERYWHERE), EVERYWHERE)
 
 
+@pytest.mark.slow
 def test_a_run_without_collimator_is_all_field():
     assert_all_is_field(tissue())
     assert_all_is_field(np.full((5, SIDE, SIDE), 6.5))
@@ -116,6 +117,7 @@ def test_a_ball_in_white_air_is_no_round_detector():
     np.testing.assert_array_equal(find_field(run, EVERYWHERE), EVERYWHERE)
 
 
+@pytest.mark.slow
 def test_tags_hide_more():
     shutter = COLUMNS < 40
     np.testing.assert_array_equal(find_field(stored(tissue()), shutter), shutter)

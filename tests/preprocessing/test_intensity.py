@@ -171,6 +171,7 @@ def test_normalised_values_are_finite_ordered_and_within_0_and_1(data, mode):
     assert (np.diff(result.ravel()[order]) >= 0).all()
 
 
+@pytest.mark.slow
 def test_real_run_uses_its_range():
     series = read_series(shared_data("xa/fodicom_HasFragmentSequence.dcm"))
     values = to_domain(series.frames, "log")

@@ -109,6 +109,7 @@ def test_levels_are_medians_of_plain_dsa(live):
     assert [dict(step) for step in info["steps"]] == [{"numbers": (1,), "frames": (1, 2, 3, 4, 5)}]
 
 
+@pytest.mark.slow
 def test_another_background_takes_its_place(live, model_path):
     info = ask(live, "background", background="2").info
     other = Model(model_path).register(series(phantom()), replace(OPTIONS, background="2", hyper=0.3, guard=False))

@@ -21,6 +21,7 @@ def model(tmp_path_factory):
     return Model(save_tiny_model(tmp_path_factory.mktemp("model") / "tiny.h5"))
 
 
+@pytest.mark.slow
 def test_a_pair_is_a_run_of_two_frames(model):
     pair = Image(Path("a"), MOVING), Image(Path("b"), FIXED)
     found = register_pair(*pair, model, "LIN", RegistrationOptions(refine=0))

@@ -25,6 +25,7 @@ def same_scale(frames):
     return frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("relation", "options"),
     [

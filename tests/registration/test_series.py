@@ -52,6 +52,7 @@ def averaged(values, numbers):
     return np.mean([values[number - 1] for number in numbers], axis=0, dtype=np.float64)
 
 
+@pytest.mark.slow
 def test_a_shipped_model_is_found_by_its_name():
     assert Model("truth").path == MODELS["truth"] == SHIPPED
     assert all(Model(name).defaults.image_loss == name for name in MODELS)
@@ -59,12 +60,14 @@ def test_a_shipped_model_is_found_by_its_name():
         Model("reg-truth")
 
 
+@pytest.mark.slow
 def test_the_tiny_models_warps_are_worth_testing_with(model):
     result = network_alone(series(phantom()), model, background="1-2")
     assert 1 < np.abs(result.warp).max() < 30
     assert np.abs(result.warp).std(axis=(0, 1, 2)).min() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(3, 50, 37), (2, 100, 130)])
 def test_bsa_is_frame_minus_warped_background(model, shape):
     run = series(phantom(shape, filled=2))
@@ -82,6 +85,7 @@ def test_bsa_is_frame_minus_warped_background(model, shape):
     assert (result.units, result.intensity, result.hyper) == ("ln(intensity)", "log", 0.6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", ["auto", "tag"])
 def test_frames_of_several_masks_are_registered_from_their_own(model, background):
     steps = (Step((1, 2), (1, 2, 3)), Step((5,), (4, 6)), Step((4,), (5,)))
@@ -108,6 +112,7 @@ def bare_flow(model_path, moving, fixed, hyper):
     return network([*given, np.full((1, 1), hyper, np.float32)])[1].numpy()[0]
 
 
+@pytest.mark.slow
 def test_the_warp_is_the_networks_flow_at_the_models_size(model, model_path):
     run = series(phantom((3, SIZE, SIZE)), relation="DISP")
     seen = network_input(run)
@@ -116,6 +121,7 @@ def test_the_warp_is_the_networks_flow_at_the_models_size(model, model_path):
         np.testing.assert_allclose(result.warp[t], bare_flow(model_path, seen[0], seen[t], 0.2), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_larger_frames_shrink_and_their_warp_grows_back(model, model_path):
     run = series(phantom((3, 2 * SIZE, 2 * SIZE)), relation="DISP")
     seen = network_input(run)
@@ -130,6 +136,7 @@ def test_larger_frames_shrink_and_their_warp_grows_back(model, model_path):
         np.testing.assert_allclose(result.warp[2, ..., axis], grown, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_frames_smaller_than_the_model_keep_their_pixels(model, model_path):
     run = series(phantom((2, 48, 32)), relation="DISP")
     seen = network_input(run)
@@ -147,6 +154,7 @@ def test_padding_does_not_reach_the_result(model):
     np.testing.assert_allclose(one, other[:, :60, :60], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("relation", "units", "mode"), [("LIN", "ln(intensity)", "log"), ("LOG", "stored value", "linear")])
 def test_logarithmic_runs_are_subtracted_as_stored(model, relation, units, mode):
     run = series(phantom((3, 32, 32)), relation)
@@ -159,6 +167,7 @@ def test_logarithmic_runs_are_subtracted_as_stored(model, relation, units, mode)
     np.testing.assert_array_equal(result.dsa[1], 0)
 
 
+@pytest.mark.slow
 def test_a_linear_model_still_subtracts_logarithms(tmp_path, model):
     path = save_tiny_model(tmp_path / "linear.h5", intensity="linear")
     run = series(phantom((3, 32, 32)))
@@ -170,6 +179,7 @@ def test_a_linear_model_still_subtracts_logarithms(tmp_path, model):
     assert not np.array_equal(result.warp, network_alone(run, model, background="1").warp)
 
 
+@pytest.mark.slow
 def test_a_logarithmic_model_takes_logarithmic_runs(tmp_path):
     logarithmic = Model(save_tiny_model(tmp_path / "log.h5", intensity="log"))
     assert network_alone(series(phantom((2, 32, 32)), "LOG"), logarithmic, background="1").intensity == "linear"
@@ -192,6 +202,7 @@ def test_a_constant_run_is_subtracted_to_nothing(model):
     assert np.isfinite(result.warp).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [2, 100])
 def test_the_batch_size_changes_nothing(model, batch_size):
     run = series(phantom((5, 48, 48)))
@@ -208,6 +219,7 @@ def test_lambda_reaches_the_network(model):
     assert np.abs(low.warp - high.warp).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_network_of_more_levels_gets_frames_that_it_can_halve(tmp_path):
     deep = networks.AngioMorph((64, 64), nb_unet_features=[[2] * 6, [2] * 6], hyp_units=[4])
     deep.metadata.update(size=64)
@@ -234,6 +246,7 @@ def test_a_model_that_is_not_whole_is_refused_when_it_is_opened(tmp_path, model_
         Model(tmp_path / "cut.h5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shift", "weight"), [(0, 0), (2, 1)])
 def test_the_guard_keeps_still_runs_and_passes_moving_ones(tmp_path, shift, weight):
     # As constructed the network's flow is all but zero: refinement alone finds the shift.
@@ -271,6 +284,7 @@ def test_a_warp_that_is_half_sure_goes_half_of_the_way(model, monkeypatch):
     np.testing.assert_array_equal(held.bsa, np.log(run.frames.astype(np.float32)) - held.moved)
 
 
+@pytest.mark.slow
 def test_a_finer_level_sees_what_the_coarser_has_moved(model_path):
     coarse = networks.AngioMorph.load(model_path)
     fine = networks.AngioMorph((2 * SIZE, 2 * SIZE), **TINY)
@@ -292,6 +306,7 @@ def test_a_finer_level_sees_what_the_coarser_has_moved(model_path):
     assert np.abs(second).max() > 1
 
 
+@pytest.mark.slow
 def test_levels_are_the_models_own_and_fit_the_frames(tmp_path):
     model = Model(save_tiny_model(tmp_path / "m.h5", levels=2))
     run = series(phantom((3, 128, 128)))
@@ -307,6 +322,7 @@ def test_levels_are_the_models_own_and_fit_the_frames(tmp_path):
     assert np.abs(own.warp - one.warp).max() > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_loss", ["truth", "vle"])
 @pytest.mark.parametrize("levels", [1, 2])
 def test_a_round_sees_what_the_finer_levels_have_moved(tmp_path, levels, image_loss):
@@ -325,6 +341,7 @@ def test_a_round_sees_what_the_finer_levels_have_moved(tmp_path, levels, image_l
     assert np.abs(again.warp - once.warp).max() > 0.5
 
 
+@pytest.mark.slow
 def test_refinement_begins_where_the_rounds_have_ended(model):
     run = series(phantom((2, 64, 64)), relation="DISP")
     seen = network_input(run)
@@ -337,6 +354,7 @@ def test_refinement_begins_where_the_rounds_have_ended(model):
     assert np.abs(both.warp - rounds.warp).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("image_loss", "steps"), [("truth", 0), ("vle", 40)])
 def test_refinement_is_the_models_own_where_none_is_named(tmp_path, image_loss, steps):
     run = series(phantom((3, 64, 64)))
@@ -346,6 +364,7 @@ def test_refinement_is_the_models_own_where_none_is_named(tmp_path, image_loss, 
     np.testing.assert_array_equal(own.warp, named.warp)
 
 
+@pytest.mark.slow
 def test_refinement_by_a_model_of_truth_is_refused(tmp_path):
     run = series(phantom((2, 32, 32)))
     truth = Model(save_tiny_model(tmp_path / "m.h5", image_loss="truth"))
@@ -354,6 +373,7 @@ def test_refinement_by_a_model_of_truth_is_refused(tmp_path):
     assert truth.register(run, RegistrationOptions(background="1", refine=0)).refine == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", [1, 2])
 def test_a_warp_that_is_not_a_number_comes_back_from_every_level(levels):
     network = networks.AngioMorph((SIZE, SIZE), **TINY)
@@ -371,6 +391,7 @@ def untrained(size, **metadata):
     return network
 
 
+@pytest.mark.slow
 def test_the_start_alone_finds_a_shift_of_30_pixels():
     rng = np.random.default_rng(0)
     image = ndimage.gaussian_filter(rng.random((256, 256)), 4)
@@ -383,6 +404,7 @@ def test_the_start_alone_finds_a_shift_of_30_pixels():
     np.testing.assert_array_equal(second, 0)
 
 
+@pytest.mark.slow
 def test_a_network_goes_on_from_the_start(model_path):
     """The first level sees the background as the start moved it, and the warps are composed."""
     rng = np.random.default_rng(1)
@@ -395,6 +417,7 @@ def test_a_network_goes_on_from_the_start(model_path):
     np.testing.assert_allclose(found[0], own + start, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_small_frames_are_enlarged_for_the_learned_levels(model_path):
     network = networks.AngioMorph.load(model_path)
     network.metadata.update(levels=2)
@@ -426,6 +449,7 @@ def test_small_frames_are_enlarged_for_the_learned_levels(model_path):
     assert np.abs(found).max() > 1
 
 
+@pytest.mark.slow
 def test_the_graph_is_traced_once_and_takes_new_weights(monkeypatch):
     traced = []
     compose = tensorflow_engine.compose_warps

@@ -100,6 +100,7 @@ def test_the_command_tells_people_and_programs(model, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_no_tensorflow_is_loaded(model):
     code = f"import sys; from angiomorph.cli import main; main(['info', {str(model)!r}]); sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

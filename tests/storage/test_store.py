@@ -185,6 +185,7 @@ def test_frames_are_counted_without_being_read(tmp_path):
         assert [store.frame_count(file, key) for key in store.keys(file)] == [2, 5]
 
 
+@pytest.mark.slow
 def test_what_hdf5_remembers_of_visited_runs_is_bounded(tmp_path):
     with store.create(tmp_path / "many.h5") as file:
         for number in range(1000):

@@ -17,6 +17,7 @@ from angiomorph.training.source import Source
 from tests.training.trainings import FEW, TINY, board, history, run_train, spoil_batches, table
 
 
+@pytest.mark.slow
 def test_a_loss_scale_is_searched_without_stopping(tmp_path, moving_archive, capfd, monkeypatch):
     monkeypatch.setattr(precision, "choose_type", lambda: "float16")
     monkeypatch.setattr(objective, "INITIAL_SCALE", 2.0**40)
@@ -40,6 +41,7 @@ def test_a_loss_scale_is_searched_without_stopping(tmp_path, moving_archive, cap
     assert int(optimizer.iterations) == taken.sum()
 
 
+@pytest.mark.slow
 def test_validation_is_logged_keeps_the_best_and_stops(tmp_path, moving_archive, capsys):
     options = [moving_archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--epochs", 9, "--steps-per-epoch", 5, "--lr", 0]
     options += ["--validation", moving_archive, "--validation-steps", 2]
@@ -62,6 +64,7 @@ def test_validation_is_logged_keeps_the_best_and_stops(tmp_path, moving_archive,
     assert [step for step, tag in shown if tag == "background, contrast, DSA, BSA"] == [2, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_validations_of_a_killed_training_are_there_once(tmp_path, moving_archive, simulated_folder):
     options = [moving_archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--epochs", 2, "--steps-per-epoch", 4]
     options += ["--validation", simulated_folder, "--validation-steps", 2, "--checkpoint-steps", 3, "--keep", 9]
@@ -97,6 +100,7 @@ def test_validations_of_a_killed_training_are_there_once(tmp_path, moving_archiv
 
 
 # A warp that is not a number breaks TensorFlow's step off; a square that overflows gives a loss that is not finite.
+@pytest.mark.slow
 @pytest.mark.parametrize(("moving", "fixed", "loss"), [(np.nan, 1, "nan"), (1, 1e30, "inf")])
 def test_what_is_not_finite_is_named_and_stops_or_is_skipped(
     tmp_path, moving_archive, capsys, caplog, monkeypatch, moving, fixed, loss
@@ -130,6 +134,7 @@ def test_what_is_not_finite_is_named_and_stops_or_is_skipped(
     np.testing.assert_allclose(history(tmp_path / "m"), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_nothing_finite_any_more_stops_even_if_skipped(tmp_path, moving_archive, capsys, monkeypatch):
     spoil_batches(monkeypatch, 1, 1e30, range(200))
     options = ["--epochs", 1, "--steps-per-epoch", 200, "--on-nan", "skip"]
@@ -137,6 +142,7 @@ def test_nothing_finite_any_more_stops_even_if_skipped(tmp_path, moving_archive,
     assert "(100 in a row)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_learning_rate_falls_along_half_a_cosine(tmp_path, moving_archive, monkeypatch):
     rates = []
     log = StepLog.on_train_batch_end

@@ -157,6 +157,7 @@ def test_argparse_says_what_an_option_takes(value, capsys):
     assert f"argument --contrast-weight: expected a number from 0, got {value}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [["--help"], ["--size", "100"], ["--epochs", "0"], []], ids=["help", "size", "epochs", "path"]
 )

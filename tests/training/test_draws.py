@@ -31,6 +31,7 @@ def test_short_runs_keep_a_contrast_frame(frames):
     assert set(background) == set(range(frames - 1))
 
 
+@pytest.mark.slow
 def test_lambda_is_uniform_with_its_ends_oversampled_as_asked():
     rng = np.random.default_rng(0)
     hypers = np.array([draw_hyper(rng, Sampling(oversample_rate=0.2)) for _ in range(10000)])
@@ -47,6 +48,7 @@ def test_lambda_is_never_an_end_unless_asked(lambda_sampling):
     assert not {0.0, 1.0} & {draw_hyper(rng, sampling) for _ in range(1000)}
 
 
+@pytest.mark.slow
 def test_lambda_of_the_beta_distribution_has_its_moments():
     rng = np.random.default_rng(0)
     hypers = np.array([draw_hyper(rng, Sampling(lambda_sampling="beta")) for _ in range(10000)])

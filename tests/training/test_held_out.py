@@ -25,6 +25,7 @@ def model(tmp_path_factory):
     return Model(save_tiny_model(tmp_path_factory.mktemp("model") / "model.h5"))
 
 
+@pytest.mark.slow
 def test_the_background_and_evenly_spaced_frames_are_scored(model):
     frames = phantom((30, 64, 64), filled=6)
     run = series(frames, background_numbers=(2,))
@@ -51,6 +52,7 @@ def test_all_frames_of_a_short_run_are_scored_against_the_truth(tmp_path, model)
         assert getattr(scored, name) == pytest.approx(getattr(expected, name), rel=1e-4), name
 
 
+@pytest.mark.slow
 def test_a_stored_run_is_seen_at_the_networks_size():
     frames = np.repeat(np.repeat(phantom((5, 32, 48)), 2, 1), 2, 2)
     found = hold_out_stored("run-1 of x.h5", StoredRun(frames, "LIN", 12, (1, 2)), 48, "auto")
@@ -62,6 +64,7 @@ def test_a_stored_run_is_seen_at_the_networks_size():
     np.testing.assert_allclose(pairs.fixed[:, :32], found.seen.frames[[3, 4]], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_scored_is_named(tmp_path):
     path = make_run(tmp_path / "run.dcm")
     truth = read_truth(truth_path(path))

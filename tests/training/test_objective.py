@@ -1,6 +1,7 @@
 """The objective is Eq. 1 of the paper, λ paired with its sample."""
 
 import numpy as np
+import pytest
 
 from angiomorph.backend import tf
 from angiomorph.networks.losses import VLE, GradientPenalty
@@ -10,6 +11,7 @@ from angiomorph.training.pipeline import make_dataset
 from angiomorph.training.source import Source
 
 
+@pytest.mark.slow
 def test_the_objective_is_equation_one(moving_archive):
     config = TrainingConfig(sampling=Sampling(frames_per_series=4, batch_size=4, size=32), enc=(4,), dec=(4, 4), hyp_units=(4,))
     model = build_network(config)

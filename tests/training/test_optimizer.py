@@ -87,6 +87,7 @@ def half_step(optimizer, weight, factor):
     optimizer.minimize(loss, [weight], tape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_loss_scale_changes_no_bit_of_finite_steps(compiled):
     scaled, plain = variables(), variables()

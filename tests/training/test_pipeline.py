@@ -27,6 +27,7 @@ def test_a_closed_source_ends_its_pipeline_without_a_word(archive, caplog):
     assert not source.left_out
 
 
+@pytest.mark.slow
 def test_fit_takes_batches_prefetched_to_another_device(archive):
     # Two CPUs in place of CPU and GPU, which needs a process of its own.
     program = f"""

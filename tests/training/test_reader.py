@@ -60,6 +60,7 @@ def settle(holds):
     return holds()
 
 
+@pytest.mark.slow
 def test_neither_frames_nor_open_runs_pile_up(tmp_path):
     frames = np.random.default_rng(0).integers(0, 4096, (4, 64, 64)).astype(np.uint16)
     with store.create(tmp_path / "many.h5") as file:

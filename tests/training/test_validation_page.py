@@ -74,6 +74,7 @@ def test_a_page_shows_pictures_and_figures_of_each_validation(tmp_path):
         assert np.abs(decode(moment.pictures[1]) - 255 * value).max() <= 2
 
 
+@pytest.mark.slow
 def test_pictures_are_few_and_small(tmp_path):
     rng, page = np.random.default_rng(0), make_page(tmp_path)
     noise = rng.random((3, 512, 4 * 512, 1), np.float32)

@@ -163,6 +163,7 @@ def test_the_network_is_asked_one_question_at_once():
     assert told.most_at_once == 1
 
 
+@pytest.mark.slow
 def test_what_nobody_waits_for_is_not_asked():
     told = Told()
     told.may_warp.clear()

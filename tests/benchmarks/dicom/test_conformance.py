@@ -53,6 +53,7 @@ def test_each_kind_meets_each_other(step, least):
     assert {case.invert for case in chosen} == {case.shutter for case in chosen} == {True, False}
 
 
+@pytest.mark.slow
 def test_written_runs_are_what_other_programs_read(tmp_path):
     found = check(cases()[::SHORT], tmp_path)
     assert faults(found) == []
@@ -128,6 +129,7 @@ def test_absent_programs_are_told(monkeypatch, capsys):
     assert "found no dciodvfy, dcmdump, dcm2pnm, dcml2pnm, storescu, storescp; install" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_an_archive_gives_back_otherwise_is_noticed(tmp_path, monkeypatch):
     path, case = tmp_path / "run.dcm", cases()[0]
     write(case, tmp_path, path)

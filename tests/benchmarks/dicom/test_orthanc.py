@@ -26,6 +26,7 @@ def own_folder(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 def test_every_kind_of_image_comes_back_as_it_went(own_folder, tmp_path, xa_file):
     series = read_series(xa_file(frames=moving_frames((3, 48, 32))))
     bsa = series.frames.astype("f4") / 4096
@@ -48,6 +49,7 @@ def test_every_kind_of_image_comes_back_as_it_went(own_folder, tmp_path, xa_file
     assert list(own_folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_it_is_ended_whatever_happens_inside(own_folder, monkeypatch):
     started = []
     start = subprocess.Popen

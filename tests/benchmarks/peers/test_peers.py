@@ -96,6 +96,7 @@ def test_ours_is_what_register_series_gives_of_the_same_frames(paths, model):
     assert method.parameters["model"] == model.sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("image_loss", "rounds", "steps"), [("truth", 1, 0), ("vle", 0, 40)])
 def test_refined_is_a_round_of_truth_and_steps_of_others(tmp_path, image_loss, rounds, steps):
     from angiomorph.registration.model import Model
@@ -107,6 +108,7 @@ def test_refined_is_a_round_of_truth_and_steps_of_others(tmp_path, image_loss, r
     assert (default["rounds"], default["refine"], default["guard"]) == (0, None, True)
 
 
+@pytest.mark.slow
 def test_every_method_names_the_code_that_its_scores_depend_on(model):
     own = {method.name: set(method.modules) for method in peers.methods(peers.NAMES, model)}
     assert own["DIS flow"] == {"benchmarks.peers.methods"}
@@ -131,6 +133,7 @@ def test_other_background_than_the_peers_is_refused(paths, model, monkeypatch):
         method.warps(sample)
 
 
+@pytest.mark.slow
 def test_all_methods_come_peers_first(model):
     known = [name for name in peers.NAMES if name != peers.SUBTRACTION]  # which needs a network of its own
     assert [method.name for method in peers.methods(peers.NAMES, model)] == known

@@ -26,6 +26,7 @@ def test_the_output_has_the_size_of_the_frames():
     assert build()(frames).shape == (1, 2 * MULTIPLE, 3 * MULTIPLE, 1)
 
 
+@pytest.mark.slow
 def test_vessels_are_learned_from_a_store(tmp_path, capsys):
     train([make_store(tmp_path / "s.h5")], tmp_path / "u.h5", steps=60, batch_size=2, size=32)
     assert "step 60/60: loss" in capsys.readouterr().out

@@ -19,6 +19,7 @@ def test_a_displacement_is_named_in_pixels_of_512():
     np.testing.assert_allclose(reach.Displacement(0, 90).warp((3, 3))[0, 0], [2, 0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_table(tmp_path, monkeypatch, capsys):
     """By 40 of 512, in frames of 64, the background lies (3, 4) away, beside the run's own motion of as much."""
     network = networks.AngioMorph((SIDE, SIDE), **TINY)

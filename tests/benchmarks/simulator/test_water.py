@@ -2,6 +2,7 @@
 
 import nibabel
 import numpy as np
+import pytest
 
 from angiomorph.simulate.scene.nifti import load_nifti
 from benchmarks.simulator.water import WATER, fill_skull, main
@@ -31,6 +32,7 @@ def test_inside_and_skin_become_water():
     assert filled[3, 20, 20] == WATER
 
 
+@pytest.mark.slow
 def test_a_file_is_filled_as_its_values_are(tmp_path, capsys):
     values = sawn_box()
     nibabel.save(nibabel.Nifti1Image(values.transpose(2, 1, 0), np.diag([*SPACING, 1.0])), tmp_path / "dry.nii.gz")

@@ -44,6 +44,7 @@ def test_curves_are_running_means(tmp_path):
     np.testing.assert_allclose(paper.read_curve(tmp_path), 0.5)
 
 
+@pytest.mark.slow
 def test_one_loss_from_stores_to_picture_and_table(tmp_path, capsys, monkeypatch):
     """At a tiny size: the recipe's own options but fewer features and steps."""
     frames = np.random.default_rng(0).integers(500, 3000, (6, 64, 64)).astype(np.uint16)

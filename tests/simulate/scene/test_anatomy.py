@@ -228,6 +228,7 @@ def test_the_elastic_field_has_its_size_and_is_smooth():
     assert np.abs(np.diff(fields, axis=2)).std() < 0.4 * fields.std()
 
 
+@pytest.mark.slow
 def test_the_procedural_head_repeats_with_its_seed(head):
     np.testing.assert_array_equal(procedural_head(1).attenuation, head.attenuation)
     assert np.abs(procedural_head(2).attenuation - head.attenuation).max() > 0.5

@@ -122,6 +122,7 @@ def test_the_heart_contracts_towards_its_middle():
     np.testing.assert_array_equal(at("chest", "heart", 0, -65, -20), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NAMES)
 def test_all_parts_move_from_rest_by_what_they_may(kind):
     volume, territory, _ = body(kind)
@@ -140,6 +141,7 @@ def test_all_parts_move_from_rest_by_what_they_may(kind):
         assert np.median(sizes) > low
 
 
+@pytest.mark.slow
 def test_the_share_says_how_often_a_part_moves():
     volume, territory, _ = body("chest")
     drawn = [draw_parts(volume, territory, TIMES, np.random.default_rng(seed), 0.4).names for seed in range(20)]

@@ -17,6 +17,7 @@ def test_the_procedural_heads_cavity_is_found():
     np.testing.assert_allclose(territory.half, (63, 77, 62), rtol=0.2)
 
 
+@pytest.mark.slow
 def test_a_real_head_is_a_head():
     territory = find_territory(load_ct(shared_data("ct/mricrogl_head_ct_1mm.nii.gz")))
     assert territory.kind == "head"

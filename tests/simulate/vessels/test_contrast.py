@@ -57,6 +57,7 @@ def three():
     )
 
 
+@pytest.mark.slow
 def test_each_phase_holds_its_share_of_what_was_injected():
     bolus, cloud = Bolus(1.0, 2.0, 0.2, 2.0), three()
     curves = np.array([share_of_bolus(bolus, cloud, time) for time in np.arange(0, 20, 0.01)])

@@ -19,6 +19,7 @@ def plate(*depths, shape=(120, 60, 120)):
     return density, np.ones(3), -np.array(shape[::-1]) / 2.0
 
 
+@pytest.mark.slow
 def test_a_shifted_plate_moves_back_by_its_magnified_shift():
     field, spread, amount = find_displacement(*plate(0), ARM, np.array((0, 0, 0, -4.0, 0, 2.0)), STILL, 4)
     seen = amount > 0.9
@@ -106,6 +107,7 @@ def test_points_go_where_the_volume_goes():
     np.testing.assert_array_equal(move_points(outside, spacing, origin, shape, control), outside)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["deformed", "displacement"])
 def test_the_number_of_threads_changes_no_bit(what):
     rng = np.random.default_rng(4)

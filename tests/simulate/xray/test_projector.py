@@ -37,6 +37,7 @@ def distance_from_isocentre(geometry):
     return np.linalg.norm(np.cross(direction, -source), axis=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", [(0, 0), (90, 0), (45, 0), (-30, 25), (10, 80)])
 def test_a_ball_projects_to_its_chords(view):
     geometry = arm(*view)
@@ -139,6 +140,7 @@ def tube(radius):
     return position, np.full(len(z), np.pi * radius**2 * 0.25), np.full(len(z), radius)
 
 
+@pytest.mark.slow
 def test_a_tube_of_points_projects_to_its_chords():
     geometry = arm(size=128, spacing=0.4)
     image = project_points(*tube(4.0), geometry, STILL)
@@ -181,6 +183,7 @@ def test_the_number_of_threads_changes_no_bit():
     np.testing.assert_array_equal(images[0][1], images[1][1])
 
 
+@pytest.mark.slow
 def test_resampling_at_rest_and_by_a_shift():
     volume = np.random.default_rng(0).random((12, 11, 10), np.float32)
     control = np.zeros((3, 4, 4, 4), np.float32)

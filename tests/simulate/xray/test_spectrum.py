@@ -44,6 +44,7 @@ def transmission(kv, copper, paths):
     return np.sum(tube.weights * np.exp(-np.asarray(paths) @ tube.coefficients))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("material", NIST)
 def test_coefficients_are_those_of_nist(material):
     energies = np.array(list(NIST[material]), float)
