@@ -131,6 +131,7 @@ def test_rooms_that_import_without_tensorflow():
     parts = (
         "evaluation.find",
         "training.config",
+        "training.model_dir",
         "training.learning_curve",
         "training.validation_page",
     )
