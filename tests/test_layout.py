@@ -136,6 +136,7 @@ def test_rooms_that_import_without_tensorflow():
     parts = (
         "evaluation.find",
         "training.config",
+        "training.model_dir",
         "training.learning_curve",
         "training.validation_page",
     )

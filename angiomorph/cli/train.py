@@ -19,6 +19,7 @@ from angiomorph.evaluation.find import sort_out
 from angiomorph.storage import model_file
 from angiomorph.storage.store import is_hdf5
 from angiomorph.training.config import Augmentation, Sampling, TrainingConfig
+from angiomorph.training.model_dir import check_model_dir
 
 Options = TypeVar("Options", TrainingConfig, Sampling, Augmentation)
 PRESETS: Mapping[str | None, Callable[[], TrainingConfig]] = {None: TrainingConfig, "paper": TrainingConfig.paper}
@@ -82,8 +83,9 @@ def _train(arguments: argparse.Namespace) -> int:
         raise InputError(
             "expected DATA (training stores, DICOM files or folders) or --img-list, found neither; give one of them"
         )
-    _check_files(given, config, validation, arguments.resume)
     model_dir = Path(arguments.model_dir)
+    check_model_dir(model_dir, resume=arguments.resume)
+    _check_files(given, config, validation, arguments.resume)
     if arguments.gpu is not None:  # before an archive is decoded for nothing
         from angiomorph.backend import configure_gpu
 

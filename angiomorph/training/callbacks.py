@@ -25,6 +25,7 @@ from angiomorph.training.config import TrainingConfig
 from angiomorph.training.distribution import Distribution
 from angiomorph.training.learning_curve import draw_learning_curve
 from angiomorph.training.logs import HISTORY, STEPS, VALIDATION, Board, Table
+from angiomorph.training.model_dir import list_checkpoints
 from angiomorph.training.source import Source
 from angiomorph.training.validation import Measured, Validation
 from angiomorph.training.validation_page import PAGE, ValidationPage
@@ -265,7 +266,7 @@ class Checkpointer(tf.keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Write a first checkpoint, so that a training can be resumed from its first step on."""
-        if not checkpoints.list_checkpoints(self.course.model_dir):
+        if not list_checkpoints(self.course.model_dir):
             self._write([])
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:

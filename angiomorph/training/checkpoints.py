@@ -18,10 +18,9 @@ from angiomorph.errors import InputError
 from angiomorph.networks.model import silence_keras_advice
 from angiomorph.storage import model_file
 from angiomorph.storage.atomic import replace_file
+from angiomorph.training.model_dir import CHECKPOINTS, list_checkpoints
 from angiomorph.training.optimizer import GuardedAdam
 
-FOLDER = "checkpoints"
-PATTERN = "[0-9]*.h5"
 BEFORE = "remove it to go on from the one before"
 
 
@@ -80,18 +79,13 @@ def image(model: tf.keras.Model, progress: Progress | None = None) -> memoryview
     return content.getbuffer()
 
 
-def list_checkpoints(model_dir: Path) -> list[Path]:
-    """Return a model directory's checkpoints, the oldest first."""
-    return sorted((model_dir / FOLDER).glob(PATTERN))
-
-
 def save(model: tf.keras.Model, model_dir: Path, progress: Progress, keep: int) -> None:
     """Write `checkpoints/SSSSSSSS.h5`, called by the step, and remove all but the last `keep`.
 
     Raises:
         InputError: the disk is full or fails.
     """
-    write(model_dir / FOLDER / f"{progress.step:08d}.h5", image(model, progress))
+    write(model_dir / CHECKPOINTS / f"{progress.step:08d}.h5", image(model, progress))
     for old in list_checkpoints(model_dir)[:-keep]:
         old.unlink()
 
@@ -118,5 +112,5 @@ def load(path: Path) -> tuple[networks.AngioMorph, Progress]:
 
 def remove_partial(model_dir: Path) -> None:
     """Remove files that an interrupted training left half-written in its model directory."""
-    for partial in [*model_dir.glob(".*.partial"), *(model_dir / FOLDER).glob(".*.partial")]:
+    for partial in [*model_dir.glob(".*.partial"), *(model_dir / CHECKPOINTS).glob(".*.partial")]:
         partial.unlink()

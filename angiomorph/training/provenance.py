@@ -13,8 +13,8 @@ from typing import Any
 from angiomorph import __version__
 from angiomorph.backend import tf, vxm
 from angiomorph.errors import InputError
-from angiomorph.training import checkpoints
 from angiomorph.training.config import TrainingConfig
+from angiomorph.training.model_dir import list_checkpoints
 from angiomorph.training.source import Source
 
 RESUMABLE = tuple(part.name for part in dataclasses.fields(TrainingConfig) if part.metadata["resumable"])
@@ -64,7 +64,7 @@ def describe_common(described: dict[str, Any], model_dir: Path, resume: bool) ->
         model_dir: the model directory.
         resume: whether the training continues.
     """
-    training, last = described["training"], [path.name for path in checkpoints.list_checkpoints(model_dir)[-1:]]
+    training, last = described["training"], [path.name for path in list_checkpoints(model_dir)[-1:]]
     given = {**training, **training["sampling"], "`resume`": resume, "last checkpoint": last or "none"}
     return {**given, **{name: described[name] for name in ("series", "frames", "validation", "validation_runs", "versions")}}
 

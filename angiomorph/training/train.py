@@ -26,6 +26,7 @@ from angiomorph.training.callbacks import Course, lose_step, make_callbacks
 from angiomorph.training.checkpoints import Progress
 from angiomorph.training.config import USUAL, TrainingConfig
 from angiomorph.training.distribution import Distribution, join, read_workers
+from angiomorph.training.model_dir import check_model_dir, list_checkpoints
 from angiomorph.training.objective import build_network, build_similarity, compile_model, prepare_network, wrap_network
 from angiomorph.training.pipeline import make_dataset
 from angiomorph.training.provenance import check_same_training, describe_common, describe_model, describe_training
@@ -229,8 +230,7 @@ def _build(
 def _begin(
     model_dir: Path, config: TrainingConfig, steps: int, team: Distribution, say: Callable[[str], None]
 ) -> tuple[networks.AngioMorph, Progress]:
-    if checkpoints.list_checkpoints(model_dir):
-        raise InputError(f"{model_dir}: expected a new model directory, found a training in it; add `resume` or name another")
+    check_model_dir(model_dir, resume=False)
     progress = Progress(config.initial_epoch * steps)
     if team.chief:
         _roll_back(model_dir, 0, 0)
@@ -242,11 +242,9 @@ def _begin(
 def _resume(
     model_dir: Path, config: TrainingConfig, described: dict[str, Any], steps: int, team: Distribution
 ) -> tuple[networks.AngioMorph, Progress]:
-    found = checkpoints.list_checkpoints(model_dir)
-    if not found:
-        raise InputError(f"{model_dir}: expected checkpoints/NNNNNNNN.h5 to resume from, found none; train without `resume`")
+    check_model_dir(model_dir, resume=True)
     check_same_training(model_dir / "config.json", described)
-    model, progress = checkpoints.load(found[-1])
+    model, progress = checkpoints.load(list_checkpoints(model_dir)[-1])
     if team.chief:
         _roll_back(model_dir, progress.step, progress.step // steps)
     model.optimizer.learning_rate.assign(config.lr)

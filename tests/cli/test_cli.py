@@ -505,6 +505,15 @@ def test_prepare_does_not_take_a_run_for_its_store(tmp_path, capsys, xa_file):
     assert other.read_bytes() == before
 
 
+def test_a_new_training_spares_an_older_one(tmp_path, capsys, xa_file):
+    (tmp_path / "m" / "checkpoints").mkdir(parents=True)
+    for name in ("checkpoints/00000001.h5", "archive.h5"):
+        (tmp_path / "m" / name).write_bytes(b"older")
+    status = main(["train", str(xa_file()), "--model-dir", str(tmp_path / "m")])
+    refused(capsys, status, "found a training in it; add --resume or name another")
+    assert (tmp_path / "m" / "archive.h5").read_bytes() == b"older"
+
+
 def test_what_no_data_is_given_for_is_said_once(tmp_path, capsys):
     refused(capsys, main(["train", "--model-dir", str(tmp_path)]), "angiomorph train: expected DATA (training stores")
 

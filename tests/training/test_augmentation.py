@@ -13,8 +13,8 @@ from angiomorph.cli.train import read_training_config as training_config
 from angiomorph.preprocessing.intensity import Normalisation, normalisation, normalise, resolve_mode, to_domain
 from angiomorph.storage import store
 from angiomorph.training.augmentation import Change, Tone, add_noise, augment, draw_change, move, scale_attenuation, tone
-from angiomorph.training.checkpoints import list_checkpoints
 from angiomorph.training.config import Augmentation, Sampling
+from angiomorph.training.model_dir import list_checkpoints
 from angiomorph.training.pipeline import make_dataset
 from angiomorph.training.source import Source
 from tests.runs import phantom

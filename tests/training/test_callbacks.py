@@ -13,6 +13,7 @@ from angiomorph.training import checkpoints, objective
 from angiomorph.training.callbacks import StepLog, StepReport
 from angiomorph.training.checkpoints import Progress
 from angiomorph.training.config import Sampling, TrainingConfig
+from angiomorph.training.model_dir import list_checkpoints
 from angiomorph.training.source import Source
 from tests.training.trainings import FEW, TINY, board, history, run_train, spoil_batches, table
 
@@ -35,7 +36,7 @@ def test_a_loss_scale_is_searched_without_stopping(tmp_path, moving_archive, cap
     overflows = np.flatnonzero(~taken & np.isfinite(steps["loss"]))
     np.testing.assert_array_equal(overflows[:5], range(5))
     assert 5 <= len(overflows) < 20
-    optimizer = checkpoints.load(checkpoints.list_checkpoints(tmp_path / "m")[-1])[0].optimizer
+    optimizer = checkpoints.load(list_checkpoints(tmp_path / "m")[-1])[0].optimizer
     assert float(optimizer.loss_scale) == 2.0 ** (40 - len(overflows))
     assert int(optimizer.finite_steps) == taken[overflows[-1] :].sum()
     assert int(optimizer.iterations) == taken.sum()
@@ -84,7 +85,7 @@ def test_validations_of_a_killed_training_are_there_once(tmp_path, moving_archiv
     best = 2 + 2 * np.argmin(costs)
     assert tf.keras.models.load_model(tmp_path / "m" / "best.h5", compile=False).metadata["steps"] == best
     # As a kill leaves it: logs beyond the checkpoint of the step of a validation, the last row cut short.
-    for checkpoint in checkpoints.list_checkpoints(tmp_path / "m"):
+    for checkpoint in list_checkpoints(tmp_path / "m"):
         if int(checkpoint.stem) > 4:
             checkpoint.unlink()
     path.write_text(path.read_text() + "9,0.25,0.")
@@ -115,8 +116,8 @@ def test_what_is_not_finite_is_named_and_stops_or_is_skipped(
     assert f"step 5: {described}: loss {loss}" in error
     assert "--on-nan skip" in error
     assert "Traceback" not in error
-    assert checkpoints.list_checkpoints(tmp_path / "m")[-1].stem == "00000005"
-    before, _ = checkpoints.load(checkpoints.list_checkpoints(tmp_path / "m")[-1])
+    assert list_checkpoints(tmp_path / "m")[-1].stem == "00000005"
+    before, _ = checkpoints.load(list_checkpoints(tmp_path / "m")[-1])
     assert run_train(*options, "--resume", "--on-nan", "skip") == 0
     assert f"step 5: {described}: loss {loss}" in caplog.text
     last_finite, last = (checkpoints.load(tmp_path / "m" / "checkpoints" / f"0000000{n}.h5") for n in (7, 8))

@@ -18,9 +18,10 @@ from angiomorph.backend import tf
 from angiomorph.cli import main
 from angiomorph.errors import InputError
 from angiomorph.networks.model import AngioMorph
-from angiomorph.training import checkpoints, distribution
+from angiomorph.training import distribution
 from angiomorph.training.config import Sampling
 from angiomorph.training.distribution import TrainingWorkers, join, meet, read_workers
+from angiomorph.training.model_dir import list_checkpoints
 from angiomorph.training.pipeline import make_dataset
 from angiomorph.training.source import Source
 from tests.tools import REPOSITORY, require_tool
@@ -127,14 +128,14 @@ def test_a_killed_worker_ends_the_other_and_one_resumes(tmp_path, workers, optio
     model_dir = tmp_path / "m"
     chief, other = workers([[*options, "--model-dir", model_dir]] * 2)
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and chief.poll() is None and len(checkpoints.list_checkpoints(model_dir)) < 2:
+    while time.monotonic() < deadline and chief.poll() is None and len(list_checkpoints(model_dir)) < 2:
         time.sleep(0.01)
     other.send_signal(signal.SIGKILL)
     assert chief.wait(PATIENCE) == 2, (tmp_path / "log0").read_text()
     said = (tmp_path / "log0").read_text().splitlines()[-1]
     assert said.startswith("angiomorph train: worker 0 of 2 (from 0): expected all of them until the end"), said
     assert "restart all with --resume" in said
-    assert 0 < int(checkpoints.list_checkpoints(model_dir)[-1].stem) < 80
+    assert 0 < int(list_checkpoints(model_dir)[-1].stem) < 80
     assert main(["train", *map(str, options), "--model-dir", str(model_dir), "--resume"]) == 0
     check_equal(model_dir, undisturbed)
 

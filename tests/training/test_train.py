@@ -18,6 +18,7 @@ from angiomorph.cli import main
 from angiomorph.networks import AngioMorph, precision
 from angiomorph.storage import store
 from angiomorph.training import checkpoints
+from angiomorph.training.model_dir import list_checkpoints
 from angiomorph.training.source import Source
 from tests.training.trainings import FEW, TINY, board, history, largest_file, run_train, table
 
@@ -98,7 +99,7 @@ def test_a_resumed_mixed_precision_equals_an_uninterrupted_one(tmp_path, moving_
     assert models[1].metadata["training"]["mixed_precision"] == compute
     assert {layer.compute_dtype for layer in models[1].layers} == {"float32"}
     assert tf.keras.mixed_precision.global_policy().name == "float32"
-    optimizer = checkpoints.load(checkpoints.list_checkpoints(tmp_path / "parts")[-1])[0].optimizer
+    optimizer = checkpoints.load(list_checkpoints(tmp_path / "parts")[-1])[0].optimizer
     assert optimizer.initial_scale == (2**15 if compute == "float16" else None)
     if compute == "float16":
         assert int(optimizer.finite_steps) == 36
@@ -172,7 +173,7 @@ def started(arguments, log):
 def wait_for_another_checkpoint(process, model_dir, known):
     deadline = time.monotonic() + 180
     while process.poll() is None and time.monotonic() < deadline:
-        if set(checkpoints.list_checkpoints(model_dir)) - known:
+        if set(list_checkpoints(model_dir)) - known:
             return
         time.sleep(0.01)
     pytest.fail(f"no new checkpoint; exit status {process.poll()}")
@@ -185,14 +186,14 @@ def test_a_training_killed_at_random_moments_is_resumed(tmp_path, moving_archive
     assert run_train(*options, "--model-dir", whole) == 0
     moments, reached = random.Random(5), []
     for attempt in range(3):
-        known = set(checkpoints.list_checkpoints(parts))
+        known = set(list_checkpoints(parts))
         with open(tmp_path / "log.txt", "a") as log:
             process = started([*options, "--model-dir", parts, *(["--resume"] if attempt else [])], log)
             wait_for_another_checkpoint(process, parts, known)
             time.sleep(moments.uniform(0, 1.5))
             process.send_signal(signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL, (tmp_path / "log.txt").read_text()
-        reached.append(int(checkpoints.list_checkpoints(parts)[-1].stem))
+        reached.append(int(list_checkpoints(parts)[-1].stem))
     assert reached == sorted(reached), reached
     assert 0 < reached[-1] < 404, reached
     assert run_train(*options, "--model-dir", parts, "--resume") == 0
@@ -211,7 +212,7 @@ def test_a_training_killed_at_random_moments_is_resumed(tmp_path, moving_archive
 def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path, moving_archive, capfd):
     options = [moving_archive, "--model-dir", tmp_path / "m", *TINY, *FEW, "--steps-per-epoch", 3]
     assert run_train(*options, "--epochs", 1) == 0
-    last = checkpoints.list_checkpoints(tmp_path / "m")[-1]
+    last = list_checkpoints(tmp_path / "m")[-1]
     content = last.read_bytes()
     capfd.readouterr()
     with largest_file(len(content) // 2):
@@ -221,7 +222,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path, moving_archive, 
     assert f"{tmp_path / 'm' / 'checkpoints' / '00000006.h5'}: expected room" in said[-1]
     assert os.strerror(errno.EFBIG) in said[-1]
     assert "--resume" in said[-1]
-    assert checkpoints.list_checkpoints(tmp_path / "m")[-1] == last
+    assert list_checkpoints(tmp_path / "m")[-1] == last
     assert last.read_bytes() == content
     assert not list((tmp_path / "m").glob("**/.*.partial"))
     assert run_train(*options, "--epochs", 2, "--resume") == 0
@@ -272,7 +273,7 @@ def test_ctrl_c_keeps_the_step_under_way(tmp_path, moving_archive, capsys, monke
     said = capsys.readouterr().err
     assert "ending after this step; once more ends at once" in said
     step = int(re.search(r"interrupted; step (\d+) is kept; continue with --resume", said)[1])
-    assert checkpoints.list_checkpoints(tmp_path / "m")[-1].stem == f"{step:08d}"
+    assert list_checkpoints(tmp_path / "m")[-1].stem == f"{step:08d}"
     assert run_train(*options, "--model-dir", tmp_path / "m", "--resume") == 0
     assert (tmp_path / "m" / "steps.csv").read_text() == (tmp_path / "whole" / "steps.csv").read_text()
 
