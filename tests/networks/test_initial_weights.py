@@ -173,7 +173,7 @@ def test_a_decoder_that_goes_further_has_no_weights_in_the_file(tmp_path):
 @pytest.mark.parametrize("build", [vxm.networks.VxmDense, vxm.networks.HyperVxmDense])
 def test_a_model_of_volumes_does_not_fit(tmp_path, build):
     source = build((16, 16, 16), nb_unet_features=FEATURES, int_steps=0)
-    found = rf"found none of them \({build.__name__}: 3x3x3x2x4, 3x3x3x4x4, 3x3x3x8x4, .*\); give a model of 2D frames"
+    found = rf"found none of them \({build.__name__}: 3x3x3x2x4, 3x3x3x4x4, 3x3x3x8x4, .*\). Give a model of 2D frames"
     with pytest.raises(InputError, match=rf"m\.h5: expected convolutions of shapes 3x3x2x4, 3x3x4x4, .* {found}"):
         initial_weights.load(own(), saved(source, tmp_path / "m.h5"))
 
