@@ -1210,7 +1210,7 @@ export class Viewer {
 
   draw() {
     this.dirty = true;
-    this.ahead = 1; // frames from the shown one to the next whose picture is drawn while nothing changes
+    this.ahead = 0; // frames from the shown one to the next whose picture is drawn while nothing changes
   }
 
   tick() {
