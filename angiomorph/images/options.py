@@ -41,7 +41,8 @@ def choose_kinds(wanted: Sequence[str], usual: Sequence[str]) -> tuple[str, ...]
     impossible = [kind for kind in wanted if kind in OF_DICOM]
     if impossible and tuple(wanted) != tuple(usual):
         raise InputError(
-            f"`kinds` {','.join(wanted)}: expected h5, png or nifti for images, got {', '.join(impossible)}. "
+            f"`kinds` {','.join(wanted)}: expected none of {', '.join(OF_DICOM)} for images, got "
+            f"{', '.join(impossible)}. "
             "A DICOM file is derived from the headers of a DICOM run, and images have none"
         )
     return tuple(kind for kind in wanted if kind not in OF_DICOM)

@@ -51,8 +51,15 @@ def test_images_give_what_dicom_gives(tmp_path, folder, model, xa_file):
 
 
 def test_every_kind_without_headers(tmp_path, folder, model):
-    assert register(folder, "--relation", "LOG", "--save", "h5,png,nifti", "--model", model, "--out", tmp_path / "a") == 0
-    assert left_in(tmp_path / "a") == ["run_bsa.h5", "run_bsa.nii.gz", "run_bsa.png", "run_warp.nii.gz"]
+    assert (
+        register(
+            folder, "--relation", "LOG", "--save", "h5,png,nifti,sheet,gif,html", "--model", model, "--out", tmp_path / "a"
+        )
+        == 0
+    )
+    assert left_in(tmp_path / "a") == [
+        "run_bsa.gif", "run_bsa.h5", "run_bsa.nii.gz", "run_bsa.png", "run_bsa_sheet.png", "run_report.html", "run_warp.nii.gz",
+    ]  # fmt: skip
 
 
 def test_one_run_of_images_is_read_as_a_verb_names_it(folder):
@@ -84,10 +91,16 @@ WRONG = {
     "no relation": (["run/1.png"], "run/1.png: expected --relation with images"),
     "time alone": (["run", "--frame-time", "5"], "--frame-time: expected --relation with it"),
     "nothing": (["--relation", "LIN", "absent"], "absent: expected an image file or a folder"),
-    "key": (["--relation", "LIN", "run", "--save", "key"], "expected h5, png or nifti for images, got key"),
+    "key": (
+        ["--relation", "LIN", "run", "--save", "key"],
+        "expected none of dicom, dsa, dsa-state, shift-state, key for images, got key",
+    ),
     "identity": (["--relation", "LIN", "run", "--anonymize"], "--anonymize: expected DICOM runs with it, got images"),
     "pattern": (["--relation", "LIN", "run", "--name", "{stem}-{hash}"], "--name {stem}-{hash}: expected DICOM runs with it"),
-    "dicom": (["--relation", "LIN", "run", "--save", "dicom,png"], "expected h5, png or nifti for images, got dicom"),
+    "dicom": (
+        ["--relation", "LIN", "run", "--save", "dicom,png"],
+        "expected none of dicom, dsa, dsa-state, shift-state, key for images, got dicom",
+    ),
 }
 
 
