@@ -102,7 +102,7 @@ class OpenVinoEngine:
         A single frame at another λ than the last one's, as of a slider, is not worth graphs of its own: these would take half
         of its time. Networks of half precision have them always, as both kinds of graph round differently.
         """
-        alone = count == 1 and hyper != self._last and not self._half
+        alone = count == 1 and self._last not in (None, hyper) and not self._half
         self._last = hyper
         if not alone:
             return [self._network(hyper, shape) for shape in shapes]

@@ -63,6 +63,15 @@ def test_a_frames_warp_is_the_same_in_any_batch(predictors):
     np.testing.assert_array_equal(one, all_five)
 
 
+def test_a_frame_at_another_hyper_is_as_in_a_batch(predictors):
+    frames = make_frames((48, 48), 3)
+    single = {hyper: np.concatenate(list(predictors[0].warps(frames[0], frames[2:], hyper))) for hyper in (0.2, 0.6, 0.9)}
+    for hyper, warp in single.items():
+        (batch,) = predictors[0].warps(frames[0], frames[1:], hyper, 2)
+        np.testing.assert_allclose(batch[1:], warp, atol=1e-6)
+    assert np.abs(single[0.2] - single[0.9]).max() > 1e-3
+
+
 def test_each_hyper_has_its_own_warps(predictors):
     frames = make_frames((48, 48), 2)
     find = {hyper: predictors[0].warps_of(frames[0], hyper)(frames[1:]) for hyper in (0.0, 1.0)}
