@@ -368,7 +368,9 @@ def test_refinement_is_the_models_own_where_none_is_named(tmp_path, image_loss, 
 def test_refinement_by_a_model_of_truth_is_refused(tmp_path):
     run = series(phantom((2, 32, 32)))
     truth = Model(save_tiny_model(tmp_path / "m.h5", image_loss="truth"))
-    with pytest.raises(InputError, match=r"`refine` 3: expected 0 for .*m\.h5, a model of image loss truth\. .* use `rounds` N"):
+    with pytest.raises(
+        InputError, match=r"`refine` 3: expected 0 for .*m\.h5, a model of image loss truth\. .* use `rounds` N"
+    ):
         truth.register(run, RegistrationOptions(refine=3))
     assert truth.register(run, RegistrationOptions(background="1", refine=0)).refine == 0
 
