@@ -46,7 +46,7 @@ def add_view(verbs: Any) -> None:
 
 def _view(arguments: argparse.Namespace) -> int:
     if any(importlib.util.find_spec(name) is None for name in NEEDED):
-        raise InputError("view: expected the packages of its page, found them missing; pip install 'angiomorph[view]'")
+        raise InputError("expected the packages of its page, found them missing; pip install 'angiomorph[view]'")
     options = read_options(arguments, RegistrationOptions)
     engine = read_options(arguments, EngineOptions)
     read_model_defaults(arguments.model).complete(options)
